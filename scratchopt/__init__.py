@@ -1,0 +1,33 @@
+"""Optimizers you can read, proven against the paper and against PyTorch.
+
+The names are imported when first used: `import scratchopt.ranges` does not load torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scratchopt.momentum import Momentum
+    from scratchopt.nag import NAG
+    from scratchopt.nag_torch import NAGTorch
+    from scratchopt.newton import Newton
+    from scratchopt.optimizer import Optimizer
+    from scratchopt.sgd import SGD
+
+__all__ = ["NAG", "SGD", "Momentum", "NAGTorch", "Newton", "Optimizer"]
+
+# In order of rising complexity.
+_MODULE_OF = {
+    "Optimizer": "optimizer",
+    "SGD": "sgd",
+    "Momentum": "momentum",
+    "NAG": "nag",
+    "NAGTorch": "nag_torch",
+    "Newton": "newton",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'scratchopt' has no attribute {name!r}")
+    return getattr(import_module(f"scratchopt.{_MODULE_OF[name]}"), name)

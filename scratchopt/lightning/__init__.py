@@ -1,0 +1,23 @@
+"""Callbacks that bring the optimizers, and what one wants to know of them, to any LightningModule.
+
+Their order in `Trainer(callbacks=[...])` matters in one point: `Lookahead` comes first.
+"""
+
+from scratchopt.lightning.checkpoint import Checkpoint
+from scratchopt.lightning.convergence import Convergence
+from scratchopt.lightning.figures import Figures
+from scratchopt.lightning.live_loss import LiveLoss
+from scratchopt.lightning.lookahead import Lookahead
+from scratchopt.lightning.monitor import Diverged, Monitor
+from scratchopt.lightning.random_state import RandomState
+
+__all__ = [
+    "Checkpoint",
+    "Convergence",
+    "Diverged",
+    "Figures",
+    "LiveLoss",
+    "Lookahead",
+    "Monitor",
+    "RandomState",
+]

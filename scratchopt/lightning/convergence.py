@@ -1,0 +1,43 @@
+"""Convergence: ends a run at the first evaluated point that is near enough to a solution."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class Convergence(Callback):
+    """Ends the run when `distance(module) <= tolerance`.
+
+    It asks after the backward pass and before the update: the module is then at the point where
+    the gradient was evaluated, for an exact NAG the lookahead point. That update is not made, so
+    evaluations exceed updates by one, and the callback has `converged` set.
+
+    Args:
+        tolerance: the distance that is near enough, in the distance's own unit; >= 0.
+        distance: of a module: a number or 0-dim tensor, such as the norm of θ − θ*, or a gradnorm.
+    """
+
+    def __init__(
+        self, tolerance: float, distance: Callable[[LightningModule], float | Tensor]
+    ) -> None:
+        self.tolerance = tolerance
+        self.distance = distance
+        self.converged = False
+
+    @torch.no_grad()
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Breaks off the training loop within tolerance."""
+        if self.distance(pl_module) <= self.tolerance:
+            self.converged = True
+            trainer.should_stop = True
+            raise StopIteration  # as when on_train_batch_start returns -1: the epoch ends here
+
+    def on_train_start(self, *args: Any) -> None:
+        """Forgets an earlier fit."""
+        self.converged = False

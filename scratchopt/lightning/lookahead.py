@@ -1,0 +1,39 @@
+"""Lookahead: an exact NAG under a Trainer."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from scratchopt.nag import NAG
+
+
+class Lookahead(Callback):
+    """Runs every training batch at NAG's lookahead point θ + μv, and everything else at θ.
+
+    A Trainer that accumulates gradients runs all but the last micro-batch outside of
+    `optimizer.step`, and with a GradScaler it runs them all there. A lookahead within `step` comes
+    too late for these; so it is taken before the batch and undone after it. Without an exact `NAG`
+    among the optimizers the callback does nothing.
+    """
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        """Moves to θ + μv. A second micro-batch comes to the same point, as θ and v rest."""
+        for optimizer in _nags(trainer):
+            optimizer.lookahead_()
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Moves back to θ; after a step the parameters are there already."""
+        for optimizer in _nags(trainer):
+            optimizer.restore_()
+
+    def on_train_end(self, trainer: Trainer, *args: Any) -> None:
+        """Moves back to θ where a batch was broken off."""
+        self.on_train_batch_end(trainer)
+
+    def on_exception(self, trainer: Trainer, *args: Any) -> None:
+        """Moves back to θ where a batch failed, so that what is saved now is θ."""
+        self.on_train_batch_end(trainer)
+
+
+def _nags(trainer: Trainer) -> list[NAG]:
+    return [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, NAG)]

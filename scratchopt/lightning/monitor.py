@@ -1,0 +1,170 @@
+"""Monitor: loss, gradnorm and velocity of every step, at next to no cost."""
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class Diverged(RuntimeError):
+    """A loss or a parameter became NaN or infinite."""
+
+
+class Monitor(Callback):
+    """Logs three numbers of each step, for any module and any torch optimizer.
+
+    `train/loss`: the loss at the evaluated point, the mean over accumulated micro-batches.
+    `train/gradnorm`: 2-norm of the gradient over all parameters, unscaled and before clipping.
+    `train/velocity`: 2-norm of θ_after − θ_before, the displacement of the step.
+
+    Steps count from 0: step i is evaluated at θ_i (an exact NAG: at its lookahead point) and leads
+    to θ_{i+1}. The numbers are gathered as 0-dim tensors and written together, because reading one
+    waits for the device, and Lightning's `self.log` takes as long as a small network's step.
+
+    `history` has all that was logged, by tag, as (step, value) pairs; a checkpoint keeps it.
+    `evaluations` counts the backward passes.
+
+    Args:
+        every: steps between two writes, >= 1; the memory for the numbers is all it decides.
+
+    Raises:
+        Diverged: a loss or velocity that is NaN or infinite, found at the next write, after it was
+            logged; and a checkpoint after it is not written.
+    """
+
+    def __init__(self, every: int = 50) -> None:
+        if every < 1:
+            raise ValueError(f"Invalid Monitor interval: {every} (every >= 1)")
+        self.every = every
+        self.evaluations = 0
+        self.history: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self._waiting: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
+        self._loss: Tensor | None = None  # of the step under way, over its micro-batches
+        self._evaluated: Tensor | None = None  # the loss of a backward pass not yet accounted for
+        self._step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the first θ."""
+        self._parameters = [p for p in pl_module.parameters() if p.requires_grad]
+        self._before = [p.detach().clone() for p in self._parameters]
+        self._step = trainer.global_step
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        """Counts the evaluation."""
+        self.evaluations += 1
+        self._evaluated = loss.detach()
+
+    @torch.no_grad()
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Takes the gradnorm: here the gradient is whole, unscaled and not yet clipped."""
+        grads = [p.grad for p in self._parameters if p.grad is not None]
+        if grads:
+            norms = torch.stack(torch._foreach_norm(grads))
+            self._gather("train/gradnorm", torch.linalg.vector_norm(norms))
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Takes the loss, and after a step the velocity."""
+        self._evaluated = None
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor):
+            self._loss = loss if self._loss is None else self._loss + loss
+        if trainer.global_step == self._step:
+            return
+        if self._loss is not None:
+            self._gather("train/loss", self._loss)
+        after = [p.detach() for p in self._parameters]
+        moved = torch._foreach_norm(torch._foreach_sub(after, self._before))
+        self._gather("train/velocity", torch.linalg.vector_norm(torch.stack(moved)))
+        torch._foreach_copy_(self._before, after)
+        self._loss, self._step = None, trainer.global_step
+        if self._step % self.every == 0:
+            self.write(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the rest, with an evaluation that no update followed."""
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if self._evaluated is not None and not scaled:
+            loss = self._evaluated if self._loss is None else self._evaluated + self._loss
+            self._gather("train/loss", loss)
+        self._evaluated = None
+        self.write(trainer)
+
+    def on_exception(self, trainer: Trainer, *args: Any) -> None:
+        """Writes what there is."""
+        self._write(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Writes what there is; a diverged state is not worth a checkpoint and raises."""
+        self.write(trainer)
+        checkpoint["callbacks"][self.state_key] = self.state_dict()  # the one in there is older
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history, as tensors, and the count of evaluations."""
+        return {
+            "evaluations": self.evaluations,
+            "steps": {tag: torch.tensor([s for s, _ in row]) for tag, row in self.history.items()},
+            "values": {
+                tag: torch.tensor([v for _, v in row], dtype=torch.float64)
+                for tag, row in self.history.items()
+            },
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from a saved history."""
+        self.evaluations = state_dict["evaluations"]
+        for tag, steps in state_dict["steps"].items():
+            values = state_dict["values"][tag]
+            self.history[tag] = list(zip(steps.tolist(), values.tolist(), strict=True))
+
+    def write(self, trainer: Trainer) -> None:
+        """Writes the gathered numbers to the loggers; raises `Diverged` if one is not finite."""
+        written = self._write(trainer)
+        bad = [
+            (step, tag, value)
+            for tag in ("train/loss", "train/velocity")
+            for step, value in written.get(tag, ())
+            if not math.isfinite(value)
+        ]
+        if bad:
+            step, tag, value = min(bad)
+            optimizer = trainer.optimizers[0]
+            raise Diverged(
+                f"diverged at step {step}: {tag} is {value} with {type(optimizer).__name__}, "
+                f"lr={float(optimizer.param_groups[0]['lr']):g}: try a smaller lr"
+            )
+
+    def _gather(self, tag: str, value: Tensor) -> None:
+        self._waiting[tag].append((self._step, value))
+
+    def _write(self, trainer: Trainer) -> dict[str, list[tuple[int, float]]]:
+        written: dict[str, list[tuple[int, float]]] = {}
+        rows: dict[int, dict[str, float]] = defaultdict(dict)
+        for tag, waiting in self._waiting.items():
+            values = torch.stack([value for _, value in waiting]).double().tolist()
+            written[tag] = [(step, v) for (step, _), v in zip(waiting, values, strict=True)]
+            self.history[tag] += written[tag]
+            for step, value in written[tag]:
+                rows[step][tag] = value
+        self._waiting.clear()
+        for step, metrics in sorted(rows.items()):
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics, step)
+        return written

@@ -1,0 +1,155 @@
+"""Nesterov's accelerated gradient, exactly: the gradient is taken at the lookahead point."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratchopt.momentum import Momentum
+from scratchopt.optimizer import as_number
+from scratchopt.vector import Vector
+
+_REMEDY = (
+    "call lookahead_() before the forward pass, or step(closure) with a closure that zeroes the "
+    "gradients; under Lightning add the callback scratchopt.lightning.Lookahead"
+)
+
+
+class NAG(Momentum):
+    """Nesterov's accelerated gradient (1983), in the form of Sutskever et al. (2013).
+
+    v ← μv − lr·∇f(θ + μv)
+    θ ← θ + v,      with v₀ = 0, μ = momentum.
+
+    The rule is `Momentum`'s. What differs is where the gradient is taken: at the lookahead point
+    θ + μv. Between steps the parameters hold θ, so that nobody ever validates or saves a shifted
+    weight. There are two ways to take a step:
+
+    1. `step(closure)` moves to θ + μv, runs the closure there, goes back and updates.
+    2. `lookahead_()`, then forward and backward passes, as many as wanted, then `step()`.
+
+    `scratchopt.lightning.Lookahead` does the second under a Lightning Trainer. On a quadratic of
+    curvature λ it converges for lr·λ < (2 + 2μ)/(1 + 2μ).
+
+    Args:
+        params: parameters, or groups of them, as for any torch optimizer.
+        lr: step size, lr >= 0; a number or a one-element tensor.
+        momentum: fraction of the velocity kept each step, μ in [0, 1).
+        weight_decay: L2 penalty, added to the gradient as weight_decay·(θ + μv), its gradient at
+            the lookahead point; >= 0.
+        maximize: ascend instead of descend.
+        foreach: True, all tensors of a group at once; False, one by one; None, the faster.
+
+    State: `velocity`, v, of the parameter's shape and dtype. While looking ahead, a copy of θ.
+
+    Raises:
+        ValueError: a value out of its range.
+        RuntimeError: a step whose gradients were not taken at the lookahead point.
+
+    Reference: Nesterov, "A method for solving the convex programming problem with convergence rate
+    O(1/k²)", Soviet Mathematics Doklady 27 (1983); Sutskever, Martens, Dahl and Hinton, "On the
+    importance of initialization and momentum in deep learning", ICML 2013.
+
+    >>> x = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = NAG([x], lr=0.25, momentum=0.5)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (x**2).sum()
+    ...     loss.backward()
+    ...     return loss
+    >>> for _ in range(2):
+    ...     loss = optimizer.step(closure)
+    >>> x.item()  # 1 → 0.5; there v = −0.5, and the gradient is taken at 0.25
+    0.125
+    """
+
+    _theta: list[tuple[Tensor, Tensor]] | None = None  # (parameter, copy of θ) while ahead
+    _zeroed = False  # whether zero_grad was called since the closure began
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the parameters hold the lookahead point θ + μv now."""
+        return self._theta is not None
+
+    @torch.no_grad()
+    def lookahead_(self) -> None:
+        """Moves the parameters to θ + μv and keeps θ; does nothing where they are ahead already."""
+        if self.ahead:
+            return
+        self._theta = []
+        for group in self.param_groups:
+            moving = [p for p in group["params"] if "velocity" in self.state.get(p, ())]
+            self._theta += [(p, p.detach().clone()) for p in moving]
+            if moving:
+                p, v = Vector(moving), Vector([self.state[p]["velocity"] for p in moving])
+                p += as_number(group["momentum"]) * v
+
+    @torch.no_grad()
+    def restore_(self) -> None:
+        """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
+        for p, theta in self._theta or ():
+            p.copy_(theta)
+        self._theta = None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients, as torch does."""
+        super().zero_grad(set_to_none)
+        self._zeroed = True
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates θ with the gradients taken at the lookahead point, and ends at the new θ.
+
+        Args:
+            closure: computes the loss anew, with its gradients, and returns it. It runs at the
+                lookahead point.
+
+        Returns:
+            What the closure returned, or None.
+
+        Raises:
+            RuntimeError: neither a closure nor a lookahead before it, or a closure that adds to
+                gradients taken before the lookahead. θ is then where it was.
+        """
+        if closure is None and not self.ahead:
+            raise RuntimeError(f"NAG needs its gradient at the lookahead point: {_REMEDY}")
+        loss = None
+        try:
+            if closure is not None and self.ahead:
+                with torch.enable_grad():
+                    loss = closure()
+            elif closure is not None:
+                loss = self._look_ahead_for(closure)
+        finally:
+            self.restore_()
+        self._update()
+        return loss
+
+    def _look_ahead_for(self, closure: Callable[[], Any]) -> Any:
+        """Runs the closure at the lookahead point, and refuses gradients from before it.
+
+        A trainer that accumulates micro-batches has run some of them at θ by now. Their gradients
+        show: they are there before the closure, not zero, and still there after it.
+        """
+        earlier = [(p, p.grad) for group in self.param_groups for p in group["params"]]
+        earlier = [(p, grad) for p, grad in earlier if grad is not None]
+        norms = torch._foreach_norm([grad for _, grad in earlier]) if earlier else []
+        self._zeroed = False
+        self.lookahead_()
+        with torch.enable_grad():
+            loss = closure()
+        if not self._zeroed and any(
+            p.grad is grad and norm > 0 for (p, grad), norm in zip(earlier, norms, strict=True)
+        ):
+            raise RuntimeError(
+                f"NAG got gradients that were taken before its lookahead, at θ: {_REMEDY}"
+            )
+        return loss
+
+    def _direction(
+        self, p: Vector, g: Vector, buffers: list[Vector], group: dict[str, Any]
+    ) -> Vector:
+        if group["weight_decay"] != 0:  # the penalty, too, is seen from the lookahead point
+            (v,) = buffers
+            p = p + as_number(group["momentum"]) * v
+        return super()._direction(p, g, buffers, group)

@@ -1,0 +1,167 @@
+"""Newton's method, with the exact Hessian."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratchopt.optimizer import Optimizer, Params, as_number
+
+MAX_PARAMETERS = 1000  # a Hessian of 8 MB in float64, and a thousand backward passes a step
+
+
+class Newton(Optimizer):
+    """Newton's method (Newton, 1669; Raphson, 1690) on the gradient: it seeks a stationary point.
+
+    θ ← θ − lr·(H + damping·I)⁻¹g, with g = ∇f(θ), H = ∇²f(θ).
+
+    Without damping this is the textbook's method: one step on a quadratic, quadratic convergence
+    near any non-degenerate stationary point, maxima and saddles included. With damping greater
+    than −λmin(H) the step goes downhill.
+
+    It needs the Hessian, so the live loss must pass through it: call `optimizer.backward(loss)` in
+    place of `loss.backward()`; under Lightning the callback `scratchopt.lightning.LiveLoss` does
+    it for any module. Gradients and Hessians of several micro-batches add up until `zero_grad()`.
+    The solve starts from `p.grad`, so gradient clipping acts.
+
+    Args:
+        params: parameters, or groups of them, up to `MAX_PARAMETERS` numbers in all: the Hessian
+            is dense.
+        lr: fraction of the full step, lr >= 0.
+        damping: added to the diagonal of H; >= 0.
+        weight_decay: L2 penalty: adds weight_decay·θ to g and weight_decay to the diagonal of H.
+        maximize: treat −f: with damping 0 the step is the same.
+
+    Raises:
+        ValueError: a value out of its range, or too many parameters.
+        RuntimeError: a step without a Hessian, or a singular one.
+
+    Reference: Nocedal and Wright, "Numerical Optimization" (2nd ed., 2006), chapter 3.
+
+    >>> x = torch.nn.Parameter(torch.tensor([3.0]))
+    >>> optimizer = Newton([x])
+    >>> optimizer.backward(((x - 1) ** 2).sum())
+    >>> optimizer.step()
+    >>> x.item()
+    1.0
+    """
+
+    _hessian: Tensor | None = None  # (n, n), of the parameters that require a gradient, in order
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1.0,
+        damping: float = 0.0,
+        *,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {"lr": lr, "damping": damping, "weight_decay": weight_decay, "maximize": maximize},
+        )
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds a group; refuses more parameters than a dense Hessian can serve."""
+        super().add_param_group(param_group)
+        size = sum(p.numel() for p in self._parameters())
+        if size > MAX_PARAMETERS:
+            raise ValueError(
+                f"Newton's dense Hessian is for up to {MAX_PARAMETERS} parameters, and these are "
+                f"{size}: choose a first-order optimizer, such as NAG"
+            )
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients, as torch does, and the Hessian."""
+        super().zero_grad(set_to_none)
+        self._hessian = None
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the loss's gradient to `p.grad` and its Hessian to the optimizer's; frees its graph.
+
+        Args:
+            loss: 0-dim, with its graph.
+        """
+        self.add_hessian(loss)
+        loss.backward()
+
+    def add_hessian(self, loss: Tensor) -> None:
+        """Adds the Hessian of a live loss to the optimizer's; the graph stays for `backward()`."""
+        parameters = self._parameters()
+        with torch.enable_grad():
+            first = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
+            gradient = _flatten(first)
+        if gradient.requires_grad:
+            rows = torch.autograd.grad(
+                gradient,
+                parameters,
+                torch.eye(gradient.numel(), dtype=gradient.dtype, device=gradient.device),
+                retain_graph=True,
+                is_grads_batched=True,
+                materialize_grads=True,
+            )
+            hessian = torch.cat([row.flatten(1) for row in rows], dim=1)
+        else:  # a linear loss
+            hessian = gradient.new_zeros(gradient.numel(), gradient.numel())
+        self._hessian = hessian if self._hessian is None else self._hessian + hessian
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Takes one Newton step from `p.grad` and the Hessian gathered since `zero_grad()`.
+
+        Args:
+            closure: computes the loss anew, hands it to `backward`, and returns it.
+
+        Returns:
+            What the closure returned, or None.
+
+        Raises:
+            RuntimeError: no Hessian was gathered, or it is singular.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self._hessian is None and any(p.grad is not None for p in self._parameters()):
+            raise RuntimeError(
+                "Newton needs the Hessian: call optimizer.backward(loss) in place of "
+                "loss.backward(); under Lightning add the callback scratchopt.lightning.LiveLoss"
+            )
+        self._update()
+        return loss
+
+    @torch.no_grad()
+    def _update(self) -> None:
+        hessian, self._hessian = self._hessian, None
+        if hessian is None:
+            return
+        diagonal, gradient, moved, active = [], [], [], []
+        for group in self.param_groups:
+            decay, sign = group["weight_decay"], -1 if group["maximize"] else 1
+            for p in group["params"]:
+                if not p.requires_grad:
+                    continue
+                active.append(torch.full((p.numel(),), p.grad is not None, device=p.device))
+                if p.grad is not None:
+                    moved.append((p, as_number(group["lr"])))
+                    gradient.append(p.grad + sign * decay * p)
+                    diagonal.append(torch.full_like(p, sign * (group["damping"] + decay)))
+        rows = torch.cat(active)
+        hessian = hessian[rows][:, rows] + torch.diag(_flatten(diagonal))
+        direction, failed = torch.linalg.solve_ex(hessian, _flatten(gradient))
+        if failed.item() or not direction.isfinite().all():
+            raise RuntimeError(
+                "Newton's Hessian is singular or not finite here: set damping > 0 "
+                f"(now {self.param_groups[0]['damping']})"
+            )
+        sizes = [p.numel() for p, _ in moved]
+        for (p, lr), d in zip(moved, direction.split(sizes), strict=True):
+            p -= lr * d.view_as(p)
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+
+
+def _flatten(tensors: Any) -> Tensor:
+    return torch.cat([t.flatten() for t in tensors])

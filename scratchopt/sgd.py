@@ -1,0 +1,51 @@
+"""Stochastic gradient descent."""
+
+from scratchopt.optimizer import Optimizer, Params
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent (Robbins and Monro, 1951).
+
+    θ ← θ − lr·g, with g = ∇f(θ) on the mini-batch at hand.
+
+    No state. On a quadratic of curvature λ it converges for lr·λ < 2.
+
+    Args:
+        params: parameters, or groups of them, as for any torch optimizer.
+        lr: step size, lr >= 0; a number or a one-element tensor.
+        weight_decay: L2 penalty, added to the gradient as weight_decay·θ; >= 0.
+        maximize: ascend instead of descend.
+        foreach: True, all tensors of a group at once; False, one by one; None, the faster.
+
+    Raises:
+        ValueError: a value out of its range.
+
+    Reference: Robbins and Monro, "A stochastic approximation method", Annals of Mathematical
+    Statistics 22 (1951).
+
+    >>> import torch
+    >>> x = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = SGD([x], lr=0.25)
+    >>> (x**2).sum().backward()
+    >>> optimizer.step()
+    >>> x.item()
+    0.5
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        *,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            {"lr": lr, "weight_decay": weight_decay, "maximize": maximize, "foreach": foreach},
+        )
+
+    @staticmethod
+    def rule(p, g, *, lr):
+        p -= lr * g
