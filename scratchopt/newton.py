@@ -93,18 +93,22 @@ class Newton(Optimizer):
         with torch.enable_grad():
             first = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
             gradient = _flatten(first)
-        if gradient.requires_grad:
-            rows = torch.autograd.grad(
+        size = gradient.numel()
+        blocks: Any = [None] * len(parameters)
+        if gradient.requires_grad:  # else the loss is linear
+            blocks = torch.autograd.grad(
                 gradient,
                 parameters,
-                torch.eye(gradient.numel(), dtype=gradient.dtype, device=gradient.device),
+                torch.eye(size, dtype=gradient.dtype, device=gradient.device),
                 retain_graph=True,
                 is_grads_batched=True,
-                materialize_grads=True,
+                allow_unused=True,
             )
-            hessian = torch.cat([row.flatten(1) for row in rows], dim=1)
-        else:  # a linear loss
-            hessian = gradient.new_zeros(gradient.numel(), gradient.numel())
+        columns = [
+            gradient.new_zeros(size, p.numel()) if block is None else block.reshape(size, -1)
+            for p, block in zip(parameters, blocks, strict=True)
+        ]
+        hessian = torch.cat(columns, dim=1)
         self._hessian = hessian if self._hessian is None else self._hessian + hessian
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

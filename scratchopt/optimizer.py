@@ -54,9 +54,10 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a state; what an older version or torch did not save gets its default."""
+        defaults = dict(state["defaults"] if "defaults" in state else self.defaults)
         super().__setstate__(state)
         for group in self.param_groups:
-            for name, value in self.defaults.items():
+            for name, value in defaults.items():
                 group.setdefault(name, value)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

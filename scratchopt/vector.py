@@ -33,7 +33,7 @@ class Vector:
         return Vector(self.tensors, -self.factor)
 
     def __add__(self, other: Vector) -> Vector:
-        if self.factor != 1.0:  # the scaled one goes second, where it costs nothing
+        if other.factor == 1.0:  # a scaled one goes second, where it costs nothing
             self, other = other, self
         if self.factor != 1.0:
             self = Vector(torch._foreach_mul(self.tensors, self.factor))

@@ -1,0 +1,287 @@
+"""The callbacks, on a small LightningModule that knows nothing of them."""
+
+import math
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch.utils.data import DataLoader, TensorDataset
+
+from scratchopt import NAG, SGD, Newton
+from scratchopt.lightning import (
+    Checkpoint,
+    Convergence,
+    Diverged,
+    LiveLoss,
+    Lookahead,
+    Monitor,
+    RandomState,
+)
+
+DATA = torch.linspace(-1.0, 1.0, 8, dtype=torch.float64)
+
+
+class Curved(LightningModule):
+    """f(x; b) = sin(x + b) + x²/10 over batches of shifts b: each batch has its own gradient."""
+
+    def __init__(self, make, start: float = 2.5, batch_size: int = 2) -> None:
+        super().__init__()
+        self.x = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+        self.make, self.batch_size = make, batch_size
+        self.evaluated: list[float] = []
+        self.validated: list[float] = []
+
+    def loss(self, b):
+        return torch.sin(self.x + b).mean() + self.x**2 / 10
+
+    def training_step(self, batch, batch_idx):
+        self.evaluated.append(self.x.item())
+        return self.loss(batch[0])
+
+    def validation_step(self, batch, batch_idx):
+        self.validated.append(self.x.item())
+
+    def configure_optimizers(self):
+        return self.make(self.parameters())
+
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(DATA), batch_size=self.batch_size)
+
+    def val_dataloader(self):
+        return DataLoader(TensorDataset(DATA[:1]), batch_size=1)
+
+
+@pytest.fixture
+def fit(tmp_path):
+    def run(module, callbacks, ckpt_path=None, **options):
+        trainer = Trainer(
+            default_root_dir=tmp_path,
+            callbacks=callbacks,
+            accelerator="cpu",
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
+            **{"logger": False, "max_epochs": 2, "num_sanity_val_steps": 0, **options},
+        )
+        trainer.fit(module, ckpt_path=ckpt_path)
+        return trainer
+
+    return run
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
+]
+
+
+def paper_nag(start: float, batch: int, steps: int, lr: float, mu: float):
+    """Sutskever's NAG on the mean gradient of each batch, in plain floats: (θ, θ + μv) by step."""
+    theta, v, points = start, 0.0, []
+    shifts = DATA.tolist()
+    for step in range(steps):
+        first = step * batch % len(shifts)
+        ahead = theta + mu * v
+        points.append((theta, ahead))
+        g = sum(math.cos(ahead + b) for b in shifts[first : first + batch]) / batch + ahead / 5
+        v = mu * v - lr * g
+        theta += v
+    return points, theta
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
+def test_nag_follows_the_paper_under_accumulation(fit, accumulate):
+    module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
+    fit(module, [Lookahead()], accumulate_grad_batches=accumulate, val_check_interval=accumulate)
+    steps = 8 // accumulate
+    points, end = paper_nag(2.5, 2 * accumulate, steps, 0.5, 0.9)
+    assert module.x.item() == pytest.approx(end, abs=1e-13)
+    assert module.evaluated[::accumulate] == pytest.approx([a for _, a in points], abs=1e-13)
+    thetas = [theta for theta, _ in points[1:]] + [end]
+    assert module.validated == pytest.approx(thetas, abs=1e-13)
+
+
+def test_nag_follows_the_paper_with_a_grad_scaler(fit):
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    precision = MixedPrecision("16-mixed", "cpu", scaler)
+    module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
+    fit(module, [Lookahead()], plugins=[precision])
+    points, end = paper_nag(2.5, 2, 8, 0.5, 0.9)
+    assert module.evaluated == pytest.approx([a for _, a in points], abs=1e-13)
+    assert module.x.item() == pytest.approx(end, abs=1e-13)
+
+
+def test_nag_without_the_callback_is_refused_under_accumulation(fit):
+    module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
+    with pytest.raises(RuntimeError, match="add the callback"):
+        fit(module, [], accumulate_grad_batches=2)
+
+
+def test_nag_without_the_callback_is_right_where_the_closure_suffices(fit):
+    module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
+    fit(module, [])
+    assert module.x.item() == pytest.approx(paper_nag(2.5, 2, 8, 0.5, 0.9)[1], abs=1e-13)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_newton_gets_the_whole_hessian_under_accumulation(fit, accumulate):
+    module = Curved(lambda p: Newton(p, damping=2.0), batch_size=8 // accumulate)
+    fit(module, [LiveLoss()], accumulate_grad_batches=accumulate, max_epochs=3)
+    x = 2.5
+    for _ in range(3):
+        g = sum(math.cos(x + b) for b in DATA.tolist()) / 8 + x / 5
+        h = sum(-math.sin(x + b) for b in DATA.tolist()) / 8 + 0.2
+        x -= g / (h + 2.0)
+    assert module.x.item() == pytest.approx(x, abs=1e-13)
+
+
+def test_newton_without_the_callback_is_refused(fit):
+    with pytest.raises(RuntimeError, match="LiveLoss"):
+        fit(Curved(lambda p: Newton(p, damping=2.0)), [])
+
+
+def test_clipping_acts_on_newton(fit):
+    def step(**options):
+        module = Curved(lambda p: Newton(p, damping=2.0), batch_size=8)
+        fit(module, [LiveLoss()], max_steps=1, **options)
+        return module.x.item() - 2.5
+
+    free, clipped = step(), step(gradient_clip_val=0.01)
+    assert 0 < abs(clipped) < 0.1 * abs(free)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_monitor_measures_what_a_twin_computes(fit, accumulate):
+    monitor, module = Monitor(every=3), Curved(lambda p: SGD(p, lr=0.5))
+    fit(module, [monitor], accumulate_grad_batches=accumulate, gradient_clip_val=1e-3)
+    steps, batch = 8 // accumulate, 2 * accumulate
+    assert monitor.evaluations == 8
+    twin = Curved(None)
+    for step in range(steps):
+        first = step * batch % 8
+        twin.x.grad = None
+        loss = twin.loss(DATA[first : first + batch])
+        loss.backward()
+        assert monitor.history["train/loss"][step] == (step, pytest.approx(loss.item(), abs=1e-14))
+        g = abs(twin.x.grad.item())  # type: ignore[union-attr]
+        assert monitor.history["train/gradnorm"][step] == (step, pytest.approx(g, abs=1e-14))
+        clip = min(1, 1e-3 / (g + 1e-6))  # torch's, which keeps off a division by zero
+        value = monitor.history["train/velocity"][step]
+        assert value == (step, pytest.approx(0.5 * g * clip, rel=1e-9))
+        twin.x.data.sub_(0.5 * clip * twin.x.grad)
+
+
+def test_monitor_writes_all_steps_to_tensorboard(fit, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monitor = Monitor(every=3)
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    fit(Curved(lambda p: SGD(p, lr=0.5)), [monitor], logger=logger)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    for tag, history in monitor.history.items():
+        scalars = [(e.step, e.value) for e in events.Scalars(tag)]
+        assert scalars == [(step, pytest.approx(value, rel=1e-6)) for step, value in history]
+        assert len(scalars) == 8
+
+
+def test_divergence_names_step_optimizer_and_lr_and_keeps_the_last_good_checkpoint(fit, tmp_path):
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 5:
+                pl_module.x.data.fill_(math.inf)
+
+    monitor, module = Monitor(every=100), Curved(lambda p: SGD(p, lr=0.5))
+    with pytest.raises(Diverged, match=r"step 5: train/loss is nan with SGD, lr=0.5"):
+        fit(module, [Poison(), monitor, Checkpoint()])
+    assert [step for step, _ in monitor.history["train/loss"]] == list(range(8))
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 4
+    assert math.isfinite(saved["state_dict"]["x"])
+
+
+def test_convergence_stops_before_the_update(fit):
+    def distance(module):
+        return (module.x + 1.306440008370).abs()
+
+    class Constant(Curved):
+        def loss(self, b):
+            return torch.sin(self.x) + self.x**2 / 10
+
+    monitor, convergence = Monitor(), Convergence(1e-6, distance)
+    module = Constant(lambda p: NAG(p, lr=1.0, momentum=0.9), start=8.0)
+    trainer = fit(module, [Lookahead(), monitor, convergence], max_epochs=100)
+    assert convergence.converged
+    assert monitor.evaluations == trainer.global_step + 1 == len(monitor.history["train/loss"])
+    assert len(monitor.history["train/velocity"]) == trainer.global_step
+    assert abs(module.evaluated[-1] + 1.306440008370) <= 1e-6
+    assert monitor.history["train/loss"][-1][1] == pytest.approx(-0.794582337562, abs=1e-11)
+
+
+@pytest.mark.parametrize("stop", [3, 4, 6], ids=["mid-epoch", "epoch-end", "second-epoch"])
+def test_resume_continues_the_trajectory_and_the_history(fit, tmp_path, stop):
+    def run(**options):
+        monitor = Monitor(every=2)
+        module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
+        module.train_dataloader = lambda: ShiftLoader()
+        fit(module, [Lookahead(), monitor, RandomState(), Checkpoint()], **options)
+        return module, monitor
+
+    whole, expected = run(max_epochs=3)
+    (tmp_path / "checkpoints" / "last.ckpt").unlink()
+    run(max_epochs=3, max_steps=stop)
+    module, monitor = run(max_epochs=3, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert module.x.item() == whole.x.item()
+    assert monitor.history == expected.history
+    assert monitor.evaluations == expected.evaluations
+
+
+class ShiftLoader:
+    """The data in order, resumable."""
+
+    def __init__(self):
+        self.position = 0
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        while self.position < 4:
+            self.position += 1
+            yield [DATA[2 * self.position - 2 : 2 * self.position]]
+        self.position = 0
+
+    def state_dict(self):
+        return {"position": self.position % 4}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
+
+
+def test_random_state_is_that_of_the_checkpoint(fit, tmp_path):
+    import random
+
+    import numpy as np
+
+    class Draw(Callback):
+        def __init__(self):
+            self.drawn = []
+
+        def on_train_batch_start(self, *args):
+            self.drawn.append((random.random(), np.random.rand(), torch.rand(()).item()))
+
+    def run(**options):
+        draw = Draw()
+        module = Curved(lambda p: SGD(p, lr=0.5))
+        module.train_dataloader = lambda: ShiftLoader()
+        fit(module, [draw, RandomState(), Checkpoint()], **options)
+        return draw.drawn
+
+    torch.manual_seed(1), random.seed(1), np.random.seed(1)
+    whole = run(max_epochs=2)
+    torch.manual_seed(1), random.seed(1), np.random.seed(1)
+    first = run(max_epochs=2, max_steps=4)
+    torch.manual_seed(2), random.seed(2), np.random.seed(2)
+    rest = run(max_epochs=2, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert first + rest == whole
