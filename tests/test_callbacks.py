@@ -19,6 +19,7 @@ from scratchopt.lightning import (
     Monitor,
     RandomState,
 )
+from tasks.batches import Batches
 
 DATA = torch.linspace(-1.0, 1.0, 8, dtype=torch.float64)
 
@@ -224,7 +225,7 @@ def test_resume_continues_the_trajectory_and_the_history(fit, tmp_path, stop):
     def run(**options):
         monitor = Monitor(every=2)
         module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
-        module.train_dataloader = lambda: ShiftLoader()
+        module.train_dataloader = loader
         fit(module, [Lookahead(), monitor, RandomState(), Checkpoint()], **options)
         return module, monitor
 
@@ -237,26 +238,9 @@ def test_resume_continues_the_trajectory_and_the_history(fit, tmp_path, stop):
     assert monitor.evaluations == expected.evaluations
 
 
-class ShiftLoader:
+def loader() -> Batches:
     """The data in order, resumable."""
-
-    def __init__(self):
-        self.position = 0
-
-    def __len__(self):
-        return 4
-
-    def __iter__(self):
-        while self.position < 4:
-            self.position += 1
-            yield [DATA[2 * self.position - 2 : 2 * self.position]]
-        self.position = 0
-
-    def state_dict(self):
-        return {"position": self.position % 4}
-
-    def load_state_dict(self, state):
-        self.position = state["position"]
+    return Batches([DATA], 2, shuffle=False, seed=0)
 
 
 def test_random_state_is_that_of_the_checkpoint(fit, tmp_path):
@@ -274,7 +258,7 @@ def test_random_state_is_that_of_the_checkpoint(fit, tmp_path):
     def run(**options):
         draw = Draw()
         module = Curved(lambda p: SGD(p, lr=0.5))
-        module.train_dataloader = lambda: ShiftLoader()
+        module.train_dataloader = loader
         fit(module, [draw, RandomState(), Checkpoint()], **options)
         return draw.drawn
 
