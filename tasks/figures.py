@@ -1,0 +1,135 @@
+"""Pictures of the regression and of MNIST; the toy's are in `tasks.toy_figures`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scratchopt.lightning.curves import (
+    BLUE,
+    GREY,
+    ORANGE,
+    History,
+    curve,
+    house_style,
+    sheet,
+    step_axis,
+    training_curves,
+)
+from tasks.toy_figures import toy_figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from tasks.mnist import MNIST
+
+__all__ = ["mnist_figures", "regression_figures", "toy_figures"]
+
+
+@house_style()
+def regression_figures(
+    x: Tensor, y: Tensor, slope: float, intercept: float, history: History, title: str
+) -> dict[str, Figure]:
+    """`fit`: data, line and least squares. `curves`: loss, and log gradnorm, over the steps.
+
+    Args:
+        x: of the data; [N].
+        y: of the data; [N].
+        slope: of the line; one that is not finite is not drawn.
+        intercept: of the line.
+        history: of the run.
+        title: of each picture.
+    """
+    figure, (axes,) = sheet()
+    xs, ys = x.double().numpy(force=True), y.double().numpy(force=True)
+    axes.plot(xs, ys, "o", color=BLUE, alpha=0.6, markeredgewidth=0, label="data")
+    best = np.polyfit(xs, ys, 1)
+    lines = {"least squares": (*best, GREY, "--"), "fit": (slope, intercept, ORANGE, "-")}
+    for name, (a, b, color, style) in lines.items():
+        if np.isfinite([a, b]).all():
+            label = f"{name}: y = {a:.4g} x {'−' if b < 0 else '+'} {abs(b):.4g}".replace("-", "−")
+            axes.axline((0, b), slope=a, color=color, linestyle=style, linewidth=2, label=label)
+    margin = 0.1 * np.ptp(ys)
+    axes.set_ylim(ys.min() - margin, ys.max() + margin)
+    axes.set(xlabel="x", ylabel="y", title=title)
+    axes.legend(loc="upper left")
+    figures = {"fit": figure}
+    if history.get("train/loss") and history.get("train/gradnorm"):
+        figures["curves"], (left, right) = sheet(1, 2, (10.0, 4.0))
+        curve(left, history["train/loss"], "loss", log_from=3)
+        curve(right, history["train/gradnorm"], "gradnorm ‖g‖")
+        left.set_title(title)
+        step_axis(left)
+        step_axis(right)
+    return figures
+
+
+@house_style()
+@torch.no_grad()
+def mnist_figures(module: MNIST, history: History, title: str) -> dict[str, Figure]:
+    """`curves`, and of a net whose outputs are finite: `mistakes` and `weights`.
+
+    `mistakes`: 40 test digits, those that are wrong with most confidence first.
+    `weights`: of the first layer, an image per unit, of the 96 units with the largest norm.
+
+    Args:
+        module: after `setup`.
+        history: of the run.
+        title: of each picture.
+    """
+    figures = training_curves(history, title)
+    images, labels = module.test_set
+    logits = module(images.to(module.device)).cpu()
+    if logits.isfinite().all():
+        figures["mistakes"] = _mistakes(images, labels, logits, title)
+        figures["weights"] = _weights(next(module.net.parameters()).cpu(), title)
+    return figures
+
+
+def _mistakes(images: Tensor, labels: Tensor, logits: Tensor, title: str) -> Figure:
+    confidence, read = logits.softmax(dim=1).max(dim=1)
+    wrong = read != labels
+    order = torch.where(wrong, 1 + confidence, 1 - confidence).argsort(descending=True)[:40]
+    digits = images[order].numpy()
+    tiles = 2 * (digits - digits.min()) / np.ptp(digits) - 1
+    title = f"{title}: {int(wrong.sum()):,} of {len(labels):,} test digits misread"
+    figure, axes = _gallery(tiles, f"{title} (true→read, confidence)", columns=8, above=12)
+    for k, i in enumerate(order.tolist()):
+        text = f"{labels[i]}→{read[i]}  {confidence[i]:.0%}"
+        x, y = 40 * (k % 8) + 20, 40 * (k // 8) + 8
+        axes.text(x, y, text, ha="center", fontsize=9, color=ORANGE if wrong[i] else GREY)
+    return figure
+
+
+def _weights(weight: Tensor, title: str) -> Figure:
+    strongest = weight[weight.norm(dim=1).argsort(descending=True)[:96]].numpy()
+    tiles = strongest / np.abs(strongest).max(axis=1, keepdims=True, initial=1e-30)
+    title = f"{title}: weights of {len(tiles)} first-layer units (black +, white −)"
+    return _gallery(tiles, title, columns=min(12, len(tiles)), above=2, gap=2)[0]
+
+
+def _gallery(
+    tiles: np.ndarray, title: str, *, columns: int, above: int, gap: int = 12
+) -> tuple[Figure, Axes]:
+    """Images [N, 784], −1 white to 1 black, as tiles of above + 28 by 28 + gap pixels.
+
+    The axes count in pixels, from the top left.
+    """
+    rows = -(-len(tiles) // columns)
+    images = tiles.reshape(-1, 28, 28)
+    pads = ((0, rows * columns - len(images)), (above, 0), (gap // 2, gap // 2))
+    grid = np.pad(images, pads, constant_values=np.nan).reshape(rows, columns, above + 28, gap + 28)
+    picture = grid.swapaxes(1, 2).reshape(rows * (above + 28), columns * (gap + 28))
+    height = 7.7 * picture.shape[0] / picture.shape[1] + 0.6
+    figure, (axes,) = sheet(size=(8.0, height))
+    figure.subplots_adjust(
+        left=0.15 / 8, right=7.85 / 8, bottom=0.15 / height, top=1 - 0.45 / height
+    )
+    axes.imshow(picture, cmap="Greys", vmin=-1, vmax=1)
+    axes.set_axis_off()
+    axes.set_title(title)
+    return figure, axes

@@ -1,0 +1,115 @@
+"""The toy task: a function of one or two variables, whose every step can be seen."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from scratchopt.lightning import Convergence
+from tasks.batches import Endless
+from tasks.choices import DTYPES, choose
+from tasks.functions import functions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RECORDED = 10_000  # points that a picture can hold; about 10 MB
+
+
+class Toy(LightningModule):
+    """Minimizes a function f(x) until x is within `tolerance` of a global minimizer.
+
+    `trajectory` and `gradients` have the evaluated points and the gradients there, shape (dim,)
+    each, of the first 10,000 steps; for an exact NAG these are the lookahead points.
+
+    Args:
+        optimizer: makes the optimizer of the parameters.
+        function: article, rosenbrock, rastrigin, beale or quadratic (see `tasks.functions`).
+        start: the first x, one number per variable, or just the number for the article's function;
+            None, the function's own.
+        tolerance: the distance to a global minimizer, in the max-norm, that ends the run; >= 0.
+        dtype: of x, float32 or float64.
+        condition_number: of the quadratic, >= 1.
+
+    Raises:
+        ValueError: an unknown name, a start of the wrong length, a value out of its range.
+    """
+
+    def __init__(
+        self,
+        optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
+        function: str = "article",
+        start: float | Sequence[float] | None = None,
+        tolerance: float = 1e-6,
+        dtype: str = "float32",
+        condition_number: float = 100.0,
+    ) -> None:
+        super().__init__()
+        if not tolerance >= 0:
+            raise ValueError(f"Invalid tolerance: {tolerance} (tolerance >= 0)")
+        self.optimizer = optimizer
+        self.function = choose("function", function, functions(condition_number))
+        self.tolerance = tolerance
+        if start is None:
+            start = self.function.start
+        first = torch.atleast_1d(torch.tensor(start, dtype=choose("dtype", dtype, DTYPES)))
+        if first.shape != (self.function.dim,):
+            raise ValueError(
+                f"Invalid start: {start} (numbers for {function}: {self.function.dim}, "
+                f"such as {list(self.function.start)})"
+            )
+        self.x = torch.nn.Parameter(first)
+        self.trajectory: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer of x."""
+        return self.optimizer(self.parameters())
+
+    def configure_callbacks(self) -> list[Convergence]:
+        """The end of the run, within tolerance."""
+        return [Convergence(self.tolerance, lambda _: self.distance())]
+
+    def train_dataloader(self) -> Endless:
+        """Nothing, for ever: the function needs no data."""
+        return Endless(torch.empty(0))
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """f(x), 0-dim."""
+        return self.function(self.x)
+
+    def distance(self) -> Tensor:
+        """Max-norm distance of x to the nearest global minimizer, 0-dim."""
+        return self.function.distance(self.x.detach())
+
+    def on_after_backward(self) -> None:
+        """Records the evaluated point: here x is still where its gradient was taken."""
+        if self.x.grad is not None and len(self.trajectory) < RECORDED:
+            self.trajectory.append(self.x.detach().clone())
+            self.gradients.append(self.x.grad.clone())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the record, so that a resumed run knows the whole path."""
+        checkpoint["path"] = self._stack(self.trajectory), self._stack(self.gradients)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on from a record."""
+        self.trajectory, self.gradients = map(list, checkpoint["path"])
+
+    def figures(self, history: dict[str, list[tuple[int, float]]]) -> "dict[str, Figure]":
+        """Pictures of the path, by name; none before the first step."""
+        from tasks.figures import toy_figures
+
+        if not self.trajectory:
+            return {}
+        points, gradients = self._stack(self.trajectory), self._stack(self.gradients)
+        title = f"{type(self.trainer.optimizers[0]).__name__} on {self.function.name}"
+        return toy_figures(self.function, points, self.function(points), gradients, title)
+
+    def _stack(self, rows: list[Tensor]) -> Tensor:
+        """The rows as one tensor of shape (steps, dim), on the CPU: those loaded are there."""
+        return (
+            torch.stack([row.cpu() for row in rows]) if rows else self.x.new_empty(0, len(self.x))
+        )
