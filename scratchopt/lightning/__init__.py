@@ -1,6 +1,7 @@
 """Callbacks that bring the optimizers, and what one wants to know of them, to any LightningModule.
 
-Their order in `Trainer(callbacks=[...])` matters in one point: `Lookahead` comes first.
+Their order in `Trainer(callbacks=[...])` matters in two points: `Lookahead` comes first, and
+`Figures` after `Monitor`.
 """
 
 from scratchopt.lightning.checkpoint import Checkpoint
