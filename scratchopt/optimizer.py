@@ -13,6 +13,8 @@ from scratchopt.vector import Vector
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
+_OPTIONS = {"weight_decay": 0.0, "maximize": False, "foreach": None}
+
 
 class Optimizer(torch.optim.Optimizer):
     """A torch optimizer that needs only its rule.
@@ -25,7 +27,8 @@ class Optimizer(torch.optim.Optimizer):
 
     Args:
         params: parameters, or groups of them, as for any torch optimizer.
-        defaults: hyperparameters by name; a group may have its own.
+        defaults: hyperparameters by name; a group may have its own. `weight_decay`, `maximize` and
+            `foreach` are 0, False and None where they are not among them.
 
     Raises:
         ValueError: a hyperparameter out of its range (see `scratchopt.ranges`).
@@ -45,7 +48,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         _check_all(defaults)
-        super().__init__(params, defaults)
+        super().__init__(params, _OPTIONS | defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, with hyperparameters of its own where it names them."""
@@ -54,9 +57,9 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a state; what an older version or torch did not save gets its default."""
-        defaults = dict(state["defaults"] if "defaults" in state else self.defaults)
         super().__setstate__(state)
-        for group in self.param_groups:
+        defaults = {name: v for name, v in self.defaults.items() if name != "differentiable"}
+        for group in self.param_groups:  # torch adds that one to the defaults by itself
             for name, value in defaults.items():
                 group.setdefault(name, value)
 

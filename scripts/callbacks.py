@@ -1,0 +1,103 @@
+"""Callbacks that belong to the command line: its interrupts, its progress bar, its dashboard."""
+
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
+
+from scratchopt.lightning import Monitor
+
+
+class Interrupt(Callback):
+    """Ends training after the batch at hand on Ctrl-C or SIGTERM, as if it had been planned.
+
+    It listens while it is entered as a context. The second signal kills.
+    """
+
+    signum = 0  # of the signal that came
+    begun = False  # whether there was any training to end
+    stopped = False  # whether it was ended
+
+    def __enter__(self) -> "Interrupt":
+        """Listens."""
+        self._previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        for listened in self._previous:
+            signal.signal(listened, self._receive)
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        """Listens no more."""
+        for listened, handler in self._previous.items():
+            signal.signal(listened, handler)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes SIGTERM back from Lightning, which would end training by an exception."""
+        self.begun = True
+        if not self.signum:
+            signal.signal(signal.SIGTERM, self._receive)
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stops all processes after the same batch."""
+        if trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False):
+            trainer.should_stop = self.stopped = True
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        signal.signal(signum, signal.SIG_DFL)
+        # print() may be what the signal came into, and must not be entered twice.
+        os.write(2, b"\nStopping after this batch. Once more kills.\n")
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's progress bar with the loss that the Monitor wrote last."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(refresh_rate=monitor.every)
+        self.monitor = monitor
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What stands behind the bar."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)  # the logger's version number, and there is none
+        loss = self.monitor.history.get("train/loss")
+        return metrics | ({"train/loss": f"{loss[-1][1]:.4g}"} if loss else {})
+
+
+class Hyperparameters(Callback):
+    """The run's row in TensorBoard's HPARAMS, and Lightning's `hparams.yaml` with the same values.
+
+    The metrics' names are not written with it: TensorBoard would take the first run's for all
+    runs beneath its logdir, and show no others. Without them it finds those of every run itself.
+
+    Args:
+        values: by name; what is neither a number, a word nor true or false is shown as a word.
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        shown = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in values.items()
+            if value is not None
+        }
+        self.values = values
+        _, self._start, self._end = hparams(shown, {})
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins the row."""
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.values)
+        self._write(trainer, self._start)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Calls it a success; a run that diverges does not come here."""
+        self._write(trainer, self._end)
+
+    @staticmethod
+    def _write(trainer: Trainer, summary: Any) -> None:
+        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.file_writer.add_summary(summary)

@@ -1,0 +1,123 @@
+"""What came of a run: `result.json`, and a table of it for the console."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "lightning", "scratchopt", "hydra-core")
+
+
+def _versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that a result may depend on."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, with `-dirty` where tracked files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return git.stdout.strip() or None
+
+
+@dataclass
+class Result:
+    """The keys of `result.json`.
+
+    Args:
+        task: name of the choice in conf/task.
+        optimizer: name of the choice in conf/optimizer.
+        hyperparameters: by the key that overrides them, such as `optimizer.lr`.
+        seed: of the run.
+        status: finished, converged, diverged or interrupted.
+        steps: of training, the same as updates.
+        evaluations: of the gradient; with accumulated gradients each micro-batch counts.
+        updates: of the parameters.
+        metrics: final values by tag, such as `test/accuracy`; null in the file where not finite.
+        seconds: of training and testing, by the clock, without start-up; of this process alone,
+            where a run was resumed.
+        versions: of Python and the packages that matter; None for one that is not installed.
+        commit: git hash of the project, with `-dirty` after it where files were changed; None
+            outside of git.
+    """
+
+    task: str
+    optimizer: str
+    hyperparameters: dict[str, Any]
+    seed: int
+    status: str = "finished"
+    steps: int = 0
+    evaluations: int = 0
+    updates: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    versions: dict[str, str | None] = field(default_factory=_versions)
+    commit: str | None = field(default_factory=_commit)
+
+    def write(self, directory: Path) -> None:
+        """Writes `result.json` whole or not at all."""
+        finite = {tag: x if isfinite(x) else None for tag, x in self.metrics.items()}
+        partial = directory / "result.json.partial"
+        text = json.dumps(asdict(self) | {"metrics": finite}, indent=2, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, directory / "result.json")
+
+    def table(self, directory: Path) -> str:
+        """The result in aligned lines, and how to see more of it."""
+        metrics = {tag: f"{value:.6g}" for tag, value in sorted(self.metrics.items())}
+        rows = {
+            "task": self.task,
+            "optimizer": self.optimizer,
+            "status": self.status,
+            "updates": f"{self.updates:,}",
+            "evaluations": f"{self.evaluations:,}",
+            **metrics,
+            "seconds": f"{self.seconds:.1f}",
+            "run": _from_here(directory),
+            "dashboard": f"tensorboard --logdir {_from_here(_siblings(directory))}",
+        }
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
+    """What decides a run, by the key that overrides it."""
+    groups = {
+        name: config[name] or {} for name in ("task", "optimizer", "datamodule", "accelerator")
+    }
+    inner = {
+        f"{group}.{key}": value
+        for group, content in groups.items()
+        for key, value in content.items()
+        if not key.startswith("_")
+    }
+    return inner | {key: config[key] for key in ("max_epochs", "max_steps", "seed")}
+
+
+def _siblings(directory: Path) -> Path:
+    """The directory of all runs that one would compare with this one."""
+    for parent in directory.parents:
+        if parent.name == "outputs" or parent.parent.name == "multirun":
+            return parent
+    return directory
+
+
+def _from_here(path: Path) -> str:
+    """A path to paste into a shell that is where we are."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

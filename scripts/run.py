@@ -1,0 +1,139 @@
+"""The run itself: a validated configuration, trained and tested."""
+
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from scratchopt.lightning import (
+    Checkpoint,
+    Convergence,
+    Diverged,
+    Figures,
+    LiveLoss,
+    Lookahead,
+    Monitor,
+    RandomState,
+)
+from scripts.callbacks import Hyperparameters, Interrupt, Progress
+from scripts.result import Result
+from scripts.resume import CHECKPOINT
+from scripts.schema import Refusal
+
+
+def run(config: dict[str, Any], result: Result, directory: Path) -> int:
+    """Trains and tests what the configuration describes.
+
+    Args:
+        config: as `scripts.schema.validate` returns it.
+        result: what is known of the run so far; the rest is filled in, and all of it written.
+        directory: of the run.
+
+    Returns:
+        The signal that ended the run before its time; 0, if none did.
+
+    Raises:
+        Diverged: after the result was written.
+        Refusal: a task that cannot be given an optimizer.
+    """
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Lightning 2.6 asks torch 2.13 in the old way, and nobody here can mend it.
+    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
+    seed_everything(config["seed"], verbose=False)
+    module, data = _task(config), instantiate(config["datamodule"])
+    monitor, interrupt = Monitor(config["log_every"]), Interrupt()
+    trainer = Trainer(
+        **config["accelerator"],
+        max_epochs=config["max_epochs"],
+        max_steps=-1 if config["max_steps"] is None else config["max_steps"],
+        default_root_dir=directory,
+        logger=TensorBoardLogger(directory, name="", version="", default_hp_metric=False),
+        callbacks=[
+            Lookahead(),
+            monitor,
+            LiveLoss(),
+            interrupt,
+            Checkpoint(),
+            RandomState(),
+            Figures(),
+            Hyperparameters(
+                {"task": result.task, "optimizer": result.optimizer} | result.hyperparameters
+            ),
+            *([Progress(monitor)] if sys.stdout.isatty() else []),
+        ],
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    checkpoint = directory / CHECKPOINT if config["resume"] else None
+    failure, metrics, began = None, {}, time.perf_counter()
+    with interrupt:
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            if checkpoint and not interrupt.begun:
+                raise Refusal(
+                    f"resume={directory}: nothing is left to do after {trainer.global_step} "
+                    "updates; give a greater max_steps or max_epochs"
+                )
+            metrics |= trainer.callback_metrics
+            if not interrupt.stopped and _has_test(module, data):
+                trainer.test(module, datamodule=data, verbose=False)
+                metrics |= trainer.callback_metrics
+        except Diverged as error:
+            failure = error
+    if trainer.is_global_zero:
+        result.seconds = time.perf_counter() - began
+        result.status = "diverged" if failure else _status(trainer, interrupt)
+        result.steps = result.updates = trainer.global_step
+        result.evaluations = monitor.evaluations
+        result.metrics = {tag: rows[-1][1] for tag, rows in monitor.history.items()}
+        result.metrics |= {tag: float(value) for tag, value in metrics.items()}
+        result.write(directory)
+    if failure:
+        raise failure if trainer.is_global_zero else SystemExit(1)
+    return interrupt.signum
+
+
+def _task(config: dict[str, Any]) -> LightningModule:
+    try:
+        module = instantiate(config["task"], optimizer=instantiate(config["optimizer"]))
+    except InstantiationException as error:
+        if "unexpected keyword argument 'optimizer'" not in str(error.__cause__):
+            raise
+        raise Refusal(
+            f"task._target_={config['task']['_target_']}: takes no optimizer; let its constructor "
+            "take one, and return self.optimizer(self.parameters()) from configure_optimizers"
+        ) from error
+    if not isinstance(module, LightningModule):
+        raise Refusal(
+            f"task._target_={config['task']['_target_']}: must make a LightningModule, "
+            f"not {type(module).__name__}"
+        )
+    # For load_from_checkpoint. An optimizer would be no plain value, and is given to it anyway.
+    module.hparams.pop("optimizer", None)
+    module.hparams.update({k: v for k, v in config["task"].items() if not k.startswith("_")})
+    return module
+
+
+def _has_test(module: LightningModule, data: LightningDataModule | None) -> bool:
+    sources = [source for source in (module, data) if source is not None]
+    brought = any(is_overridden("test_dataloader", source) for source in sources)
+    return brought and is_overridden("test_step", module)
+
+
+def _status(trainer: Trainer, interrupt: Interrupt) -> str:
+    if interrupt.stopped:
+        return "interrupted"
+    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    ends = [callback for callback in callbacks if isinstance(callback, Convergence)]
+    return "converged" if any(end.converged for end in ends) else "finished"

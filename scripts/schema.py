@@ -1,0 +1,224 @@
+"""What a configuration may say: a schema for every node, held against it before torch is there."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, ValidationError
+
+from scratchopt.ranges import check
+
+
+class Refusal(Exception):
+    """Something asked for cannot be had; the message is one line with the value and the remedy."""
+
+
+def must_be(what: str, holds: Callable[[Any], bool] = lambda _: True) -> Any:
+    """A field whose value has a type and, unless it is None, a property; `what` says both."""
+    return field(metadata={"what": what, "holds": holds})
+
+
+def one_of(*names: str) -> Any:
+    """A field whose value is one of some names."""
+    return must_be(f"one of {', '.join(names)}", names.__contains__)
+
+
+def count() -> Any:
+    """A field whose value is a number of things."""
+    return must_be("an integer >= 1", lambda n: n >= 1)
+
+
+def counts() -> Any:
+    """A field whose value is a list of numbers of things."""
+    return must_be("a list of integers >= 1", lambda ns: all(n >= 1 for n in ns))
+
+
+def limit() -> Any:
+    """A field whose value is the length of a run."""
+    return must_be("an integer >= 1, or -1 for no limit", lambda n: n >= 1 or n == -1)
+
+
+def any_seed() -> Any:
+    """A field whose value seeds a random generator."""
+    return must_be("an integer in [0, 2**32)", lambda n: 0 <= n < 2**32)
+
+
+def _is_point(value: Any) -> bool:
+    coordinates: list[Any] = value if isinstance(value, list) and value else [value]
+    return all(type(x) in (int, float) and isfinite(x) for x in coordinates)
+
+
+@dataclass
+class SGD:
+    """The keys of `scratchopt.SGD`; the ranges of optimizers are in `scratchopt.ranges`."""
+
+    lr: float = must_be("a number")
+    weight_decay: float = must_be("a number")
+    maximize: bool = must_be("true or false")
+    foreach: bool | None = must_be("true, false or null")
+
+
+@dataclass
+class Momentum(SGD):
+    """The keys of `scratchopt.Momentum`, `NAG` and `NAGTorch`."""
+
+    momentum: float = must_be("a number")
+
+
+@dataclass
+class Newton:
+    """The keys of `scratchopt.Newton`."""
+
+    lr: float = must_be("a number")
+    damping: float = must_be("a number")
+    weight_decay: float = must_be("a number")
+    maximize: bool = must_be("true or false")
+
+
+@dataclass
+class Toy:
+    """The keys of `tasks.toy.Toy`."""
+
+    function: str = one_of("article", "rosenbrock", "rastrigin", "beale", "quadratic")
+    start: Any = must_be("a number or a list of numbers, such as -5 or [1,2]", _is_point)  # noqa: RUF009
+    tolerance: float = must_be("a number >= 0", lambda x: x >= 0)
+    dtype: str = one_of("float32", "float64")
+    condition_number: float = must_be("a number >= 1", lambda x: x >= 1)
+
+
+@dataclass
+class LinearRegression:
+    """The keys of `tasks.linear_regression.LinearRegression`."""
+
+    loss: str = one_of("mse", "mae", "huber")
+    batch_size: int | None = must_be("an integer >= 1, or null for all", lambda n: n >= 1)
+    dtype: str = one_of("float32", "float64")
+    data_seed: int = any_seed()
+    seed: int = any_seed()
+    huber_delta: float = must_be("a number > 0", lambda x: x > 0)
+
+
+@dataclass
+class MNIST:
+    """The keys of `tasks.mnist.MNIST`."""
+
+    hidden: list[int] = counts()  # noqa: RUF009
+    activation: str = one_of("relu", "tanh", "sigmoid", "gelu")
+    batch_size: int = count()
+    validation_size: int = must_be("an integer in [0, 60000)", lambda n: 0 <= n < 60_000)
+    data_dir: str | None = must_be("an existing folder", lambda d: Path(d).expanduser().is_dir())
+    seed: int = any_seed()
+
+
+@dataclass
+class Accelerator:
+    """The Trainer's arguments of these names; which values there are is Lightning's to say."""
+
+    accelerator: str = must_be("a name")
+    devices: Any = must_be("a number, a list or auto")  # noqa: RUF009
+    strategy: str = must_be("a name")
+    precision: str = must_be("a name")
+
+
+@dataclass
+class Run:
+    """The top level. What a node holds is checked by itself."""
+
+    task: Any
+    optimizer: Any
+    accelerator: Any
+    datamodule: Any
+    settings: Any  # by optimizer: where optimizers' interpolations look for what suits the task
+    settings_by_function: Any  # where the toy's settings come from
+    seed: int = any_seed()
+    max_epochs: int | None = limit()
+    max_steps: int | None = limit()
+    log_every: int = count()
+    resume: str | None = must_be("the directory of a run")
+
+
+# A target that is not among these checks its own arguments.
+SCHEMAS = {
+    "scratchopt.SGD": SGD,
+    "scratchopt.Momentum": Momentum,
+    "scratchopt.NAG": Momentum,
+    "scratchopt.NAGTorch": Momentum,
+    "scratchopt.Newton": Newton,
+    "tasks.toy.Toy": Toy,
+    "tasks.linear_regression.LinearRegression": LinearRegression,
+    "tasks.mnist.MNIST": MNIST,
+}
+
+
+def validate(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values of the right types, interpolations resolved.
+
+    Returns:
+        The keys of `Run`, the settings without content. Task and optimizer are dicts with a
+        `_target_`, accelerator is a dict, datamodule is anything.
+
+    Raises:
+        Refusal: a key that nobody knows, a wrong type, a value out of its range.
+    """
+    nodes = [f.name for f in fields(Run) if f.type is Any]
+    run = _held_against(Run, {key: None if key in nodes else cfg[key] for key in cfg}, "")
+    if run.get("max_epochs") is None and run.get("max_steps") is None:
+        raise Refusal("max_epochs=null: must be a number where max_steps is null, or no run ends")
+    run["task"] = _made_of("task", _content(cfg, "task"))
+    run["optimizer"] = _made_of("optimizer", _content(cfg, "optimizer"))
+    run["accelerator"] = _held_against(Accelerator, _content(cfg, "accelerator"), "accelerator.")
+    run["datamodule"] = _content(cfg, "datamodule")
+    return run
+
+
+def _content(cfg: DictConfig, name: str) -> Any:
+    node = cfg.get(name)
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _made_of(name: str, content: Any) -> dict[str, Any]:
+    """The content of a node from which an object is made."""
+    if not isinstance(content, dict) or "_target_" not in content:
+        raise Refusal(f"{name}={_text(content)}: must be a group's choice, or a node with _target_")
+    schema = SCHEMAS.get(content["_target_"])
+    if schema is None:
+        return content
+    hydras = {key: content.pop(key) for key in ("_target_", "_partial_") if key in content}
+    values = _held_against(schema, content, f"{name}.")
+    for key in values if name == "optimizer" else ():
+        given = values[key] if isinstance(content[key], str) else content[key]
+        try:
+            check(key, given)
+        except ValueError as error:
+            raise Refusal(f"optimizer.{key}={given}: {error}") from error
+    return hydras | values
+
+
+def _held_against(schema: type, content: Any, prefix: str) -> dict[str, Any]:
+    """The content in the schema's types; a key that is not given stays away."""
+    known = {f.name: f for f in fields(schema)}
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), content)
+    except ConfigKeyError as error:
+        raise Refusal(f"{prefix}{error.key}: no such key (there are {', '.join(known)})") from error
+    except ValidationError as error:
+        name = re.split(r"[.\[]", str(error.full_key))[0]
+        what = known[name].metadata["what"]
+        raise Refusal(f"{prefix}{name}={_text(content[name])}: must be {what}") from error
+    values: Any = OmegaConf.to_container(merged)
+    values = {name: value for name, value in values.items() if value != MISSING}
+    for name, value in values.items():
+        rule = known[name].metadata
+        if rule and value is not None and not rule["holds"](value):
+            raise Refusal(f"{prefix}{name}={_text(content[name])}: must be {rule['what']}")
+    return values
+
+
+def _text(value: Any) -> str:
+    """A value as one would type it."""
+    return value if isinstance(value, str) else json.dumps(value)

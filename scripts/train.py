@@ -1,0 +1,116 @@
+"""Trains a task with an optimizer; `python scripts/train.py --help` says how."""
+
+import atexit
+import gc
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+sys.path.pop(0)  # scripts/ itself: its modules' names are too common to be found by everyone
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's packages first
+sys.path.append(os.getcwd())  # a user's own tasks and optimizers
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from scripts.result import Result, hyperparameters
+from scripts.resume import resumed
+from scripts.schema import Refusal, validate
+
+TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
+# Whose errors explain themselves. Any other error is a mistake in a program, and shows where.
+EXPLAINED = (ValueError, TypeError, RuntimeError, OSError, ImportError)
+EXPLAINING = ("scratchopt.", "tasks.", "scripts.", "hydra.", "lightning.", "torch.optim.")
+
+
+def main() -> None:
+    """Does what the command line says, or says in one line why not."""
+    atexit.register(gc.freeze)  # what is left then goes with the process
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
+    try:
+        sys.argv[1:] = resumed(sys.argv[1:])
+        train()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        refuse(error)
+
+
+@hydra.main(config_path="../conf", config_name="train", version_base="1.3")
+def train(cfg: DictConfig) -> None:
+    """One run, or one of a sweep."""
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if not (in_sweep or TRACEBACKS):
+        del os.environ["HYDRA_FULL_ERROR"]  # not for the processes that DDP starts
+    try:
+        perform(cfg, in_sweep)
+    except Exception as error:
+        if in_sweep:
+            raise  # Hydra goes on with the sweep, and raises it again at the end
+        refuse(error)
+
+
+def perform(cfg: DictConfig, in_sweep: bool) -> None:
+    """Validates the configuration, runs it, and tells what came of it."""
+    config = validate(cfg)
+    gc.disable()  # the imports make a million objects and no garbage: half a second's vain search
+    from scripts.run import Diverged, run  # imports torch: only for a configuration that is right
+
+    gc.freeze()
+    gc.enable()
+
+    hydras = HydraConfig.get().runtime
+    directory, chosen = Path(hydras.output_dir), hydras.choices
+    result = Result(chosen["task"], chosen["optimizer"], hyperparameters(config), config["seed"])
+    try:
+        signum = run(config, result, directory)
+    except Diverged as error:
+        if not in_sweep:
+            raise
+        print(f"train.py: {error}", file=sys.stderr)  # what a sweep may well come to
+        signum = 0
+    if result.seconds:  # which the first process alone has filled in
+        print(f"\n{result.table(directory)}", flush=True)
+    if signum:
+        sys.exit(128 + signum)
+
+
+def refuse(error: Exception) -> NoReturn:
+    """Ends the program: with one line, if the error was made to be read, else with a traceback."""
+    made = isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception)
+    reason: Any = error.__cause__ if made else error
+    if TRACEBACKS or not explains_itself(reason):
+        raise error
+    sys.exit(f"train.py: {one_line(reason)}")
+
+
+def explains_itself(error: Exception) -> bool:
+    """Whether the error is about what the user asked for, not about a mistake in a program."""
+    if isinstance(error, Refusal | HydraException | OmegaConfBaseException):
+        return True
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, if it is imported
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    raised_in = frame.f_globals["__name__"]
+    return isinstance(error, EXPLAINED) and raised_in.startswith(EXPLAINING)
+
+
+def one_line(error: Exception) -> str:
+    """The message, folded, without the places where Hydra looked."""
+    message = str(error).partition("Config search path:")[0]
+    override = getattr(error, "override", None)  # of a parse error: not always in the message
+    if override and override not in message:
+        message = f"{override}: {message}"
+    if isinstance(error, HydraException) and isinstance(error.__cause__, OmegaConfBaseException):
+        message = f"{message} ({str(error.__cause__).splitlines()[0]})"
+    return " ".join(line for line in message.split() if line)
+
+
+if __name__ == "__main__":
+    main()
