@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,8 +23,8 @@ class Vector:
 
     __slots__ = ("factor", "tensors")
 
-    def __init__(self, tensors: list[Tensor], factor: float = 1.0) -> None:
-        self.tensors = tensors
+    def __init__(self, tensors: Sequence[Tensor], factor: float = 1.0) -> None:
+        self.tensors: Any = tensors  # foreach wants a list or tuple, and says list
         self.factor = factor
 
     def __mul__(self, number: float) -> Vector:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the packages of this checkout
 
@@ -46,7 +47,7 @@ class _Raw(argparse.RawDescriptionHelpFormatter):
 
 def compare(name: str, ours: Callable[[], float], least: Callable[[], float], pairs: int) -> None:
     """Times two sides in turn, after one uncounted run of each, and prints a row."""
-    ours(), least()
+    _ = ours(), least()
     times = [(ours(), least()) for _ in range(pairs)]
     ratios = [a / b for a, b in times]
     a, b = (median(column) for column in zip(*times, strict=True))
@@ -104,12 +105,11 @@ def mnist_loop() -> float:
     optimizer = task.configure_optimizers()
     images, labels = task.train_set
     start = time.perf_counter()
-    for step in range(STEPS[1]):
-        if step % (len(images) // 128) == 0:
-            batches = torch.randperm(len(images)).split(128)
-        batch = batches[step % (len(images) // 128)]
+    epochs = -(-STEPS[1] // (len(images) // 128))
+    batches = [b for _ in range(epochs) for b in torch.randperm(len(images)).split(128)]
+    for batch in batches[: STEPS[1]]:
 
-        def closure(batch: torch.Tensor = batch) -> torch.Tensor:
+        def closure(batch: Any = batch) -> Any:
             optimizer.zero_grad()
             loss = cross_entropy(task(images[batch]), labels[batch])
             loss.backward()

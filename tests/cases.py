@@ -12,7 +12,7 @@ import scratchopt
 class Case(NamedTuple):
     """An optimizer with settings that work on well-scaled problems, and its twin in torch."""
 
-    cls: type[scratchopt.Optimizer]
+    cls: Callable[..., scratchopt.Optimizer]
     settings: dict[str, Any]
     twin: Callable[..., torch.optim.Optimizer] | None = None  # torch's own, bit for bit the same
     needs_closure: bool = False  # the gradient must be taken where the optimizer says
@@ -44,4 +44,4 @@ def take_step(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> T
             value.backward()
         return value
 
-    return optimizer.step(closure)
+    return optimizer.step(closure)  # type: ignore[arg-type]  # torch says float, and means this

@@ -1,10 +1,11 @@
 """The callbacks, on a small LightningModule that knows nothing of them."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader, TensorDataset
@@ -47,7 +48,7 @@ class Curved(LightningModule):
     def configure_optimizers(self):
         return self.make(self.parameters())
 
-    def train_dataloader(self):
+    def train_dataloader(self) -> Any:
         return DataLoader(TensorDataset(DATA), batch_size=self.batch_size)
 
     def val_dataloader(self):
@@ -171,7 +172,7 @@ def test_monitor_measures_what_a_twin_computes(fit, accumulate):
         clip = min(1, 1e-3 / (g + 1e-6))  # torch's, which keeps off a division by zero
         value = monitor.history["train/velocity"][step]
         assert value == (step, pytest.approx(0.5 * g * clip, rel=1e-9))
-        twin.x.data.sub_(0.5 * clip * twin.x.grad)
+        twin.x.data.sub_(0.5 * clip * (twin.x.grad or 0))
 
 
 def test_monitor_writes_all_steps_to_tensorboard(fit, tmp_path):
@@ -191,7 +192,7 @@ def test_divergence_names_step_optimizer_and_lr_and_keeps_the_last_good_checkpoi
     class Poison(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             if trainer.global_step == 5:
-                pl_module.x.data.fill_(math.inf)
+                module.x.data.fill_(math.inf)
 
     monitor, module = Monitor(every=100), Curved(lambda p: SGD(p, lr=0.5))
     with pytest.raises(Diverged, match=r"step 5: train/loss is nan with SGD, lr=0.5"):
@@ -225,7 +226,7 @@ def test_resume_continues_the_trajectory_and_the_history(fit, tmp_path, stop):
     def run(**options):
         monitor = Monitor(every=2)
         module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
-        module.train_dataloader = loader
+        module.train_dataloader = loader  # type: ignore[method-assign]
         fit(module, [Lookahead(), monitor, RandomState(), Checkpoint()], **options)
         return module, monitor
 
@@ -252,20 +253,20 @@ def test_random_state_is_that_of_the_checkpoint(fit, tmp_path):
         def __init__(self):
             self.drawn = []
 
-        def on_train_batch_start(self, *args):
+        def on_train_batch_start(self, *args, **kwargs):
             self.drawn.append((random.random(), np.random.rand(), torch.rand(()).item()))
 
     def run(**options):
         draw = Draw()
         module = Curved(lambda p: SGD(p, lr=0.5))
-        module.train_dataloader = loader
+        module.train_dataloader = loader  # type: ignore[method-assign]
         fit(module, [draw, RandomState(), Checkpoint()], **options)
         return draw.drawn
 
-    torch.manual_seed(1), random.seed(1), np.random.seed(1)
+    seed_everything(1, verbose=False)
     whole = run(max_epochs=2)
-    torch.manual_seed(1), random.seed(1), np.random.seed(1)
+    seed_everything(1, verbose=False)
     first = run(max_epochs=2, max_steps=4)
-    torch.manual_seed(2), random.seed(2), np.random.seed(2)
+    seed_everything(2, verbose=False)
     rest = run(max_epochs=2, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
     assert first + rest == whole

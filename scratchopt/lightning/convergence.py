@@ -38,6 +38,6 @@ class Convergence(Callback):
             trainer.should_stop = True
             raise StopIteration  # as when on_train_batch_start returns -1: the epoch ends here
 
-    def on_train_start(self, *args: Any) -> None:
+    def on_train_start(self, *args: Any, **kwargs: Any) -> None:
         """Forgets an earlier fit."""
         self.converged = False

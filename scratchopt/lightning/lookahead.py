@@ -16,21 +16,21 @@ class Lookahead(Callback):
     among the optimizers the callback does nothing.
     """
 
-    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Moves to θ + μv. A second micro-batch comes to the same point, as θ and v rest."""
         for optimizer in _nags(trainer):
             optimizer.lookahead_()
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Moves back to θ; after a step the parameters are there already."""
         for optimizer in _nags(trainer):
             optimizer.restore_()
 
-    def on_train_end(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Moves back to θ where a batch was broken off."""
         self.on_train_batch_end(trainer)
 
-    def on_exception(self, trainer: Trainer, *args: Any) -> None:
+    def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Moves back to θ where a batch failed, so that what is saved now is θ."""
         self.on_train_batch_end(trainer)
 

@@ -105,7 +105,7 @@ class Monitor(Callback):
         self._evaluated = None
         self.write(trainer)
 
-    def on_exception(self, trainer: Trainer, *args: Any) -> None:
+    def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Writes what there is."""
         self._write(trainer)
 

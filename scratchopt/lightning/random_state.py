@@ -31,7 +31,7 @@ class RandomState(Callback):
         """Keeps the states for the start of training: until then others draw numbers."""
         self._loaded = state_dict
 
-    def on_train_start(self, *args: Any) -> None:
+    def on_train_start(self, *args: Any, **kwargs: Any) -> None:
         """Sets the states that were loaded, if any."""
         if self._loaded is None:
             return
