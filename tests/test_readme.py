@@ -1,0 +1,108 @@
+"""The README is true: its commands run, its examples work, and it prints what they print.
+
+What `pip install` does is for .ci/run to show, which takes the commands from the README too.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    line.partition("&& ")[2] or line
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    if "scripts/train.py" in line
+]
+RESUME = [command for command in COMMANDS if "resume=" in command]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files that the README shows: those whose head has their name."""
+    folder = tmp_path_factory.mktemp("readme")
+    for _, block in BLOCKS:
+        if named := re.match(r"(?:# @package.*\n)?# (\S+\.(?:py|yaml))\n", block):
+            path = folder / named[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block, encoding="utf-8")
+    return folder
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(command.replace("scripts/", f"{ROOT}/scripts/"))
+    assert words[0] == "python"
+    return subprocess.run(
+        [sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=280
+    )
+
+
+def results(folder: Path) -> list[dict]:
+    files = sorted(folder.glob("outputs/*/*/*/result.json"), key=lambda file: file.stat().st_mtime)
+    return [json.loads(file.read_text()) for file in files]
+
+
+def test_the_first_command_prints_what_the_readme_says_and_resumes(folder: Path):
+    done = run(COMMANDS[0], folder)
+    assert done.returncode == 0, done.stderr
+    shown = next(block for _, block in BLOCKS if block.startswith("task "))
+    for line in shown.splitlines():
+        name = line.split()[0]
+        if name != "..." and not line.endswith("<time>"):
+            assert re.search(rf"^{re.escape(name)} ", done.stdout, flags=re.MULTILINE), name
+    result = results(folder)[-1]
+    assert result["metrics"]["test/accuracy"] >= 0.975
+    [where] = folder.glob("outputs/mnist/nag/*")
+    [resume] = RESUME
+    again = run(resume.replace("<time>", where.name), folder)
+    assert again.returncode == 0, again.stderr
+    assert results(folder)[-1]["updates"] > result["updates"]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS[1:] if c not in RESUME])
+def test_every_other_command_runs(command: str, folder: Path):
+    if "--help" in command:
+        assert "optimizer=" in run(command, folder).stdout
+        return
+    before = len(list(folder.glob("**/result.json")))
+    done = run(command, folder)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    runs = len(list(folder.glob("**/result.json"))) - before
+    assert runs == (6 if " -m " in command else 1)
+
+
+def test_the_article_table_is_what_the_runs_write(folder: Path):
+    """The row that the README shows as a command."""
+    [command] = [c for c in COMMANDS if "task.start=-8" in c]
+    assert run(command, folder).returncode == 0
+    assert results(folder)[-1]["evaluations"] == 34
+
+
+@pytest.mark.parametrize(
+    "code", [b for language, b in BLOCKS if language == "python" and "import" in b]
+)
+def test_python_examples_run(code: str, folder: Path):
+    script = folder / "example.py"
+    script.write_text(code, encoding="utf-8")
+    done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_rule_it_shows_is_the_rule():
+    shown = next(block for _, block in BLOCKS if "class NAGTorch" in block)
+    source = (ROOT / "scratchopt" / "nag_torch.py").read_text(encoding="utf-8")
+    assert shown[shown.index("    @staticmethod") :].strip() in source
+
+
+def test_its_pictures_are_there():
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
+        assert (ROOT / picture).is_file()
