@@ -44,7 +44,7 @@ class Interrupt(Callback):
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops all processes after the same batch."""
         if trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False):
-            pass
+            trainer.should_stop = self.stopped = True
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum

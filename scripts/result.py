@@ -73,7 +73,7 @@ class Result:
         """Writes `result.json` whole or not at all."""
         finite = {tag: x if isfinite(x) else None for tag, x in self.metrics.items()}
         partial = directory / "result.json.partial"
-        text = json.dumps(asdict(self) | {"metrics": finite}, indent=2, allow_nan=False)
+        text = json.dumps(asdict(self) | {"metrics": finite}, indent=2)
         partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, directory / "result.json")
 
