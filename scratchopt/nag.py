@@ -88,8 +88,9 @@ class NAG(Momentum):
     @torch.no_grad()
     def restore_(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
-        for p, theta in self._theta or ():
-            p.copy_(theta)
+        if self._theta:
+            params, thetas = ([pair[i] for pair in self._theta] for i in (0, 1))
+            torch._foreach_copy_(params, thetas)
         self._theta = None
 
     def zero_grad(self, set_to_none: bool = True) -> None:

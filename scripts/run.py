@@ -23,7 +23,7 @@ from scratchopt.lightning import (
     Monitor,
     RandomState,
 )
-from scripts.callbacks import Hyperparameters, Interrupt, Progress
+from scripts.callbacks import Hyperparameters, Interrupt, Progress, Unprofiled
 from scripts.result import Result
 from scripts.resume import CHECKPOINT
 from scripts.schema import Refusal
@@ -73,6 +73,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        profiler=Unprofiled(),
         log_every_n_steps=1,
     )
     checkpoint = directory / CHECKPOINT if config["resume"] else None

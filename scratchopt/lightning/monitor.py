@@ -49,7 +49,9 @@ class Monitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the first θ."""
-        self._parameters = [p for p in pl_module.parameters() if p.requires_grad]
+        self._parameters: list[torch.Tensor] = [
+            p for p in pl_module.parameters() if p.requires_grad
+        ]
         self._before = [p.detach().clone() for p in self._parameters]
         self._step = trainer.global_step
 
@@ -88,10 +90,10 @@ class Monitor(Callback):
             return
         if self._loss is not None:
             self._gather("train/loss", self._loss)
-        after = [p.detach() for p in self._parameters]
-        moved = torch._foreach_norm(torch._foreach_sub(after, self._before))
+        torch._foreach_sub_(self._before, self._parameters)  # in place: new memory costs more
+        moved = torch._foreach_norm(self._before)
         self._gather("train/velocity", torch.linalg.vector_norm(torch.stack(moved)))
-        torch._foreach_copy_(self._before, after)
+        torch._foreach_copy_(self._before, self._parameters)
         self._loss, self._step = None, trainer.global_step
         if self._step % self.every == 0:
             self.write(trainer)
