@@ -11,8 +11,8 @@ from scratchopt.optimizer import as_number
 from scratchopt.vector import Vector
 
 _REMEDY = (
-    "call lookahead_() before the forward pass, or step(closure) with a closure that zeroes the "
-    "gradients; under Lightning add the callback scratchopt.lightning.Lookahead"
+    "call lookahead_() before the forward pass, or step(closure) with a closure that calls "
+    "optimizer.zero_grad(); under Lightning add the callback scratchopt.lightning.Lookahead"
 )
 
 
@@ -88,9 +88,8 @@ class NAG(Momentum):
     @torch.no_grad()
     def restore_(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
-        if self._theta:
-            params, thetas = ([pair[i] for pair in self._theta] for i in (0, 1))
-            torch._foreach_copy_(params, thetas)
+        for p, theta in self._theta or ():
+            p.copy_(theta)
         self._theta = None
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -39,9 +39,12 @@ class Interrupt(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes SIGTERM back from Lightning, which would end training by an exception."""
-        self.begun = True
         if not self.signum:
             signal.signal(signal.SIGTERM, self._receive)
+
+    def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
+        """Knows of a batch."""
+        self.begun = True
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops all processes after the same batch."""

@@ -1,9 +1,11 @@
 """`resume=<run directory>`: a command line that goes on with an earlier run."""
 
 from pathlib import Path
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from scripts.schema import Refusal
 
@@ -21,6 +23,8 @@ def resumed(arguments: list[str]) -> list[str]:
             the run.
     """
     given = {key: value for key, _, value in (a.partition("=") for a in arguments)}
+    if "+resume" in given:
+        given["resume"] = given.pop("+resume")
     directory = given.pop("resume", "null").strip("'\"")
     if directory == "null":
         return arguments
@@ -34,9 +38,13 @@ def resumed(arguments: list[str]) -> list[str]:
         if not (path / needed).exists():
             missing = "no such directory" if needed == "." else f"there is no {needed} in it"
             raise Refusal(f"resume={directory}: {missing}")
-    if not is_zipfile(path / CHECKPOINT):
+    if not _is_sound(path / CHECKPOINT):
         raise Refusal(f"resume={directory}: {CHECKPOINT} is damaged")
-    choices = OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra.runtime.choices
+    try:
+        choices = OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra.runtime.choices
+        OmegaConf.load(path / ".hydra" / "config.yaml").task  # noqa: B018  (is it there?)
+    except (YAMLError, OmegaConfBaseException, AttributeError, UnicodeDecodeError) as error:
+        raise Refusal(f"resume={directory}: a file in its .hydra is damaged") from error
     quoted = "'" + str(path).replace("'", r"\'") + "'"
     return [
         "--config-path",
@@ -51,3 +59,12 @@ def resumed(arguments: list[str]) -> list[str]:
         f"++resume={quoted}",  # so spelt, it is not taken for a new one by the other ranks of DDP
         *(f"{key}={value}" for key, value in given.items()),
     ]
+
+
+def _is_sound(checkpoint: Path) -> bool:
+    """Whether every byte of a checkpoint is as it was written: each part has a checksum."""
+    try:
+        with ZipFile(checkpoint) as parts:
+            return parts.testzip() is None
+    except BadZipFile:
+        return False

@@ -1,12 +1,15 @@
 """The run itself: a validated configuration, trained and tested."""
 
 import logging
+import pickle
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
@@ -77,7 +80,16 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         log_every_n_steps=1,
     )
     checkpoint = directory / CHECKPOINT if config["resume"] else None
-    failure, metrics, began = None, {}, time.perf_counter()
+    if checkpoint:
+        _check(checkpoint, directory)
+    failure, began = None, time.perf_counter()
+
+    def write(metrics: Mapping[str, Any]) -> None:
+        if trainer.is_global_zero:
+            result.seconds = time.perf_counter() - began
+            result.metrics |= {tag: float(value) for tag, value in metrics.items()}
+            result.write(directory)
+
     with interrupt:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -86,23 +98,28 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
                     f"resume={directory}: nothing is left to do after {trainer.global_step} "
                     "updates; give a greater max_steps or max_epochs"
                 )
-            metrics |= trainer.callback_metrics
-            if not interrupt.stopped and _has_test(module, data):
-                trainer.test(module, datamodule=data, verbose=False)
-                metrics |= trainer.callback_metrics
         except Diverged as error:
             failure = error
-    if trainer.is_global_zero:
-        result.seconds = time.perf_counter() - began
         result.status = "diverged" if failure else _status(trainer, interrupt)
         result.steps = result.updates = trainer.global_step
         result.evaluations = monitor.evaluations
         result.metrics = {tag: rows[-1][1] for tag, rows in monitor.history.items()}
-        result.metrics |= {tag: float(value) for tag, value in metrics.items()}
-        result.write(directory)
+        write({} if failure else trainer.callback_metrics)
+        if not failure and not interrupt.stopped and _has_test(module, data):
+            trainer.test(module, datamodule=data, verbose=False)
+            write(trainer.callback_metrics)
     if failure:
         raise failure if trainer.is_global_zero else SystemExit(1)
     return interrupt.signum
+
+
+def _check(checkpoint: Path, directory: Path) -> None:
+    try:
+        known = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise Refusal(f"resume={directory}: {CHECKPOINT} is damaged") from error
+    if not isinstance(known, dict) or "pytorch-lightning_version" not in known:
+        raise Refusal(f"resume={directory}: {CHECKPOINT} is no checkpoint of a run")
 
 
 def _task(config: dict[str, Any]) -> LightningModule:

@@ -110,7 +110,7 @@ class MNIST:
     hidden: list[int] = counts()  # noqa: RUF009
     activation: str = one_of("relu", "tanh", "sigmoid", "gelu")
     batch_size: int = count()
-    validation_size: int = must_be("an integer in [0, 60000)", lambda n: 0 <= n < 60_000)
+    validation_size: int = must_be("an integer in [1, 60000)", lambda n: 1 <= n < 60_000)
     data_dir: str | None = must_be("an existing folder", lambda d: Path(d).expanduser().is_dir())
     seed: int = any_seed()
 
@@ -167,12 +167,17 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     """
     nodes = [f.name for f in fields(Run) if f.type is Any]
     run = _held_against(Run, {key: None if key in nodes else cfg[key] for key in cfg}, "")
-    if run.get("max_epochs") is None and run.get("max_steps") is None:
-        raise Refusal("max_epochs=null: must be a number where max_steps is null, or no run ends")
+    if run.get("max_epochs") is None and run.get("max_steps") in (None, -1):
+        raise Refusal("max_epochs=null: must be a number where max_steps has none, or no run ends")
     run["task"] = _made_of("task", _content(cfg, "task"))
     run["optimizer"] = _made_of("optimizer", _content(cfg, "optimizer"))
-    run["accelerator"] = _held_against(Accelerator, _content(cfg, "accelerator"), "accelerator.")
+    accelerator = _content(cfg, "accelerator")
+    if not isinstance(accelerator, dict):
+        raise Refusal(f"accelerator={_text(accelerator)}: must be a group's choice")
+    run["accelerator"] = _held_against(Accelerator, accelerator, "accelerator.")
     run["datamodule"] = _content(cfg, "datamodule")
+    if run["datamodule"] is not None:
+        run["datamodule"] = _made_of("datamodule", run["datamodule"])
     return run
 
 

@@ -94,6 +94,8 @@ def explains_itself(error: Exception) -> bool:
     """Whether the error is about what the user asked for, not about a mistake in a program."""
     if isinstance(error, Refusal | HydraException | OmegaConfBaseException):
         return True
+    if isinstance(error, OSError):  # a file that cannot be read, a directory that cannot be made
+        return True
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, if it is imported
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)

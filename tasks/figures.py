@@ -83,7 +83,8 @@ def mnist_figures(module: MNIST, history: History, title: str) -> dict[str, Figu
     """
     figures = training_curves(history, title)
     images, labels = module.test_set
-    logits = module(images.to(module.device)).cpu()
+    kind = next(module.parameters())
+    logits = module(images.to(kind)).float().cpu()
     if logits.isfinite().all():
         figures["mistakes"] = _mistakes(images, labels, logits, title)
         figures["weights"] = _weights(next(module.net.parameters()).cpu(), title)

@@ -28,6 +28,11 @@ class Function:
     window: tuple[tuple[float, float], ...]
 
     @property
+    def title(self) -> str:
+        """What a picture calls it."""
+        return "sin x + x²/10" if self.name == "article" else self.name
+
+    @property
     def dim(self) -> int:
         """d, the number of variables."""
         return len(self.start)

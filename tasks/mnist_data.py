@@ -1,6 +1,7 @@
 """The MNIST files: handwritten digits, as LeCun, Cortes and Burges published them (1998)."""
 
 import gzip
+import zlib
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +11,11 @@ from torch import Tensor
 
 SHIPPED = Path(__file__).parent / "data" / "mnist"
 
-SHA256 = {
-    "train-images-idx3-ubyte": "0b367032e93c5d0cea0925647cfdb18614af8ee15f83e6f2fc2ad904a6835971",
-    "train-labels-idx1-ubyte": "1787548bbe0bff1ec2ecdc0ef292b02df999e2d1a6002d27500982c652b17203",
-    "t10k-images-idx3-ubyte": "1a1a05eab793c14bb050b398624a11b0ffd1a2953baed553b1b9bd079e2a20be",
-    "t10k-labels-idx1-ubyte": "b91679a0acfe4ba0e50a2437a903084cba1f5f92592b016a25a7dfd00455798b",
+SHA256 = {  # of the unpacked files, since two packers pack differently
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
 REMEDY = "take tasks/data/mnist of a fresh checkout, or leave data_dir out for the shipped files"
@@ -54,7 +55,7 @@ def read(data_dir: str | Path | None = None) -> MNISTData:
 
     Raises:
         FileNotFoundError: a file that is not there.
-        ValueError: a file that is not, byte for byte, the published one.
+        ValueError: a file whose content is not, byte for byte, the published one.
     """
     train_images, train_labels, test_images, test_labels = map(_content, find(data_dir))
     return MNISTData(
@@ -63,13 +64,16 @@ def read(data_dir: str | Path | None = None) -> MNISTData:
 
 
 def _content(path: Path) -> bytearray:
-    packed = path.read_bytes()
-    found, published = sha256(packed).hexdigest(), SHA256[path.stem]
-    if found != published:
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"Damaged MNIST file: {path} ({error}; {REMEDY})") from error
+    if (found := sha256(content).hexdigest()) != SHA256[path.stem]:
         raise ValueError(
-            f"Damaged MNIST file: {path} (SHA-256 {found[:8]}…, not {published[:8]}…; {REMEDY})"
+            f"Damaged MNIST file: {path} (SHA-256 of its content {found[:12]}…, not "
+            f"{SHA256[path.stem][:12]}…; {REMEDY})"
         )
-    return bytearray(gzip.decompress(packed))  # torch warns of memory that cannot be written
+    return bytearray(content)  # torch warns of memory that cannot be written
 
 
 # A header has a magic number and the length of each dimension, 4 bytes each. The checksum has

@@ -90,6 +90,11 @@ class Toy(LightningModule):
             self.trajectory.append(self.x.detach().clone())
             self.gradients.append(self.x.grad.clone())
 
+    def on_train_epoch_end(self) -> None:
+        """Logs where the run has ended: the epoch is all of it."""
+        for name, value in zip("xy", self.x.detach(), strict=False):
+            self.log(f"train/{name}", value)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the record, so that a resumed run knows the whole path."""
         checkpoint["path"] = self._stack(self.trajectory), self._stack(self.gradients)
@@ -105,7 +110,7 @@ class Toy(LightningModule):
         if not self.trajectory:
             return {}
         points, gradients = self._stack(self.trajectory), self._stack(self.gradients)
-        title = f"{type(self.trainer.optimizers[0]).__name__} on {self.function.name}"
+        title = f"{type(self.trainer.optimizers[0]).__name__} on {self.function.title}"
         return toy_figures(self.function, points, self.function(points), gradients, title)
 
     def _stack(self, rows: list[Tensor]) -> Tensor:

@@ -115,6 +115,19 @@ def test_nag_follows_the_paper_with_a_grad_scaler(fit):
     assert module.x.item() == pytest.approx(end, abs=1e-13)
 
 
+def test_a_batch_that_is_broken_off_leaves_theta_in_module_and_checkpoint(fit, tmp_path):
+    class BrokenOff(Curved):
+        def on_train_batch_start(self, batch, batch_idx):
+            return -1 if self.trainer.global_step == 3 else None
+
+    module = BrokenOff(lambda p: NAG(p, lr=0.5, momentum=0.9))
+    fit(module, [Lookahead(), Checkpoint()], max_epochs=1)
+    points, _ = paper_nag(2.5, 2, 4, 0.5, 0.9)
+    assert module.x.item() == pytest.approx(points[3][0], abs=1e-13)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["state_dict"]["x"].item() == module.x.item()
+
+
 def test_nag_without_the_callback_is_refused_under_accumulation(fit):
     module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
     with pytest.raises(RuntimeError, match="add the callback"):
@@ -219,6 +232,22 @@ def test_convergence_stops_before_the_update(fit):
     assert len(monitor.history["train/velocity"]) == trainer.global_step
     assert abs(module.evaluated[-1] + 1.306440008370) <= 1e-6
     assert monitor.history["train/loss"][-1][1] == pytest.approx(-0.794582337562, abs=1e-11)
+
+
+def test_resume_at_an_epochs_end_counts_it_once_under_both_limits(fit, tmp_path):
+    def run(**options):
+        module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
+        module.train_dataloader = loader  # type: ignore[method-assign]
+        trainer = fit(module, [Lookahead(), Checkpoint()], max_steps=100, **options)
+        return module.x.item(), trainer.global_step
+
+    whole = run(max_epochs=4)
+    (tmp_path / "checkpoints" / "last.ckpt").unlink()
+    for epochs in (1, 2, 4):
+        path = tmp_path / "checkpoints" / "last.ckpt"
+        x = run(max_epochs=epochs, ckpt_path=path if path.exists() else None)
+    assert x == whole
+    assert whole[1] == 16
 
 
 @pytest.mark.parametrize("stop", [3, 4, 6], ids=["mid-epoch", "epoch-end", "second-epoch"])

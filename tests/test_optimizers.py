@@ -2,6 +2,7 @@
 
 import copy
 import io
+from pathlib import Path
 
 import pytest
 import torch
@@ -178,3 +179,10 @@ def test_it_equals_torch_bit_for_bit(case: Case, dtype, foreach, twin_foreach, o
         a.step()
         b.step()
         assert all(torch.equal(p, q) for p, q in zip(ours, theirs, strict=True))
+
+
+def test_every_method_has_a_file_a_configuration_and_a_row_of_the_table():
+    root = Path(__file__).parents[1]
+    configured = {path.stem for path in (root / "conf" / "optimizer").glob("*.yaml")}
+    assert configured <= set(CASES)
+    assert configured <= {path.stem for path in (root / "scratchopt").glob("*.py")}

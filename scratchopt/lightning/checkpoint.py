@@ -12,9 +12,9 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 class Checkpoint(LightningCheckpoint):
     """Keeps `<trainer.default_root_dir>/checkpoints/last.ckpt` up to date.
 
-    It is written at the end of each epoch, at the last batch of a run that ends within an epoch
-    (a `max_steps`, an interruption), and every `seconds` of training. A new file is written beside
-    the old one and then takes its place in one rename, so that whoever is killed has the old one.
+    It is written after the last batch of each epoch, of a run that ends within one (`max_steps`, an
+    interruption), and every `seconds` of training. A new file is written beside the old one and
+    then takes its place in one rename, so that whoever is killed has the old one.
 
     Args:
         seconds: at most this long between two checkpoints, in seconds.
@@ -33,13 +33,25 @@ class Checkpoint(LightningCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Saves when it is time, or when no other batch will follow in this epoch."""
-        last = trainer.should_stop or trainer.global_step == trainer.max_steps
-        if last or time.monotonic() - self._written >= self.seconds:
+        """Saves when it is time, or when no other batch will follow in this epoch.
+
+        Lightning counts an epoch twice that was saved any later, if there is a `max_steps`.
+        """
+        due = trainer.is_last_batch or trainer.should_stop
+        due = due or trainer.global_step == trainer.max_steps
+        if not due and batch_idx % 10 == 0:  # every process has its own clock, and all must save
+            late = time.monotonic() - self._written >= self.seconds
+            due = trainer.strategy.reduce_boolean_decision(late, all=False)
+        if due:
+            progress = trainer.fit_loop.epoch_progress
+            for count in (progress.total, progress.current):
+                # Lightning does not count the first epoch after a resume as begun, and would take
+                # this checkpoint for one between two epochs.
+                count.ready = count.started = count.processed + 1
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the whole epoch, validation included."""
+        """Saves where an epoch was broken off, as by `Convergence`."""
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:

@@ -38,6 +38,18 @@ class Convergence(Callback):
             trainer.should_stop = True
             raise StopIteration  # as when on_train_batch_start returns -1: the epoch ends here
 
-    def on_train_start(self, *args: Any, **kwargs: Any) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forgets an earlier fit."""
         self.converged = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leaves a run alone that had converged when it was saved."""
+        trainer.should_stop = trainer.should_stop or self.converged
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether the run has converged."""
+        return {"converged": self.converged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Whether it had."""
+        self.converged = state_dict["converged"]

@@ -15,6 +15,13 @@ class LiveLoss(Callback):
     optimizers the callback does nothing.
     """
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuses several processes: each would have the Hessian of its own batch alone."""
+        if trainer.world_size > 1 and any(isinstance(o, Newton) for o in trainer.optimizers):
+            raise RuntimeError(
+                f"Newton does not train on {trainer.world_size} processes: use one, devices=1"
+            )
+
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:

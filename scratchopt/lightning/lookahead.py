@@ -26,8 +26,8 @@ class Lookahead(Callback):
         for optimizer in _nags(trainer):
             optimizer.restore_()
 
-    def on_train_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Moves back to θ where a batch was broken off."""
+    def on_train_epoch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Moves back to θ where a batch was broken off, before anyone saves."""
         self.on_train_batch_end(trainer)
 
     def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:

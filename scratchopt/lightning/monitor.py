@@ -93,18 +93,22 @@ class Monitor(Callback):
         torch._foreach_sub_(self._before, self._parameters)  # in place: new memory costs more
         moved = torch._foreach_norm(self._before)
         self._gather("train/velocity", torch.linalg.vector_norm(torch.stack(moved)))
-        torch._foreach_copy_(self._before, self._parameters)
+        for before, after in zip(self._before, self._parameters, strict=True):
+            before.copy_(after)  # no foreach: sharded tensors have none
         self._loss, self._step = None, trainer.global_step
         if self._step % self.every == 0:
             self.write(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the rest, with an evaluation that no update followed."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes an evaluation that no update followed."""
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         if self._evaluated is not None and not scaled:
             loss = self._evaluated if self._loss is None else self._evaluated + self._loss
             self._gather("train/loss", loss)
         self._evaluated = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the rest."""
         self.write(trainer)
 
     def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
@@ -160,7 +164,7 @@ class Monitor(Callback):
         written: dict[str, list[tuple[int, float]]] = {}
         rows: dict[int, dict[str, float]] = defaultdict(dict)
         for tag, waiting in self._waiting.items():
-            values = torch.stack([value for _, value in waiting]).double().tolist()
+            values = torch.stack([value for _, value in waiting]).tolist()
             written[tag] = [(step, v) for (step, _), v in zip(waiting, values, strict=True)]
             self.history[tag] += written[tag]
             for step, value in written[tag]:

@@ -9,9 +9,10 @@ from lightning.pytorch import Callback
 
 
 class RandomState(Callback):
-    """Saves the states of Python's, NumPy's and torch's generators, and sets them on resuming.
+    """Saves the states of Python's, NumPy's and torch's generators (CPU and CUDA).
 
-    With them dropout masks and augmentations after a resume are those of the uninterrupted run.
+    They are set again on resuming: dropout masks and augmentations are then those of the
+    uninterrupted run.
     The loader's order is its own affair (`tasks.batches.Batches`).
     """
 
