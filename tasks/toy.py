@@ -93,7 +93,7 @@ class Toy(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Logs where the run has ended: the epoch is all of it."""
         for name, value in zip("xy", self.x.detach(), strict=False):
-            self.log(f"train/{name}", value)
+            self.log(f"train/{name}", value, batch_size=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the record, so that a resumed run knows the whole path."""

@@ -145,7 +145,7 @@ def test_the_names_to_choose_from_are_the_code_s():
         ("task.hidden=[64,0]", r"task.hidden=\[64, 0\]", "a list of integers >= 1"),
         ("task.hidden=64", "task.hidden=64", "a list of integers >= 1"),
         ("task.activation=foo", "task.activation=foo", "one of relu, tanh"),
-        ("task.validation_size=60000", "task.validation_size=60000", r"in \[0, 60000\)"),
+        ("task.validation_size=60000", "task.validation_size=60000", r"in \[1, 60000\)"),
         ("task.data_dir=/nonexistent", "task.data_dir=/nonexistent", "an existing folder"),
         ("seed=-1", "seed=-1", r"in \[0, 2\*\*32\)"),
         ("max_epochs=0", "max_epochs=0", "-1 for no limit"),

@@ -94,7 +94,8 @@ def test_result_json_has_its_keys(toy):
     assert (result["task"], result["optimizer"], result["seed"]) == ("toy", "nag", 0)
     assert result["hyperparameters"]["optimizer.lr"] == 1.0
     assert result["hyperparameters"]["task.start"] == -8
-    assert set(result["metrics"]) == TAGS
+    assert set(result["metrics"]) == TAGS | {"train/x"}
+    assert abs(result["metrics"]["train/x"] + 1.30644) < 2e-6
     assert set(result["versions"]) == {"python", "torch", "lightning", "scratchopt", "hydra-core"}
     assert 0 < result["seconds"] < 60
 
@@ -115,7 +116,7 @@ def test_a_run_leaves_its_files_and_no_half_written_ones(toy):
 def test_the_dashboard_has_every_step_and_the_hyperparameters(toy):
     events = EventAccumulator(str(toy[1]))
     events.Reload()
-    assert set(events.Tags()["scalars"]) == TAGS
+    assert set(events.Tags()["scalars"]) == TAGS | {"train/x", "epoch"}  # where it ended
     assert [event.step for event in events.Scalars("train/loss")] == list(range(34))
     assert [event.step for event in events.Scalars("train/velocity")] == list(range(33))
     content = events.PluginTagToContent("hparams")
@@ -142,6 +143,7 @@ def test_newton_in_double_precision_ends_where_the_article_s_does(tmp_path):
     )
     assert (result.status, result.updates) == ("finished", 12)
     assert state_of(tmp_path)["x"].item() == pytest.approx(-1.30644001, abs=5e-9)
+    assert f"{result.metrics['train/x']:.8f}" == "-1.30644001"
 
 
 # Every pair

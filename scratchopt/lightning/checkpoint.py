@@ -44,6 +44,7 @@ class Checkpoint(LightningCheckpoint):
             due = trainer.strategy.reduce_boolean_decision(late, all=False)
         if due:
             progress = trainer.fit_loop.epoch_progress
+            count: Any
             for count in (progress.total, progress.current):
                 # Lightning does not count the first epoch after a resume as begun, and would take
                 # this checkpoint for one between two epochs.
