@@ -91,9 +91,9 @@ class Toy(LightningModule):
             self.gradients.append(self.x.grad.clone())
 
     def on_train_epoch_end(self) -> None:
-        """Logs where the run has ended: the epoch is all of it."""
+        """Notes where the run has ended, for its result: the epoch is all of it."""
         for name, value in zip("xy", self.x.detach(), strict=False):
-            self.log(f"train/{name}", value, batch_size=1)
+            self.log(f"train/{name}", value, batch_size=1, logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the record, so that a resumed run knows the whole path."""
