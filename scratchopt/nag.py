@@ -39,7 +39,9 @@ class NAG(Momentum):
         weight_decay: L2 penalty, added to the gradient as weight_decay·(θ + μv), its gradient at
             the lookahead point; >= 0.
         maximize: ascend instead of descend.
-        foreach: True, all tensors of a group at once; False, one by one; None, the faster.
+        foreach: True, all tensors of a group at once; False, one by one; None, by their size.
+        differentiable: lets autograd through the step.
+        fused: True, the rule is compiled to one kernel by torch.compile.
 
     State: `velocity`, v, of the parameter's shape and dtype. While looking ahead, a copy of θ.
 
@@ -147,10 +149,7 @@ class NAG(Momentum):
             )
         return loss
 
-    def _direction(
-        self, p: Vector, g: Vector, buffers: list[Vector], group: dict[str, Any]
-    ) -> Vector:
-        if group["weight_decay"] != 0:  # the penalty, too, is seen from the lookahead point
-            (v,) = buffers
-            p = p + as_number(group["momentum"]) * v
-        return super()._direction(p, g, buffers, group)
+    @staticmethod
+    def penalized(p: Any, v: Any, *, momentum: Any, **numbers: Any) -> Any:
+        """The lookahead point: there the penalty's gradient is taken, as the loss's is."""
+        return p + momentum * v

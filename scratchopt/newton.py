@@ -60,7 +60,13 @@ class Newton(Optimizer):
     ) -> None:
         super().__init__(
             params,
-            {"lr": lr, "damping": damping, "weight_decay": weight_decay, "maximize": maximize},
+            {
+                "lr": lr,
+                "damping": damping,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "differentiable": False,
+            },
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
