@@ -36,7 +36,6 @@ class Optimizer(torch.optim.Optimizer):
 
     rule: ClassVar[Callable[..., None]]
     buffers: ClassVar[tuple[str, ...]] = ()
-    sparse: ClassVar[bool] = False  # whether the rule holds for a sparse g as it stands
 
     _hyperparameters: ClassVar[tuple[str, ...]] = ()
 
@@ -101,10 +100,10 @@ class Optimizer(torch.optim.Optimizer):
     def _bundle(self, p: Tensor) -> list[Tensor]:
         """p, its gradient and its buffers; complex ones are seen as pairs of real numbers."""
         assert p.grad is not None
-        if p.grad.is_sparse and not self.sparse:
+        if p.grad.is_sparse:
             raise RuntimeError(
-                f"{type(self).__name__} does not support sparse gradients; "
-                "use SGD, or an embedding with sparse=False"
+                f"{type(self).__name__} does not support sparse gradients: "
+                "use an embedding with sparse=False"
             )
         state = self.state[p] if self.buffers else {}
         for key in self.buffers:

@@ -160,7 +160,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
 
     Returns:
         The keys of `Run`, the settings without content. Task and optimizer are dicts with a
-        `_target_`, accelerator is a dict, datamodule is anything.
+        `_target_`, and so is datamodule if it is not None; accelerator is a dict.
 
     Raises:
         Refusal: a key that nobody knows, a wrong type, a value out of its range.

@@ -106,6 +106,16 @@ def test_parameters_without_a_gradient_stay(case: Case):
     assert frozen not in optimizer.state
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.needs_hessian])
+def test_sparse_gradients_are_refused_with_the_remedy(name):
+    embedding = torch.nn.Embedding(4, 2, sparse=True)
+    before = embedding.weight.detach().clone()
+    optimizer = CASES[name].cls(embedding.parameters(), **CASES[name].settings)
+    with pytest.raises(RuntimeError, match="sparse=False"):
+        take_step(optimizer, lambda: embedding(torch.tensor([1])).sum())
+    assert torch.equal(embedding.weight, before)
+
+
 @EVERY
 @pytest.mark.parametrize(
     ("bad", "message"),
