@@ -19,7 +19,11 @@ class Momentum(Optimizer):
         momentum: fraction of the velocity kept each step, μ in [0, 1).
         weight_decay: L2 penalty, added to the gradient as weight_decay·θ; >= 0.
         maximize: ascend instead of descend.
-        foreach: True, all tensors of a group at once; False, one by one; None, the faster.
+        foreach: True, all tensors of a group at once; False, one by one; None, by their size.
+        differentiable: lets autograd through the step.
+        fused: True, the rule is compiled to one kernel that updates all tensors.
+        compensated: keep what rounding takes from parameters and state, and add it in the next
+            step: for bf16 and fp16, at twice their memory.
 
     State: `velocity`, v, of the parameter's shape and dtype.
 
@@ -52,6 +56,9 @@ class Momentum(Optimizer):
         weight_decay: float = 0.0,
         maximize: bool = False,
         foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        compensated: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -61,6 +68,9 @@ class Momentum(Optimizer):
                 "weight_decay": weight_decay,
                 "maximize": maximize,
                 "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
+                "compensated": compensated,
             },
         )
 

@@ -39,7 +39,11 @@ class NAG(Momentum):
         weight_decay: L2 penalty, added to the gradient as weight_decay·(θ + μv), its gradient at
             the lookahead point; >= 0.
         maximize: ascend instead of descend.
-        foreach: True, all tensors of a group at once; False, one by one; None, the faster.
+        foreach: True, all tensors of a group at once; False, one by one; None, by their size.
+        differentiable: lets autograd through the step.
+        fused: True, the rule is compiled to one kernel that updates all tensors.
+        compensated: keep what rounding takes from parameters and state, and add it in the next
+            step: for bf16 and fp16, at twice their memory.
 
     State: `velocity`, v, of the parameter's shape and dtype. While looking ahead, a copy of θ.
 
@@ -72,7 +76,6 @@ class NAG(Momentum):
         """Whether the parameters hold the lookahead point θ + μv now."""
         return self._theta is not None
 
-    @torch.no_grad()
     def lookahead_(self) -> None:
         """Moves the parameters to θ + μv and keeps θ; does nothing where they are ahead already."""
         if self.ahead:
@@ -80,16 +83,17 @@ class NAG(Momentum):
         self._theta = []
         for group in self.param_groups:
             moving = [p for p in group["params"] if "velocity" in self.state.get(p, ())]
-            self._theta += [(p, p.detach().clone()) for p in moving]
-            if moving:
-                p, v = Vector(moving), Vector([self.state[p]["velocity"] for p in moving])
-                p += as_number(group["momentum"]) * v
+            with torch.set_grad_enabled(group["differentiable"]):
+                self._theta += [(p, p.clone()) for p in moving]
+                if moving:
+                    p, v = Vector(moving), Vector([self.state[p]["velocity"] for p in moving])
+                    p += as_number(group["momentum"]) * v
 
-    @torch.no_grad()
     def restore_(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
         for p, theta in self._theta or ():
-            p.copy_(theta)
+            with torch.set_grad_enabled(theta.requires_grad):  # as at the lookahead
+                p.copy_(theta)
         self._theta = None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -146,10 +150,7 @@ class NAG(Momentum):
             )
         return loss
 
-    def _direction(
-        self, p: Vector, g: Vector, buffers: list[Vector], group: dict[str, Any]
-    ) -> Vector:
-        if group["weight_decay"] != 0:  # the penalty, too, is seen from the lookahead point
-            (v,) = buffers
-            p = p + as_number(group["momentum"]) * v
-        return super()._direction(p, g, buffers, group)
+    @staticmethod
+    def penalized(p: Any, v: Any, *, momentum: Any, **numbers: Any) -> Any:
+        """The lookahead point: there the penalty's gradient is taken, as the loss's is."""
+        return p + momentum * v

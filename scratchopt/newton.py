@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchopt.optimizer import Optimizer, Params, as_number
+from scratchopt.optimizer import Optimizer, Params, Rule, as_number
 
 MAX_PARAMETERS = 1000  # a Hessian of 8 MB in float64, and a thousand backward passes a step
 
@@ -60,7 +60,13 @@ class Newton(Optimizer):
     ) -> None:
         super().__init__(
             params,
-            {"lr": lr, "damping": damping, "weight_decay": weight_decay, "maximize": maximize},
+            {
+                "lr": lr,
+                "damping": damping,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "differentiable": False,
+            },
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -72,6 +78,11 @@ class Newton(Optimizer):
                 f"Newton's dense Hessian is for up to {MAX_PARAMETERS} parameters, and these are "
                 f"{size}: choose a first-order optimizer, such as NAG"
             )
+
+    @classmethod
+    def method(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:
+        """No rule element by element, and no buffers: the step solves a system."""
+        return cls.step, ()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, as torch does, and the Hessian."""
@@ -95,7 +106,7 @@ class Newton(Optimizer):
             gradient = _flatten(first)
         size = gradient.numel()
         blocks: Any = [None] * len(parameters)
-        if gradient.requires_grad:  # else the loss is linear
+        if size and gradient.requires_grad:  # else the loss is linear
             blocks = torch.autograd.grad(
                 gradient,
                 parameters,
@@ -151,6 +162,8 @@ class Newton(Optimizer):
                     moved.append((p, as_number(group["lr"])))
                     gradient.append(p.grad + sign * decay * p)
                     diagonal.append(torch.full_like(p, sign * (group["damping"] + decay)))
+        if not moved:
+            return
         rows = torch.cat(active)
         hessian = hessian[rows][:, rows] + torch.diag(_flatten(diagonal))
         direction, failed = torch.linalg.solve_ex(hessian, _flatten(gradient))

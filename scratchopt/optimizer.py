@@ -1,66 +1,100 @@
 """The base class of every optimizer: all that is not arithmetic."""
 
-import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cache
+from inspect import signature
 from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
+from scratchopt import drivers
+from scratchopt.drivers import Driver, Update
+from scratchopt.plan import Bucket, Plan, Recipe
 from scratchopt.ranges import check
-from scratchopt.vector import Vector
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+Rule: TypeAlias = Callable[..., Any]
 
-_OPTIONS = {"weight_decay": 0.0, "maximize": False, "foreach": None}
+_OPTIONS = {
+    "weight_decay": 0.0,
+    "maximize": False,
+    "foreach": None,
+    "differentiable": False,
+    "fused": None,
+    "compensated": False,
+}
 
 
 class Optimizer(torch.optim.Optimizer):
     """A torch optimizer that needs only its rule.
 
-    A subclass gives `rule(p, g, *buffers, **hyperparameters)`: the update of the paper, in place
-    on p and the buffers; g is read-only. `buffers` names the state key of each buffer, in the
-    rule's order; a buffer starts at zero. The keyword-only arguments of the rule are read from the
-    param group, at each step. Weight decay, maximize, complex and missing gradients, and the way
-    the tensors are walked, are done here, once.
+    A subclass gives `rule(p, g, *buffers, **numbers)`: the update of the paper, in place on p and
+    the buffers; g is read-only. `buffers` names the state key of each buffer, in the rule's order;
+    a buffer starts at zero. The keyword-only arguments of the rule are read from the param group,
+    at each step; `t` is the number of the step, from 1, and kept as `step` in the state. All else
+    is done here, once: weight decay, maximize, complex, sparse and missing gradients, and the way
+    the tensors are walked (`scratchopt.drivers`).
 
     Args:
         params: parameters, or groups of them, as for any torch optimizer.
-        defaults: hyperparameters by name; a group may have its own. `weight_decay`, `maximize` and
-            `foreach` are 0, False and None where they are not among them.
+        defaults: hyperparameters by name; a group may have its own. The options that concern every
+            method have their defaults where they are not among them.
 
     Raises:
         ValueError: a hyperparameter out of its range (see `scratchopt.ranges`).
+        RuntimeError: options that exclude each other.
     """
 
-    rule: ClassVar[Callable[..., None]]
+    rule: ClassVar[Rule]
     buffers: ClassVar[tuple[str, ...]] = ()
+    sparse: ClassVar[bool] = False  # whether the rule holds for a sparse g as it stands
+    fixed: ClassVar[dict[str, Any]] = {}  # torch's keys for what is one method among several there
 
-    _hyperparameters: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "rule" in vars(cls):
-            arguments = inspect.signature(cls.rule).parameters.values()
-            cls._hyperparameters = tuple(a.name for a in arguments if a.kind == a.KEYWORD_ONLY)
+    _plan: Plan | None = None
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        defaults = _OPTIONS | defaults
         _check_all(defaults)
-        super().__init__(params, _OPTIONS | defaults)
+        super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, with hyperparameters of its own where it names them."""
-        _check_all(param_group)
+        if isinstance(param_group, dict):  # else torch refuses it
+            _check_all(self.defaults | param_group)
+            param_group = self.fixed | param_group
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restores a state; what an older version or torch did not save gets its default."""
+        """Restores a state; what an older version or torch did not save gets its default.
+
+        Raises:
+            ValueError: the state of another method.
+        """
         super().__setstate__(state)
-        defaults = {name: v for name, v in self.defaults.items() if name != "differentiable"}
-        for group in self.param_groups:  # torch adds that one to the defaults by itself
-            for name, value in defaults.items():
+        self._plan = None
+        for group in self.param_groups:
+            for name, value in (self.fixed | self.defaults).items():
                 group.setdefault(name, value)
+            for name, value in self.fixed.items():
+                if group[name] != value:
+                    raise ValueError(
+                        f"{type(self).__name__} has no {name}={group[name]}: "
+                        "scratchopt.from_torch finds the class that does"
+                    )
+            known = {"step", *_keys_of(self.method(group)[1], compensated=True)}
+            for state in (self.state[p] for p in group["params"] if p in self.state):
+                if "momentum_buffer" in state.keys() - known:
+                    raise ValueError(
+                        f"{type(self).__name__} keeps no momentum_buffer: "
+                        "scratchopt.from_torch converts one"
+                    )
+                if "step" in state:  # older versions of torch save a number
+                    place = state["step"] if group.get("capturable") else None
+                    state["step"] = torch.as_tensor(
+                        state["step"], dtype=torch.float32, device=getattr(place, "device", "cpu")
+                    )
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates the parameters once; parameters whose gradient is None stay as they are.
@@ -78,59 +112,177 @@ class Optimizer(torch.optim.Optimizer):
         self._update()
         return loss
 
-    @torch.no_grad()
-    def _update(self) -> None:
-        for group in self.param_groups:
-            hyperparameters = {name: as_number(group[name]) for name in self._hyperparameters}
-            for p, g, *buffers in self._walk(group):
-                g = self._direction(p, g, buffers, group)
-                type(self).rule(p, g, *buffers, **hyperparameters)
+    @classmethod
+    def method(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:
+        """The rule that a group asks for, and the keys of its buffers."""
+        return cls.rule, cls.buffers
 
-    def _walk(self, group: dict[str, Any]) -> Iterable[list[Vector]]:
-        """The group's p, g and buffers, as Vectors of all tensors of a kind or of one."""
-        bundles = [self._bundle(p) for p in group["params"] if p.grad is not None]
-        if group["foreach"] is False:
-            return [[Vector([tensor]) for tensor in bundle] for bundle in bundles]
-        kinds = defaultdict(list)  # foreach's fast paths want one device, dtype and layout
-        for bundle in bundles:
-            p, g, *_ = bundle
-            kinds[p.device, p.dtype, g.layout].append(bundle)
-        return [[Vector(list(ts)) for ts in zip(*kind, strict=True)] for kind in kinds.values()]
+    @staticmethod
+    def penalized(p: Any, *buffers: Any, **numbers: Any) -> Any:
+        """The point where the gradient of the L2 penalty is taken."""
+        return p
 
-    def _bundle(self, p: Tensor) -> list[Tensor]:
-        """p, its gradient and its buffers; complex ones are seen as pairs of real numbers."""
-        assert p.grad is not None
-        if p.grad.is_sparse:
-            raise RuntimeError(
-                f"{type(self).__name__} does not support sparse gradients: "
-                "use an embedding with sparse=False"
-            )
-        state = self.state[p] if self.buffers else {}
-        for key in self.buffers:
+    def first_value(self, key: str, p: Tensor, group: dict[str, Any]) -> Tensor:
+        """What a buffer of p starts with."""
+        return torch.zeros_like(p, memory_format=torch.preserve_format)
+
+    def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """The state of p, with what the group's rule needs and is not there yet."""
+        rule, keys = self.method(group)
+        timed = "t" in _numbers_of(rule)
+        keys = _keys_of(keys, group["compensated"])
+        if not keys and not timed:
+            return {}
+        state = self.state[p]
+        if timed and "step" not in state:
+            device = p.device if group.get("capturable") else "cpu"
+            state["step"] = torch.tensor(0.0, dtype=torch.float32, device=device)
+        for key in keys:
             if key not in state:
-                state[key] = torch.zeros_like(p, memory_format=torch.preserve_format)
-        bundle = [p, p.grad, *(state[key] for key in self.buffers)]
-        return [torch.view_as_real(t) for t in bundle] if p.is_complex() else bundle
+                state[key] = (
+                    torch.zeros_like(p, memory_format=torch.preserve_format)
+                    if key.endswith("compensation")
+                    else self.first_value(key, p, group)
+                )
+        return state
 
-    def _direction(
-        self, p: Vector, g: Vector, buffers: list[Vector], group: dict[str, Any]
-    ) -> Vector:
-        """The gradient that the rule shall see, after maximize and L2 weight decay."""
-        if group["maximize"]:
+    def _update(self) -> None:
+        for index, grads, bucket in self._buckets():
+            group = self.param_groups[index]
+            rule = bucket.recipe.rule
+            numbers = {name: group[name] for name in _numbers_of(rule) if name != "t"}
+            numbers["weight_decay"] = group["weight_decay"]
+            driver = _driver(group)
+            if driver is not drivers.traced:
+                numbers = {name: as_number(value) for name, value in numbers.items()}
+            if bucket.recipe.timed:
+                numbers["t"] = bucket.count()
+            update = _with_penalty(
+                rule,
+                self.penalized,
+                bool(group["maximize"]),
+                bool(group["weight_decay"] != 0),
+                group.get("decoupled_weight_decay", False),
+            )
+            with torch.set_grad_enabled(group["differentiable"]):
+                driver(update, bucket, grads, numbers)
+
+    @torch.no_grad()
+    def _buckets(self) -> list[tuple[int, list[Any], Bucket]]:
+        """For each bucket of parameters that have a gradient: its group's index, the gradients."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        grads = [p.grad for p in params]
+        kinds = [g if g is None else (g.device, g.dtype, g.layout) for g in grads]
+        recipes = [self._recipe(group) for group in self.param_groups]
+        if self._plan is None or not self._plan.fits(params, kinds, recipes, self.state):
+            buckets = self._sorted(grads, recipes)
+            self._plan = Plan(params, kinds, recipes, list(self.state.values()), buckets)
+        if len(self._plan.buckets) == 1 and len(self._plan.buckets[0][1]) == len(grads):
+            ((index, _, bucket),) = self._plan.buckets
+            return [(index, grads, bucket)]
+        return [
+            (index, [grads[i] for i in members], bucket)
+            for index, members, bucket in self._plan.buckets
+        ]
+
+    def _recipe(self, group: dict[str, Any]) -> Recipe:
+        rule, keys = self.method(group)
+        timed = ""
+        if "t" in _numbers_of(rule):
+            timed = "tensor" if _driver(group) is drivers.traced else "number"
+        return Recipe(rule, keys, timed, bool(group["compensated"]), bool(group["fused"]))
+
+    def _sorted(
+        self, grads: list[Any], recipes: list[Recipe]
+    ) -> list[tuple[int, list[int], Bucket]]:
+        """Puts parameters of a kind together, and gives those that are new their state."""
+        rows = defaultdict(list)
+        numbered = enumerate(grads)
+        for index, (group, recipe) in enumerate(zip(self.param_groups, recipes, strict=True)):
+            for p, (i, g) in zip(group["params"], numbered, strict=False):
+                if g is None:
+                    continue
+                if g.layout != torch.strided and not (self.sparse and not recipe.fused):
+                    raise RuntimeError(
+                        f"{type(self).__name__} does not support sparse gradients here: "
+                        "use an embedding with sparse=False, or SGD without fused=True"
+                    )
+                state = self.new_state(p, group)
+                age = state["step"].item() if recipe.timed == "number" else 0.0
+                rows[index, p.device, p.dtype, g.dtype, g.layout, age].append((i, p, state))
+        return [
+            (
+                index,
+                [i for i, _, _ in members],
+                Bucket([p for _, p, _ in members], [s for _, _, s in members], recipes[index]),
+            )
+            for (index, *_), members in rows.items()
+        ]
+
+
+def _driver(group: dict[str, Any]) -> Driver:
+    if group["differentiable"] or group.get("capturable", False):
+        return drivers.traced
+    if group["fused"]:
+        from scratchopt.compiled import compiled  # and what it imports, for who wants it
+
+        return compiled
+    if group["foreach"] is None:
+        return drivers.by_size
+    return drivers.together if group["foreach"] else drivers.one_by_one
+
+
+def _keys_of(buffers: tuple[str, ...], compensated: bool) -> tuple[str, ...]:
+    return buffers + Recipe(None, buffers, "", compensated, False).compensations
+
+
+@cache
+def _numbers_of(rule: Rule) -> tuple[str, ...]:
+    arguments = signature(rule).parameters.values()
+    return tuple(a.name for a in arguments if a.kind == a.KEYWORD_ONLY)
+
+
+@cache
+def _with_penalty(
+    rule: Rule, penalized: Rule, maximize: bool, decay: bool, decoupled: bool
+) -> Update:
+    """The rule with maximize and weight decay before it; the same object for the same choices."""
+
+    def update(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> None:
+        if maximize:
             g = -g
-        if group["weight_decay"] != 0:
-            g = g + group["weight_decay"] * p
-        return g
+        if decay and decoupled:
+            p *= 1 - numbers["lr"] * weight_decay
+        elif decay:
+            g = g + weight_decay * penalized(p, *buffers, **numbers)
+        rule(p, g, *buffers, **numbers)
+
+    return update
 
 
 def _check_all(hyperparameters: dict[str, Any]) -> None:
     lr = hyperparameters.get("lr")
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError("Tensor lr must be 1-element")
+    betas = hyperparameters.get("betas", (0.0, 0.0))
+    if len(betas) != 2:
+        raise ValueError(f"Invalid betas: {betas} (two numbers)")
+    for i, beta in enumerate(betas):
+        if isinstance(beta, Tensor) and beta.numel() != 1:
+            raise ValueError(f"Tensor betas[{i}] must be 1-element")
     for name, value in hyperparameters.items():
         check(name, value)
+    if hyperparameters.get("fused"):
+        if hyperparameters.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        if hyperparameters.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
+    if hyperparameters.get("compensated") and hyperparameters.get("differentiable"):
+        raise RuntimeError("`compensated` does not support `differentiable`")
 
 
 def as_number(value: Any) -> Any:
-    """A hyperparameter as a plain number; a one-element tensor is read (on a GPU, waited for)."""
+    """A hyperparameter as plain numbers; a one-element tensor is read (on a GPU, waited for)."""
+    if isinstance(value, tuple | list):
+        return tuple(as_number(part) for part in value)
     return value.item() if isinstance(value, Tensor) else value

@@ -23,11 +23,18 @@ RANGES = {
     "momentum": Range("momentum value", 0, 1),
     "weight_decay": Range("weight_decay value", 0),
     "damping": Range("damping value", 0),
+    "betas": Range("beta parameter", 0, 1),
+    "alpha": Range("alpha value", 0),
+    "eps": Range("epsilon value", 0),
+    "lr_decay": Range("lr_decay value", 0),
+    "initial_accumulator_value": Range("initial_accumulator_value value", 0),
 }
 
 
 def check(name: str, value: Any) -> None:
     """Raises `ValueError` if hyperparameter `name` has a range and `value` lies outside it.
+
+    Each number of a pair has to lie inside.
 
     >>> check("momentum", 1.2)
     Traceback (most recent call last):
@@ -36,9 +43,12 @@ def check(name: str, value: Any) -> None:
     allowed = RANGES.get(name)
     if allowed is None:
         return
-    try:
-        inside = bool(allowed.low <= value < allowed.high)
-    except TypeError:
-        inside = False
-    if not inside:
-        raise ValueError(f"Invalid {allowed.label}: {value} ({allowed.describe(name)})")
+    several = isinstance(value, tuple | list)
+    for i, number in enumerate(value if several else [value]):
+        try:
+            inside = bool(allowed.low <= number < allowed.high)
+        except TypeError:
+            inside = False
+        if not inside:
+            label = f"{allowed.label} at index {i}" if several else allowed.label
+            raise ValueError(f"Invalid {label}: {number} ({allowed.describe(name)})")

@@ -15,7 +15,11 @@ class SGD(Optimizer):
         lr: step size, lr >= 0; a number or a one-element tensor.
         weight_decay: L2 penalty, added to the gradient as weight_decay·θ; >= 0.
         maximize: ascend instead of descend.
-        foreach: True, all tensors of a group at once; False, one by one; None, the faster.
+        foreach: True, all tensors of a group at once; False, one by one; None, by their size.
+        differentiable: lets autograd through the step.
+        fused: True, the rule is compiled to one kernel that updates all tensors.
+        compensated: keep what rounding takes from parameters and state, and add it in the next
+            step: for bf16 and fp16, at twice their memory.
 
     Raises:
         ValueError: a value out of its range.
@@ -32,6 +36,9 @@ class SGD(Optimizer):
     0.5
     """
 
+    sparse = True
+    fixed = {"momentum": 0, "dampening": 0, "nesterov": False}  # noqa: RUF012
+
     def __init__(
         self,
         params: Params,
@@ -40,10 +47,21 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         maximize: bool = False,
         foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        compensated: bool = False,
     ) -> None:
         super().__init__(
             params,
-            {"lr": lr, "weight_decay": weight_decay, "maximize": maximize, "foreach": foreach},
+            {
+                "lr": lr,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
+                "compensated": compensated,
+            },
         )
 
     @staticmethod

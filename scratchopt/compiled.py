@@ -1,0 +1,94 @@
+"""The compiled driver: a rule as one kernel, which reads and writes every number once."""
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._utils import _flatten_dense_tensors
+
+from scratchopt.drivers import SMALL, Numbers, Update, with_wider
+from scratchopt.plan import Bucket
+from scratchopt.trace import Program, leaves, module, trace
+
+_KERNELS: dict[Any, Any] = {}
+
+
+def compiled(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
+    """One kernel for the whole rule: C on a CPU under Linux, elsewhere torch.compile's."""
+    p = bucket.params[0]
+    in_c = p.device.type == "cpu" and sys.platform == "linux"
+    recipe = bucket.recipe
+    key = (update, p.dtype, p.device, recipe.compensated)
+    kernel = _KERNELS.get(key)
+    if kernel is None:
+        from scratchopt.c_kernel import CKernel
+
+        program = trace(update, 2 + len(recipe.keys), numbers)
+        dtype = p.dtype.to_real() if p.is_complex() else p.dtype
+        made = CKernel(program, dtype, recipe.compensated) if in_c else TorchKernel(program)
+        kernel = _KERNELS[key] = made, program.arithmetic
+    run, arithmetic = kernel
+    run(bucket, bucket.columns(grads), arithmetic(*leaves(numbers)))
+
+
+class TorchKernel:
+    """A rule's operations as torch.compile makes them one kernel.
+
+    It is made for flat memory of any length: a large tensor is updated where it lies, small ones
+    are gathered, updated and written back. Factors come as 0-dim tensors, for a new Python number
+    would be a new program.
+
+    Args:
+        program: what the rule does.
+    """
+
+    def __init__(self, program: Program) -> None:
+        inputs = [*program.tensors, *program.factors]
+        whole = module(inputs, program.operations, [])
+        self._compiled = torch.compile(whole, dynamic=True, fullgraph=True)
+
+    def __call__(
+        self, bucket: Bucket, columns: list[list[Tensor]], factors: tuple[float, ...]
+    ) -> None:
+        """Runs it on the columns p, g, buffers and compensations."""
+        scalars = [torch.tensor(f, dtype=torch.float64) for f in factors]
+        rows = list(zip(*columns, strict=True))
+        large = [row[0].numel() >= SMALL and _flat_alike(row) for row in rows]
+        for row, is_large in zip(rows, large, strict=True):
+            if is_large:
+                flats = [t.detach().as_strided((t.numel(),), (1,)) for t in row]
+                self._run(bucket, flats, scalars)
+        few = [row for row, is_large in zip(rows, large, strict=True) if not is_large]
+        if any(row[0].numel() for row in few):
+            small = [list(column) for column in zip(*few, strict=True)]
+            flats = [_flatten_dense_tensors(column) for column in small]
+            self._run(bucket, flats, scalars)
+            sizes = [p.numel() for p in small[0]]
+            for column, flat in zip(small[:1] + small[2:], flats[:1] + flats[2:], strict=True):
+                parts = flat.split(sizes)
+                views = [part.view(t.shape) for part, t in zip(parts, column, strict=True)]
+                torch._foreach_copy_(column, views)
+
+    def _run(self, bucket: Bucket, flats: list[Tensor], scalars: list[Tensor]) -> None:
+        def work(*tensors: Tensor) -> None:
+            self._compiled(*tensors, *scalars)
+
+        try:
+            with_wider(work, flats) if bucket.recipe.compensated else work(*flats)
+        except RuntimeError as error:
+            from torch._dynamo.exc import TorchDynamoException  # a second's import, where it is new
+
+            if not isinstance(error, TorchDynamoException):
+                raise
+            reason = str(error).strip().splitlines()[-1]
+            raise RuntimeError(
+                f"fused=True needs torch.compile, which fails here: use foreach=True ({reason})"
+            ) from error
+
+
+def _flat_alike(row: Any) -> bool:
+    """Whether the tensors lie in memory without gaps, and in the same order."""
+    return all(t.is_contiguous() for t in row) or (
+        row[0].dim() == 4 and all(t.is_contiguous(memory_format=torch.channels_last) for t in row)
+    )

@@ -1,0 +1,97 @@
+"""What a rule does, as a list of operations: once written for a reader, here read by a compiler."""
+
+import operator
+from typing import Any, NamedTuple
+
+from torch import nn
+from torch.fx import Graph, GraphModule, Node, Proxy
+from torch.fx.proxy import GraphAppendingTracer
+
+from scratchopt.drivers import Numbers, Update
+
+
+class Program(NamedTuple):
+    """A rule in two parts: arithmetic of its numbers, done in Python, and of its tensors.
+
+    Left among the tensors, a factor such as √(1 − β₂ᵗ) would be computed anew for every element.
+
+    Args:
+        arithmetic: from all numbers, in order (see `leaves`), to the factors that tensors meet.
+        tensors: placeholders of the tensors.
+        factors: nodes that the arithmetic gives.
+        operations: on tensors and factors, in order.
+    """
+
+    arithmetic: Any
+    tensors: list[Node]
+    factors: list[Node]
+    operations: list[Node]
+
+
+def trace(update: Update, arity: int, numbers: Numbers) -> Program:
+    """Runs a rule on stand-ins.
+
+    Args:
+        update: takes tensors, and numbers by name.
+        arity: how many tensors.
+        numbers: such as it will be called with: numbers, and tuples of them.
+    """
+    whole = Graph()
+    tracer = _Tracer(whole)
+    tensors = [whole.placeholder(f"tensor{i}") for i in range(arity)]
+    numeric = [whole.placeholder(f"number{i}") for i in range(len(leaves(numbers)))]
+    proxies = iter([_Proxy(node, tracer) for node in numeric])
+    stand_ins = {
+        name: tuple(next(proxies) for _ in value) if isinstance(value, tuple) else next(proxies)
+        for name, value in numbers.items()
+    }
+    update(*(_Proxy(node, tracer) for node in tensors), **stand_ins)
+    scalar, operations = set(numeric), []
+    for node in whole.nodes:
+        if node.op == "placeholder":
+            continue
+        if scalar.issuperset(node.all_input_nodes):
+            scalar.add(node)
+        else:
+            operations.append(node)
+    used = {n: None for node in operations for n in node.all_input_nodes if n in scalar}
+    arithmetic = module(numeric, [n for n in whole.nodes if n in scalar], list(used))
+    return Program(arithmetic.forward, tensors, list(used), operations)
+
+
+def leaves(numbers: Numbers) -> list[float]:
+    """All numbers, one after another."""
+    several = [value if isinstance(value, tuple) else (value,) for value in numbers.values()]
+    return [float(number) for value in several for number in value]
+
+
+def module(inputs: list[Node], nodes: list[Node], outputs: list[Node]) -> GraphModule:
+    """A module that takes the inputs, runs the nodes in order and returns the outputs."""
+    graph = Graph()
+    copies = {node: graph.placeholder(node.name) for node in inputs}
+    for node in nodes:
+        if node not in copies:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(tuple(copies[node] for node in outputs))
+    return GraphModule(nn.Module(), graph)
+
+
+class _Tracer(GraphAppendingTracer):
+    def proxy(self, node: Node) -> Proxy:
+        return _Proxy(node, self)
+
+
+class _Proxy(Proxy):
+    """fx's own takes `p -= d` for `p = p - d`, which would leave the tensor alone."""
+
+    def _in_place(self, operation: Any, other: Any) -> Proxy:
+        return self.tracer.create_proxy("call_function", operation, (self, other), {})
+
+    def __iadd__(self, other: Any) -> Proxy:
+        return self._in_place(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> Proxy:
+        return self._in_place(operator.isub, other)
+
+    def __imul__(self, other: Any) -> Proxy:
+        return self._in_place(operator.imul, other)

@@ -1,0 +1,89 @@
+"""Vector is what plain tensors are, whatever a rule writes, or it says that it is not."""
+
+import inspect
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from scratchopt.vector import Vector
+
+# Ways to make a value of the last two.
+BINARY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
+NUMBER = {
+    "2*": lambda x: 2 * x,
+    "*0.5": lambda x: x * 0.5,
+    "/3": lambda x: x / 3,
+    "+1": lambda x: x + 1,
+    "neg": lambda x: -x,
+}
+IN_PLACE = {"+=": operator.iadd, "-=": operator.isub}
+
+
+def computed(words: list[tuple[str, int, int]], wrap: Callable[[torch.Tensor], Any]) -> Any:
+    """Runs a random program on p, g, m and v: each word makes a new value, or changes p, m or v."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.rand(3, 2, generator=generator, dtype=torch.float64) + 0.5 for _ in range(4)]
+    values = [wrap(t) for t in tensors]
+    for word, i, j in words:
+        a, b = values[i % len(values)], values[j % len(values)]
+        if word in BINARY:
+            values.append(BINARY[word](a, b))
+        elif word in NUMBER:
+            values.append(NUMBER[word](a))
+        else:
+            k = (0, 2, 3)[i % 3]
+            values[k] = IN_PLACE[word](values[k], b)
+    return [*tensors, values[-1]]
+
+
+def value(thing: Any) -> torch.Tensor:
+    if isinstance(thing, Vector):
+        thing = (thing + 0.0).tensors[0]
+    return thing
+
+
+PROGRAMS = st.lists(
+    st.tuples(st.sampled_from([*BINARY, *NUMBER, *IN_PLACE]), st.integers(0, 9), st.integers(0, 9)),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(PROGRAMS)
+@settings(max_examples=1000, deadline=None)
+def test_a_random_rule_gives_what_plain_tensors_give_or_is_refused(words):
+    plain = computed(words, lambda t: t)
+    try:
+        *ours, last = computed(words, lambda t: Vector([t]))
+        ours.append(value(last))
+    except RuntimeError as error:
+        if "write it anew" not in str(error):
+            raise
+        ours = assume(False)  # most of the programs must not come here
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+def test_a_product_of_what_has_changed_is_refused():
+    v, g = Vector([torch.ones(2)]), Vector([torch.ones(2)])
+    old = 0.9 * v
+    v += g
+    with pytest.raises(RuntimeError, match="write it anew"):
+        v -= old
+
+
+def test_a_result_used_twice_is_refused_where_its_memory_was_used():
+    v = Vector([torch.ones(2)])
+    root = v.sqrt()
+    root + 1.0
+    with pytest.raises(RuntimeError, match="write it anew"):
+        root + 2.0
+
+
+def test_a_vector_stays_under_a_hundred_lines():
+    assert len(inspect.getsource(Vector).splitlines()) < 100
