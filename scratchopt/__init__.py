@@ -7,14 +7,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scratchopt.adagrad import Adagrad
+    from scratchopt.adam import Adam
+    from scratchopt.adamw import AdamW
+    from scratchopt.footprint import memory
+    from scratchopt.interchange import from_torch, to_torch
     from scratchopt.momentum import Momentum
     from scratchopt.nag import NAG
     from scratchopt.nag_torch import NAGTorch
     from scratchopt.newton import Newton
     from scratchopt.optimizer import Optimizer
+    from scratchopt.rmsprop import RMSprop
     from scratchopt.sgd import SGD
 
-__all__ = ["NAG", "SGD", "Momentum", "NAGTorch", "Newton", "Optimizer"]
+__all__ = [
+    "NAG",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Momentum",
+    "NAGTorch",
+    "Newton",
+    "Optimizer",
+    "RMSprop",
+    "from_torch",
+    "memory",
+    "to_torch",
+]
 
 # In order of rising complexity.
 _MODULE_OF = {
@@ -23,7 +43,14 @@ _MODULE_OF = {
     "Momentum": "momentum",
     "NAG": "nag",
     "NAGTorch": "nag_torch",
+    "Adagrad": "adagrad",
+    "RMSprop": "rmsprop",
+    "Adam": "adam",
+    "AdamW": "adamw",
     "Newton": "newton",
+    "memory": "footprint",
+    "from_torch": "interchange",
+    "to_torch": "interchange",
 }
 
 

@@ -61,6 +61,9 @@ class SGD:
     weight_decay: float = must_be("a number")
     maximize: bool = must_be("true or false")
     foreach: bool | None = must_be("true, false or null")
+    fused: bool | None = must_be("true, false or null")
+    compensated: bool = must_be("true or false")
+    differentiable: bool = must_be("false: it is for loops of your own", lambda on: not on)
 
 
 @dataclass
@@ -68,6 +71,42 @@ class Momentum(SGD):
     """The keys of `scratchopt.Momentum`, `NAG` and `NAGTorch`."""
 
     momentum: float = must_be("a number")
+
+
+@dataclass
+class Adagrad(SGD):
+    """The keys of `scratchopt.Adagrad`."""
+
+    lr_decay: float = must_be("a number")
+    initial_accumulator_value: float = must_be("a number")
+    eps: float = must_be("a number")
+
+
+@dataclass
+class RMSprop(Momentum):
+    """The keys of `scratchopt.RMSprop`."""
+
+    alpha: float = must_be("a number")
+    eps: float = must_be("a number")
+    centered: bool = must_be("true or false")
+    capturable: bool = must_be("true or false")
+
+
+@dataclass
+class AdamW(SGD):
+    """The keys of `scratchopt.AdamW`."""
+
+    betas: list[float] = must_be("two numbers", lambda betas: len(betas) == 2)  # noqa: RUF009
+    eps: float = must_be("a number")
+    amsgrad: bool = must_be("true or false")
+    capturable: bool = must_be("true or false")
+
+
+@dataclass
+class Adam(AdamW):
+    """The keys of `scratchopt.Adam`."""
+
+    decoupled_weight_decay: bool = must_be("true or false")
 
 
 @dataclass
@@ -148,6 +187,10 @@ SCHEMAS = {
     "scratchopt.Momentum": Momentum,
     "scratchopt.NAG": Momentum,
     "scratchopt.NAGTorch": Momentum,
+    "scratchopt.Adagrad": Adagrad,
+    "scratchopt.RMSprop": RMSprop,
+    "scratchopt.Adam": Adam,
+    "scratchopt.AdamW": AdamW,
     "scratchopt.Newton": Newton,
     "tasks.toy.Toy": Toy,
     "tasks.linear_regression.LinearRegression": LinearRegression,

@@ -102,11 +102,13 @@ def test_parameters_without_a_gradient_stay(case: Case):
     take_step(optimizer, loss)
     assert torch.equal(idle, torch.ones(2))
     assert torch.equal(frozen, torch.ones(2))
-    assert idle not in optimizer.state
-    assert frozen not in optimizer.state
+    assert (idle in optimizer.state) == case.early
+    assert (frozen in optimizer.state) == case.early
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.needs_hessian])
+@pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if not (case.needs_hessian or case.sparse)]
+)
 def test_sparse_gradients_are_refused_with_the_remedy(name):
     embedding = torch.nn.Embedding(4, 2, sparse=True)
     before = embedding.weight.detach().clone()
@@ -180,8 +182,7 @@ def test_it_equals_torch_bit_for_bit(case: Case, dtype, foreach, twin_foreach, o
     ours = [torch.randn(s, dtype=dtype).requires_grad_() for s in shapes]
     theirs = [p.detach().clone().requires_grad_() for p in ours]
     a = case.cls(ours, **case.settings, **options, foreach=foreach)
-    assert case.twin
-    b = case.twin(theirs, **case.settings, **options, foreach=twin_foreach)
+    b = case.oracle(theirs, **case.settings, **options, foreach=twin_foreach)
     for _ in range(100):
         for p, q in zip(ours, theirs, strict=True):
             p.grad = torch.randn_like(p)

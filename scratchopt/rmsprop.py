@@ -1,0 +1,130 @@
+"""RMSprop: gradients divided by the root of their recent mean square."""
+
+from typing import Any
+
+from torch import Tensor
+
+from scratchopt.optimizer import Optimizer, Params, Rule
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, 2012), with Graves's (2013) centred and momentum variants.
+
+    v ← α·v + (1 − α)·g²
+    θ ← θ − lr·g/(√v + eps),      with g = ∇f(θ), element by element.
+
+    Centred, the mean m ← α·m + (1 − α)·g is kept too, and √(v − m²), a standard deviation, takes
+    the place of √v. With momentum μ the step goes through b ← μ·b + g/(√v + eps): θ ← θ − lr·b.
+
+    Args:
+        params: parameters, or groups of them, as for any torch optimizer.
+        lr: step size, lr >= 0; a number or a one-element tensor.
+        alpha: memory of the mean square, α >= 0.
+        eps: keeps off a division by zero; >= 0.
+        weight_decay: L2 penalty, added to the gradient as weight_decay·θ; >= 0.
+        momentum: fraction of the buffer kept each step, μ in [0, 1); 0 keeps none.
+        centered: divide by the standard deviation.
+        capturable: for CUDA graphs.
+        foreach: True, all tensors of a group at once; False, one by one; None, by their size.
+        maximize: ascend instead of descend.
+        differentiable: lets autograd through the step.
+        fused: True, the rule is compiled to one kernel that updates all tensors;
+            torch has no such option.
+        compensated: keep what rounding takes from parameters and state, and add it in the next
+            step: for bf16 and fp16, at twice their memory.
+
+    State: `step`, t; `square_avg`, v; `grad_avg`, m, if centred; `momentum_buffer`, b, if μ > 0; of
+    the parameter's shape and dtype.
+
+    Raises:
+        ValueError: a value out of its range.
+
+    Reference: Hinton, "Neural networks for machine learning", lecture 6e (2012); Graves,
+    "Generating sequences with recurrent neural networks", arXiv 1308.0850 (2013).
+
+    >>> import torch
+    >>> x = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = RMSprop([x], lr=0.05, alpha=0.96)
+    >>> (x**2).sum().backward()
+    >>> optimizer.step()
+    >>> round(x.item(), 6)  # the first step is lr/√(1 − α) in each direction
+    0.75
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        *,
+        fused: bool | None = None,
+        compensated: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "alpha": alpha,
+                "eps": eps,
+                "centered": centered,
+                "weight_decay": weight_decay,
+                "capturable": capturable,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "fused": fused,
+                "compensated": compensated,
+            },
+        )
+
+    @classmethod
+    def method(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:
+        """One of four rules."""
+        if group["centered"]:
+            if group["momentum"] > 0:
+                return cls.centered_momentum_rule, ("square_avg", "grad_avg", "momentum_buffer")
+            return cls.centered_rule, ("square_avg", "grad_avg")
+        if group["momentum"] > 0:
+            return cls.momentum_rule, ("square_avg", "momentum_buffer")
+        return cls.rule, ("square_avg",)
+
+    @staticmethod
+    def rule(p, g, v, *, t, lr, alpha, eps):
+        p -= lr * g / (_root_mean_square(g, v, alpha) + eps)
+
+    @staticmethod
+    def momentum_rule(p, g, v, b, *, t, lr, alpha, eps, momentum):
+        b *= momentum
+        b += g / (_root_mean_square(g, v, alpha) + eps)
+        p -= lr * b
+
+    @staticmethod
+    def centered_rule(p, g, v, m, *, t, lr, alpha, eps):
+        p -= lr * g / (_standard_deviation(g, v, m, alpha) + eps)
+
+    @staticmethod
+    def centered_momentum_rule(p, g, v, m, b, *, t, lr, alpha, eps, momentum):
+        b *= momentum
+        b += g / (_standard_deviation(g, v, m, alpha) + eps)
+        p -= lr * b
+
+
+def _root_mean_square(g, v, alpha):
+    v *= alpha
+    v += (1 - alpha) * g * g
+    return v.sqrt()
+
+
+def _standard_deviation(g, v, m, alpha):
+    _root_mean_square(g, v, alpha)
+    m += (1 - alpha) * (g - m)
+    return (v - m * m).sqrt()
