@@ -74,7 +74,7 @@ class Adam(Optimizer):
             params,
             {
                 "lr": lr,
-                "betas": betas,
+                "betas": tuple(betas),
                 "eps": eps,
                 "weight_decay": weight_decay,
                 "amsgrad": amsgrad,

@@ -29,7 +29,7 @@ class Memory(NamedTuple):
 
 def memory(
     model: nn.Module | Iterable[Tensor],
-    optimizer: type[Optimizer],
+    optimizer: type[torch.optim.Optimizer],
     dtype: torch.dtype | None = None,
     **settings: Any,
 ) -> Memory:
@@ -41,7 +41,7 @@ def memory(
     Args:
         model: a module, or parameters. Those that require no gradient have none, and no
             state but Adagrad's. Tensors of torch's meta device will do.
-        optimizer: a class of ours.
+        optimizer: a class of ours, or one of torch's that takes such a step by itself.
         dtype: of parameters, gradients and state; None, the model's own.
         settings: of the optimizer, where they decide what it keeps, such as amsgrad=True.
 
@@ -63,8 +63,14 @@ def memory(
         state = sum(p.numel() for p in trained) ** 2 * trained[0].element_size()
     else:
         for p in trained:
-            instance.new_state(p, instance.param_groups[0])
-        state = sum(t.nbytes for values in instance.state.values() for t in values.values())
+            if isinstance(instance, Optimizer):
+                instance.new_state(p, instance.param_groups[0])
+            else:
+                p.grad = torch.empty_like(p)
+        if not isinstance(instance, Optimizer):
+            instance.step()
+        kept = [value for values in instance.state.values() for value in values.values()]
+        state = sum(value.nbytes for value in kept if isinstance(value, Tensor))
     return Memory(sum(p.nbytes for p in ghosts), sum(p.nbytes for p in trained), state)
 
 

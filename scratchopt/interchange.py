@@ -27,8 +27,8 @@ def from_torch(optimizer: torch.optim.Optimizer) -> Optimizer:
 
     Where a state is torch's it is copied. `Momentum`'s velocity is −lr·buffer at the lr of now: so
     both continue alike while lr stays what it is, and part, as the methods do, when it changes.
-    Keys that a scheduler left in the groups, such as `initial_lr`, come along: give a new
-    scheduler `last_epoch`, or load the old one's state_dict.
+    What a scheduler left in the groups comes along, and the scheduler itself with
+    `scheduler.optimizer = twin`.
 
     Args:
         optimizer: a `torch.optim.SGD`, `Adagrad`, `RMSprop`, `Adam` or `AdamW`.
@@ -64,8 +64,6 @@ def to_torch(optimizer: Optimizer) -> torch.optim.Optimizer:
     if ours not in (SGD, Momentum, NAGTorch):
         raise ValueError(f"{ours.__name__} has no counterpart in torch.optim")
     twin = _rebuilt(optimizer, torch.optim.SGD, drop=())
-    for group in twin.param_groups:
-        group["nesterov"] = ours is NAGTorch
     if ours is Momentum:
         if any(as_number(group["lr"]) == 0 for group in twin.param_groups):
             raise ValueError("Invalid learning rate: 0 (a velocity has no buffer there; lr > 0)")

@@ -1,11 +1,12 @@
 """How long it takes: ratios against the least that the same work could cost, from one run.
 
-    python scripts/bench.py            # both below
+    python scripts/bench.py            # all below
     python scripts/bench.py start      # a toy run, against a script that only imports
     python scripts/bench.py mnist      # a training step with all logging, against a bare loop
+    python scripts/bench.py step       # an optimizer's step, against torch's and a copy of memory
 
-Both sides run in turn, A B A B, so that a machine that slows down slows both; a ratio is the
-median over the pairs.
+All sides run in turn, A B A B, so that a machine that slows down slows all; a ratio is the
+median over the turns. `step` takes about ten minutes on two idle cores, and 13 GB for gpt2-small.
 """
 
 import argparse
@@ -14,35 +15,87 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # the packages of this checkout
+sys.path.pop(0)  # scripts/ itself
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
+
+from scripts.step_cases import METHODS, SIZES
 
 TRAIN = Path(__file__).with_name("train.py")
 IMPORTS = "import torch, lightning, hydra, tensorboard"
 STEPS = 200, 1200  # of the two MNIST runs that are subtracted
+STEP_OPTIONS = "device", "sizes", "methods", "rounds", "csv"
 COLUMNS = "{:<28}{:>12}{:>12}{:>9}{:>18}"
 
 
 def main() -> None:
-    """Measures what the command line asks for and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Raw)
-    parser.add_argument("what", nargs="?", choices=["all", "start", "mnist"], default="all")
-    parser.add_argument("--pairs", type=int, default=7, help="runs of each side (default 7)")
+    """Measures what the command line asks for and prints tables."""
+    parser = _parser()
     arguments = parser.parse_args()
-    if arguments.pairs < 1:
-        parser.error(f"--pairs {arguments.pairs}: at least 1")
-    print(COLUMNS.format("", "ours", "least", "ratio", "(min to max)"))
-    if arguments.what in ("all", "start"):
-        compare("toy run, s", toy_run, import_only, arguments.pairs)
-    if arguments.what in ("all", "mnist"):
-        compare("MNIST step, ms", mnist_run, mnist_loop, arguments.pairs)
+    what = arguments.what
+    for name in {"all": (), "step": ("pairs",)}.get(what, STEP_OPTIONS):
+        if getattr(arguments, name) is not None:
+            parser.error(f"argument --{name}: {what} has no use for it")
+    if arguments.device == "cuda" and not _has_cuda():
+        parser.error("argument --device: cuda: torch finds no CUDA device here")
+    try:
+        table = _written(arguments.csv)
+    except OSError as error:
+        parser.error(f"argument --csv: {arguments.csv}: {error.strerror}")
+    pairs = arguments.pairs or 7
+    if what != "step":
+        print(COLUMNS.format("", "ours", "least", "ratio", "(min to max)"))
+    if what in ("all", "start"):
+        compare("toy run, s", toy_run, import_only, pairs)
+    if what in ("all", "mnist"):
+        compare("MNIST step, ms", mnist_run, mnist_loop, pairs)
+    if what in ("all", "step"):
+        from scripts.step_times import tabulate  # imports torch
+
+        sizes, methods = arguments.sizes or SIZES, arguments.methods or METHODS
+        with table as file:
+            tabulate(sizes, methods, arguments.device or "cpu", arguments.rounds, file)
 
 
-class _Raw(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description."""
+def _parser() -> "_Parser":
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["all", "start", "mnist", "step"], default="all")
+    runs = parser.add_argument_group("start and mnist")
+    runs.add_argument("--pairs", type=_count, help="runs of each side (default 7)")
+    step = parser.add_argument_group("step")
+    step.add_argument("--device", choices=["cpu", "cuda"], help="default cpu")
+    step.add_argument("--sizes", nargs="+", choices=SIZES, help="default all")
+    step.add_argument("--methods", nargs="+", choices=METHODS, help="default all")
+    step.add_argument("--rounds", type=_count, help="default by size, 5 to 51")
+    step.add_argument("--csv", metavar="FILE", help="write the numbers there too")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _written(path: str | None) -> AbstractContextManager[TextIO | None]:
+    return open(path, "w", newline="") if path else nullcontext()
+
+
+def _has_cuda() -> bool:
+    from torch import cuda
+
+    return cuda.is_available()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be an integer >= 1")
+    return int(text)
 
 
 def compare(name: str, ours: Callable[[], float], least: Callable[[], float], pairs: int) -> None:

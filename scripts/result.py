@@ -9,7 +9,10 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scratchopt.footprint import Memory  # imports torch, which a refusal must not wait for
 
 PACKAGES = ("torch", "lightning", "scratchopt", "hydra-core")
 
@@ -51,6 +54,8 @@ class Result:
         metrics: final values by tag, such as `test/accuracy`; null in the file where not finite.
         seconds: of training and testing, by the clock, without start-up; of this process alone,
             where a run was resumed.
+        memory: bytes of parameters, gradients and optimizer state in each process, predicted
+            before the run.
         versions: of Python and the packages that matter; None for one that is not installed.
         commit: git hash of the project, with `-dirty` after it where files were changed; None
             outside of git.
@@ -66,6 +71,7 @@ class Result:
     updates: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    memory: "Memory | None" = None
     versions: dict[str, str | None] = field(default_factory=_versions)
     commit: str | None = field(default_factory=_commit)
 
@@ -73,7 +79,8 @@ class Result:
         """Writes `result.json` whole or not at all."""
         finite = {tag: x if isfinite(x) else None for tag, x in self.metrics.items()}
         partial = directory / "result.json.partial"
-        text = json.dumps(asdict(self) | {"metrics": finite}, indent=2)
+        memory = self.memory and self.memory._asdict()
+        text = json.dumps(asdict(self) | {"metrics": finite, "memory": memory}, indent=2)
         partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, directory / "result.json")
 
@@ -88,6 +95,7 @@ class Result:
             "evaluations": f"{self.evaluations:,}",
             **metrics,
             "seconds": f"{self.seconds:.1f}",
+            **({"memory": str(self.memory)} if self.memory else {}),
             "run": _from_here(directory),
             "dashboard": f"tensorboard --logdir {_from_here(_siblings(directory))}",
         }

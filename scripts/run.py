@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from scratchopt import memory
+from scratchopt.footprint import Memory
 from scratchopt.lightning import (
     Checkpoint,
     Convergence,
@@ -30,6 +32,9 @@ from scripts.callbacks import Hyperparameters, Interrupt, Progress, Unprofiled
 from scripts.result import Result
 from scripts.resume import CHECKPOINT
 from scripts.schema import Refusal
+
+# What the parameters are made, where Lightning's precision says so.
+DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
 
 
 def run(config: dict[str, Any], result: Result, directory: Path) -> int:
@@ -53,6 +58,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
     seed_everything(config["seed"], verbose=False)
     module, data = _task(config), instantiate(config["datamodule"])
+    result.memory = _memory(config, module)
     monitor, interrupt = Monitor(config["log_every"]), Interrupt()
     trainer = Trainer(
         **config["accelerator"],
@@ -124,7 +130,9 @@ def _check(checkpoint: Path, directory: Path) -> None:
 
 def _task(config: dict[str, Any]) -> LightningModule:
     try:
-        module = instantiate(config["task"], optimizer=instantiate(config["optimizer"]))
+        module = instantiate(
+            config["task"], optimizer=instantiate(config["optimizer"], _convert_="all")
+        )
     except InstantiationException as error:
         if "unexpected keyword argument 'optimizer'" not in str(error.__cause__):
             raise
@@ -141,6 +149,16 @@ def _task(config: dict[str, Any]) -> LightningModule:
     module.hparams.pop("optimizer", None)
     module.hparams.update({k: v for k, v in config["task"].items() if not k.startswith("_")})
     return module
+
+
+def _memory(config: dict[str, Any], module: LightningModule) -> Memory | None:
+    """Bytes that the training will take, unless its optimizer is no class to ask."""
+    optimizer = get_object(config["optimizer"]["_target_"])
+    if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
+        return None
+    settings = {k: v for k, v in config["optimizer"].items() if not k.startswith("_")}
+    dtype = DTYPES.get(config["accelerator"].get("precision"))
+    return memory(module, optimizer, dtype, **settings)
 
 
 def _has_test(module: LightningModule, data: LightningDataModule | None) -> bool:

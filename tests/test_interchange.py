@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import ExponentialLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, OneCycleLR
 
 import scratchopt
 from scratchopt import from_torch, to_torch
@@ -42,7 +42,7 @@ def steps(optimizer, values, count, seed=0, scheduler=None):
 
 @pytest.mark.parametrize("name", BY_STATE_DICT)
 def test_a_state_dict_goes_to_torch_at_50_and_back_at_100(name):
-    ours, theirs, settings, extra = PAIRS[name]
+    ours, theirs, settings, _ = PAIRS[name]
     whole = params()
     steps_of_150 = ours(whole, **settings)
     for seed in (1, 2, 3):
@@ -51,8 +51,8 @@ def test_a_state_dict_goes_to_torch_at_50_and_back_at_100(name):
     values = params()
     first = ours(values, **settings)
     steps(first, values, 50, 1)
-    second = theirs(values, **settings, **extra)
-    second.load_state_dict(first.state_dict() | _torch_groups(first, second))
+    second = theirs(values, lr=9.0)  # all else comes with the state
+    second.load_state_dict(first.state_dict())
     steps(second, values, 50, 2)
     third = ours(values, **settings)
     third.load_state_dict(second.state_dict())
@@ -60,27 +60,18 @@ def test_a_state_dict_goes_to_torch_at_50_and_back_at_100(name):
     assert all(torch.equal(p, q) for p, q in zip(values, whole, strict=True))
 
 
-def _torch_groups(ours, theirs):
-    """Torch fills only some missing keys on load: SGD's `dampening` and `nesterov` stay its own."""
-    groups = ours.state_dict()["param_groups"]
-    return {
-        "param_groups": [
-            {k: v for k, v in old.items() if k not in new} | new
-            for old, new in zip(theirs.state_dict()["param_groups"], groups, strict=True)
-        ]
-    }
-
-
 @pytest.mark.parametrize("name", PAIRS)
 def test_live_optimizers_convert_both_ways_and_go_on_alike(name):
     ours, theirs, settings, extra = PAIRS[name]
     values, twins = params(), params()
     a, b = ours(values, **settings), theirs(twins, **settings, **extra)
-    steps(a, values, 20, 1), steps(b, twins, 20, 1)
+    steps(a, values, 20, 1)
+    steps(b, twins, 20, 1)
     a, b = to_torch(a), from_torch(b)
     assert type(a) is theirs
     assert type(b) is ours
-    steps(a, values, 20, 2), steps(b, twins, 20, 2)
+    steps(a, values, 20, 2)
+    steps(b, twins, 20, 2)
     for p, q in zip(values, twins, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
 
@@ -97,6 +88,53 @@ def test_a_schedule_in_progress_comes_along(name):
     scheduler = ExponentialLR(new, 0.9, last_epoch=4)
     steps(new, values, 1, 2, scheduler)
     assert new.param_groups[0]["lr"] == pytest.approx(settings["lr"] * 0.9**6)
+
+
+SCHEDULERS = {
+    "ExponentialLR": lambda optimizer: ExponentialLR(optimizer, 0.9),
+    "CosineAnnealingLR": lambda optimizer: CosineAnnealingLR(optimizer, 40),
+    "OneCycleLR": lambda optimizer: OneCycleLR(
+        optimizer,
+        0.1,
+        45,
+        cycle_momentum=optimizer.defaults.keys() & {"momentum", "betas"} != set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULERS.values(), ids=SCHEDULERS)
+@pytest.mark.parametrize("name", [name for name in BY_STATE_DICT if name != "sgd"])
+def test_a_running_scheduler_moves_over(name, schedule):
+    """Twenty steps of torch's, twenty of ours, forty of torch's: the same."""
+    _, theirs, settings, extra = PAIRS[name]
+    values, whole = params(), params()
+    settings = settings | extra
+    a, b = theirs(values, **settings), theirs(whole, **settings)
+    moving, staying = schedule(a), schedule(b)
+    for seed in (1, 2):
+        steps(a, values, 20, seed, moving)
+        steps(b, whole, 20, seed, staying)
+        a = moving.optimizer = from_torch(a) if seed == 1 else to_torch(a)  # type: ignore[arg-type]
+        assert a.param_groups[0]["lr"] == b.param_groups[0]["lr"]
+    assert all(torch.equal(p, q) for p, q in zip(values, whole, strict=True))
+
+
+@pytest.mark.parametrize("cls", [scratchopt.Momentum, scratchopt.NAG])
+def test_torchs_buffer_is_no_velocity(cls):
+    values = params()
+    old = torch.optim.SGD(values, lr=0.1, momentum=0.9)
+    steps(old, values, 1)
+    with pytest.raises(ValueError, match=r"keeps no momentum_buffer: scratchopt\.from_torch"):
+        cls(values).load_state_dict(old.state_dict())
+
+
+def test_a_state_of_another_method_of_torchs_sgd_is_refused():
+    values = params()
+    old = torch.optim.SGD(values, lr=0.1, momentum=0.9)
+    with pytest.raises(ValueError, match=r"SGD has no momentum=0\.9: scratchopt\.from_torch"):
+        scratchopt.SGD(values).load_state_dict(old.state_dict())
+    with pytest.raises(ValueError, match="NAGTorch has no nesterov=False"):
+        scratchopt.NAGTorch(values).load_state_dict(old.state_dict())
 
 
 def test_momentum_takes_the_velocity_at_the_lr_of_now():
@@ -123,6 +161,11 @@ def test_momentum_takes_the_velocity_at_the_lr_of_now():
 def test_what_has_no_counterpart_here_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         from_torch(make(params()))
+
+
+def test_what_torch_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="Adam has no option compensated"):
+        to_torch(scratchopt.Adam(params(), compensated=True))
 
 
 @pytest.mark.parametrize("cls", [scratchopt.NAG, scratchopt.Newton])

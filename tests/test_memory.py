@@ -30,3 +30,19 @@ def test_the_prediction_is_what_is_allocated(name, dtype):
         p.grad.nbytes for p in model.parameters() if p.grad is not None
     )
     assert predicted.state == sum(t.nbytes for t in state)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_torchs_own_optimizers_take_what_ours_take(amsgrad):
+    model = torch.nn.Linear(7, 5)
+    theirs = memory(model, torch.optim.Adam, amsgrad=amsgrad)
+    assert theirs == memory(model, scratchopt.Adam, amsgrad=amsgrad)
+    assert theirs.state == (3 if amsgrad else 2) * 40 * 4 + 2 * 4  # with a step for each parameter
+
+
+def test_compensation_doubles_parameters_and_state():
+    model = [torch.nn.Parameter(torch.empty(1000, device="meta"))]
+    plain = memory(model, scratchopt.Momentum, torch.bfloat16)
+    compensated = memory(model, scratchopt.Momentum, torch.bfloat16, compensated=True)
+    assert plain == (2000, 2000, 2000)
+    assert compensated == (2000, 2000, 6000)
