@@ -7,29 +7,40 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
-from scratchopt.drivers import SMALL, Numbers, Update, with_wider
+from scratchopt.c_kernel import CKernel
+from scratchopt.drivers import Numbers, Update, with_wider
 from scratchopt.plan import Bucket
 from scratchopt.trace import Program, leaves, module, trace
 
+SMALL = 2**16  # elements: below it a kernel's call costs more than its work, so they share one
 _KERNELS: dict[Any, Any] = {}
 
 
 def compiled(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
     """One kernel for the whole rule: C on a CPU under Linux, elsewhere torch.compile's."""
-    p = bucket.params[0]
-    in_c = p.device.type == "cpu" and sys.platform == "linux"
-    recipe = bucket.recipe
-    key = (update, p.dtype, p.device, recipe.compensated)
-    kernel = _KERNELS.get(key)
-    if kernel is None:
-        from scratchopt.c_kernel import CKernel
-
-        program = trace(update, 2 + len(recipe.keys), numbers)
-        dtype = p.dtype.to_real() if p.is_complex() else p.dtype
-        made = CKernel(program, dtype, recipe.compensated) if in_c else TorchKernel(program)
-        kernel = _KERNELS[key] = made, program.arithmetic
-    run, arithmetic = kernel
+    if bucket.kernel is None:
+        bucket.kernel = _kernel(update, bucket, numbers)
+    run, arithmetic = bucket.kernel
     run(bucket, bucket.columns(grads), arithmetic(*leaves(numbers)))
+
+
+def _kernel(update: Update, bucket: Bucket, numbers: Numbers) -> Any:
+    """A kernel and the arithmetic of its factors, made once for a rule, dtype and device."""
+    p, recipe = bucket.params[0], bucket.recipe
+    key = (update, p.dtype, p.device, recipe.compensated)
+    if key not in _KERNELS:
+        program = trace(update, 2 + len(recipe.keys), numbers)
+        if _runs_c(p.device):
+            dtype = p.dtype.to_real() if p.is_complex() else p.dtype
+            made = CKernel(program, dtype, recipe.compensated)
+        else:
+            made = TorchKernel(program)
+        _KERNELS[key] = made, program.arithmetic
+    return _KERNELS[key]
+
+
+def _runs_c(device: torch.device) -> bool:
+    return device.type == "cpu" and sys.platform == "linux"
 
 
 class TorchKernel:

@@ -18,13 +18,12 @@ Numbers: TypeAlias = dict[str, Any]
 Columns: TypeAlias = list[list[Tensor]]
 Driver: TypeAlias = Callable[[Update, Bucket, list[Tensor], Numbers], None]
 
-SMALL = 2**16  # elements: below it a call costs more than the arithmetic, so they share one
-
 # A sum of two numbers of the first dtype is worked on as one number of the second.
 WIDER = {
     torch.bfloat16: torch.float32,
     torch.float16: torch.float32,
     torch.float32: torch.float64,
+    torch.complex64: torch.complex128,
 }
 
 
@@ -40,19 +39,10 @@ def one_by_one(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Num
 
 
 def by_size(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
-    """Small tensors together, large ones one by one."""
+    """As many tensors together as suit the cache; a large one by itself."""
     columns = bucket.columns(grads)
-    small = [p.numel() < SMALL for p in columns[0]]
-    if all(small):
-        _run(update, bucket, columns, numbers)
-        return
-    rows = list(zip(*columns, strict=True))
-    if any(small):
-        few = [row for row, is_small in zip(rows, small, strict=True) if is_small]
-        _run(update, bucket, [list(column) for column in zip(*few, strict=True)], numbers)
-    for row, is_small in zip(rows, small, strict=True):
-        if not is_small:
-            _run(update, bucket, [[tensor] for tensor in row], numbers)
+    for part in bucket.parts:
+        _run(update, bucket, [column[part] for column in columns], numbers)
 
 
 def traced(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:

@@ -1,11 +1,12 @@
 """Nesterov's accelerated gradient, exactly: the gradient is taken at the lookahead point."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from scratchopt.kept import Kept
 from scratchopt.momentum import Momentum
 from scratchopt.optimizer import as_number
 from scratchopt.vector import Vector
@@ -45,7 +46,8 @@ class NAG(Momentum):
         compensated: keep what rounding takes from parameters and state, and add it in the next
             step: for bf16 and fp16, at twice their memory.
 
-    State: `velocity`, v, of the parameter's shape and dtype. While looking ahead, a copy of θ.
+    State: `velocity`, v, of the parameter's shape and dtype. Besides, from the second step on, the
+    memory of a copy of θ.
 
     Raises:
         ValueError: a value out of its range.
@@ -68,33 +70,35 @@ class NAG(Momentum):
     0.125
     """
 
-    _theta: list[tuple[Tensor, Tensor]] | None = None  # (parameter, copy of θ) while ahead
+    _kept: Kept | None = None  # θ, while ahead; and its memory
     _zeroed = False  # whether zero_grad was called since the closure began
 
     @property
     def ahead(self) -> bool:
         """Whether the parameters hold the lookahead point θ + μv now."""
-        return self._theta is not None
+        return self._kept is not None and self._kept.full
 
     def lookahead_(self) -> None:
         """Moves the parameters to θ + μv and keeps θ; does nothing where they are ahead already."""
         if self.ahead:
             return
-        self._theta = []
-        for group in self.param_groups:
-            moving = [p for p in group["params"] if "velocity" in self.state.get(p, ())]
-            with torch.set_grad_enabled(group["differentiable"]):
-                self._theta += [(p, p.clone()) for p in moving]
-                if moving:
-                    p, v = Vector(moving), Vector([self.state[p]["velocity"] for p in moving])
+        moving = [
+            [p for p in group["params"] if "velocity" in self.state.get(p, ())]
+            for group in self.param_groups
+        ]
+        differentiable = any(group["differentiable"] for group in self.param_groups)
+        with torch.set_grad_enabled(differentiable):
+            self._kept = self._kept or Kept()
+            self._kept.take(list(chain.from_iterable(moving)))
+            for group, params in zip(self.param_groups, moving, strict=True):
+                if params:
+                    p, v = Vector(params), Vector([self.state[p]["velocity"] for p in params])
                     p += as_number(group["momentum"]) * v
 
     def restore_(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
-        for p, theta in self._theta or ():
-            with torch.set_grad_enabled(theta.requires_grad):  # as at the lookahead
-                p.copy_(theta)
-        self._theta = None
+        if self._kept is not None:
+            self._kept.give_back()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, as torch does."""

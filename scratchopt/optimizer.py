@@ -2,20 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from functools import cache
-from inspect import signature
 from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
 from scratchopt import drivers
-from scratchopt.drivers import Driver, Update
-from scratchopt.plan import Bucket, Plan, Recipe
+from scratchopt.hooks import quiet
+from scratchopt.plan import Bucket, Plan
 from scratchopt.ranges import check
+from scratchopt.recipe import Recipe, Rule, numbers_of, recipe, with_compensations
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
-Rule: TypeAlias = Callable[..., Any]
 
 _OPTIONS = {
     "weight_decay": 0.0,
@@ -54,6 +52,11 @@ class Optimizer(torch.optim.Optimizer):
 
     _plan: Plan | None = None
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "step" in vars(cls):
+            cls.step = quiet(cls.step)
+
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         defaults = _OPTIONS | defaults
         _check_all(defaults)
@@ -83,7 +86,7 @@ class Optimizer(torch.optim.Optimizer):
                         f"{type(self).__name__} has no {name}={group[name]}: "
                         "scratchopt.from_torch finds the class that does"
                     )
-            known = {"step", *_keys_of(self.method(group)[1], compensated=True)}
+            known = {"step", *with_compensations(self.method(group)[1])}
             for state in (self.state[p] for p in group["params"] if p in self.state):
                 if "momentum_buffer" in state.keys() - known:
                     raise ValueError(
@@ -96,6 +99,7 @@ class Optimizer(torch.optim.Optimizer):
                         state["step"], dtype=torch.float32, device=getattr(place, "device", "cpu")
                     )
 
+    @quiet
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates the parameters once; parameters whose gradient is None stay as they are.
 
@@ -129,8 +133,8 @@ class Optimizer(torch.optim.Optimizer):
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of p, with what the group's rule needs and is not there yet."""
         rule, keys = self.method(group)
-        timed = "t" in _numbers_of(rule)
-        keys = _keys_of(keys, group["compensated"])
+        timed = "t" in numbers_of(rule)
+        keys = with_compensations(keys) if group["compensated"] else keys
         if not keys and not timed:
             return {}
         state = self.state[p]
@@ -148,67 +152,66 @@ class Optimizer(torch.optim.Optimizer):
 
     def _update(self) -> None:
         for index, grads, bucket in self._buckets():
-            group = self.param_groups[index]
-            rule = bucket.recipe.rule
-            numbers = {name: group[name] for name in _numbers_of(rule) if name != "t"}
-            numbers["weight_decay"] = group["weight_decay"]
-            driver = _driver(group)
-            if driver is not drivers.traced:
+            group, how = self.param_groups[index], bucket.recipe
+            numbers = {name: group[name] for name in how.names}
+            if how.driver is not drivers.traced:
                 numbers = {name: as_number(value) for name, value in numbers.items()}
-            if bucket.recipe.timed:
+            if how.timed:
                 numbers["t"] = bucket.count()
-            update = _with_penalty(
-                rule,
-                self.penalized,
-                bool(group["maximize"]),
-                bool(group["weight_decay"] != 0),
-                group.get("decoupled_weight_decay", False),
-            )
-            with torch.set_grad_enabled(group["differentiable"]):
-                driver(update, bucket, grads, numbers)
+            with torch.set_grad_enabled(how.differentiable):
+                how.driver(how.update, bucket, grads, numbers)
 
-    @torch.no_grad()
     def _buckets(self) -> list[tuple[int, list[Any], Bucket]]:
         """For each bucket of parameters that have a gradient: its group's index, the gradients."""
         params = [p for group in self.param_groups for p in group["params"]]
         grads = [p.grad for p in params]
         kinds = [g if g is None else (g.device, g.dtype, g.layout) for g in grads]
         recipes = [self._recipe(group) for group in self.param_groups]
-        if self._plan is None or not self._plan.fits(params, kinds, recipes, self.state):
+        plan = self._plan
+        if plan is None or not plan.fits(params, kinds, recipes, self.state):
             buckets = self._sorted(grads, recipes)
-            self._plan = Plan(params, kinds, recipes, list(self.state.values()), buckets)
-        if len(self._plan.buckets) == 1 and len(self._plan.buckets[0][1]) == len(grads):
-            ((index, _, bucket),) = self._plan.buckets
-            return [(index, grads, bucket)]
-        return [
-            (index, [grads[i] for i in members], bucket)
-            for index, members, bucket in self._plan.buckets
-        ]
+            plan = self._plan = Plan(params, kinds, recipes, list(self.state.values()), buckets)
+        if len(plan.buckets) == 1 and len(plan.buckets[0][1]) == len(grads):
+            return [(plan.buckets[0][0], grads, plan.buckets[0][2])]
+        return [(i, [grads[j] for j in members], bucket) for i, members, bucket in plan.buckets]
 
     def _recipe(self, group: dict[str, Any]) -> Recipe:
-        rule, keys = self.method(group)
-        timed = ""
-        if "t" in _numbers_of(rule):
-            timed = "tensor" if _driver(group) is drivers.traced else "number"
-        return Recipe(rule, keys, timed, bool(group["compensated"]), bool(group["fused"]))
+        return recipe(
+            *self.method(group),
+            self.penalized,
+            bool(group["maximize"]),
+            bool(group["weight_decay"] != 0),
+            group.get("decoupled_weight_decay", False),
+            bool(group["differentiable"]),
+            bool(group.get("capturable", False)),
+            bool(group["fused"]),
+            group["foreach"],
+            bool(group["compensated"]),
+        )
 
+    @torch.no_grad()
     def _sorted(
         self, grads: list[Any], recipes: list[Recipe]
     ) -> list[tuple[int, list[int], Bucket]]:
         """Puts parameters of a kind together, and gives those that are new their state."""
         rows = defaultdict(list)
         numbered = enumerate(grads)
-        for index, (group, recipe) in enumerate(zip(self.param_groups, recipes, strict=True)):
+        for index, (group, how) in enumerate(zip(self.param_groups, recipes, strict=True)):
             for p, (i, g) in zip(group["params"], numbered, strict=False):
                 if g is None:
                     continue
-                if g.layout != torch.strided and not (self.sparse and not recipe.fused):
+                if g.layout != torch.strided and not (self.sparse and not how.fused):
                     raise RuntimeError(
                         f"{type(self).__name__} does not support sparse gradients here: "
                         "use an embedding with sparse=False, or SGD without fused=True"
                     )
+                if how.compensated and p.dtype not in drivers.WIDER:
+                    raise RuntimeError(
+                        f"compensated=True has nothing wider than {p.dtype}: leave it out, "
+                        "for such parameters lose least"
+                    )
                 state = self.new_state(p, group)
-                age = state["step"].item() if recipe.timed == "number" else 0.0
+                age = state["step"].item() if how.timed == "number" else 0.0
                 rows[index, p.device, p.dtype, g.dtype, g.layout, age].append((i, p, state))
         return [
             (
@@ -218,46 +221,6 @@ class Optimizer(torch.optim.Optimizer):
             )
             for (index, *_), members in rows.items()
         ]
-
-
-def _driver(group: dict[str, Any]) -> Driver:
-    if group["differentiable"] or group.get("capturable", False):
-        return drivers.traced
-    if group["fused"]:
-        from scratchopt.compiled import compiled  # and what it imports, for who wants it
-
-        return compiled
-    if group["foreach"] is None:
-        return drivers.by_size
-    return drivers.together if group["foreach"] else drivers.one_by_one
-
-
-def _keys_of(buffers: tuple[str, ...], compensated: bool) -> tuple[str, ...]:
-    return buffers + Recipe(None, buffers, "", compensated, False).compensations
-
-
-@cache
-def _numbers_of(rule: Rule) -> tuple[str, ...]:
-    arguments = signature(rule).parameters.values()
-    return tuple(a.name for a in arguments if a.kind == a.KEYWORD_ONLY)
-
-
-@cache
-def _with_penalty(
-    rule: Rule, penalized: Rule, maximize: bool, decay: bool, decoupled: bool
-) -> Update:
-    """The rule with maximize and weight decay before it; the same object for the same choices."""
-
-    def update(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> None:
-        if maximize:
-            g = -g
-        if decay and decoupled:
-            p *= 1 - numbers["lr"] * weight_decay
-        elif decay:
-            g = g + weight_decay * penalized(p, *buffers, **numbers)
-        rule(p, g, *buffers, **numbers)
-
-    return update
 
 
 def _check_all(hyperparameters: dict[str, Any]) -> None:
@@ -283,6 +246,8 @@ def _check_all(hyperparameters: dict[str, Any]) -> None:
 
 def as_number(value: Any) -> Any:
     """A hyperparameter as plain numbers; a one-element tensor is read (on a GPU, waited for)."""
+    if type(value) is float:  # as most are
+        return value
     if isinstance(value, tuple | list):
         return tuple(as_number(part) for part in value)
     return value.item() if isinstance(value, Tensor) else value

@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from operator import is_
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from scratchopt.recipe import Recipe
 
-class Recipe(NamedTuple):
-    """What is done to the parameters of a group.
-
-    Args:
-        rule: the method.
-        keys: of its buffers in the state, in the rule's order.
-        timed: whether the rule counts its steps; as a number ("number"), as a tensor where
-            autograd or a CUDA graph must see it ("tensor"), or not at all ("").
-        compensated: whether parameters and buffers are sums of two numbers of their dtype.
-        fused: whether it is compiled.
-    """
-
-    rule: Any
-    keys: tuple[str, ...]
-    timed: str
-    compensated: bool
-    fused: bool
-
-    @property
-    def compensations(self) -> tuple[str, ...]:
-        """Keys of what the parameter and each buffer are short of, in their order."""
-        if not self.compensated:
-            return ()
-        return "compensation", *(f"{key}_compensation" for key in self.keys)
+# Elements. A list of up to so many is updated faster at once than tensor by tensor; in a longer
+# one, each operation finds the cache full of what the others left.
+TOGETHER = 2**21
 
 
 class Bucket:
@@ -46,10 +27,14 @@ class Bucket:
 
     def __init__(self, params: list[Tensor], states: list[dict[str, Any]], recipe: Recipe) -> None:
         self.params, self.states, self.recipe = params, states, recipe
+        self.keys = recipe.all_keys
+        self.parts = _parts(params)
+        self.kernel: Any = None  # the compiled driver's
         self.layout: Any = None  # where the tensors lie; see `scratchopt.c_kernel`
         self._steps: list[Tensor] = []
         if recipe.timed == "number":  # in one tensor, so that one addition counts for all
             self._all = torch.stack([state["step"] for state in states])
+            self._version, self._count = self._all._version, self._all[0].item()
             self._steps = list(self._all.unbind())
             for state, step in zip(states, self._steps, strict=True):
                 state["step"] = step
@@ -59,30 +44,40 @@ class Bucket:
         """Whether nobody else has changed a step."""
         if not self._steps:
             return True
-        if not all(map(is_, [state["step"] for state in self.states], self._steps)):
-            return False
-        low, high = self._all.aminmax()
-        return low.item() == high.item()
+        steps = [state["step"] for state in self.states]
+        return all(map(is_, steps, self._steps)) and self._all._version == self._version
 
     def count(self) -> Any:
         """Counts a step; its number, or a tensor for each parameter."""
-        if self.recipe.timed == "number":
-            self._all += 1
-            return self._steps[0].item()
-        steps = [state["step"] for state in self.states]
-        torch._foreach_add_(steps, 1)
-        return steps
+        if self.recipe.timed == "tensor":
+            steps = [state["step"] for state in self.states]
+            torch._foreach_add_(steps, 1)
+            return steps
+        self._all += 1
+        self._version, self._count = self._all._version, self._count + 1
+        return self._count
 
     def columns(self, grads: list[Tensor]) -> list[list[Tensor]]:
         """Parameters, gradients, each kind of buffer, and the compensations.
 
         Complex numbers are seen as pairs of real ones.
         """
-        keys = (*self.recipe.keys, *self.recipe.compensations)
-        columns = [self.params, grads, *([state[key] for state in self.states] for key in keys)]
+        buffers = ([state[key] for state in self.states] for key in self.keys)
+        columns = [self.params, grads, *buffers]
         if self.params[0].is_complex():
             return [[torch.view_as_real(t.resolve_conj()) for t in column] for column in columns]
         return columns
+
+
+def _parts(params: list[Tensor]) -> list[slice]:
+    """Slices that are worth one call each: on a GPU the whole list is."""
+    ends, total = [], 0
+    for i, p in enumerate(params if params[0].device.type == "cpu" else ()):
+        if total and total + p.numel() > TOGETHER:
+            ends.append(i)
+            total = 0
+        total += p.numel()
+    return [slice(start, end) for start, end in zip([0, *ends], [*ends, None], strict=True)]
 
 
 class Plan(NamedTuple):
@@ -94,7 +89,9 @@ class Plan(NamedTuple):
     states: list[dict[str, Any]]
     buckets: list[tuple[int, list[int], Bucket]]  # index of the group, indices of gradients
 
-    def fits(self, params: list[Tensor], kinds: list[Any], recipes: list[Recipe], state: Any):
+    def fits(
+        self, params: list[Tensor], kinds: list[Any], recipes: list[Recipe], state: dict[Any, Any]
+    ) -> bool:
         """Whether it all is as it was: no group added, no gradient late, no state replaced."""
         return (
             len(params) == len(self.params)

@@ -23,11 +23,11 @@ class Vector:
     def __init__(self, tensors: Any, factor=1.0, op="", other: Any = (), temporary=False) -> None:
         self.lists, self.factor, self.op, self.temporary = (tensors, other), factor, op, temporary
         self.plain = not op and factor == 1.0
-        self._versions = self._now()
+        self._versions = None if self.plain and not temporary else self._now()
 
     @property
     def tensors(self) -> Any:
-        if self._versions != self._now():
+        if self._versions and self._versions != self._now():
             raise RuntimeError("a rule used a value after a part of it had changed: write it anew")
         return self.lists[0]
 
@@ -71,8 +71,8 @@ class Vector:
     def clamp_min_(self, floor: Vector) -> Vector:
         return self._write("clamp_min", (floor if floor.plain else floor._new("mul", 1.0)).tensors)
 
-    def _now(self) -> list[int]:
-        return [tensors[0]._version for tensors in self.lists if tensors]
+    def _now(self) -> tuple[int, ...]:
+        return tuple(tensors[0]._version for tensors in self.lists if tensors)
 
     def _with(self, op: str, second: Vector, factor: float) -> Vector:
         a, b = self._settled(), second._settled()
@@ -96,7 +96,7 @@ class Vector:
     def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
         into = self if self.plain else self._new("mul", 1.0)
         getattr(torch, f"_foreach_{name}_")(into.tensors, *arguments, **options)
-        into._versions = into._now()
+        into._versions = into._versions and into._now()
         return into
 
     def _new(self, name: str, *arguments: Any, **options: float) -> Vector:

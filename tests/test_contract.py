@@ -1191,6 +1191,18 @@ def test_another_model_compiles_nothing(case: Case, driver, builds):
         assert len(builds) == 1
 
 
+@each(lambda case: bool(case.state) and "compiled" in case.drivers)
+def test_a_kernel_is_kept_from_state_of_another_size(case: Case):
+    (p,) = leaves(random((40,)))
+    optimizer = case.cls([p], **case.settings, fused=True)
+    give(optimizer, [p], random((40,)))
+    for key in case.state:
+        if key != "step":
+            optimizer.state[p][key] = torch.zeros(3)
+    with pytest.raises(RuntimeError, match="differ in size"):
+        optimizer._update()
+
+
 # 11. No compiler
 
 
@@ -1266,8 +1278,3 @@ def test_no_rule_is_written_twice():
     )
     assert len(bodies) > 10
     assert [body for body, times in bodies.items() if times > 1] == []
-
-
-def test_a_vector_is_at_most_a_hundred_lines():
-    path = Path(scratchopt.__file__).parent / "vector.py"
-    assert len(path.read_text().splitlines()) <= 100

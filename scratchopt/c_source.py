@@ -1,0 +1,134 @@
+"""A rule's operations, written as a loop in C."""
+
+import operator
+from string import Template
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from scratchopt.trace import Program
+
+# By what is stored: its type in C, the type of the arithmetic, and the ways between them.
+DTYPES = {
+    torch.float32: ("float", "float", "{}", "{}"),
+    torch.float64: ("double", "double", "{}", "{}"),
+    torch.bfloat16: ("uint16_t", "float", "from_bfloat16({})", "to_bfloat16({})"),
+    torch.float16: ("_Float16", "float", "{}", "{}"),
+}
+_WIDE = DTYPES | {torch.float32: ("float", "double", "{}", "{}")}
+
+_OPERATIONS = {
+    operator.add: "{} + {}",
+    operator.sub: "{} - {}",
+    operator.mul: "{} * {}",
+    operator.truediv: "{} / {}",
+    operator.neg: "-{}",
+    "sqrt": "sqrt({})",
+}
+_IN_PLACE = {
+    operator.iadd: "{0} += {1};",
+    operator.isub: "{0} -= {1};",
+    operator.imul: "{0} *= {1};",
+    "clamp_min_": "if ({0} < {1} || {1} != {1}) {0} = {1};",  # NaN wins, as in torch
+}
+
+_SOURCE = """
+#include <omp.h>
+#include <stdint.h>
+#include <tgmath.h>
+
+typedef $STORED stored;
+typedef $NUMBER number;
+
+static inline float from_bfloat16(uint16_t b) {
+    union { uint32_t bits; float value; } u = {(uint32_t)b << 16};
+    return u.value;
+}
+
+static inline uint16_t to_bfloat16(float value) {  // to nearest, ties to even
+    union { float value; uint32_t bits; } u = {value};
+    return value != value ? 0x7fc0 : (u.bits + 0x7fff + ((u.bits >> 16) & 1)) >> 16;
+}
+
+__attribute__((noinline))
+static void rule($POINTERS, const double *factors, int64_t length) {
+$FACTORS
+    for (int64_t i = 0; i < length; i++) {
+$BODY
+    }
+}
+
+// tensors: the addresses, column after column. Threads share the elements evenly.
+void run(int64_t count, const int64_t *sizes, stored **tensors, const double *factors) {
+    int64_t total = 0;
+    for (int64_t j = 0; j < count; j++) total += sizes[j];
+    #pragma omp parallel if(total >= 32768)
+    {
+        int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
+        int64_t first = total * thread / threads, last = total * (thread + 1) / threads;
+        int64_t start = 0;  // of tensor j among all elements
+        for (int64_t j = 0; j < count && start < last; start += sizes[j++]) {
+            int64_t from = first > start ? first - start : 0;
+            int64_t to = last - start < sizes[j] ? last - start : sizes[j];
+            if (from < to) rule($ARGUMENTS, factors, to - from);
+        }
+    }
+}
+"""
+
+
+def source_of(program: Program, dtype: torch.dtype, compensated: bool) -> str:
+    """The source of `run(count, sizes, tensors, factors)`, which updates tensors of any sizes.
+
+    Args:
+        program: what the rule does.
+        dtype: of the tensors, one of `DTYPES`.
+        compensated: whether the tensors that it writes are sums of two.
+
+    Raises:
+        RuntimeError: an operation that it does not know.
+    """
+    stored, number, load, store = (_WIDE if compensated else DTYPES)[dtype]
+    arity = len(program.tensors)
+    written = [i for i in range(arity) if i != 1]
+    short = {i: f"short{i}" for i in written} if compensated else {}
+    body = []
+    for i in range(arity):
+        value = load.format(f"tensor{i}[i]")
+        rest = f" + {load.format(f'{short[i]}[i]')}" if i in short else ""
+        body.append(f"number x{i} = {value}{rest};")
+    names: dict[Any, str] = {node: f"x{i}" for i, node in enumerate(program.tensors)}
+    names |= {node: f"f{k}" for k, node in enumerate(program.factors)}
+    for k, node in enumerate(program.operations):
+        arguments: list[Any] = list(node.args)
+        first, *others = (
+            names[a] if isinstance(a, Node) else f"(number){float(a)!r}" for a in arguments
+        )
+        if node.target in _IN_PLACE:
+            body.append(_IN_PLACE[node.target].format(first, *others))
+            names[node] = first
+        elif node.target in _OPERATIONS:
+            body.append(f"number y{k} = {_OPERATIONS[node.target].format(first, *others)};")
+            names[node] = f"y{k}"
+        else:
+            raise RuntimeError(f"fused=True cannot compile {node.target}: use foreach=True")
+    for i in written:
+        body.append(f"tensor{i}[i] = {store.format(f'x{i}')};")
+    for i, name in short.items():
+        error = f"x{i} - {load.format(f'tensor{i}[i]')}"
+        body.append(f"{name}[i] = {store.format(error)};")
+    pointers = [f"tensor{i}" for i in range(arity)] + list(short.values())
+    parts = {
+        "STORED": stored,
+        "NUMBER": number,
+        "POINTERS": ", ".join(f"stored *restrict {name}" for name in pointers),
+        "FACTORS": "\n".join(
+            f"    const number f{k} = factors[{k}];" for k in range(len(program.factors))
+        ),
+        "BODY": "\n".join(f"        {line}" for line in body),
+        "ARGUMENTS": ", ".join(
+            f"tensors[{column} * count + j] + from" for column in range(len(pointers))
+        ),
+    }
+    return Template(_SOURCE).substitute(parts)

@@ -1,0 +1,91 @@
+"""What the options of a group come to: a rule, with what comes before it, and who runs it."""
+
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
+from typing import Any, NamedTuple, TypeAlias
+
+from scratchopt import drivers
+
+Rule: TypeAlias = Callable[..., Any]
+
+
+class Recipe(NamedTuple):
+    """What is done to the parameters of a group.
+
+    Args:
+        rule: the method.
+        keys: of its buffers in the state, in the rule's order.
+        names: of the numbers that it takes from the group.
+        update: the rule, with what comes before it.
+        driver: that runs it; see `scratchopt.drivers`.
+        timed: how the steps are counted: as a "number"; as a "tensor", where autograd or a CUDA
+            graph must see them; or not at all, "".
+        fused: whether the driver is the compiled one.
+        compensated: whether parameters and buffers are sums of two numbers of their dtype.
+        differentiable: whether autograd goes through the step.
+    """
+
+    rule: Any
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+    update: Any
+    driver: Any
+    timed: str
+    fused: bool
+    compensated: bool
+    differentiable: bool
+
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """Keys of the buffers, then of what parameter and buffers are short of, if compensated."""
+        return with_compensations(self.keys) if self.compensated else self.keys
+
+
+def with_compensations(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Keys of buffers, and of what the parameter and each buffer are short of."""
+    return (*keys, "compensation", *(f"{key}_compensation" for key in keys))
+
+
+@cache
+def recipe(
+    rule: Rule,
+    keys: tuple[str, ...],
+    penalized: Rule,
+    maximize: bool,
+    decay: bool,
+    decoupled: bool,
+    differentiable: bool,
+    capturable: bool,
+    fused: bool,
+    foreach: bool | None,
+    compensated: bool,
+) -> Recipe:
+    """What the options of a group come to; the same object for the same choices."""
+    names = numbers_of(rule)
+    timed = "" if "t" not in names else "tensor" if differentiable or capturable else "number"
+    driver = drivers.by_size
+    if differentiable or capturable:
+        driver = drivers.traced
+    elif fused:
+        from scratchopt.compiled import compiled as driver  # and what it imports, for who wants it
+    elif foreach is not None:
+        driver = drivers.together if foreach else drivers.one_by_one
+
+    def update(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> None:
+        if maximize:
+            g = -g
+        if decay and decoupled:
+            p *= 1 - numbers["lr"] * weight_decay
+        elif decay:
+            g = g + weight_decay * penalized(p, *buffers, **numbers)
+        rule(p, g, *buffers, **numbers)
+
+    names = (*(name for name in names if name != "t"), "weight_decay")
+    return Recipe(rule, keys, names, update, driver, timed, fused, compensated, differentiable)
+
+
+@cache
+def numbers_of(rule: Rule) -> tuple[str, ...]:
+    arguments = signature(rule).parameters.values()
+    return tuple(a.name for a in arguments if a.kind == a.KEYWORD_ONLY)
