@@ -66,7 +66,7 @@ class CKernel:
 
     def _call(self, sizes: Any, addresses: Iterable[int], factors: tuple[float, ...]) -> None:
         arrays = sizes, array("Q", addresses), array("d", factors)
-        self._run(len(sizes), *(a.buffer_info()[0] for a in arrays))
+        self._run(len(sizes), *(a.buffer_info()[0] for a in arrays), torch.get_num_threads())
 
     def _detour(self, columns: list[list[Tensor]], factors: tuple[float, ...]) -> None:
         """By way of copies, for tensors that do not lie in memory as their parameter does."""
@@ -134,6 +134,6 @@ def _built(source: str) -> Any:
         raise RuntimeError(
             f"fused=True needs a C compiler: install one, set CC, or use foreach=True ({said})"
         ) from error
-    run.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 3]
+    run.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int]
     run.restype = None
     return run

@@ -59,18 +59,18 @@ $BODY
     }
 }
 
-// tensors: the addresses, column after column. Threads share the elements evenly.
-void run(int64_t count, const int64_t *sizes, stored **tensors, const double *factors) {
+// tensors: the addresses, column after column. The threads share the elements of a large tensor as
+// torch's do, which have the same part of it in their caches; a small one is one thread's.
+void run(int64_t count, const int64_t *sizes, stored **tensors, const double *factors, int share) {
     int64_t total = 0;
     for (int64_t j = 0; j < count; j++) total += sizes[j];
-    #pragma omp parallel if(total >= 32768)
+    #pragma omp parallel num_threads(share) if(total >= 32768)
     {
         int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-        int64_t first = total * thread / threads, last = total * (thread + 1) / threads;
-        int64_t start = 0;  // of tensor j among all elements
-        for (int64_t j = 0; j < count && start < last; start += sizes[j++]) {
-            int64_t from = first > start ? first - start : 0;
-            int64_t to = last - start < sizes[j] ? last - start : sizes[j];
+        for (int64_t j = 0; j < count; j++) {
+            int small = sizes[j] < 8192 * threads, mine = j * threads / count == thread;
+            int64_t from = small ? 0 : sizes[j] * thread / threads;
+            int64_t to = small ? mine * sizes[j] : sizes[j] * (thread + 1) / threads;
             if (from < to) rule($ARGUMENTS, factors, to - from);
         }
     }
@@ -79,7 +79,7 @@ void run(int64_t count, const int64_t *sizes, stored **tensors, const double *fa
 
 
 def source_of(program: Program, dtype: torch.dtype, compensated: bool) -> str:
-    """The source of `run(count, sizes, tensors, factors)`, which updates tensors of any sizes.
+    """The source of `run`, which updates tensors of any sizes.
 
     Args:
         program: what the rule does.

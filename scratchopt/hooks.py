@@ -21,7 +21,8 @@ def quiet(step: Callable[..., Any]) -> Callable[..., Any]:
             or _global_optimizer_pre_hooks
             or _global_optimizer_post_hooks
         )
-        return (heard if listens else step)(self, *args, **kwargs)
+        outermost = type(self).step is wrapper  # and not called by a subclass's
+        return (heard if listens and outermost else step)(self, *args, **kwargs)
 
     wrapper.hooked = True  # type: ignore[attr-defined]  # torch then leaves it alone
     return wrapper

@@ -37,10 +37,12 @@ class Optimizer(torch.optim.Optimizer):
 
     Args:
         params: parameters, or groups of them, as for any torch optimizer.
-        defaults: hyperparameters by name; a group may have its own. The options that concern every
-            method have their defaults where they are not among them.
+        defaults: hyperparameters by name; a group may have its own.
+        options: those that concern every method: weight_decay, maximize, foreach, differentiable,
+            fused, compensated.
 
     Raises:
+        TypeError: another option.
         ValueError: a hyperparameter out of its range (see `scratchopt.ranges`).
         RuntimeError: options that exclude each other.
     """
@@ -57,8 +59,10 @@ class Optimizer(torch.optim.Optimizer):
         if "step" in vars(cls):
             cls.step = quiet(cls.step)
 
-    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
-        defaults = _OPTIONS | defaults
+    def __init__(self, params: Params, defaults: dict[str, Any], **options: Any) -> None:
+        for name in options.keys() - _OPTIONS.keys():
+            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {name!r}")
+        defaults = _OPTIONS | defaults | options
         _check_all(defaults)
         super().__init__(params, defaults)
 
@@ -156,6 +160,8 @@ class Optimizer(torch.optim.Optimizer):
             numbers = {name: group[name] for name in how.names}
             if how.driver is not drivers.traced:
                 numbers = {name: as_number(value) for name, value in numbers.items()}
+            if how.timed == "number" and bucket.params[0].is_cuda:
+                _refuse_capture()
             if how.timed:
                 numbers["t"] = bucket.count()
             with torch.set_grad_enabled(how.differentiable):
@@ -242,6 +248,11 @@ def _check_all(hyperparameters: dict[str, Any]) -> None:
             raise RuntimeError("`fused` does not support `differentiable`")
     if hyperparameters.get("compensated") and hyperparameters.get("differentiable"):
         raise RuntimeError("`compensated` does not support `differentiable`")
+
+
+def _refuse_capture() -> None:
+    if torch.cuda.is_current_stream_capturing():
+        raise RuntimeError("a CUDA graph would repeat this very step: it needs capturable=True")
 
 
 def as_number(value: Any) -> Any:

@@ -732,6 +732,30 @@ def test_hooks_run_around_a_step(case: Case):
     assert calls[5:] == [False]
 
 
+def test_hooks_run_once_around_a_subclass_s_step():
+    class Loud(scratchopt.SGD):
+        def step(self, closure: Any = None) -> Any:
+            calls.append("step")
+            return super().step(closure)
+
+    calls = []
+    (p,) = leaves(random((2,)))
+    optimizer = Loud([p], lr=0.1)
+    optimizer.register_step_pre_hook(lambda o, args, kwargs: calls.append("before"))
+    give(optimizer, [p], random((2,)))
+    assert calls == ["before", "step"]
+
+
+@each()
+def test_a_profiler_sees_the_step(case: Case):
+    (p,) = leaves(random((2,)))
+    optimizer = case.cls([p], **case.settings)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        take_step(optimizer, lambda: (p**2).sum())
+    names = {event.key for event in profile.key_averages()}
+    assert f"Optimizer.step#{case.cls.__name__}.step" in names
+
+
 @every()
 def test_a_closure_runs_once_with_autograd_on_and_its_loss_comes_back(case: Case, driver):
     params = leaves(random((2,), (3,)))

@@ -192,6 +192,37 @@ def test_it_equals_torch_bit_for_bit(case: Case, dtype, foreach, twin_foreach, o
         assert all(torch.equal(p, q) for p, q in zip(ours, theirs, strict=True))
 
 
+class Averaged(scratchopt.Optimizer):
+    """A method of a user's own."""
+
+    buffers = ("average",)
+
+    def __init__(self, params, lr=1e-2, momentum=0.9, **options):
+        super().__init__(params, {"lr": lr, "momentum": momentum}, **options)
+
+    @staticmethod
+    def rule(p, g, m, *, t, lr, momentum):
+        m *= momentum
+        m += (1 - momentum) * g
+        deviation = g - m
+        p -= lr / (1 - momentum**t) * m / ((deviation * deviation).sqrt() + 1.0)
+
+
+def test_a_rule_of_ones_own_has_every_option_and_driver():
+    ends = []
+    for options in ({"foreach": True}, {"foreach": False}, {}, {"fused": True}):
+        params, loss = quadratic()
+        optimizer = Averaged(params, 0.5, **options, weight_decay=0.01, maximize=False)
+        for _ in range(30):
+            take_step(optimizer, loss)
+        ends.append(params)
+    for params in ends[1:]:
+        for p, q in zip(params, ends[0], strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-13, atol=1e-13)
+    with pytest.raises(TypeError, match=r"Averaged got an unexpected keyword argument 'foo'"):
+        Averaged(quadratic()[0], foo=1)
+
+
 def test_every_method_has_a_file_a_configuration_and_a_row_of_the_table():
     root = Path(__file__).parents[1]
     configured = {path.stem for path in (root / "conf" / "optimizer").glob("*.yaml")}

@@ -39,7 +39,7 @@ def test_it_equals_list_within_roundings_and_compiles_once(name):
     options = {"weight_decay": 0.125, "maximize": True}
     a = case.cls(ours, **case.settings, **options, fused=True)
     b = case.cls(theirs, **case.settings, **options, foreach=True)
-    counted = torch._dynamo.utils.counters["stats"]
+    counted, graphs = torch._dynamo.utils.counters["stats"], 0
     for step in range(6):
         for optimizer in (a, b):
             optimizer.param_groups[0]["lr"] = case.settings["lr"] / (1 + step)
@@ -78,7 +78,7 @@ def test_dtypes_and_compensation(dtype, options):
 
 def test_without_a_compiler_it_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/nonexistent/c++",))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nonexistent/c++",))
     case = WITH_RULE["sgd"]
     p = torch.ones(3, requires_grad=True)
     optimizer = case.cls([p], lr=0.77, fused=True)
