@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from scratchopt.nag import NAG
 from scratchopt.newton import Newton
 from scratchopt.optimizer import Optimizer
 
@@ -16,6 +17,7 @@ class Memory(NamedTuple):
     parameters: int
     gradients: int
     state: int
+    lookahead: int = 0  # NAG's copy of θ
 
     @property
     def total(self) -> int:
@@ -33,7 +35,7 @@ def memory(
     dtype: torch.dtype | None = None,
     **settings: Any,
 ) -> Memory:
-    """Bytes of parameters, gradients and optimizer state.
+    """Bytes of parameters, gradients and optimizer state, and of what NAG keeps to look ahead.
 
     The optimizer itself says what state it makes: it is asked on meta tensors, which have shapes
     and no memory. Newton's state is its Hessian, of n² numbers.
@@ -71,7 +73,9 @@ def memory(
             instance.step()
         kept = [value for values in instance.state.values() for value in values.values()]
         state = sum(value.nbytes for value in kept if isinstance(value, Tensor))
-    return Memory(sum(p.nbytes for p in ghosts), sum(p.nbytes for p in trained), state)
+    gradients = sum(p.nbytes for p in trained)
+    copy = gradients if isinstance(instance, NAG) else 0
+    return Memory(sum(p.nbytes for p in ghosts), gradients, state, copy)
 
 
 def _readable(count: float) -> str:
