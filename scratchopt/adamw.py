@@ -1,5 +1,7 @@
 """AdamW: Adam whose weight decay does not pass through the gradient."""
 
+from typing import Any
+
 from torch import Tensor
 
 from scratchopt.adam import Adam
@@ -77,3 +79,9 @@ class AdamW(Adam):
             compensated=compensated,
             decoupled_weight_decay=True,
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores a state; Adam's, too, is AdamW's from then on, as in torch."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group["decoupled_weight_decay"] = True

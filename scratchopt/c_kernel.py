@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from scratchopt.c_source import DTYPES, source_of
 from scratchopt.plan import Bucket
@@ -54,8 +55,8 @@ class CKernel:
         """Runs it on the columns p, g, buffers and compensations."""
         p, g, *others = (list(map(Tensor.data_ptr, column)) for column in columns)
         layout = bucket.layout
-        if layout is None or layout.addresses != [p, *others]:
-            layout = bucket.layout = _Layout(columns, [p, *others], self._dtype)
+        if layout is None or layout.addresses != [p, *others] or not layout.fits(columns):
+            layout = bucket.layout = Layout(columns, [p, *others], self._dtype)
         if layout.straight and all(map(Tensor.is_contiguous, columns[1])):
             self._call(layout.sizes, chain(p, g, *others), factors)
         elif layout.apart:
@@ -63,6 +64,8 @@ class CKernel:
         else:
             for row in zip(*columns, strict=True):
                 self._detour([[tensor] for tensor in row], factors)
+        for column in columns[:1] + columns[2:]:  # autograd then knows, as of any operation
+            increment_version(column)
 
     def _call(self, sizes: Any, addresses: Iterable[int], factors: tuple[float, ...]) -> None:
         arrays = sizes, array("Q", addresses), array("d", factors)
@@ -87,13 +90,16 @@ class CKernel:
             tensor.copy_(copy)
 
 
-class _Layout:
+class Layout:
     """How a bucket's tensors lie in memory, while they are where they are.
 
     Args:
         columns: p, g, and what else the kernel writes.
         addresses: of all but the gradients.
         dtype: the kernel's.
+
+    Raises:
+        RuntimeError: tensors that belong together and differ in size, or are not on the CPU.
     """
 
     def __init__(
@@ -103,12 +109,27 @@ class _Layout:
         self.sizes = array("q", map(Tensor.numel, columns[0]))
         if any(array("q", map(Tensor.numel, column)) != self.sizes for column in columns):
             raise RuntimeError("a parameter and its gradient or state differ in size")
-        written = [t for column in columns[:1] + columns[2:] for t in column if t.numel()]
-        spans = sorted((t.data_ptr(), t.data_ptr() + _extent(t)) for t in written)
-        self.apart = all(a[1] <= b[0] for a, b in pairwise(spans))  # threads may go at once
+        if any(tensor.device.type != "cpu" for column in columns for tensor in column):
+            raise RuntimeError("a parameter and its gradient or state are on different devices")
+        self.apart = lie_apart(columns)
         self.straight = self.apart and all(
-            t.dtype is dtype and t.is_contiguous() for t in [*written, columns[1][0]]
+            tensor.dtype is dtype and tensor.is_contiguous()
+            for column in (columns[0], columns[1][:1], *columns[2:])
+            for tensor in column
         )
+
+    def fits(self, columns: list[list[Tensor]]) -> bool:
+        """Whether tensors at the same addresses are still the same, and so are gradients' sizes."""
+        if self.straight and not all(map(Tensor.is_contiguous, columns[0])):
+            return False
+        return array("q", map(Tensor.numel, columns[1])) == self.sizes
+
+
+def lie_apart(columns: list[list[Tensor]]) -> bool:
+    """Whether no two of the tensors that a kernel writes share memory: all can go at once."""
+    written = [t for column in columns[:1] + columns[2:] for t in column if t.numel()]
+    spans = sorted((t.data_ptr(), t.data_ptr() + _extent(t)) for t in written)
+    return all(a[1] <= b[0] for a, b in pairwise(spans))
 
 
 def _extent(tensor: Tensor) -> int:
@@ -132,7 +153,8 @@ def _built(source: str) -> Any:
     except (OSError, subprocess.CalledProcessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
         raise RuntimeError(
-            f"fused=True needs a C compiler: install one, set CC, or use foreach=True ({said})"
+            "fused=True needs a C compiler with OpenMP: install one, set CC, or use foreach=True "
+            f"({said})"
         ) from error
     run.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int]
     run.restype = None

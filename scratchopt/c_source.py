@@ -30,6 +30,7 @@ _IN_PLACE = {
     operator.iadd: "{0} += {1};",
     operator.isub: "{0} -= {1};",
     operator.imul: "{0} *= {1};",
+    operator.itruediv: "{0} /= {1};",
     "clamp_min_": "if ({0} < {1} || {1} != {1}) {0} = {1};",  # NaN wins, as in torch
 }
 

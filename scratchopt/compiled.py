@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
+from torch.nn import Parameter
 
-from scratchopt.c_kernel import CKernel
-from scratchopt.drivers import Numbers, Update, with_wider
+from scratchopt.c_kernel import CKernel, lie_apart
+from scratchopt.drivers import Numbers, Update, refuse_unlawful, with_wider
 from scratchopt.plan import Bucket
 from scratchopt.trace import Program, leaves, module, trace
 
@@ -21,7 +22,21 @@ def compiled(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Numbe
     if bucket.kernel is None:
         bucket.kernel = _kernel(update, bucket, numbers)
     run, arithmetic = bucket.kernel
-    run(bucket, bucket.columns(grads), arithmetic(*leaves(numbers)))
+    columns = bucket.columns(grads)
+    if not bucket.proven:
+        bucket.proven = all(type(t) in (Tensor, Parameter) for column in columns for t in column)
+    if not bucket.proven:
+        columns = [[_local(t) for t in column] for column in columns]
+    run(bucket, columns, arithmetic(*leaves(numbers)))
+
+
+def _local(tensor: Any) -> Tensor:
+    """What a kernel may work on: the tensor, or this process's part of a DTensor."""
+    if type(tensor) in (Tensor, Parameter):
+        return tensor
+    if not hasattr(tensor, "to_local"):
+        raise RuntimeError(f"fused=True does not support {type(tensor).__name__}: use foreach=True")
+    return tensor.to_local()
 
 
 def _kernel(update: Update, bucket: Bucket, numbers: Numbers) -> Any:
@@ -30,6 +45,7 @@ def _kernel(update: Update, bucket: Bucket, numbers: Numbers) -> Any:
     key = (update, p.dtype, p.device, recipe.compensated)
     if key not in _KERNELS:
         program = trace(update, 2 + len(recipe.keys), numbers)
+        refuse_unlawful(recipe, program.changed)
         if _runs_c(p.device):
             dtype = p.dtype.to_real() if p.is_complex() else p.dtype
             made = CKernel(program, dtype, recipe.compensated)
@@ -65,21 +81,26 @@ class TorchKernel:
         """Runs it on the columns p, g, buffers and compensations."""
         scalars = [torch.tensor(f, dtype=torch.float64) for f in factors]
         rows = list(zip(*columns, strict=True))
+        if bucket.layout is None:
+            bucket.layout = lie_apart(columns)
         large = [row[0].numel() >= SMALL and _flat_alike(row) for row in rows]
         for row, is_large in zip(rows, large, strict=True):
             if is_large:
-                flats = [t.detach().as_strided((t.numel(),), (1,)) for t in row]
+                flats = [t.detach().as_strided((t.numel(),), (1,), t.storage_offset()) for t in row]
                 self._run(bucket, flats, scalars)
-        few = [row for row, is_large in zip(rows, large, strict=True) if not is_large]
-        if any(row[0].numel() for row in few):
-            small = [list(column) for column in zip(*few, strict=True)]
-            flats = [_flatten_dense_tensors(column) for column in small]
-            self._run(bucket, flats, scalars)
-            sizes = [p.numel() for p in small[0]]
-            for column, flat in zip(small[:1] + small[2:], flats[:1] + flats[2:], strict=True):
-                parts = flat.split(sizes)
-                views = [part.view(t.shape) for part, t in zip(parts, column, strict=True)]
-                torch._foreach_copy_(column, views)
+        small = [row for row, is_large in zip(rows, large, strict=True) if not is_large]
+        for few in [small] if bucket.layout else [[row] for row in small]:
+            if any(row[0].numel() for row in few):
+                self._gathered(bucket, [list(column) for column in zip(*few, strict=True)], scalars)
+
+    def _gathered(self, bucket: Bucket, columns: list[list[Tensor]], scalars: list[Tensor]) -> None:
+        flats = [_flatten_dense_tensors(column) for column in columns]
+        self._run(bucket, flats, scalars)
+        sizes = [p.numel() for p in columns[0]]
+        for column, flat in zip(columns[:1] + columns[2:], flats[:1] + flats[2:], strict=True):
+            parts = flat.split(sizes)
+            views = [part.view(t.shape) for part, t in zip(parts, column, strict=True)]
+            torch._foreach_copy_(column, views)
 
     def _run(self, bucket: Bucket, flats: list[Tensor], scalars: list[Tensor]) -> None:
         def work(*tensors: Tensor) -> None:

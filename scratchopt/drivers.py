@@ -1,17 +1,23 @@
-"""Drivers: the ways to run one rule over many tensors. Each leaves the same parameters and state.
+"""Drivers: the ways to run one rule over many tensors. All but the compiled agree to the bit.
 
 `update(p, g, *buffers, **numbers)` is a rule with what the base class puts before it. It is given
 Vectors, or plain tensors, and works on either.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from scratchopt.plan import Bucket
 from scratchopt.vector import Vector
+
+if TYPE_CHECKING:
+    from scratchopt.recipe import Recipe
 
 Update: TypeAlias = Callable[..., None]
 Numbers: TypeAlias = dict[str, Any]
@@ -25,6 +31,9 @@ WIDER = {
     torch.float32: torch.float64,
     torch.complex64: torch.complex128,
 }
+
+
+READS_G = "a rule must leave g as it is: write `d = lr * g` in place of `g *= lr`"
 
 
 def together(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
@@ -58,17 +67,61 @@ def traced(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Numbers
             for key, buffer in zip(bucket.recipe.keys, buffers, strict=True):
                 state[key] = torch.view_as_complex(buffer) if state[key].is_complex() else buffer
         own = numbers | {"t": step} if "t" in numbers else numbers
-        if bucket.recipe.compensated:
-            with_wider(lambda *wide, own=own: update(*wide, **own), [p, g, *buffers])
-        else:
-            update(p, g, *buffers, **own)
+        with _watched([p, g, *buffers[: len(bucket.recipe.keys)]], bucket):
+            if bucket.recipe.compensated:
+                with_wider(lambda *wide, own=own: update(*wide, **own), [p, g, *buffers])
+            else:
+                update(p, g, *buffers, **own)
 
 
 def _run(update: Update, bucket: Bucket, columns: Columns, numbers: Numbers) -> None:
-    if bucket.recipe.compensated:
-        with_wider(lambda *wide: update(*map(Vector, wide), **numbers), columns)
-    else:
-        update(*map(Vector, columns), **numbers)
+    with _watched([column[0] for column in columns[: 2 + len(bucket.recipe.keys)]], bucket):
+        if bucket.recipe.compensated:
+            with_wider(lambda *wide: update(*_vectors(wide), **numbers), columns)
+        else:
+            update(*_vectors(columns), **numbers)
+
+
+class _Gradient(Vector):
+    """g, which is not a rule's to write into."""
+
+    def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
+        raise RuntimeError(READS_G)
+
+
+def _vectors(columns: Sequence[list[Tensor]]) -> list[Vector]:
+    p, g, *buffers = columns
+    named = [Vector(column, role="named") for column in (p, *buffers)]
+    return [named[0], _Gradient(g), *named[1:]]
+
+
+@contextmanager
+def _watched(row: list[Tensor], bucket: Bucket) -> Iterator[None]:
+    """Sees, at the first step, that a rule changes p and its buffers in place, and never g."""
+    before = None if bucket.proven else [t._version for t in row]
+    yield
+    if before is None or row[0].numel() == 0:
+        return
+    bucket.proven = True
+    refuse_unlawful(bucket.recipe, [t._version != v for t, v in zip(row, before, strict=True)])
+
+
+def refuse_unlawful(recipe: Recipe, changed: list[bool]) -> None:
+    """Raises if a rule leaves alone what it should change in place, or the other way round.
+
+    Args:
+        recipe: of the rule.
+        changed: whether p, g and each buffer were changed.
+
+    Raises:
+        RuntimeError: says which.
+    """
+    for name, is_changed in zip(("p", "g", *recipe.keys), changed, strict=True):
+        if is_changed == (name == "g"):
+            law = "reads g" if name == "g" else f"changes {name} in place, as in `m *= 0.9`"
+            raise RuntimeError(
+                f"a rule {law}; this one does not, and its step is not to be trusted"
+            )
 
 
 def with_wider(work: Callable[..., None], columns: list[Any]) -> None:

@@ -87,7 +87,8 @@ def _method_of_sgd(optimizer: torch.optim.Optimizer) -> type[Optimizer]:
 
 def _rebuilt(optimizer: Any, cls: type, drop: tuple[str, ...]) -> Any:
     """An optimizer of another class with the same groups and copies of the same state."""
-    twin = cls([{"params": group["params"]} for group in optimizer.param_groups])
+    twin = cls([{"params": list(group["params"])} for group in optimizer.param_groups])
+    twin.defaults.update({k: v for k, v in optimizer.defaults.items() if k in twin.defaults})
     for group, old in zip(twin.param_groups, optimizer.param_groups, strict=True):
         unknown = {key for key, value in old.items() if key not in group and value is True}
         if unknown & set(optimizer.defaults) - set(drop):

@@ -46,6 +46,7 @@ class Momentum(Optimizer):
     """
 
     buffers = ("velocity",)
+    foreign = ("momentum_buffer",)
 
     def __init__(
         self,

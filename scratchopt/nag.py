@@ -78,6 +78,11 @@ class NAG(Momentum):
         """Whether the parameters hold the lookahead point θ + μv now."""
         return self._kept is not None and self._kept.full
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores a state; a θ that was kept before it is not given back."""
+        super().__setstate__(state)
+        self._kept = None
+
     def lookahead_(self) -> None:
         """Moves the parameters to θ + μv and keeps θ; does nothing where they are ahead already."""
         if self.ahead:
@@ -92,7 +97,8 @@ class NAG(Momentum):
             self._kept.take(list(chain.from_iterable(moving)))
             for group, params in zip(self.param_groups, moving, strict=True):
                 if params:
-                    p, v = Vector(params), Vector([self.state[p]["velocity"] for p in params])
+                    velocities = [self.state[p]["velocity"] for p in params]
+                    p, v = Vector(params, role="named"), Vector(velocities)
                     p += as_number(group["momentum"]) * v
 
     def restore_(self) -> None:

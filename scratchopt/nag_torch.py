@@ -43,6 +43,7 @@ class NAGTorch(Optimizer):
     """
 
     buffers = ("momentum_buffer",)
+    foreign = ("velocity",)
     fixed = {"dampening": 0, "nesterov": True}  # noqa: RUF012
 
     def __init__(

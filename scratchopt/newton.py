@@ -66,7 +66,6 @@ class Newton(Optimizer):
                 "damping": damping,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
-                "differentiable": False,
             },
         )
 

@@ -11,7 +11,14 @@ from scratchopt import drivers
 from scratchopt.hooks import quiet
 from scratchopt.plan import Bucket, Plan
 from scratchopt.ranges import check
-from scratchopt.recipe import Recipe, Rule, numbers_of, recipe, with_compensations
+from scratchopt.recipe import (
+    Recipe,
+    Rule,
+    numbers_of,
+    recipe,
+    refuse_together,
+    with_compensations,
+)
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -52,6 +59,8 @@ class Optimizer(torch.optim.Optimizer):
     sparse: ClassVar[bool] = False  # whether the rule holds for a sparse g as it stands
     fixed: ClassVar[dict[str, Any]] = {}  # torch's keys for what is one method among several there
 
+    foreign: ClassVar[tuple[str, ...]] = ()  # keys of states that would be lost on it
+
     _plan: Plan | None = None
 
     def __init_subclass__(cls) -> None:
@@ -77,31 +86,30 @@ class Optimizer(torch.optim.Optimizer):
         """Restores a state; what an older version or torch did not save gets its default.
 
         Raises:
-            ValueError: the state of another method.
+            ValueError: the state of another method. Nothing was restored then.
         """
+        self._refuse(state)
         super().__setstate__(state)
         self._plan = None
         for group in self.param_groups:
             for name, value in (self.fixed | self.defaults).items():
                 group.setdefault(name, value)
-            for name, value in self.fixed.items():
-                if group[name] != value:
-                    raise ValueError(
-                        f"{type(self).__name__} has no {name}={group[name]}: "
-                        "scratchopt.from_torch finds the class that does"
-                    )
-            known = {"step", *with_compensations(self.method(group)[1])}
             for state in (self.state[p] for p in group["params"] if p in self.state):
-                if "momentum_buffer" in state.keys() - known:
-                    raise ValueError(
-                        f"{type(self).__name__} keeps no momentum_buffer: "
-                        "scratchopt.from_torch converts one"
-                    )
                 if "step" in state:  # older versions of torch save a number
                     place = state["step"] if group.get("capturable") else None
                     state["step"] = torch.as_tensor(
                         state["step"], dtype=torch.float32, device=getattr(place, "device", "cpu")
                     )
+
+    def _refuse(self, state: dict[str, Any]) -> None:
+        remedy = "scratchopt.from_torch and to_torch convert optimizers"
+        for name, value in self.fixed.items():
+            for group in state["param_groups"]:
+                if group.get(name, value) != value:
+                    raise ValueError(f"{type(self).__name__} has no {name}={group[name]}: {remedy}")
+        for key in self.foreign:
+            if any(key in values for values in state["state"].values()):
+                raise ValueError(f"{type(self).__name__} keeps no {key}: {remedy}")
 
     @quiet
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -145,6 +153,8 @@ class Optimizer(torch.optim.Optimizer):
         if timed and "step" not in state:
             device = p.device if group.get("capturable") else "cpu"
             state["step"] = torch.tensor(0.0, dtype=torch.float32, device=device)
+        if timed and group.get("capturable"):
+            state["step"] = state["step"].to(p.device)
         for key in keys:
             if key not in state:
                 state[key] = (
@@ -158,14 +168,19 @@ class Optimizer(torch.optim.Optimizer):
         for index, grads, bucket in self._buckets():
             group, how = self.param_groups[index], bucket.recipe
             numbers = {name: group[name] for name in how.names}
-            if how.driver is not drivers.traced:
-                numbers = {name: as_number(value) for name, value in numbers.items()}
+            read = as_scalar if how.driver is drivers.traced else as_number
+            numbers = {name: read(value) for name, value in numbers.items()}
             if how.timed == "number" and bucket.params[0].is_cuda:
                 _refuse_capture()
             if how.timed:
                 numbers["t"] = bucket.count()
-            with torch.set_grad_enabled(how.differentiable):
-                how.driver(how.update, bucket, grads, numbers)
+            try:
+                with torch.set_grad_enabled(how.differentiable):
+                    how.driver(how.update, bucket, grads, numbers)
+            except BaseException:
+                if how.timed:
+                    bucket.count(-1)
+                raise
 
     def _buckets(self) -> list[tuple[int, list[Any], Bucket]]:
         """For each bucket of parameters that have a gradient: its group's index, the gradients."""
@@ -241,18 +256,20 @@ def _check_all(hyperparameters: dict[str, Any]) -> None:
             raise ValueError(f"Tensor betas[{i}] must be 1-element")
     for name, value in hyperparameters.items():
         check(name, value)
-    if hyperparameters.get("fused"):
-        if hyperparameters.get("foreach"):
-            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-        if hyperparameters.get("differentiable"):
-            raise RuntimeError("`fused` does not support `differentiable`")
-    if hyperparameters.get("compensated") and hyperparameters.get("differentiable"):
-        raise RuntimeError("`compensated` does not support `differentiable`")
+    options = ("fused", "foreach", "differentiable", "capturable", "compensated")
+    refuse_together(*map(hyperparameters.get, options))
 
 
 def _refuse_capture() -> None:
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError("a CUDA graph would repeat this very step: it needs capturable=True")
+
+
+def as_scalar(value: Any) -> Any:
+    """A hyperparameter as autograd and broadcasting want it: a one-element tensor without shape."""
+    if isinstance(value, tuple | list):
+        return tuple(as_scalar(part) for part in value)
+    return value.reshape(()) if isinstance(value, Tensor) else value
 
 
 def as_number(value: Any) -> Any:

@@ -29,6 +29,7 @@ class Bucket:
         self.params, self.states, self.recipe = params, states, recipe
         self.keys = recipe.all_keys
         self.parts = _parts(params)
+        self.proven = False  # whether the rule was seen to keep the laws of a rule
         self.kernel: Any = None  # the compiled driver's
         self.layout: Any = None  # where the tensors lie; see `scratchopt.c_kernel`
         self._steps: list[Tensor] = []
@@ -47,14 +48,14 @@ class Bucket:
         steps = [state["step"] for state in self.states]
         return all(map(is_, steps, self._steps)) and self._all._version == self._version
 
-    def count(self) -> Any:
-        """Counts a step; its number, or a tensor for each parameter."""
+    def count(self, steps: int = 1) -> Any:
+        """Counts a step, or takes one back; its number, or a tensor for each parameter."""
         if self.recipe.timed == "tensor":
-            steps = [state["step"] for state in self.states]
-            torch._foreach_add_(steps, 1)
-            return steps
-        self._all += 1
-        self._version, self._count = self._all._version, self._count + 1
+            tensors = [state["step"] for state in self.states]
+            torch._foreach_add_(tensors, steps)
+            return tensors
+        self._all += steps
+        self._version, self._count = self._all._version, self._count + steps
         return self._count
 
     def columns(self, grads: list[Tensor]) -> list[list[Tensor]]:
@@ -65,7 +66,8 @@ class Bucket:
         buffers = ([state[key] for state in self.states] for key in self.keys)
         columns = [self.params, grads, *buffers]
         if self.params[0].is_complex():
-            return [[torch.view_as_real(t.resolve_conj()) for t in column] for column in columns]
+            columns[1] = [g.resolve_conj() for g in grads]
+            return [[torch.view_as_real(t) for t in column] for column in columns]
         return columns
 
 

@@ -14,8 +14,7 @@ class Recipe(NamedTuple):
     """What is done to the parameters of a group.
 
     Args:
-        rule: the method.
-        keys: of its buffers in the state, in the rule's order.
+        keys: of the rule's buffers in the state, in the rule's order.
         names: of the numbers that it takes from the group.
         update: the rule, with what comes before it.
         driver: that runs it; see `scratchopt.drivers`.
@@ -26,7 +25,6 @@ class Recipe(NamedTuple):
         differentiable: whether autograd goes through the step.
     """
 
-    rule: Any
     keys: tuple[str, ...]
     names: tuple[str, ...]
     update: Any
@@ -62,6 +60,7 @@ def recipe(
     compensated: bool,
 ) -> Recipe:
     """What the options of a group come to; the same object for the same choices."""
+    refuse_together(fused, foreach, differentiable, capturable, compensated)
     names = numbers_of(rule)
     timed = "" if "t" not in names else "tensor" if differentiable or capturable else "number"
     driver = drivers.by_size
@@ -82,7 +81,22 @@ def recipe(
         rule(p, g, *buffers, **numbers)
 
     names = (*(name for name in names if name != "t"), "weight_decay")
-    return Recipe(rule, keys, names, update, driver, timed, fused, compensated, differentiable)
+    return Recipe(keys, names, update, driver, timed, fused, compensated, differentiable)
+
+
+def refuse_together(
+    fused: Any, foreach: Any, differentiable: Any, capturable: Any, compensated: Any
+) -> None:
+    """Raises a RuntimeError where options exclude each other."""
+    if fused and foreach:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+    if fused and differentiable:
+        raise RuntimeError("`fused` does not support `differentiable`")
+    if compensated and differentiable:
+        raise RuntimeError("`compensated` does not support `differentiable`")
+    for name, option in (("fused", fused), ("foreach", foreach)):
+        if capturable and option:
+            raise RuntimeError(f"`{name}` does not support `capturable`: leave one of them out")
 
 
 @cache

@@ -9,6 +9,8 @@ from torch.fx.proxy import GraphAppendingTracer
 
 from scratchopt.drivers import Numbers, Update
 
+IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
+
 
 class Program(NamedTuple):
     """A rule in two parts: arithmetic of its numbers, done in Python, and of its tensors.
@@ -20,12 +22,14 @@ class Program(NamedTuple):
         tensors: placeholders of the tensors.
         factors: nodes that the arithmetic gives.
         operations: on tensors and factors, in order.
+        changed: whether each of the tensors is changed in place.
     """
 
     arithmetic: Any
     tensors: list[Node]
     factors: list[Node]
     operations: list[Node]
+    changed: list[bool]
 
 
 def trace(update: Update, arity: int, numbers: Numbers) -> Program:
@@ -56,7 +60,19 @@ def trace(update: Update, arity: int, numbers: Numbers) -> Program:
             operations.append(node)
     used = {n: None for node in operations for n in node.all_input_nodes if n in scalar}
     arithmetic = module(numeric, [n for n in whole.nodes if n in scalar], list(used))
-    return Program(arithmetic.forward, tensors, list(used), operations)
+    itself = {node: node for node in whole.nodes}
+    changed = set()
+    for node in operations:
+        if is_in_place(node):
+            itself[node] = itself[node.all_input_nodes[0]]
+            changed.add(itself[node])
+    flags = [node in changed for node in tensors]
+    return Program(arithmetic.forward, tensors, list(used), operations, flags)
+
+
+def is_in_place(node: Node) -> bool:
+    """Whether a node changes its first argument and is what comes of it."""
+    return node.target in IN_PLACE or str(node.target).endswith("_")
 
 
 def leaves(numbers: Numbers) -> list[float]:
@@ -95,3 +111,6 @@ class _Proxy(Proxy):
 
     def __imul__(self, other: Any) -> Proxy:
         return self._in_place(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> Proxy:
+        return self._in_place(operator.itruediv, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,15 +16,14 @@ class Vector:
     results agree to the last bit. Its use after its tensors have changed is a RuntimeError.
 
     Args:
-        tensors, factor: the list, which in-place operators write into, and the number.
+        tensors, factor: the list and the number.
         op: "mul", "div" or "sub", what comes before `other`, the second list; or empty.
-        temporary: no rule has a name for the tensors, so the next operator may write into them.
+        role: "named" for a rule's own list, "temporary" for nobody's, empty for a product.
     """
 
-    def __init__(self, tensors: Any, factor=1.0, op="", other: Any = (), temporary=False) -> None:
-        self.lists, self.factor, self.op, self.temporary = (tensors, other), factor, op, temporary
-        self.plain = not op and factor == 1.0
-        self._versions = None if self.plain and not temporary else self._now()
+    def __init__(self, tensors: Any, factor=1.0, op="", other: Any = (), role="") -> None:
+        self.lists, self.factor, self.op, self.role = (tensors, other), factor, op, role
+        self._versions = None if role == "named" else self._now()
 
     @property
     def tensors(self) -> Any:
@@ -36,40 +36,41 @@ class Vector:
             return self._with("mul", by, by.factor)
         return Vector(self.tensors, self.factor * by, self.op, self.lists[1])
 
-    __rmul__ = __mul__
-
-    def __truediv__(self, by: float | Vector) -> Vector:
-        if isinstance(by, Vector):
-            return self._with("div", by, 1 / by.factor)
-        return self._new("div", by)
+    def __truediv__(self, d: float | Vector) -> Vector:
+        return self._with("div", d, 1 / d.factor) if isinstance(d, Vector) else self._new("div", d)
 
     def __neg__(self) -> Vector:
         return self * -1.0
 
     def __add__(self, term: float | Vector) -> Vector:
-        if isinstance(term, Vector) and term.plain:  # a scaled one goes second, at no cost
-            self, term = term, self
-        arguments, options = self._sum(term)
-        return self._new(*arguments, **options)
+        if isinstance(term, Vector) and not term.op and term.factor == 1.0:
+            self, term = term, self  # a scaled one goes second, where it costs nothing
+        return self._sum(term, self._new)
 
-    def __sub__(self, term: Vector) -> Vector:
-        return self._with("sub", term, 1.0) if self.plain and term.plain else self + -term
+    def __sub__(self, term: float | Vector) -> Vector:
+        if not isinstance(term, Vector) or term.op or term.factor != 1.0:
+            return self + -term
+        return (self if self.factor == 1.0 else self._new("mul", 1.0))._with("sub", term, 1.0)
 
     def __iadd__(self, term: float | Vector) -> Vector:
-        arguments, options = self._sum(term)
-        return self._write(*arguments, **options)
+        return self._sum(term, self._write)
 
-    def __isub__(self, term: Vector) -> Vector:
+    def __isub__(self, term: float | Vector) -> Vector:
         return self.__iadd__(-term)
 
     def __imul__(self, number: float) -> Vector:
         return self._write("mul", number)
 
+    def __itruediv__(self, number: float) -> Vector:
+        return self._write("div", number)
+
+    __radd__, __rmul__ = __add__, __mul__
+
     def sqrt(self) -> Vector:
         return self._new("sqrt")
 
     def clamp_min_(self, floor: Vector) -> Vector:
-        return self._write("clamp_min", (floor if floor.plain else floor._new("mul", 1.0)).tensors)
+        return self._write("clamp_min", (floor if floor.role else floor._new("mul", 1.0)).tensors)
 
     def _now(self) -> tuple[int, ...]:
         return tuple(tensors[0]._version for tensors in self.lists if tensors)
@@ -82,19 +83,19 @@ class Vector:
         if not self.op:
             return self
         function = getattr(torch, f"_foreach_{self.op}")
-        return Vector(function(self.tensors, self.lists[1]), self.factor, temporary=True)
+        return Vector(function(self.tensors, self.lists[1]), self.factor, role="temporary")
 
-    def _sum(self, term: Any) -> tuple[tuple[Any, ...], dict[str, float]]:
+    def _sum(self, term: Any, call: Callable[..., Vector]) -> Vector:
         if not isinstance(term, Vector):
-            return ("add", term), {}
-        if term.op == "sub" and self.plain and term.lists[1] is self.lists[0]:
-            return ("lerp", term.tensors, term.factor), {}
+            return call("add", term)
+        if term.op == "sub" and self.role and term.lists[1] is self.lists[0]:
+            return call("lerp", term.tensors, term.factor)
         if term.op in ("mul", "div"):
-            return (f"addc{term.op}", term.tensors, term.lists[1], term.factor), {}
-        return ("add", term._settled().tensors), {"alpha": term.factor}
+            return call(f"addc{term.op}", term.tensors, term.lists[1], term.factor)
+        return call("add", term._settled().tensors, alpha=term.factor)
 
     def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
-        into = self if self.plain else self._new("mul", 1.0)
+        into = self if self.role else self._new("mul", 1.0)
         getattr(torch, f"_foreach_{name}_")(into.tensors, *arguments, **options)
         into._versions = into._versions and into._now()
         return into
@@ -102,7 +103,7 @@ class Vector:
     def _new(self, name: str, *arguments: Any, **options: float) -> Vector:
         self = self._settled()
         if self.factor != 1.0:
-            self = Vector(torch._foreach_mul(self.tensors, self.factor), temporary=True)
-        function = getattr(torch, f"_foreach_{name}_" if self.temporary else f"_foreach_{name}")
-        result = function(self.tensors, *arguments, **options)
-        return Vector(self.lists[0] if self.temporary else result, temporary=True)
+            self = Vector(torch._foreach_mul(self.tensors, self.factor), role="temporary")
+        in_place = "_" if self.role == "temporary" else ""
+        result = getattr(torch, f"_foreach_{name}{in_place}")(self.tensors, *arguments, **options)
+        return Vector(self.lists[0] if in_place else result, role="temporary")

@@ -16,12 +16,21 @@ from scratchopt.vector import Vector
 BINARY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 NUMBER = {
     "2*": lambda x: 2 * x,
+    "1*": lambda x: 1.0 * x,
+    "1+": lambda x: 1.0 + x,
+    "-1": lambda x: x - 1.0,
+    "root": lambda x: (x * x).sqrt(),
     "*0.5": lambda x: x * 0.5,
     "/3": lambda x: x / 3,
     "+1": lambda x: x + 1,
     "neg": lambda x: -x,
 }
 IN_PLACE = {"+=": operator.iadd, "-=": operator.isub}
+IN_PLACE_NUMBER = {
+    "*=": lambda x: operator.imul(x, 0.5),
+    "/=": lambda x: operator.itruediv(x, 4.0),
+    "+=1": lambda x: operator.iadd(x, 1.0),
+}
 
 
 def computed(words: list[tuple[str, int, int]], wrap: Callable[[torch.Tensor], Any]) -> Any:
@@ -37,7 +46,12 @@ def computed(words: list[tuple[str, int, int]], wrap: Callable[[torch.Tensor], A
             values.append(NUMBER[word](a))
         else:
             k = (0, 2, 3)[i % 3]
-            values[k] = IN_PLACE[word](values[k], b)
+            if word in IN_PLACE:
+                values[k] = IN_PLACE[word](values[k], b)
+            elif word in IN_PLACE_NUMBER:
+                values[k] = IN_PLACE_NUMBER[word](values[k])
+            else:
+                values[k].clamp_min_(b)
     return [*tensors, values[-1]]
 
 
@@ -47,19 +61,20 @@ def value(thing: Any) -> torch.Tensor:
     return thing
 
 
+WORDS = [*BINARY, *NUMBER, *IN_PLACE, *IN_PLACE_NUMBER, "clamp_min_"]
 PROGRAMS = st.lists(
-    st.tuples(st.sampled_from([*BINARY, *NUMBER, *IN_PLACE]), st.integers(0, 9), st.integers(0, 9)),
+    st.tuples(st.sampled_from(WORDS), st.integers(0, 9), st.integers(0, 9)),
     min_size=1,
     max_size=8,
 )
 
 
 @given(PROGRAMS)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 def test_a_random_rule_gives_what_plain_tensors_give_or_is_refused(words):
     plain = computed(words, lambda t: t)
     try:
-        *ours, last = computed(words, lambda t: Vector([t]))
+        *ours, last = computed(words, lambda t: Vector([t], role="named"))
         ours.append(value(last))
     except RuntimeError as error:
         if "write it anew" not in str(error):
@@ -70,15 +85,27 @@ def test_a_random_rule_gives_what_plain_tensors_give_or_is_refused(words):
 
 
 def test_a_product_of_what_has_changed_is_refused():
-    v, g = Vector([torch.ones(2)]), Vector([torch.ones(2)])
+    v, g = Vector([torch.ones(2)], role="named"), Vector([torch.ones(2)], role="named")
     old = 0.9 * v
     v += g
     with pytest.raises(RuntimeError, match="write it anew"):
         v -= old
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_a_product_is_no_alias_even_where_its_factor_is_one(factor):
+    """`d = lr * g; d += m` must not write into g."""
+    g, m = Vector([torch.ones(2)]), Vector([torch.ones(2)], role="named")
+    d = factor * g
+    d += m
+    assert torch.equal(g.tensors[0], torch.ones(2))
+    assert torch.equal(value(d), torch.full((2,), 1 + factor))
+    g += m
+    assert torch.equal(m.tensors[0], torch.ones(2))
+
+
 def test_a_result_used_twice_is_refused_where_its_memory_was_used():
-    v = Vector([torch.ones(2)])
+    v = Vector([torch.ones(2)], role="named")
     root = v.sqrt()
     root + 1.0
     with pytest.raises(RuntimeError, match="write it anew"):
