@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from scratchopt.plan import Bucket
 from scratchopt.vector import Vector
@@ -98,9 +99,10 @@ def _vectors(columns: Sequence[list[Tensor]]) -> list[Vector]:
 @contextmanager
 def _watched(row: list[Tensor], bucket: Bucket) -> Iterator[None]:
     """Sees, at the first step, that a rule changes p and its buffers in place, and never g."""
-    before = None if bucket.proven else [t._version for t in row]
+    seen = not bucket.proven and all(type(t) in (Tensor, Parameter) for t in row)
+    before = [t._version for t in row] if seen else []
     yield
-    if before is None or row[0].numel() == 0:
+    if not seen or row[0].numel() == 0:  # a DTensor has another one's version
         return
     bucket.proven = True
     refuse_unlawful(bucket.recipe, [t._version != v for t, v in zip(row, before, strict=True)])
@@ -117,10 +119,11 @@ def refuse_unlawful(recipe: Recipe, changed: list[bool]) -> None:
         RuntimeError: says which.
     """
     for name, is_changed in zip(("p", "g", *recipe.keys), changed, strict=True):
-        if is_changed == (name == "g"):
-            law = "reads g" if name == "g" else f"changes {name} in place, as in `m *= 0.9`"
+        if name == "g" and is_changed:
+            raise RuntimeError(READS_G)
+        if name != "g" and not is_changed:
             raise RuntimeError(
-                f"a rule {law}; this one does not, and its step is not to be trusted"
+                f"a rule must change {name} in place, as in `m *= 0.9; m += g`; this one has not"
             )
 
 

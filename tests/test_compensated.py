@@ -38,7 +38,10 @@ def test_small_steps_add_up_as_in_float32(name, driver):
     way = (expected - start).abs().max()
     stalled = after_small_steps(name, torch.bfloat16, **driver)
     compensated = after_small_steps(name, torch.bfloat16, **driver, compensated=True)
-    assert not (stalled - start).abs().max() > 0.2 * way  # centred RMSprop's is NaN, as in torch
+    if "centered" in name:
+        assert stalled.isnan().any()  # as in torch: v − m² is below zero once rounded
+    else:
+        assert (stalled - start).abs().max() < 0.2 * way
     assert (compensated - expected).abs().max() < 0.05 * way  # 300 roundings to 16 bits
 
 

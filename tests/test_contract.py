@@ -595,7 +595,7 @@ def test_complex_numbers_are_pairs_of_real_ones(case: Case, driver, dtype):
 
 @every(lambda case: torch.bfloat16 in case.dtypes)
 def test_low_precision_works(case: Case, driver):
-    dtypes = [torch.bfloat16] if driver.get("fused") else [torch.bfloat16, torch.float16]
+    dtypes = [torch.bfloat16, torch.float16]
 
     def make() -> list[Tensor]:
         return leaves([t for dtype in dtypes for t in random((3, 5), (4,), dtype=dtype)])
@@ -1049,7 +1049,7 @@ def test_a_grad_scaler_skips_infinite_gradients(case: Case, driver):
 
 @every(has_twin, BITWISE)
 @pytest.mark.parametrize("dtype", REAL, ids=str)
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, DECAY], ids=str)
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"maximize": True}, DECAY], ids=str)
 def test_it_equals_torchs_loop_and_foreach_bit_for_bit(case: Case, driver, dtype, options):
     start = random(*SHAPES, dtype=dtype)
     settings = {**case.settings, **options}
