@@ -26,7 +26,7 @@ class Adagrad(Optimizer):
         differentiable: lets autograd through the step.
         fused: True, the rule is compiled to one kernel that updates all tensors.
         compensated: keep what rounding takes from parameters and state, and add it in the next
-            step: for bf16 and fp16, at twice their memory.
+            step: for bf16, at twice the memory.
 
     State: `step`, t; `sum`, s, of the parameter's shape and dtype. Both are there from the start.
 
@@ -45,6 +45,7 @@ class Adagrad(Optimizer):
     """
 
     buffers = ("sum",)
+    foreign = ("velocity", "momentum_buffer", "square_avg", "exp_avg")
 
     def __init__(
         self,

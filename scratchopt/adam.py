@@ -31,7 +31,7 @@ class Adam(Optimizer):
         differentiable: lets autograd through the step.
         fused: True, the rule is compiled to one kernel that updates all tensors.
         compensated: keep what rounding takes from parameters and state, and add it in the next
-            step: for bf16 and fp16, at twice their memory.
+            step: for bf16, at twice the memory.
         decoupled_weight_decay: θ ← (1 − lr·weight_decay)·θ before the step, in place of the
             penalty, as in `AdamW`.
 
@@ -54,6 +54,8 @@ class Adam(Optimizer):
     0.75
     """
 
+    foreign = ("velocity", "momentum_buffer", "square_avg", "sum")
+
     def __init__(
         self,
         params: Params,
@@ -75,7 +77,7 @@ class Adam(Optimizer):
             params,
             {
                 "lr": lr,
-                "betas": tuple(betas),
+                "betas": tuple(betas) if isinstance(betas, list) else betas,
                 "eps": eps,
                 "weight_decay": weight_decay,
                 "amsgrad": amsgrad,

@@ -29,7 +29,7 @@ class AdamW(Adam):
         differentiable: lets autograd through the step.
         fused: True, the rule is compiled to one kernel that updates all tensors.
         compensated: keep what rounding takes from parameters and state, and add it in the next
-            step: for bf16 and fp16, at twice their memory.
+            step: for bf16, at twice the memory.
 
     State: `Adam`'s.
 

@@ -54,6 +54,8 @@ class CKernel:
     ) -> None:
         """Runs it on the columns p, g, buffers and compensations."""
         p, g, *others = (list(map(Tensor.data_ptr, column)) for column in columns)
+        if 0 in g or 0 in p:
+            _refuse_freed(columns[:2])
         layout = bucket.layout
         if layout is None or layout.addresses != [p, *others] or not layout.fits(columns):
             layout = bucket.layout = Layout(columns, [p, *others], self._dtype)
@@ -78,7 +80,7 @@ class CKernel:
             strides = torch.empty_like(row[0], device="meta").stride()  # p's, if p has no gaps
             for i, tensor in enumerate(row):
                 copy = tensor
-                if tensor.stride() != strides or tensor.dtype is not self._dtype:
+                if tensor.stride() != strides:
                     copy = torch.empty_strided(tensor.shape, strides, dtype=self._dtype)
                     copy.copy_(tensor)
                     if i != 1:
@@ -88,6 +90,11 @@ class CKernel:
         self._call(sizes, map(Tensor.data_ptr, chain.from_iterable(straight)), factors)
         for tensor, copy in changed:
             tensor.copy_(copy)
+
+
+def _refuse_freed(columns: list[list[Tensor]]) -> None:
+    if any(t.numel() and not t.data_ptr() for column in columns for t in column):
+        raise RuntimeError("the memory of a parameter or of its gradient was freed")
 
 
 class Layout:
@@ -111,11 +118,15 @@ class Layout:
             raise RuntimeError("a parameter and its gradient or state differ in size")
         if any(tensor.device.type != "cpu" for column in columns for tensor in column):
             raise RuntimeError("a parameter and its gradient or state are on different devices")
+        for tensor in chain.from_iterable(columns):
+            if tensor.dtype is not dtype:
+                raise RuntimeError(
+                    f"fused=True has a parameter of {dtype} with a gradient or state of "
+                    f"{tensor.dtype}: make the optimizer after the conversion"
+                )
         self.apart = lie_apart(columns)
         self.straight = self.apart and all(
-            tensor.dtype is dtype and tensor.is_contiguous()
-            for column in (columns[0], columns[1][:1], *columns[2:])
-            for tensor in column
+            tensor.is_contiguous() for column in (columns[0], *columns[2:]) for tensor in column
         )
 
     def fits(self, columns: list[list[Tensor]]) -> bool:

@@ -25,10 +25,10 @@ Numbers: TypeAlias = dict[str, Any]
 Columns: TypeAlias = list[list[Tensor]]
 Driver: TypeAlias = Callable[[Update, Bucket, list[Tensor], Numbers], None]
 
-# A sum of two numbers of the first dtype is worked on as one number of the second.
+# A sum of two numbers of the first dtype is worked on as one number of the second. float16 is not
+# among them: where squares of gradients fall below its least number, no second number helps.
 WIDER = {
     torch.bfloat16: torch.float32,
-    torch.float16: torch.float32,
     torch.float32: torch.float64,
     torch.complex64: torch.complex128,
 }

@@ -23,7 +23,7 @@ class Momentum(Optimizer):
         differentiable: lets autograd through the step.
         fused: True, the rule is compiled to one kernel that updates all tensors.
         compensated: keep what rounding takes from parameters and state, and add it in the next
-            step: for bf16 and fp16, at twice their memory.
+            step: for bf16, at twice the memory.
 
     State: `velocity`, v, of the parameter's shape and dtype.
 
@@ -46,7 +46,7 @@ class Momentum(Optimizer):
     """
 
     buffers = ("velocity",)
-    foreign = ("momentum_buffer",)
+    foreign = ("momentum_buffer", "square_avg", "exp_avg", "sum")
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ class NAG(Momentum):
         differentiable: lets autograd through the step.
         fused: True, the rule is compiled to one kernel that updates all tensors.
         compensated: keep what rounding takes from parameters and state, and add it in the next
-            step: for bf16 and fp16, at twice their memory.
+            step: for bf16, at twice the memory.
 
     State: `velocity`, v, of the parameter's shape and dtype. Besides, from the second step on, the
     memory of a copy of θ.

@@ -23,7 +23,7 @@ class NAGTorch(Optimizer):
         differentiable: lets autograd through the step.
         fused: True, the rule is compiled to one kernel that updates all tensors.
         compensated: keep what rounding takes from parameters and state, and add it in the next
-            step: for bf16 and fp16, at twice their memory.
+            step: for bf16, at twice the memory.
 
     State: `momentum_buffer`, v, of the parameter's shape and dtype, as torch has it.
 
@@ -43,7 +43,7 @@ class NAGTorch(Optimizer):
     """
 
     buffers = ("momentum_buffer",)
-    foreign = ("velocity",)
+    foreign = ("velocity", "square_avg", "exp_avg", "sum")
     fixed = {"dampening": 0, "nesterov": True}  # noqa: RUF012
 
     def __init__(

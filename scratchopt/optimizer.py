@@ -186,7 +186,10 @@ class Optimizer(torch.optim.Optimizer):
         """For each bucket of parameters that have a gradient: its group's index, the gradients."""
         params = [p for group in self.param_groups for p in group["params"]]
         grads = [p.grad for p in params]
-        kinds = [g if g is None else (g.device, g.dtype, g.layout) for g in grads]
+        kinds = (
+            [g if g is None else g.dtype for g in grads],
+            [g if g is None else g.layout for g in grads],
+        )
         recipes = [self._recipe(group) for group in self.param_groups]
         plan = self._plan
         if plan is None or not plan.fits(params, kinds, recipes, self.state):
@@ -228,8 +231,7 @@ class Optimizer(torch.optim.Optimizer):
                     )
                 if how.compensated and p.dtype not in drivers.WIDER:
                     raise RuntimeError(
-                        f"compensated=True has nothing wider than {p.dtype}: leave it out, "
-                        "for such parameters lose least"
+                        f"compensated=True is for bfloat16 and float32, not for {p.dtype}"
                     )
                 state = self.new_state(p, group)
                 age = state["step"].item() if how.timed == "number" else 0.0
@@ -249,7 +251,7 @@ def _check_all(hyperparameters: dict[str, Any]) -> None:
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError("Tensor lr must be 1-element")
     betas = hyperparameters.get("betas", (0.0, 0.0))
-    if len(betas) != 2:
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
         raise ValueError(f"Invalid betas: {betas} (two numbers)")
     for i, beta in enumerate(betas):
         if isinstance(beta, Tensor) and beta.numel() != 1:

@@ -27,7 +27,7 @@ class Bucket:
 
     def __init__(self, params: list[Tensor], states: list[dict[str, Any]], recipe: Recipe) -> None:
         self.params, self.states, self.recipe = params, states, recipe
-        self.keys = recipe.all_keys
+        self.keys, self.device = recipe.all_keys, params[0].device
         self.parts = _parts(params)
         self.proven = False  # whether the rule was seen to keep the laws of a rule
         self.kernel: Any = None  # the compiled driver's
@@ -86,19 +86,20 @@ class Plan(NamedTuple):
     """The buckets, and all that the sorting depended on."""
 
     params: list[Tensor]
-    kinds: list[Any]
+    kinds: tuple[list[Any], list[Any]]  # dtypes and layouts of the gradients
     recipes: list[Recipe]
     states: list[dict[str, Any]]
     buckets: list[tuple[int, list[int], Bucket]]  # index of the group, indices of gradients
 
     def fits(
-        self, params: list[Tensor], kinds: list[Any], recipes: list[Recipe], state: dict[Any, Any]
+        self, params: list[Tensor], kinds: Any, recipes: list[Recipe], state: dict[Any, Any]
     ) -> bool:
         """Whether it all is as it was: no group added, no gradient late, no state replaced."""
         return (
             len(params) == len(self.params)
             and all(map(is_, params, self.params))
             and kinds == self.kinds
+            and all(bucket.device == bucket.params[0].device for _, _, bucket in self.buckets)
             and recipes == self.recipes
             and len(state) == len(self.states)
             and all(map(is_, state.values(), self.states))

@@ -32,7 +32,7 @@ class RMSprop(Optimizer):
         fused: True, the rule is compiled to one kernel that updates all tensors;
             torch has no such option.
         compensated: keep what rounding takes from parameters and state, and add it in the next
-            step: for bf16 and fp16, at twice their memory.
+            step: for bf16, at twice the memory.
 
     State: `step`, t; `square_avg`, v; `grad_avg`, m, if centred; `momentum_buffer`, b, if μ > 0; of
     the parameter's shape and dtype.
@@ -51,6 +51,8 @@ class RMSprop(Optimizer):
     >>> round(x.item(), 6)  # the first step is lr/√(1 − α) in each direction
     0.75
     """
+
+    foreign = ("velocity", "exp_avg", "sum")
 
     def __init__(
         self,

@@ -58,7 +58,10 @@ def main() -> None:
 
         sizes, methods = arguments.sizes or SIZES, arguments.methods or METHODS
         with table as file:
-            tabulate(sizes, methods, arguments.device or "cpu", arguments.rounds, file)
+            try:
+                tabulate(sizes, methods, arguments.device or "cpu", arguments.rounds, file)
+            except RuntimeError as error:  # no compiler, no memory
+                sys.exit(f"bench.py: {' '.join(str(error).split())}")
 
 
 def _parser() -> "_Parser":

@@ -77,11 +77,10 @@ def test_its_state_goes_through_a_state_dict(name, driver):
 
 
 @DRIVER
-def test_float64_has_nothing_wider(driver):
-    p = torch.ones(3, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(
-        RuntimeError, match=r"compensated=True has nothing wider than torch\.float64"
-    ):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+def test_other_dtypes_are_refused(driver, dtype):
+    p = torch.ones(3, dtype=dtype, requires_grad=True)
+    with pytest.raises(RuntimeError, match=f"compensated=True is for bfloat16 .* not for {dtype}"):
         give(scratchopt.SGD([p], **driver, compensated=True), [p], [torch.ones_like(p)])
 
 
