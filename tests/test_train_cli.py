@@ -89,7 +89,7 @@ def test_result_json_has_its_keys(toy):
     result = result_of(toy[1])
     assert list(result) == [
         *("task", "optimizer", "hyperparameters", "seed", "status", "steps", "evaluations"),
-        *("updates", "metrics", "seconds", "versions", "commit"),
+        *("updates", "metrics", "seconds", "memory", "versions", "commit"),
     ]
     assert (result["task"], result["optimizer"], result["seed"]) == ("toy", "nag", 0)
     assert result["hyperparameters"]["optimizer.lr"] == 1.0
@@ -98,6 +98,8 @@ def test_result_json_has_its_keys(toy):
     assert abs(result["metrics"]["train/x"] + 1.30644) < 2e-6
     assert set(result["versions"]) == {"python", "torch", "lightning", "scratchopt", "hydra-core"}
     assert 0 < result["seconds"] < 60
+    one = 4  # bytes of x in float32
+    assert result["memory"] == dict.fromkeys(("parameters", "gradients", "state", "lookahead"), one)
 
 
 def test_a_run_leaves_its_files_and_no_half_written_ones(toy):
@@ -181,7 +183,7 @@ def without_torch(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("optimizer=foo", ["optimizer/foo", "momentum nag nag_torch newton sgd"]),
+        ("optimizer=foo", ["optimizer/foo", "momentum nag nag_torch newton rmsprop sgd"]),
         ("optimizer.lr=abc", ["optimizer.lr=abc: must be a number"]),
         ("optimizer.lr=-1", ["optimizer.lr=-1: Invalid learning rate: -1 (lr >= 0)"]),
         ("+optimizer.foo=1", ["optimizer.foo: no such key", "momentum"]),
@@ -208,7 +210,10 @@ def test_a_mistake_is_answered_in_one_line_before_torch_is_imported(
 def test_help_comes_before_torch_is_imported(without_torch, tmp_path):
     done = train(tmp_path, "--help", **without_torch)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "optimizer: momentum, nag, nag_torch, newton, sgd" in done.stdout
+    assert (
+        "optimizer: adagrad, adam, adamw, momentum, nag, nag_torch, newton, rmsprop, sgd"
+        in done.stdout
+    )
 
 
 def test_a_traceback_is_to_be_had(tmp_path):
@@ -430,21 +435,21 @@ def elsewhere(tmp_path_factory):
     for path, text in {
         "conf/task/theirs.yaml": "# @package _global_\ntask: {_target_: theirs.Task, width: 3}\n"
         "datamodule: {_target_: theirs.Data}\nmax_epochs: 2\n",
-        "conf/optimizer/adam.yaml": "{_target_: torch.optim.Adam, _partial_: true, lr: 0.01}",
+        "conf/optimizer/torch_adam.yaml": "{_target_: torch.optim.Adam, _partial_: true, lr: 0.01}",
     }.items():
         (cwd / path).parent.mkdir(parents=True, exist_ok=True)
         (cwd / path).write_text(text)
     return cwd
 
 
-CHOICE = ("--config-dir=conf", "task=theirs", "optimizer=adam")
+CHOICE = ("--config-dir=conf", "task=theirs", "optimizer=torch_adam")
 
 
 def test_a_task_and_an_optimizer_from_outside_train_log_and_resume(elsewhere):
     done = train(elsewhere, *CHOICE, "hydra.run.dir=run")
     assert (done.returncode, done.stderr) == (0, "")
     result = result_of(elsewhere / "run")
-    assert (result["task"], result["optimizer"]) == ("theirs", "adam")
+    assert (result["task"], result["optimizer"]) == ("theirs", "torch_adam")
     assert (result["status"], result["steps"]) == ("finished", 4)
     assert result["hyperparameters"]["optimizer.lr"] == 0.01
     assert set(result["metrics"]) == TAGS
