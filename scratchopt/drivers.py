@@ -76,11 +76,19 @@ def traced(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Numbers
 
 
 def _run(update: Update, bucket: Bucket, columns: Columns, numbers: Numbers) -> None:
-    with _watched([column[0] for column in columns[: 2 + len(bucket.recipe.keys)]], bucket):
-        if bucket.recipe.compensated:
-            with_wider(lambda *wide: update(*_vectors(wide), **numbers), columns)
-        else:
-            update(*_vectors(columns), **numbers)
+    if not bucket.proven:
+        firsts = [column[0] for column in columns[: 2 + len(bucket.recipe.keys)]]
+        with _watched(firsts, bucket):
+            _apply(update, bucket, columns, numbers)
+    else:
+        _apply(update, bucket, columns, numbers)
+
+
+def _apply(update: Update, bucket: Bucket, columns: Columns, numbers: Numbers) -> None:
+    if bucket.recipe.compensated:
+        with_wider(lambda *wide: update(*_vectors(wide), **numbers), columns)
+    else:
+        update(*_vectors(columns), **numbers)
 
 
 class _Gradient(Vector):
