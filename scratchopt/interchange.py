@@ -7,9 +7,10 @@ import torch
 from scratchopt.adagrad import Adagrad
 from scratchopt.adam import Adam
 from scratchopt.adamw import AdamW
+from scratchopt.hyperparameters import as_number
 from scratchopt.momentum import Momentum
 from scratchopt.nag_torch import NAGTorch
-from scratchopt.optimizer import Optimizer, as_number
+from scratchopt.optimizer import Optimizer
 from scratchopt.rmsprop import RMSprop
 from scratchopt.sgd import SGD
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from scratchopt.hyperparameters import as_number
 from scratchopt.kept import Kept
 from scratchopt.momentum import Momentum
-from scratchopt.optimizer import as_number
 from scratchopt.vector import Vector
 
 _REMEDY = (

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchopt.optimizer import Optimizer, Params, as_number
+from scratchopt.hyperparameters import as_number
+from scratchopt.optimizer import Optimizer, Params
 from scratchopt.recipe import Rule
 
 MAX_PARAMETERS = 1000  # a Hessian of 8 MB in float64, and a thousand backward passes a step

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from scratchopt import drivers
 from scratchopt.hooks import quiet
+from scratchopt.hyperparameters import as_number, as_scalar, check_all
 from scratchopt.plan import Bucket, Plan
-from scratchopt.ranges import check
 from scratchopt.recipe import (
     Recipe,
     Rule,
     numbers_of,
     recipe,
-    refuse_together,
     with_compensations,
 )
 
@@ -72,13 +71,13 @@ class Optimizer(torch.optim.Optimizer):
         for name in options.keys() - _OPTIONS.keys():
             raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {name!r}")
         defaults = _OPTIONS | defaults | options
-        _check_all(defaults)
+        check_all(defaults)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, with hyperparameters of its own where it names them."""
         if isinstance(param_group, dict):  # else torch refuses it
-            _check_all(self.defaults | param_group)
+            check_all(self.defaults | param_group)
             param_group = self.fixed | param_group
         super().add_param_group(param_group)
 
@@ -246,38 +245,6 @@ class Optimizer(torch.optim.Optimizer):
         ]
 
 
-def _check_all(hyperparameters: dict[str, Any]) -> None:
-    lr = hyperparameters.get("lr")
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError("Tensor lr must be 1-element")
-    betas = hyperparameters.get("betas", (0.0, 0.0))
-    if not isinstance(betas, tuple | list) or len(betas) != 2:
-        raise ValueError(f"Invalid betas: {betas} (two numbers)")
-    for i, beta in enumerate(betas):
-        if isinstance(beta, Tensor) and beta.numel() != 1:
-            raise ValueError(f"Tensor betas[{i}] must be 1-element")
-    for name, value in hyperparameters.items():
-        check(name, value)
-    options = ("fused", "foreach", "differentiable", "capturable", "compensated")
-    refuse_together(*map(hyperparameters.get, options))
-
-
 def _refuse_capture() -> None:
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError("a CUDA graph would repeat this very step: it needs capturable=True")
-
-
-def as_scalar(value: Any) -> Any:
-    """A hyperparameter as autograd and broadcasting want it: a one-element tensor without shape."""
-    if isinstance(value, tuple | list):
-        return tuple(as_scalar(part) for part in value)
-    return value.reshape(()) if isinstance(value, Tensor) else value
-
-
-def as_number(value: Any) -> Any:
-    """A hyperparameter as plain numbers; a one-element tensor is read (on a GPU, waited for)."""
-    if type(value) is float:  # as most are
-        return value
-    if isinstance(value, tuple | list):
-        return tuple(as_number(part) for part in value)
-    return value.item() if isinstance(value, Tensor) else value
