@@ -71,6 +71,7 @@ class NAG(Momentum):
     """
 
     _kept: Kept | None = None  # θ, while ahead; and its memory
+    _momenta: tuple[Any, ...] = ()  # of the groups, at the lookahead
     _zeroed = False  # whether zero_grad was called since the closure began
 
     @property
@@ -84,9 +85,12 @@ class NAG(Momentum):
         self._kept = None
 
     def lookahead_(self) -> None:
-        """Moves the parameters to θ + μv and keeps θ; does nothing where they are ahead already."""
+        """Moves the parameters to θ + μv and keeps θ; does nothing where they are there already."""
         if self.ahead:
-            return
+            if self._momenta == self._momenta_now():
+                return
+            self.restore_()
+        self._momenta = self._momenta_now()
         moving = [
             [p for p in group["params"] if "velocity" in self.state.get(p, ())]
             for group in self.param_groups
@@ -122,8 +126,9 @@ class NAG(Momentum):
             What the closure returned, or None.
 
         Raises:
-            RuntimeError: neither a closure nor a lookahead before it, or a closure that adds to
-                gradients taken before the lookahead. θ is then where it was.
+            RuntimeError: neither a closure nor a lookahead before it, a closure that adds to
+                gradients taken before the lookahead, or a momentum that changed since then. θ is
+                then where it was.
         """
         if closure is None and not self.ahead:
             raise RuntimeError(f"NAG needs its gradient at the lookahead point: {_REMEDY}")
@@ -136,8 +141,16 @@ class NAG(Momentum):
                 loss = self._look_ahead_for(closure)
         finally:
             self.restore_()
+        if self._momenta != self._momenta_now():
+            raise RuntimeError(
+                f"NAG's momentum changed from {self._momenta} to {self._momenta_now()} between its "
+                "lookahead and its step: change it after a step, or call lookahead_() again"
+            )
         self._update()
         return loss
+
+    def _momenta_now(self) -> tuple[Any, ...]:
+        return tuple(as_number(group["momentum"]) for group in self.param_groups)
 
     def _look_ahead_for(self, closure: Callable[[], Any]) -> Any:
         """Runs the closure at the lookahead point, and refuses gradients from before it.

@@ -27,6 +27,10 @@ class Newton(Optimizer):
     it for any module. Gradients and Hessians of several micro-batches add up until `zero_grad()`.
     The solve starts from `p.grad`, so gradient clipping acts.
 
+    Where several processes each have a part of the batch, `p.grad` is their mean, and the Hessian
+    must be: set `optimizer.average` to a function that takes a tensor to its mean over the
+    processes. `LiveLoss` does it under DDP.
+
     Args:
         params: parameters, or groups of them, up to `MAX_PARAMETERS` numbers in all: the Hessian
             is dense.
@@ -48,6 +52,8 @@ class Newton(Optimizer):
     >>> x.item()
     1.0
     """
+
+    average: Callable[[Tensor], Tensor] | None = None  # over processes, of what each computed
 
     _hessian: Tensor | None = None  # (n, n), of the parameters that require a gradient, in order
 
@@ -102,6 +108,18 @@ class Newton(Optimizer):
     def add_hessian(self, loss: Tensor) -> None:
         """Adds the Hessian of a live loss to the optimizer's; the graph stays for `backward()`."""
         parameters = self._parameters()
+        try:
+            hessian = self._hessian_of(loss, parameters)
+        except RuntimeError as error:
+            if "double backward" in str(error) or "donated buffers" in str(error):
+                raise RuntimeError(
+                    "Newton needs second derivatives, which a compiled model does not have: give "
+                    "it the model without torch.compile"
+                ) from error
+            raise
+        self._hessian = hessian if self._hessian is None else self._hessian + hessian
+
+    def _hessian_of(self, loss: Tensor, parameters: list[Tensor]) -> Tensor:
         with torch.enable_grad():
             first = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
             gradient = _flatten(first)
@@ -120,8 +138,7 @@ class Newton(Optimizer):
             gradient.new_zeros(size, p.numel()) if block is None else block.reshape(size, -1)
             for p, block in zip(parameters, blocks, strict=True)
         ]
-        hessian = torch.cat(columns, dim=1)
-        self._hessian = hessian if self._hessian is None else self._hessian + hessian
+        return torch.cat(columns, dim=1)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one Newton step from `p.grad` and the Hessian gathered since `zero_grad()`.
@@ -152,6 +169,8 @@ class Newton(Optimizer):
         hessian, self._hessian = self._hessian, None
         if hessian is None:
             return
+        if self.average is not None:
+            hessian = self.average(hessian)
         diagonal, gradient, moved, active = [], [], [], []
         for group in self.param_groups:
             decay, sign = group["weight_decay"], -1 if group["maximize"] else 1

@@ -299,3 +299,46 @@ def test_random_state_is_that_of_the_checkpoint(fit, tmp_path):
     seed_everything(2, verbose=False)
     rest = run(max_epochs=2, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
     assert first + rest == whole
+
+
+@pytest.mark.parametrize("under", ["accumulation", "a scaler"])
+def test_the_article_s_function_shows_the_known_traps(fit, under):
+    """A NAG that looks ahead only in its closure comes to other points, by a tenth and more."""
+
+    def f_prime(x):
+        return math.cos(x) + x / 5
+
+    def ten_steps(gradient):
+        x = -3.0
+        v = 0.0
+        for _ in range(10):
+            v = 0.9 * v - 0.1 * gradient(x, x + 0.9 * v)
+            x += v
+        return x
+
+    class Article(Curved):
+        def loss(self, b):
+            return torch.sin(self.x) + self.x**2 / 10
+
+    exact = ten_steps(lambda x, ahead: f_prime(ahead))
+    trap, options = {
+        "accumulation": (
+            ten_steps(lambda x, ahead: (f_prime(x) + f_prime(ahead)) / 2),
+            {"accumulate_grad_batches": 2},
+        ),
+        "a scaler": (
+            ten_steps(lambda x, ahead: f_prime(x)),
+            {
+                "plugins": [
+                    MixedPrecision(
+                        "16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**10)
+                    )
+                ]
+            },
+        ),
+    }[under]
+    module = Article(lambda p: NAG(p, lr=0.1, momentum=0.9), start=-3.0)
+    fit(module, [Lookahead()], max_epochs=-1, max_steps=10, **options)
+    print(f"{under}: {module.x.item():.6f}, the paper's {exact:.6f}, the trap's {trap:.6f}")
+    assert module.x.item() == pytest.approx(exact, abs=1e-13)
+    assert abs(trap - exact) > 0.1

@@ -203,3 +203,38 @@ def test_weight_decay_is_the_gradient_of_the_penalty_at_the_lookahead_point():
         take_step(decayed, lambda: f(x))
         take_step(penalized, lambda: f(y) + 0.1 * y**2)
     assert x.item() == pytest.approx(y.item(), abs=1e-14)
+
+
+def test_a_momentum_changed_after_the_lookahead_is_refused_and_theta_kept():
+    x = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    optimizer = NAG([x], lr=0.25, momentum=0.5)
+    for _ in range(2):
+        optimizer.lookahead_()
+        optimizer.zero_grad()
+        (x**2).sum().backward()
+        optimizer.step()
+    theta = x.item()
+    optimizer.lookahead_()
+    (x**2).sum().backward()
+    optimizer.param_groups[0]["momentum"] = 0.75
+    with pytest.raises(RuntimeError, match=r"from \(0.5,\) to \(0.75,\) between its lookahead"):
+        optimizer.step()
+    assert x.item() == theta
+    optimizer.lookahead_()
+    v = optimizer.state[x]["velocity"].item()
+    assert x.item() == theta + 0.75 * v
+
+
+def test_a_second_lookahead_follows_a_changed_momentum():
+    x = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    optimizer = NAG([x], lr=0.25, momentum=0.5)
+    optimizer.lookahead_()
+    (x**2).sum().backward()
+    optimizer.step()
+    theta, v = x.item(), optimizer.state[x]["velocity"].item()
+    optimizer.lookahead_()
+    optimizer.param_groups[0]["momentum"] = 0.75
+    optimizer.lookahead_()
+    assert x.item() == theta + 0.75 * v
+    optimizer.restore_()
+    assert x.item() == theta

@@ -7,6 +7,7 @@ Their order in `Trainer(callbacks=[...])` matters in two points: `Lookahead` com
 from scratchopt.lightning.checkpoint import Checkpoint
 from scratchopt.lightning.convergence import Convergence
 from scratchopt.lightning.figures import Figures
+from scratchopt.lightning.fully_shard import FullyShard
 from scratchopt.lightning.live_loss import LiveLoss
 from scratchopt.lightning.lookahead import Lookahead
 from scratchopt.lightning.monitor import Diverged, Monitor
@@ -17,6 +18,7 @@ __all__ = [
     "Convergence",
     "Diverged",
     "Figures",
+    "FullyShard",
     "LiveLoss",
     "Lookahead",
     "Monitor",

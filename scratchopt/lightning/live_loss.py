@@ -1,6 +1,7 @@
 """LiveLoss: Newton's Hessian under a Trainer."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from scratchopt.newton import Newton
@@ -11,16 +12,23 @@ class LiveLoss(Callback):
 
     The closure that a Trainer gives to `optimizer.step` returns a detached loss, of which no second
     derivative can be taken. `on_before_backward` sees the loss with its graph, once a micro-batch,
-    divided by the number of accumulated batches like the gradient. Without a `Newton` among the
-    optimizers the callback does nothing.
+    divided by the number of accumulated batches like the gradient. Under DDP the Hessian is
+    averaged over the processes, once a step. Without a `Newton` among the optimizers the callback
+    does nothing.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuses several processes: each would have the Hessian of its own batch alone."""
-        if trainer.world_size > 1 and any(isinstance(o, Newton) for o in trainer.optimizers):
-            raise RuntimeError(
-                f"Newton does not train on {trainer.world_size} processes: use one, devices=1"
-            )
+        """Lets Newton average over processes; refuses those that hold parts of the parameters."""
+        if trainer.world_size == 1:
+            return
+        for optimizer in trainer.optimizers:
+            if isinstance(optimizer, Newton):
+                if not isinstance(trainer.strategy, DDPStrategy):
+                    raise RuntimeError(
+                        "Newton needs all parameters in each process: use strategy='ddp' "
+                        f"(accelerator=ddp), not {type(trainer.strategy).__name__}"
+                    )
+                optimizer.average = trainer.strategy.reduce
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor

@@ -1,0 +1,220 @@
+"""The papers' pseudo-code in plain float64, for softmax regression: the oracle of the semantics.
+
+It knows NumPy alone: no torch, no Lightning, no class of ours. θ is one flat vector, a method's
+lines are those of its paper, and a step is handed `gradient`, which evaluates at any point.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Rounding = Callable[[Any], Any]  # to a narrower floating-point format, and back
+
+CLASSES, FEATURES = 2, 3
+_RANDOM = np.random.default_rng(0)
+INPUTS = _RANDOM.integers(-8, 9, (48, FEATURES)) / 4  # exact in every format
+LABELS = _RANDOM.integers(0, CLASSES, 48)
+START = _RANDOM.integers(-4, 5, CLASSES * FEATURES + CLASSES) / 8
+
+
+class Skipped(Exception):
+    """No gradient was to be had: the step is not made."""
+
+
+# The problem
+
+
+def softmax_gradient(
+    theta: Vector, rows: Any, to: Rounding = np.float64, scale: float = 1.0
+) -> Vector:
+    """Gradient of the mean cross entropy of softmax(Wx + b) over some rows of the data.
+
+    Args:
+        theta: W row by row, then b.
+        rows: of the data.
+        to: rounds what matrix products take and give, as autocast does; the rest is exact.
+        scale: a factor on the loss.
+    """
+    x, (w, b) = INPUTS[rows], _split(theta)
+    logits = to(to(x) @ to(w).T + to(b))
+    error = to((_softmax(logits) - np.eye(CLASSES)[LABELS[rows]]) / len(rows) * scale)
+    with np.errstate(invalid="ignore"):  # what overflowed is infinite, and may meet a zero
+        return np.concatenate([to(error.T @ to(x)).ravel(), to(error.sum(0))]).astype(float)
+
+
+def softmax_hessian(theta: Vector, rows: Any) -> NDArray[np.float64]:
+    """Its Hessian: the mean of (diag(p) − ppᵀ) ⊗ (x, 1)(x, 1)ᵀ, in θ's order."""
+    w, b = _split(theta)
+    p = _softmax(INPUTS[rows] @ w.T + b)
+    ones = np.ones((len(rows), 1))
+    x = np.hstack([INPUTS[rows], ones])
+    curvature = np.einsum("ij,jk->ijk", p, np.eye(CLASSES)) - np.einsum("ij,ik->ijk", p, p)
+    blocks = np.einsum("njk,na,nb->jakb", curvature, x, x) / len(rows)
+    size = CLASSES * (FEATURES + 1)
+    order = np.arange(size).reshape(CLASSES, FEATURES + 1)  # a class's weights and its bias
+    order = np.concatenate([order[:, :FEATURES].ravel(), order[:, FEATURES]])
+    return blocks.reshape(size, size)[np.ix_(order, order)]
+
+
+def _split(theta: Vector) -> tuple[NDArray[np.float64], Vector]:
+    return theta[: CLASSES * FEATURES].reshape(CLASSES, FEATURES), theta[CLASSES * FEATURES :]
+
+
+def _softmax(logits: Any) -> NDArray[np.float64]:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+# The methods. `s` holds what a method remembers, all of it zero at first.
+
+
+def sgd(theta, s, gradient, *, lr):
+    return theta - lr * gradient(theta)
+
+
+def momentum(theta, s, gradient, *, lr, momentum):
+    g = gradient(theta)
+    s.v = momentum * s.v - lr * g
+    return theta + s.v
+
+
+def nag(theta, s, gradient, *, lr, momentum):
+    g = gradient(theta + momentum * s.v)
+    s.v = momentum * s.v - lr * g
+    return theta + s.v
+
+
+def nag_torch(theta, s, gradient, *, lr, momentum):
+    g = gradient(theta)
+    s.b = momentum * s.b + g
+    return theta - lr * (g + momentum * s.b)
+
+
+def adagrad(theta, s, gradient, *, lr, eps=1e-10):
+    g = gradient(theta)
+    s.sum += g**2
+    return theta - lr * g / (np.sqrt(s.sum) + eps)
+
+
+def rmsprop(theta, s, gradient, *, lr, momentum=0.0, alpha=0.99, eps=1e-8, centered=False):
+    g = gradient(theta)
+    s.n = alpha * s.n + (1 - alpha) * g**2
+    if centered:
+        s.g = alpha * s.g + (1 - alpha) * g
+    s.b = momentum * s.b + g / (np.sqrt(s.n - s.g**2) + eps)
+    return theta - lr * s.b
+
+
+def adam(theta, s, gradient, *, lr, betas=(0.9, 0.999), eps=1e-8, amsgrad=False):
+    g = gradient(theta)
+    s.t += 1
+    s.m = betas[0] * s.m + (1 - betas[0]) * g
+    s.v = betas[1] * s.v + (1 - betas[1]) * g**2
+    s.most = np.maximum(s.most, s.v) if amsgrad else s.v
+    m, v = s.m / (1 - betas[0] ** s.t), s.most / (1 - betas[1] ** s.t)
+    return theta - lr * m / (np.sqrt(v) + eps)
+
+
+def adamw(theta, s, gradient, *, lr, weight_decay=0.01, **rest):
+    return adam(theta, s, gradient, lr=lr, **rest) - lr * weight_decay * theta
+
+
+def newton(theta, s, gradient, *, lr, damping):
+    g, hessian = gradient(theta), gradient.hessian(theta)
+    return theta - lr * np.linalg.solve(hessian + damping * np.eye(len(theta)), g)
+
+
+def newton_of_two(theta, s, gradient, *, lr, damping):
+    """Two Newtons, of the weights and of the biases: neither knows of their mixed derivatives."""
+    g, hessian = gradient(theta), gradient.hessian(theta)
+    cut = CLASSES * FEATURES
+    hessian[:cut, cut:] = hessian[cut:, :cut] = 0
+    return theta - lr * np.linalg.solve(hessian + damping * np.eye(len(theta)), g)
+
+
+# The loop around them
+
+
+def train(
+    method: Callable[..., Vector],
+    steps: Iterable[list[Any]],
+    settings: Callable[[int], dict[str, Any]],
+    *,
+    to: Rounding = np.float64,
+    scaler: "Scaler | None" = None,
+    clip: Callable[[Vector], Vector] = lambda g: g,
+) -> list[Vector]:
+    """θ before the first step and after each.
+
+    Args:
+        method: one of the above.
+        steps: for each, the rows of its micro-batches; the gradient is their mean. No
+            micro-batches: a step that is skipped.
+        settings: hyperparameters by step, from 0.
+        to: the rounding of mixed precision.
+        scaler: scales losses.
+        clip: what becomes of a gradient before the method sees it.
+    """
+    theta = START.copy()
+    s = SimpleNamespace(**dict.fromkeys(("v", "b", "sum", "n", "g", "m", "most", "t"), 0.0))
+    path = [theta]
+    for step, batches in enumerate(steps):
+
+        def gradient(point: Vector, batches: Any = batches) -> Vector:
+            if not batches:
+                raise Skipped
+            scale = scaler.scale if scaler else 1.0
+            scale /= len(batches)
+            g = np.sum([softmax_gradient(point, rows, to, scale) for rows in batches], axis=0)
+            return clip(scaler.unscale(g) if scaler else g)
+
+        def hessian(point: Vector, batches: Any = batches) -> Any:
+            return sum(softmax_hessian(point, rows) for rows in batches) / len(batches)
+
+        gradient.hessian = hessian  # type: ignore[attr-defined]
+        with suppress(Skipped):
+            theta = method(theta, s, gradient, **settings(step))
+        path.append(theta)
+    return path
+
+
+class Scaler:
+    """Dynamic loss scaling: an overflow skips the step and halves the scale.
+
+    Micikevicius et al., "Mixed precision training", arXiv:1710.03740.
+    """
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def unscale(self, g: Vector) -> Vector:
+        scale = self.scale
+        if not np.isfinite(g).all():
+            self.scale /= 2
+            raise Skipped
+        return g / scale
+
+
+def clip_by_norm(g: Vector, most: float) -> Vector:
+    return g * min(1.0, most / (np.linalg.norm(g) + 1e-6))  # torch's, which keeps off 0/0
+
+
+def clip_by_value(g: Vector, most: float) -> Vector:
+    return np.clip(g, -most, most)
+
+
+def to_bfloat16(x: Any) -> NDArray[np.float64]:
+    """The nearest of the numbers with 8 significant bits; of two, the even one."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32).astype(float)
+
+
+def to_float16(x: Any) -> NDArray[np.float64]:
+    """The nearest of IEEE's half-precision numbers; beyond 65,504, infinity."""
+    with np.errstate(over="ignore"):
+        return np.asarray(x, np.float16).astype(float)
