@@ -126,11 +126,12 @@ class NAG(Momentum):
             What the closure returned, or None.
 
         Raises:
-            RuntimeError: neither a closure nor a lookahead before it, a closure that adds to
+            RuntimeError: neither a closure nor a lookahead before it (without velocity, as in the
+                first step, the lookahead point is θ, and none is needed), a closure that adds to
                 gradients taken before the lookahead, or a momentum that changed since then. θ is
                 then where it was.
         """
-        if closure is None and not self.ahead:
+        if closure is None and not self.ahead and any("velocity" in s for s in self.state.values()):
             raise RuntimeError(f"NAG needs its gradient at the lookahead point: {_REMEDY}")
         loss = None
         try:

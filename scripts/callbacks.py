@@ -47,7 +47,9 @@ class Interrupt(Callback):
         self.begun = True
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Stops all processes after the same batch."""
+        """Stops all processes after the same batch, the last of a step."""
+        if trainer.fit_loop.epoch_loop._should_accumulate():
+            return
         if trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False):
             trainer.should_stop = self.stopped = True
 

@@ -1,4 +1,4 @@
-"""Checkpoint: one file to go on from, never half-written."""
+"""Checkpoint: one file to go on from exactly, never half-written."""
 
 import os
 import time
@@ -12,18 +12,52 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 class Checkpoint(LightningCheckpoint):
     """Keeps `<trainer.default_root_dir>/checkpoints/last.ckpt` up to date.
 
-    It is written after the last batch of each epoch, of a run that ends within one (`max_steps`, an
-    interruption), and every `seconds` of training. A new file is written beside the old one and
-    then takes its place in one rename, so that whoever is killed has the old one.
+    It is written where a run can go on as if it had never stopped: before the first step, at the
+    beginning and the end of each epoch, and within one, after a whole step, every `steps` steps,
+    every `seconds` of training, and where the run ends. Never in the middle of an accumulation,
+    whose gradients no checkpoint has, nor between a batch and the validation that follows it. A
+    run that is broken off there goes on from the checkpoint before.
+
+    A new file is written beside the old one and takes its place in one rename, so that whoever is
+    killed has the old one. It loads with `torch.load(path, weights_only=True)`.
 
     Args:
-        seconds: at most this long between two checkpoints, in seconds.
+        seconds: at most this long between two checkpoints, but for an accumulation and a
+            validation; > 0.
+        steps: at most so many updates between two checkpoints, >= 1; None, any number.
+
+    Raises:
+        ValueError: a value out of its range.
     """
 
-    def __init__(self, seconds: float = 60.0) -> None:
-        self.seconds = seconds
-        self._written = time.monotonic()
-        self._step = -1
+    def __init__(self, seconds: float = 60.0, steps: int | None = None) -> None:
+        if not seconds > 0:
+            raise ValueError(f"Invalid seconds between checkpoints: {seconds} (seconds > 0)")
+        if steps is not None and steps < 1:
+            raise ValueError(f"Invalid steps between checkpoints: {steps} (steps >= 1, or None)")
+        self.seconds, self.steps = seconds, steps
+        self._time, self._step = time.monotonic(), 0  # of the last checkpoint
+        self._held: Any = None  # what the last one holds
+        self._due_after_validation = False
+        self._saving = self._between_epochs = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts steps and seconds from here."""
+        self._time, self._step, self._held = time.monotonic(), trainer.global_step, None
+        self._due_after_validation = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves what came of the epoch before, or the beginning."""
+        loop = trainer.fit_loop.epoch_loop
+        if loop.batch_progress.current.ready == 0:
+            loop.restarting = (
+                False  # or Lightning skips the first batch's validation, and counts it
+            )
+        self._save(trainer, between_epochs=True)
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Has Lightning step its ReduceLROnPlateau in the first epoch after a resume too."""
+        trainer.fit_loop._restarting = False
 
     def on_train_batch_end(
         self,
@@ -33,35 +67,83 @@ class Checkpoint(LightningCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Saves when it is time, or when no other batch will follow in this epoch.
+        """Saves within an epoch, or lets a validation come before."""
+        loop = trainer.fit_loop.epoch_loop
+        if loop._should_accumulate() or trainer.is_last_batch:
+            return
+        ends = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if not ends and not self._is_due(trainer):
+            return
+        fetcher: Any = trainer.fit_loop._data_fetcher
+        if not ends and loop._should_check_val_fx(fetcher):
+            self._due_after_validation = True
+        else:
+            self._save(trainer)
 
-        Lightning counts an epoch twice that was saved any later, if there is a `max_steps`.
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves what was due before it, or where it ends the run."""
+        due = self._due_after_validation or (trainer.should_stop and trainer.state.fn == "fit")
+        self._due_after_validation = False
+        if due and not (trainer.fit_loop.epoch_loop._should_accumulate() or trainer.is_last_batch):
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the end, unless it is saved."""
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        broken_off = progress.current.ready != progress.current.completed
+        if progress.is_last_batch or broken_off:  # as by `Convergence`
+            self._save(trainer, between_epochs=True)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Puts Lightning's counters where it goes on from rightly.
+
+        Left to itself, Lightning 2.6 takes a checkpoint from the end of an epoch for one within
+        it, and in the first epoch after a resume one within the epoch for one from its end.
         """
-        due = trainer.is_last_batch or trainer.should_stop
-        due = due or trainer.global_step == trainer.max_steps
-        if not due and batch_idx % 10 == 0:  # every process has its own clock, and all must save
-            late = time.monotonic() - self._written >= self.seconds
-            due = trainer.strategy.reduce_boolean_decision(late, all=False)
-        if due:
-            progress = trainer.fit_loop.epoch_progress
-            count: Any
-            for count in (progress.total, progress.current):
-                # Lightning does not count the first epoch after a resume as begun, and would take
-                # this checkpoint for one between two epochs.
-                count.ready = count.started = count.processed + 1
-            self.save(trainer)
+        if not self._saving:
+            return
+        loops = checkpoint["loops"]["fit_loop"]
+        for count in (loops["epoch_progress"]["total"], loops["epoch_progress"]["current"]):
+            count["ready"] = count["processed"] + 1
+            count["started"] = count["processed"] + (not self._between_epochs)
+            count["completed"] = count["processed"]
+        if self._between_epochs:
+            batches = loops["epoch_loop.batch_progress"]
+            batches["current"] = dict.fromkeys(batches["current"], 0)
+            batches["is_last_batch"] = False
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves where an epoch was broken off, as by `Convergence`."""
-        self.save(trainer)
+    def _is_due(self, trainer: Trainer) -> bool:
+        taken = trainer.global_step - self._step
+        if self.steps is not None and taken >= self.steps:
+            return True
+        if taken == 0 or trainer.global_step % 10:  # asking all processes takes time
+            return False
+        late = time.monotonic() - self._time >= self.seconds
+        return trainer.strategy.reduce_boolean_decision(late, all=False)  # each has its own clock
 
-    def save(self, trainer: Trainer) -> None:
-        """Writes the file, unless it holds this very step."""
-        if trainer.global_step == self._step:
+    def _save(self, trainer: Trainer, between_epochs: bool = False) -> None:
+        """Writes the file, unless it holds this very position."""
+        if self._held == _position(trainer):
             return
         path = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
         new = path.with_suffix(".new")
-        trainer.save_checkpoint(new)
+        self._saving, self._between_epochs = True, between_epochs
+        try:
+            trainer.save_checkpoint(new)
+        finally:
+            self._saving = False
         if trainer.is_global_zero:
+            with new.open("rb") as written:
+                os.fsync(written.fileno())  # before the rename, or a power cut may keep neither
             os.replace(new, path)
-        self._step, self._written = trainer.global_step, time.monotonic()
+        trainer.strategy.barrier()  # for all processes it is there now
+        self._held = _position(trainer)
+        self._step, self._time = trainer.global_step, time.monotonic()
+
+
+def _position(trainer: Trainer) -> tuple[int, int]:
+    """Steps and batches so far."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress.total
+    return trainer.global_step, batches.ready

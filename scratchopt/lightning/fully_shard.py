@@ -6,6 +6,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.optim import Optimizer
 
 
 class FullyShard(ModelParallelStrategy):
@@ -35,6 +36,23 @@ class FullyShard(ModelParallelStrategy):
         module: Any = self.lightning_module
         if not is_overridden("configure_model", module):
             module.configure_model = lambda: self._shard(module)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """The whole state, on the first process; before the first step there is none.
+
+        torch would make one there, by a step that counts in Adam's bias correction.
+        """
+        if not optimizer.state:
+            return optimizer.state_dict()
+        return super().optimizer_state(optimizer)
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Loads module and optimizers, each process its shards."""
+        checkpoint = super().load_checkpoint(*args, **kwargs)
+        for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
+            if not saved["state"]:
+                optimizer.state.clear()  # of what torch made, as above
+        return checkpoint
 
     def _shard(self, module: LightningModule) -> None:
         if isinstance(module, FSDPModule):  # as in a test after the training

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 
@@ -20,6 +21,9 @@ class Monitor(Callback):
     `train/loss`: the loss at the evaluated point, the mean over accumulated micro-batches.
     `train/gradnorm`: 2-norm of the gradient over all parameters, unscaled and before clipping.
     `train/velocity`: 2-norm of θ_after − θ_before, the displacement of the step.
+
+    Of several processes the loss is the mean, and norms are those of the whole parameters, under
+    DDP and where they are sharded (FSDP2).
 
     Steps count from 0: step i is evaluated at θ_i (an exact NAG: at its lookahead point) and leads
     to θ_{i+1}. The numbers are gathered as 0-dim tensors and written together, because reading one
@@ -69,8 +73,7 @@ class Monitor(Callback):
         """Takes the gradnorm: here the gradient is whole, unscaled and not yet clipped."""
         grads = [p.grad for p in self._parameters if p.grad is not None]
         if grads:
-            norms = torch.stack(torch._foreach_norm(grads))
-            self._gather("train/gradnorm", torch.linalg.vector_norm(norms))
+            self._gather("train/gradnorm", _norm(grads))
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -91,8 +94,7 @@ class Monitor(Callback):
         if self._loss is not None:
             self._gather("train/loss", self._loss)
         torch._foreach_sub_(self._before, self._parameters)  # in place: new memory costs more
-        moved = torch._foreach_norm(self._before)
-        self._gather("train/velocity", torch.linalg.vector_norm(torch.stack(moved)))
+        self._gather("train/velocity", _norm(self._before))
         for before, after in zip(self._before, self._parameters, strict=True):
             before.copy_(after)  # no foreach: sharded tensors have none
         self._loss, self._step = None, trainer.global_step
@@ -112,7 +114,9 @@ class Monitor(Callback):
         self.write(trainer)
 
     def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Writes what there is."""
+        """Writes what there is; of several processes not the losses, which want their mean."""
+        if trainer.world_size > 1:  # the others may be elsewhere
+            self._waiting.pop("train/loss", None)
         self._write(trainer)
 
     def on_save_checkpoint(
@@ -164,8 +168,11 @@ class Monitor(Callback):
         written: dict[str, list[tuple[int, float]]] = {}
         rows: dict[int, dict[str, float]] = defaultdict(dict)
         for tag, waiting in self._waiting.items():
-            values = torch.stack([value for _, value in waiting]).tolist()
-            written[tag] = [(step, v) for (step, _), v in zip(waiting, values, strict=True)]
+            values = torch.stack([value for _, value in waiting])
+            if tag == "train/loss" and trainer.world_size > 1:
+                values = trainer.strategy.reduce(values, reduce_op="mean")
+            pairs = zip(waiting, values.tolist(), strict=True)
+            written[tag] = [(step, value) for (step, _), value in pairs]
             self.history[tag] += written[tag]
             for step, value in written[tag]:
                 rows[step][tag] = value
@@ -174,3 +181,9 @@ class Monitor(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step)
         return written
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    """2-norm of all together; of sharded ones, over all processes."""
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -1,0 +1,267 @@
+"""A run that is broken off anywhere goes on, from its last checkpoint, bit for bit."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cases import CASES
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch.optim import lr_scheduler
+
+from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, Monitor, RandomState
+from tasks.batches import Batches
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.. before .optimizer.step")
+EPOCHS, LAST = 3, Path("checkpoints", "last.ckpt")
+HOOKS = [
+    "on_train_start",
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "on_before_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+    "on_validation_start",
+    "on_validation_batch_start",
+    "on_validation_end",
+    "on_train_epoch_end",
+    "on_save_checkpoint",
+    "on_train_end",
+]
+
+
+class Dropped(LightningModule):
+    """Two inputs, eight hidden units of which half are dropped, one output."""
+
+    def __init__(self, configure: Callable[..., Any]) -> None:
+        super().__init__()
+        self.net = torch.nn.Sequential(
+            torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Dropout(), torch.nn.Linear(8, 1)
+        ).double()
+        self.configure = configure
+        inputs = torch.randn(24, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        self.data = inputs, inputs.sum(1, keepdim=True)
+        self.validated: dict[int, float] = {}
+
+    def training_step(self, batch, batch_idx) -> Any:
+        inputs, targets = batch
+        return torch.nn.functional.mse_loss(self.net(inputs), targets)
+
+    def validation_step(self, batch, batch_idx):
+        loss = torch.nn.functional.mse_loss(self.net(self.data[0]), self.data[1])
+        self.validated[self.trainer.fit_loop.total_batch_idx] = loss.item()
+        self.log("val/loss", loss, batch_size=24)
+
+    def configure_optimizers(self):
+        return self.configure(self.parameters())
+
+    def train_dataloader(self) -> Any:
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        return Batches(
+            self.data, 4 // world_size, shuffle=True, seed=0, rank=rank, world_size=world_size
+        )
+
+    def val_dataloader(self):
+        return [0]
+
+
+class Broken(RuntimeError):
+    """The run was broken off."""
+
+
+class BreakOff(Callback):
+    """Raises at the n-th of all its hooks; counts them. It comes last in each hook."""
+
+    def __init__(self, at: int | None) -> None:
+        self.at, self.count = at, 0
+
+    def _here(self, *args: Any, **kwargs: Any) -> None:
+        self.count += 1
+        if self.count == self.at:
+            raise Broken
+
+
+for _hook in HOOKS:
+    setattr(BreakOff, _hook, BreakOff._here)
+
+
+def train(
+    folder: Path, configure: Callable[..., Any], at: int | None = None, **options: Any
+) -> tuple[Dropped, int]:
+    """A run from the folder's checkpoint, if any, broken off at a hook; and how many it had."""
+    seed_everything(0, verbose=False)
+    module, broken = options.pop("module", Dropped)(configure), BreakOff(at)
+    steps = options.pop("steps", 1)
+    if "scale" in options:
+        scaler = torch.amp.GradScaler("cpu", init_scale=options.pop("scale"), growth_interval=3)
+        options["plugins"] = [MixedPrecision("16-mixed", "cpu", scaler)]
+    trainer = Trainer(
+        default_root_dir=folder,
+        callbacks=[
+            *(Lookahead(), Monitor(3), LiveLoss(), RandomState(), Checkpoint(steps=steps)),
+            broken,
+        ],
+        accelerator="cpu",
+        use_distributed_sampler=False,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **{"max_epochs": EPOCHS, **options},
+    )
+    path = folder / LAST
+    with suppress(Broken):
+        trainer.fit(module, ckpt_path=path if path.exists() else None, weights_only=True)
+    return module, broken.count
+
+
+def final(folder: Path) -> dict[str, Any]:
+    """The last checkpoint: parameters, states, histories, random numbers, positions."""
+    return torch.load(folder / LAST, weights_only=True)
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """What is not the same in two checkpoints."""
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return [d for k in a for d in differences(a[k], b[k], f"{where}/{k}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        return [
+            d
+            for i, (x, y) in enumerate(zip(a, b, strict=True))
+            for d in differences(x, y, f"{where}/{i}")
+        ]
+    return [] if same(a, b) else [f"{where}: {a} != {b}"]
+
+
+def nag(params: Any) -> Any:
+    return CASES["nag"].cls(params, **CASES["nag"].settings)
+
+
+class ByHand(Dropped):
+    """Two optimizers, one of each layer."""
+
+    def __init__(self, configure: Callable[..., Any]) -> None:
+        super().__init__(configure)
+        self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        return [self.configure(self.net[i].parameters()) for i in (0, 3)]
+
+    def training_step(self, batch, batch_idx):
+        optimizers: Any = self.optimizers()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def with_schedule(params: Any) -> dict[str, Any]:
+    """The lr falls each step."""
+    optimizer = nag(params)
+    scheduler = lr_scheduler.ExponentialLR(optimizer, 0.9)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def with_plateau(params: Any) -> dict[str, Any]:
+    """The lr falls where the validation loss does not."""
+    optimizer = nag(params)
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.5)
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "interval": "epoch"},
+    }
+
+
+def of(row: str) -> Callable[..., Any]:
+    return lambda params: CASES[row].cls(params, **CASES[row].settings)
+
+
+WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "plain": (nag, {}),
+    "accumulating": (with_schedule, {"accumulate_grad_batches": 2}),
+    "validating mid-epoch": (with_schedule, {"val_check_interval": 2, "steps": 2}),
+    "on a plateau": (with_plateau, {"steps": 4}),
+    "by max_steps": (with_schedule, {"max_steps": 15, "max_epochs": -1}),
+    "a scaler": (nag, {"scale": 2.0**20}),
+    "two optimizers": (nag, {"module": ByHand}),
+}
+
+
+def gaps(
+    folder: Path, configure: Callable[..., Any], stride: int = 1, **options: Any
+) -> dict[int, list[str]]:
+    """By the hook where a run was broken off: how it differs from a whole one."""
+    whole, hooks = train(folder / "whole", configure, **options)
+    expected, found = final(folder / "whole"), {}
+    assert final(folder / "whole")["global_step"] > 0
+    for at in range(1, hooks + 1, stride):
+        first, _ = train(folder / str(at), configure, at, **options)
+        rest, _ = train(folder / str(at), configure, **options)
+        found[at] = differences(expected, final(folder / str(at)))
+        if first.validated | rest.validated != whole.validated:
+            found[at] += [f"{first.validated} and {rest.validated} are not {whole.validated}"]
+    return {at: differences[:3] for at, differences in found.items() if differences}
+
+
+@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_broken_off_at_any_hook_goes_on_bit_for_bit(way, stride, tmp_path):
+    configure, options = WAYS[way]
+    assert not gaps(tmp_path, configure, stride, **options)
+
+
+@pytest.mark.parametrize("row", CASES)
+def test_every_optimizer_goes_on_bit_for_bit(row, tmp_path):
+    assert not gaps(tmp_path, of(row), 29, accumulate_grad_batches=2)
+
+
+def test_two_processes_go_on_bit_for_bit(tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*launcher, "--nproc-per-node=2", __file__, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == {
+            "ddp": {},
+            "fsdp2": {},
+            "alike": False,  # each process drops units of its own
+        }
+
+
+def _process(folder: Path) -> None:
+    torch.set_num_threads(1)
+    came: dict[str, Any] = {
+        strategy: gaps(
+            folder / strategy, of("adam"), 13, strategy=strategy, devices=2, max_epochs=2
+        )
+        for strategy in ("ddp", "fsdp2")
+    }
+    first, second = final(folder / "ddp" / "whole")["callbacks"]["RandomState"]["processes"]
+    came["alike"] = same(first, second)
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(came))
+
+
+if __name__ == "__main__":
+    _process(Path(sys.argv[1]))
