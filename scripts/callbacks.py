@@ -13,10 +13,11 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from torch.utils.tensorboard.summary import hparams
 
 from scratchopt.lightning import Monitor
+from scripts.processes import is_first
 
 
 class Interrupt(Callback):
-    """Ends training after the batch at hand on Ctrl-C or SIGTERM, as if it had been planned.
+    """Ends training after the step at hand on Ctrl-C or SIGTERM, as if it had been planned.
 
     It listens while it is entered as a context. The second signal kills.
     """
@@ -57,7 +58,8 @@ class Interrupt(Callback):
         self.signum = signum
         signal.signal(signum, signal.SIG_DFL)
         # print() may be what the signal came into, and must not be entered twice.
-        os.write(2, b"\nStopping after this batch. Once more kills.\n")
+        if is_first():
+            os.write(2, b"\nStopping after this step. Once more kills.\n")
 
 
 class Progress(TQDMProgressBar):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scratchopt.footprint import Memory  # imports torch, which a refusal must not wait for
 
+# Of the Trainer's arguments, those that decide what a step is.
+STEP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 PACKAGES = ("torch", "lightning", "scratchopt", "hydra-core")
 
 
@@ -114,7 +116,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         for key, value in content.items()
         if not key.startswith("_")
     }
-    return inner | {key: config[key] for key in ("max_epochs", "max_steps", "seed")}
+    return inner | {key: config[key] for key in ("max_epochs", "max_steps", *STEP, "seed")}
 
 
 def _siblings(directory: Path) -> Path:

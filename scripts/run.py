@@ -29,7 +29,9 @@ from scratchopt.lightning import (
     RandomState,
 )
 from scripts.callbacks import Hyperparameters, Interrupt, Progress, Unprofiled
-from scripts.result import Result
+from scripts.machine import check_doubles, on_this_machine
+from scripts.processes import watch
+from scripts.result import STEP, Result, hyperparameters
 from scripts.resume import CHECKPOINT
 from scripts.schema import Refusal
 
@@ -50,20 +52,25 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
 
     Raises:
         Diverged: after the result was written.
-        Refusal: a task that cannot be given an optimizer.
+        Refusal: a task that cannot be given an optimizer, or something that the machine lacks.
     """
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    watch()
     # Lightning 2.6 asks torch 2.13 in the old way, and nobody here can mend it.
     warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
+    config = config | {"accelerator": on_this_machine(config["accelerator"])}
+    result.hyperparameters |= hyperparameters(config)
     seed_everything(config["seed"], verbose=False)
     module, data = _task(config), instantiate(config["datamodule"])
+    check_doubles(module, config["accelerator"]["accelerator"])
     result.memory = _memory(config, module)
     monitor, interrupt = Monitor(config["log_every"]), Interrupt()
     trainer = Trainer(
         **config["accelerator"],
         max_epochs=config["max_epochs"],
         max_steps=-1 if config["max_steps"] is None else config["max_steps"],
+        **{key: config[key] for key in STEP},
         default_root_dir=directory,
         logger=TensorBoardLogger(directory, name="", version="", default_hp_metric=False),
         callbacks=[
@@ -71,7 +78,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
             monitor,
             LiveLoss(),
             interrupt,
-            Checkpoint(),
+            Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
             RandomState(),
             Figures(),
             Hyperparameters(
@@ -115,7 +122,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
             trainer.test(module, datamodule=data, verbose=False)
             write(trainer.callback_metrics)
     if failure:
-        raise failure if trainer.is_global_zero else SystemExit(1)
+        raise failure
     return interrupt.signum
 
 

@@ -1,51 +1,25 @@
 """What a configuration may say: a schema for every node, held against it before torch is there."""
 
-import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, ValidationError
+from omegaconf import DictConfig, OmegaConf
 
 from scratchopt.ranges import check
-
-
-class Refusal(Exception):
-    """Something asked for cannot be had; the message is one line with the value and the remedy."""
-
-
-def must_be(what: str, holds: Callable[[Any], bool] = lambda _: True) -> Any:
-    """A field whose value has a type and, unless it is None, a property; `what` says both."""
-    return field(metadata={"what": what, "holds": holds})
-
-
-def one_of(*names: str) -> Any:
-    """A field whose value is one of some names."""
-    return must_be(f"one of {', '.join(names)}", names.__contains__)
-
-
-def count() -> Any:
-    """A field whose value is a number of things."""
-    return must_be("an integer >= 1", lambda n: n >= 1)
-
-
-def counts() -> Any:
-    """A field whose value is a list of numbers of things."""
-    return must_be("a list of integers >= 1", lambda ns: all(n >= 1 for n in ns))
-
-
-def limit() -> Any:
-    """A field whose value is the length of a run."""
-    return must_be("an integer >= 1, or -1 for no limit", lambda n: n >= 1 or n == -1)
-
-
-def any_seed() -> Any:
-    """A field whose value seeds a random generator."""
-    return must_be("an integer in [0, 2**32)", lambda n: 0 <= n < 2**32)
+from scripts import machine
+from scripts.fields import (
+    Refusal,
+    any_seed,
+    as_typed,
+    count,
+    counts,
+    held_against,
+    limit,
+    must_be,
+    one_of,
+)
 
 
 def _is_point(value: Any) -> bool:
@@ -156,12 +130,13 @@ class MNIST:
 
 @dataclass
 class Accelerator:
-    """The Trainer's arguments of these names; which values there are is Lightning's to say."""
+    """The Trainer's arguments of these names; `scripts.machine` says what goes together."""
 
-    accelerator: str = must_be("a name")
-    devices: Any = must_be("a number, a list or auto")  # noqa: RUF009
-    strategy: str = must_be("a name")
-    precision: str = must_be("a name")
+    accelerator: str = one_of("auto", "cpu", "cuda", "mps")
+    devices: Any = must_be("a number >= 1, a list of GPUs such as [0,2], or auto", machine.counts)  # noqa: RUF009
+    num_nodes: int = count()
+    strategy: str = one_of("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp2")
+    precision: str = one_of(*machine.PRECISIONS)
 
 
 @dataclass
@@ -177,6 +152,11 @@ class Run:
     seed: int = any_seed()
     max_epochs: int | None = limit()
     max_steps: int | None = limit()
+    accumulate_grad_batches: int = count()
+    gradient_clip_val: float | None = must_be("a number > 0, or null", lambda x: x > 0)
+    gradient_clip_algorithm: str = one_of("norm", "value")
+    checkpoint_seconds: float = must_be("a number > 0", lambda x: x > 0)
+    checkpoint_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     log_every: int = count()
     resume: str | None = must_be("the directory of a run")
 
@@ -209,15 +189,16 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
         Refusal: a key that nobody knows, a wrong type, a value out of its range.
     """
     nodes = [f.name for f in fields(Run) if f.type is Any]
-    run = _held_against(Run, {key: None if key in nodes else cfg[key] for key in cfg}, "")
+    run = held_against(Run, {key: None if key in nodes else cfg[key] for key in cfg}, "")
     if run.get("max_epochs") is None and run.get("max_steps") in (None, -1):
         raise Refusal("max_epochs=null: must be a number where max_steps has none, or no run ends")
     run["task"] = _made_of("task", _content(cfg, "task"))
     run["optimizer"] = _made_of("optimizer", _content(cfg, "optimizer"))
     accelerator = _content(cfg, "accelerator")
     if not isinstance(accelerator, dict):
-        raise Refusal(f"accelerator={_text(accelerator)}: must be a group's choice")
-    run["accelerator"] = _held_against(Accelerator, accelerator, "accelerator.")
+        raise Refusal(f"accelerator={as_typed(accelerator)}: must be a group's choice")
+    run["accelerator"] = held_against(Accelerator, accelerator, "accelerator.")
+    machine.check(run["accelerator"])
     run["datamodule"] = _content(cfg, "datamodule")
     if run["datamodule"] is not None:
         run["datamodule"] = _made_of("datamodule", run["datamodule"])
@@ -232,12 +213,14 @@ def _content(cfg: DictConfig, name: str) -> Any:
 def _made_of(name: str, content: Any) -> dict[str, Any]:
     """The content of a node from which an object is made."""
     if not isinstance(content, dict) or "_target_" not in content:
-        raise Refusal(f"{name}={_text(content)}: must be a group's choice, or a node with _target_")
+        raise Refusal(
+            f"{name}={as_typed(content)}: must be a group's choice, or a node with _target_"
+        )
     schema = SCHEMAS.get(content["_target_"])
     if schema is None:
         return content
     hydras = {key: content.pop(key) for key in ("_target_", "_partial_") if key in content}
-    values = _held_against(schema, content, f"{name}.")
+    values = held_against(schema, content, f"{name}.")
     for key in values if name == "optimizer" else ():
         given = values[key] if isinstance(content[key], str) else content[key]
         try:
@@ -245,28 +228,3 @@ def _made_of(name: str, content: Any) -> dict[str, Any]:
         except ValueError as error:
             raise Refusal(f"optimizer.{key}={given}: {error}") from error
     return hydras | values
-
-
-def _held_against(schema: type, content: Any, prefix: str) -> dict[str, Any]:
-    """The content in the schema's types; a key that is not given stays away."""
-    known = {f.name: f for f in fields(schema)}
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), content)
-    except ConfigKeyError as error:
-        raise Refusal(f"{prefix}{error.key}: no such key (there are {', '.join(known)})") from error
-    except ValidationError as error:
-        name = re.split(r"[.\[]", str(error.full_key))[0]
-        what = known[name].metadata["what"]
-        raise Refusal(f"{prefix}{name}={_text(content[name])}: must be {what}") from error
-    values: Any = OmegaConf.to_container(merged)
-    values = {name: value for name, value in values.items() if value != MISSING}
-    for name, value in values.items():
-        rule = known[name].metadata
-        if rule and value is not None and not rule["holds"](value):
-            raise Refusal(f"{prefix}{name}={_text(content[name])}: must be {rule['what']}")
-    return values
-
-
-def _text(value: Any) -> str:
-    """A value as one would type it."""
-    return value if isinstance(value, str) else json.dumps(value)

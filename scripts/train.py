@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from scripts.processes import await_the_first, has_lost_another, is_first, leave, of_this_process
 from scripts.result import Result, hyperparameters
 from scripts.resume import resumed
 from scripts.schema import Refusal, validate
@@ -34,7 +35,7 @@ def main() -> None:
     atexit.register(gc.freeze)  # what is left then goes with the process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
     try:
-        sys.argv[1:] = resumed(sys.argv[1:])
+        sys.argv[1:] = of_this_process(resumed(sys.argv[1:]))
         train()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -77,7 +78,7 @@ def perform(cfg: DictConfig, in_sweep: bool) -> None:
         signum = 0
     if result.seconds:  # which the first process alone has filled in
         print(f"\n{result.table(directory)}", flush=True)
-    if signum:
+    if signum and is_first():
         sys.exit(128 + signum)
 
 
@@ -85,9 +86,13 @@ def refuse(error: Exception) -> NoReturn:
     """Ends the program: with one line, if the error was made to be read, else with a traceback."""
     made = isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception)
     reason: Any = error.__cause__ if made else error
+    if not is_first():
+        await_the_first()
+    if has_lost_another(reason):
+        leave("train.py: another process of this run has ended, so this one does too")
     if TRACEBACKS or not explains_itself(reason):
         raise error
-    sys.exit(f"train.py: {one_line(reason)}")
+    leave(f"train.py: {one_line(reason)}")
 
 
 def explains_itself(error: Exception) -> bool:

@@ -110,7 +110,7 @@ class LinearRegression(LightningModule):
         x, y = batch
         loss = self.loss(self(x), y)
         if stage != "train":
-            self.log(f"{stage}/loss", loss, batch_size=len(x))
+            self.log(f"{stage}/loss", loss, batch_size=len(x), sync_dist=True)
         return loss
 
     def figures(self, history: dict[str, list[tuple[int, float]]]) -> "dict[str, Figure]":

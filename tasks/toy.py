@@ -93,7 +93,7 @@ class Toy(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Notes where the run has ended, for its result: the epoch is all of it."""
         for name, value in zip("xy", self.x.detach(), strict=False):
-            self.log(f"train/{name}", value, batch_size=1, logger=False)
+            self.log(f"train/{name}", value, batch_size=1, logger=False, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the record, so that a resumed run knows the whole path."""

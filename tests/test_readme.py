@@ -4,8 +4,10 @@ What `pip install` does is for .ci/run to show, which takes the commands from th
 """
 
 import json
+import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,11 @@ COMMANDS = [
     if "scripts/" in line
 ]
 RESUME = [command for command in COMMANDS if "resume=" in command]
+NODES = [command for command in COMMANDS if "num_nodes=2" in command]
+
+
+TORCHRUN = ["-m", "torch.distributed.run"]
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # or torchrun warns that it sets it
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +45,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    words = shlex.split(command.replace("scripts/", f"{ROOT}/scripts/"))
-    assert words[0] == "python"
     return subprocess.run(
-        [sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=280
+        words_of(command), cwd=folder, capture_output=True, text=True, timeout=280, env=ONE_THREAD
     )
+
+
+def words_of(command: str) -> list[str]:
+    program, *words = shlex.split(command.replace("scripts/", f"{ROOT}/scripts/"))
+    return [sys.executable, *{"python": [], "torchrun": TORCHRUN}[program], *words]
 
 
 def results(folder: Path) -> list[dict]:
@@ -67,7 +77,7 @@ def test_the_first_command_prints_what_the_readme_says_and_resumes(folder: Path)
     assert results(folder)[-1]["updates"] > result["updates"]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS[1:] if c not in RESUME])
+@pytest.mark.parametrize("command", [c for c in COMMANDS[1:] if c not in RESUME + NODES])
 def test_every_other_command_runs(command: str, folder: Path):
     if "--help" in command:
         assert "optimizer=" in run(command, folder).stdout
@@ -81,6 +91,44 @@ def test_every_other_command_runs(command: str, folder: Path):
         return
     runs = len(list(folder.glob("**/result.json"))) - before
     assert runs == (6 if " -m " in command else 1)
+
+
+@pytest.mark.parametrize("command", NODES, ids=lambda command: command.split()[0])
+def test_a_command_for_two_nodes_makes_one_run_of_two_processes(command: str, folder: Path):
+    """Both nodes are this machine, each with one process; Slurm is but its variables."""
+    command = command.replace("-per-node 8", "-per-node 1") + " max_steps=10"
+    commands, variables = [command] * 2, [{}, {}]
+    if command.startswith("torchrun"):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            host = f"localhost:{free.getsockname()[1]}"
+        commands = [command.replace("<host>:29500", host)] * 2
+    else:
+        assert command.startswith("srun --nodes 2 --ntasks-per-node 1 ")
+        commands = [command[command.index("python") :]] * 2
+        variables = [slurm(task) for task in range(2)]
+    before = set(folder.glob("outputs/*/*/*"))
+    nodes = [
+        subprocess.Popen(
+            words_of(line), cwd=folder, env=ONE_THREAD | more, stdout=-1, stderr=-1, text=True
+        )
+        for line, more in zip(commands, variables, strict=True)
+    ]
+    printed = [node.communicate(timeout=200) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], printed
+    assert sum("test/accuracy" in out for out, _ in printed) == 1
+    [made] = set(folder.glob("outputs/*/*/*")) - before
+    result = json.loads((made / "result.json").read_text())
+    assert result["updates"] == 10
+    assert result["hyperparameters"]["accelerator.num_nodes"] == 2
+
+
+def slurm(task: int) -> dict[str, str]:
+    """What srun tells a task, of which each of two nodes has one."""
+    of_all = {"NTASKS": 2, "NTASKS_PER_NODE": 1, "NNODES": 2}
+    of_step = {"STEP_NUM_TASKS": 2, "STEP_NUM_NODES": 2, "PROCID": task, "NODEID": task}
+    named = {"JOB_NAME": "run", "NODELIST": "localhost", "JOB_ID": os.getpid(), "LOCALID": 0}
+    return {f"SLURM_{key}": str(value) for key, value in (of_all | of_step | named).items()}
 
 
 def test_the_article_table_is_what_the_runs_write(folder: Path):

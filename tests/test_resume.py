@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from cases import CASES
+from compare import differences, same
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.optim import lr_scheduler
@@ -125,29 +126,6 @@ def train(
 def final(folder: Path) -> dict[str, Any]:
     """The last checkpoint: parameters, states, histories, random numbers, positions."""
     return torch.load(folder / LAST, weights_only=True)
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
-def differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """What is not the same in two checkpoints."""
-    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
-        return [d for k in a for d in differences(a[k], b[k], f"{where}/{k}")]
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        return [
-            d
-            for i, (x, y) in enumerate(zip(a, b, strict=True))
-            for d in differences(x, y, f"{where}/{i}")
-        ]
-    return [] if same(a, b) else [f"{where}: {a} != {b}"]
 
 
 def nag(params: Any) -> Any:

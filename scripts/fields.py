@@ -1,0 +1,69 @@
+"""A dataclass as a schema: what its fields may hold, and a configuration held against it."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import field, fields
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import ConfigKeyError, ValidationError
+
+
+class Refusal(Exception):
+    """Something asked for cannot be had; the message is one line with the value and the remedy."""
+
+
+def must_be(what: str, holds: Callable[[Any], bool] = lambda _: True) -> Any:
+    """A field whose value has a type and, unless it is None, a property; `what` says both."""
+    return field(metadata={"what": what, "holds": holds})
+
+
+def one_of(*names: str) -> Any:
+    """A field whose value is one of some names."""
+    return must_be(f"one of {', '.join(names)}", names.__contains__)
+
+
+def count() -> Any:
+    """A field whose value is a number of things."""
+    return must_be("an integer >= 1", lambda n: n >= 1)
+
+
+def counts() -> Any:
+    """A field whose value is a list of numbers of things."""
+    return must_be("a list of integers >= 1", lambda ns: all(n >= 1 for n in ns))
+
+
+def limit() -> Any:
+    """A field whose value is the length of a run."""
+    return must_be("an integer >= 1, or -1 for no limit", lambda n: n >= 1 or n == -1)
+
+
+def any_seed() -> Any:
+    """A field whose value seeds a random generator."""
+    return must_be("an integer in [0, 2**32)", lambda n: 0 <= n < 2**32)
+
+
+def held_against(schema: type, content: Any, prefix: str) -> dict[str, Any]:
+    """The content in the schema's types; a key that is not given stays away."""
+    known = {f.name: f for f in fields(schema)}
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), content)
+    except ConfigKeyError as error:
+        raise Refusal(f"{prefix}{error.key}: no such key (there are {', '.join(known)})") from error
+    except ValidationError as error:
+        name = re.split(r"[.\[]", str(error.full_key))[0]
+        what = known[name].metadata["what"]
+        raise Refusal(f"{prefix}{name}={as_typed(content[name])}: must be {what}") from error
+    values: Any = OmegaConf.to_container(merged)
+    values = {name: value for name, value in values.items() if value != MISSING}
+    for name, value in values.items():
+        rule = known[name].metadata
+        if rule and value is not None and not rule["holds"](value):
+            raise Refusal(f"{prefix}{name}={as_typed(content[name])}: must be {rule['what']}")
+    return values
+
+
+def as_typed(value: Any) -> str:
+    """A value as one would type it."""
+    return value if isinstance(value, str) else json.dumps(value)
