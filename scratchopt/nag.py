@@ -71,7 +71,7 @@ class NAG(Momentum):
     """
 
     _kept: Kept | None = None  # θ, while ahead; and its memory
-    _momenta: tuple[Any, ...] = ()  # of the groups, at the lookahead
+    _momenta: tuple[Any, ...] | None = None  # of the groups, at a lookahead since the last step
     _zeroed = False  # whether zero_grad was called since the closure began
 
     @property
@@ -82,7 +82,7 @@ class NAG(Momentum):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a state; a θ that was kept before it is not given back."""
         super().__setstate__(state)
-        self._kept = None
+        self._kept = self._momenta = None
 
     def lookahead_(self) -> None:
         """Moves the parameters to θ + μv and keeps θ; does nothing where they are there already."""
@@ -142,9 +142,10 @@ class NAG(Momentum):
                 loss = self._look_ahead_for(closure)
         finally:
             self.restore_()
-        if self._momenta != self._momenta_now():
+        taken, self._momenta = self._momenta, None
+        if taken is not None and taken != self._momenta_now():
             raise RuntimeError(
-                f"NAG's momentum changed from {self._momenta} to {self._momenta_now()} between its "
+                f"NAG's momentum changed from {taken} to {self._momenta_now()} between its "
                 "lookahead and its step: change it after a step, or call lookahead_() again"
             )
         self._update()

@@ -108,6 +108,8 @@ class Newton(Optimizer):
     def add_hessian(self, loss: Tensor) -> None:
         """Adds the Hessian of a live loss to the optimizer's; the graph stays for `backward()`."""
         parameters = self._parameters()
+        if not parameters:  # as where another optimizer's turn is
+            return
         try:
             hessian = self._hessian_of(loss, parameters)
         except RuntimeError as error:

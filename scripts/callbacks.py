@@ -53,6 +53,7 @@ class Interrupt(Callback):
             return
         if trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False):
             trainer.should_stop = self.stopped = True
+            self.signum = self.signum or signal.SIGTERM  # another process's
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum

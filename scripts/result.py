@@ -56,8 +56,8 @@ class Result:
         metrics: final values by tag, such as `test/accuracy`; null in the file where not finite.
         seconds: of training and testing, by the clock, without start-up; of this process alone,
             where a run was resumed.
-        memory: bytes of parameters, gradients and optimizer state in each process, predicted
-            before the run.
+        memory: bytes of parameters, gradients and optimizer state, predicted before the run: in
+            each process, of which fsdp2's share them.
         versions: of Python and the packages that matter; None for one that is not installed.
         commit: git hash of the project, with `-dirty` after it where files were changed; None
             outside of git.

@@ -238,3 +238,13 @@ def test_a_second_lookahead_follows_a_changed_momentum():
     assert x.item() == theta + 0.75 * v
     optimizer.restore_()
     assert x.item() == theta
+
+
+def test_the_first_step_needs_no_lookahead_and_the_second_does():
+    x = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    optimizer = NAG([x], lr=0.25, momentum=0.5)
+    (x**2).sum().backward()
+    optimizer.step()
+    assert x.item() == 0.5
+    with pytest.raises(RuntimeError, match="needs its gradient at the lookahead point"):
+        optimizer.step()

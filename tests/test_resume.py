@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from cases import CASES
 from compare import differences, same
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.optim import lr_scheduler
 
@@ -53,7 +55,9 @@ class Dropped(LightningModule):
 
     def training_step(self, batch, batch_idx) -> Any:
         inputs, targets = batch
-        return torch.nn.functional.mse_loss(self.net(inputs), targets)
+        loss = torch.nn.functional.mse_loss(self.net(inputs), targets)
+        self.log("train/l", loss)
+        return loss
 
     def validation_step(self, batch, batch_idx):
         loss = torch.nn.functional.mse_loss(self.net(self.data[0]), self.data[1])
@@ -99,14 +103,15 @@ def train(
     """A run from the folder's checkpoint, if any, broken off at a hook; and how many it had."""
     seed_everything(0, verbose=False)
     module, broken = options.pop("module", Dropped)(configure), BreakOff(at)
-    steps = options.pop("steps", 1)
+    checkpoint = options.pop("checkpoint", None) or Checkpoint(steps=options.pop("steps", 1))
     if "scale" in options:
         scaler = torch.amp.GradScaler("cpu", init_scale=options.pop("scale"), growth_interval=3)
         options["plugins"] = [MixedPrecision("16-mixed", "cpu", scaler)]
     trainer = Trainer(
         default_root_dir=folder,
         callbacks=[
-            *(Lookahead(), Monitor(3), LiveLoss(), RandomState(), Checkpoint(steps=steps)),
+            *(Lookahead(), Monitor(3), LiveLoss(), RandomState(), checkpoint),
+            *options.pop("more", list)(),
             broken,
         ],
         accelerator="cpu",
@@ -172,12 +177,28 @@ def of(row: str) -> Callable[..., Any]:
     return lambda params: CASES[row].cls(params, **CASES[row].settings)
 
 
+def with_plateau_by_step(params: Any) -> dict[str, Any]:
+    """The lr falls where the loss of a step does not."""
+    made = with_plateau(params)
+    return made | {
+        "lr_scheduler": made["lr_scheduler"] | {"monitor": "train/l", "interval": "step"}
+    }
+
+
+def stopping() -> list[Callback]:
+    """Ends the run where the validation does not get better, which it soon does not."""
+    return [EarlyStopping("val/loss", min_delta=0.05, patience=3)]
+
+
 WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "plain": (nag, {}),
     "accumulating": (with_schedule, {"accumulate_grad_batches": 2}),
     "validating mid-epoch": (with_schedule, {"val_check_interval": 2, "steps": 2}),
     "on a plateau": (with_plateau, {"steps": 4}),
     "by max_steps": (with_schedule, {"max_steps": 15, "max_epochs": -1}),
+    "a stop on a validation": (with_schedule, {"val_check_interval": 2, "max_steps": 8}),
+    "stopping early": (with_schedule, {"val_check_interval": 2, "steps": 2, "more": stopping}),
+    "on a plateau by step": (with_plateau_by_step, {}),
     "a scaler": (nag, {"scale": 2.0**20}),
     "two optimizers": (nag, {"module": ByHand}),
 }
@@ -211,6 +232,36 @@ def test_every_optimizer_goes_on_bit_for_bit(row, tmp_path):
     assert not gaps(tmp_path, of(row), 29, accumulate_grad_batches=2)
 
 
+def test_a_stop_at_max_steps_goes_on_like_a_run_without_one(tmp_path):
+    """At 8 a validation is due, whose effects on EarlyStopping belong to the checkpoint."""
+    options = {"val_check_interval": 2, "more": stopping, "max_epochs": 3}
+    whole, _ = train(tmp_path / "whole", with_schedule, **options)
+    train(tmp_path / "parts", with_schedule, max_steps=8, **options)
+    train(tmp_path / "parts", with_schedule, **options)
+    found = differences(final(tmp_path / "whole"), final(tmp_path / "parts"))
+    assert not found
+    assert whole.validated
+
+
+def test_a_step_late_enough_is_saved(tmp_path):
+    """Every checkpoint of a run whose steps take longer than the seconds between two."""
+
+    class Steps(Callback):
+        saved: ClassVar[list[int]] = []
+
+        def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+            self.saved.append(checkpoint["global_step"])
+
+    def run(seconds: float) -> list[int]:
+        Steps.saved.clear()
+        options = {"checkpoint": Checkpoint(seconds), "more": lambda: [Steps()], "max_epochs": 1}
+        train(tmp_path / str(seconds), nag, **options)
+        return Steps.saved
+
+    assert run(1e-9) == [0, 1, 2, 3, 4, 5, 6]
+    assert run(1e9) == [0, 6]
+
+
 def test_two_processes_go_on_bit_for_bit(tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
@@ -221,22 +272,23 @@ def test_two_processes_go_on_bit_for_bit(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     for rank in (0, 1):
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == {
-            "ddp": {},
-            "fsdp2": {},
-            "alike": False,  # each process drops units of its own
-        }
+        came = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert came.pop("alike") is False  # each process drops units of its own
+        assert len(came) == 6
+        assert not any(came.values()), came
 
 
 def _process(folder: Path) -> None:
     torch.set_num_threads(1)
     came: dict[str, Any] = {
-        strategy: gaps(
-            folder / strategy, of("adam"), 13, strategy=strategy, devices=2, max_epochs=2
+        f"{strategy} {row}": gaps(
+            folder / strategy / row, of(row), 13, strategy=strategy, devices=2, max_epochs=2
         )
-        for strategy in ("ddp", "fsdp2")
+        for strategy, row in product(("ddp", "fsdp2"), ("adam", "sgd", "nag"))
     }
-    first, second = final(folder / "ddp" / "whole")["callbacks"]["RandomState"]["processes"]
+    first, second = final(folder / "ddp" / "adam" / "whole")["callbacks"]["RandomState"][
+        "processes"
+    ]
     came["alike"] = same(first, second)
     (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(came))
 

@@ -15,15 +15,20 @@ class Checkpoint(LightningCheckpoint):
     It is written where a run can go on as if it had never stopped: before the first step, at the
     beginning and the end of each epoch, and within one, after a whole step, every `steps` steps,
     every `seconds` of training, and where the run ends. Never in the middle of an accumulation,
-    whose gradients no checkpoint has, nor between a batch and the validation that follows it. A
-    run that is broken off there goes on from the checkpoint before.
+    whose gradients no checkpoint has, nor between a batch and the validation that follows it, nor
+    within an epoch where a ReduceLROnPlateau has interval "step". A run that is broken off there
+    goes on from the checkpoint before.
 
     A new file is written beside the old one and takes its place in one rename, so that whoever is
     killed has the old one. It loads with `torch.load(path, weights_only=True)`.
 
+    What a Trainer itself forgets stays forgotten: the mean over an epoch of a metric of training
+    counts from the resume, a GradientAccumulationScheduler begins within an epoch with its first
+    factor, and a DataLoader that shuffles draws another order.
+
     Args:
-        seconds: at most this long between two checkpoints, but for an accumulation and a
-            validation; > 0.
+        seconds: a step that ends so long after the last checkpoint is saved; > 0. Several
+            processes ask each other every ten steps.
         steps: at most so many updates between two checkpoints, >= 1; None, any number.
 
     Raises:
@@ -37,14 +42,18 @@ class Checkpoint(LightningCheckpoint):
             raise ValueError(f"Invalid steps between checkpoints: {steps} (steps >= 1, or None)")
         self.seconds, self.steps = seconds, steps
         self._time, self._step = time.monotonic(), 0  # of the last checkpoint
-        self._held: Any = None  # what the last one holds
+        self._held: tuple[int, int] | None = None  # what the last one holds
         self._due_after_validation = False
+        self._unasked = 0  # steps since the processes compared their clocks
         self._saving = self._between_epochs = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Counts steps and seconds from here."""
+        """Counts steps and seconds from here; leaves a run alone that had been stopped early."""
         self._time, self._step, self._held = time.monotonic(), trainer.global_step, None
         self._due_after_validation = False
+        for callback in trainer.early_stopping_callbacks:
+            if trainer.fit_loop.restarting and callback.wait_count >= callback.patience:
+                trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves what came of the epoch before, or the beginning."""
@@ -69,13 +78,16 @@ class Checkpoint(LightningCheckpoint):
     ) -> None:
         """Saves within an epoch, or lets a validation come before."""
         loop = trainer.fit_loop.epoch_loop
-        if loop._should_accumulate() or trainer.is_last_batch:
+        if loop._should_accumulate() or trainer.is_last_batch or _steps_on_plateau(trainer):
             return
         ends = trainer.should_stop or trainer.global_step == trainer.max_steps
         if not ends and not self._is_due(trainer):
             return
         fetcher: Any = trainer.fit_loop._data_fetcher
-        if not ends and loop._should_check_val_fx(fetcher):
+        stops, trainer.should_stop = trainer.should_stop, False
+        scheduled = loop._should_check_val_fx(fetcher)  # not only since the run is stopped
+        trainer.should_stop = stops
+        if scheduled:
             self._due_after_validation = True
         else:
             self._save(trainer)
@@ -84,7 +96,8 @@ class Checkpoint(LightningCheckpoint):
         """Saves what was due before it, or where it ends the run."""
         due = self._due_after_validation or (trainer.should_stop and trainer.state.fn == "fit")
         self._due_after_validation = False
-        if due and not (trainer.fit_loop.epoch_loop._should_accumulate() or trainer.is_last_batch):
+        whole = not trainer.fit_loop.epoch_loop._should_accumulate()
+        if due and whole and not (trainer.is_last_batch or _steps_on_plateau(trainer)):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -118,9 +131,13 @@ class Checkpoint(LightningCheckpoint):
         taken = trainer.global_step - self._step
         if self.steps is not None and taken >= self.steps:
             return True
-        if taken == 0 or trainer.global_step % 10:  # asking all processes takes time
+        late = taken > 0 and time.monotonic() - self._time >= self.seconds
+        if trainer.world_size == 1:
+            return late
+        self._unasked += 1
+        if self._unasked < 10:  # asking takes time
             return False
-        late = time.monotonic() - self._time >= self.seconds
+        self._unasked = 0
         return trainer.strategy.reduce_boolean_decision(late, all=False)  # each has its own clock
 
     def _save(self, trainer: Trainer, between_epochs: bool = False) -> None:
@@ -141,6 +158,11 @@ class Checkpoint(LightningCheckpoint):
         trainer.strategy.barrier()  # for all processes it is there now
         self._held = _position(trainer)
         self._step, self._time = trainer.global_step, time.monotonic()
+
+
+def _steps_on_plateau(trainer: Trainer) -> bool:
+    """Whether a ReduceLROnPlateau is stepped after the batches, where no callback is called."""
+    return any(c.reduce_on_plateau and c.interval == "step" for c in trainer.lr_scheduler_configs)
 
 
 def _position(trainer: Trainer) -> tuple[int, int]:

@@ -5,27 +5,37 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+from torch.distributed.fsdp import (
+    FSDPModule,
+    OptimStateKeyType,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from torch.optim import Optimizer
 
 
 class FullyShard(ModelParallelStrategy):
     """Shards parameters, gradients and optimizer states over all processes (FSDP2).
 
-    Each child of the module that has parameters is a unit, which is whole while it computes, and
-    what is left is one more. A module that shards itself in `configure_model` is left as it is.
+    Each child of the module that has parameters is a unit, which is whole only while it computes,
+    and what is left is one more. A module that shards itself in `configure_model` is left as it is.
     Checkpoints are single files with whole tensors. By name, `Trainer(strategy="fsdp2")`, once
     `scratchopt.lightning` is imported.
 
     Args:
-        settings: of Lightning's `ModelParallelStrategy`.
+        settings: of Lightning's `ModelParallelStrategy`, but for save_distributed_checkpoint.
+
+    Raises:
+        RuntimeError: a module with a scalar parameter, or one that children share.
 
     Reference: Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel",
     arXiv:2304.11277; torch's `fully_shard`.
     """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"save_distributed_checkpoint": False, **settings})
+        super().__init__(save_distributed_checkpoint=False, **settings)
 
     def setup_environment(self) -> None:
         """Puts all processes into one group, and has the module shard itself."""
@@ -48,20 +58,48 @@ class FullyShard(ModelParallelStrategy):
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Loads module and optimizers, each process its shards."""
-        checkpoint = super().load_checkpoint(*args, **kwargs)
-        for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
-            if not saved["state"]:
-                optimizer.state.clear()  # of what torch made, as above
+        optimizers, self.optimizers = self.optimizers, []
+        try:
+            checkpoint = super().load_checkpoint(*args, **kwargs)
+        finally:
+            self.optimizers = optimizers
+        module: Any = self.model
+        whole = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+        for optimizer, saved in zip(optimizers, checkpoint["optimizer_states"], strict=False):
+            if saved["state"]:
+                saved = FSDP.rekey_optim_state_dict(saved, OptimStateKeyType.PARAM_NAME, module)
+                set_optimizer_state_dict(module, optimizer, optim_state_dict=saved, options=whole)
+            else:
+                optimizer.load_state_dict(saved)
         return checkpoint
 
     def _shard(self, module: LightningModule) -> None:
         if isinstance(module, FSDPModule):  # as in a test after the training
             return
+        _refuse(module)
         mesh = self.device_mesh["data_parallel"]
-        for child in module.children():
-            if any(True for _ in child.parameters()):
-                fully_shard(child, mesh=mesh)
-        fully_shard(module, mesh=mesh)
+        children = [child for child in module.children() if any(True for _ in child.parameters())]
+        # Whole parameters would outlive a validation, and an exact NAG's lookahead moves shards.
+        for unit in (*children, module):
+            fully_shard(unit, mesh=mesh, reshard_after_forward=True)
+        for step in ("training_step", "validation_step", "test_step", "predict_step"):
+            register_fsdp_forward_method(module, step)  # what Lightning calls in place of forward
+
+
+def _refuse(module: LightningModule) -> None:
+    owners: dict[Any, tuple[str, str]] = {}
+    for name, p in module.named_parameters(remove_duplicate=False):
+        if p.dim() == 0:
+            raise RuntimeError(
+                f"fsdp2 does not shard a scalar, as {name} is: use strategy='ddp' (accelerator=ddp)"
+            )
+        unit = name.split(".")[0]
+        other, owner = owners.setdefault(p, (name, unit))
+        if owner != unit:
+            raise RuntimeError(
+                f"fsdp2 would make {other} and {name}, which are one parameter, two: shard the "
+                "module in its configure_model, or use strategy='ddp' (accelerator=ddp)"
+            )
 
 
 StrategyRegistry.register(

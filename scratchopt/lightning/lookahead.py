@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.distributed.fsdp import FSDPModule
 
 from scratchopt.nag import NAG
 
@@ -16,9 +17,16 @@ class Lookahead(Callback):
     among the optimizers the callback does nothing.
     """
 
-    def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
         """Moves to θ + μv. A second micro-batch comes to the same point, as θ and v rest."""
-        for optimizer in _nags(trainer):
+        optimizers = _nags(trainer)
+        if optimizers and trainer.world_size > 1:
+            for unit in pl_module.modules():
+                if isinstance(unit, FSDPModule):
+                    unit.reshard()  # a validation may have left it whole, and the shards are moved
+        for optimizer in optimizers:
             optimizer.lookahead_()
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
