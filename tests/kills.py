@@ -112,10 +112,10 @@ class Kills:
         return self._whole[key]
 
     def kill(self, optimizer: str, name: str, processes: int = 1) -> str:
-        """Kills a run at a random moment, lets it go on, and says where it was.
+        """Kills a run at a random moment of its training, lets it go on, and says where it was.
 
-        One process is killed at any moment, two from their first checkpoint on: till then each
-        does nothing but import, for most of the time.
+        A moment before the first checkpoint, which is written before the first step, or after the
+        last does not count, and another is drawn.
 
         Raises:
             AssertionError: a checkpoint was lost or damaged, or the run came to another end.
@@ -131,19 +131,17 @@ class Kills:
                 os.killpg(child, signal.SIGKILL)
             _wait(child)
             before = _load(run / LAST)["global_step"] if (run / LAST).exists() else None
-            if before != expected["global_step"]:
+            if before not in (None, expected["global_step"]):
                 return self._go_on(optimizer, processes, run, before)
-        raise AssertionError(f"{optimizer} has always ended before its kill")
+        raise AssertionError(f"{optimizer} was never killed while it trained")
 
-    def _go_on(self, optimizer: str, processes: int, run: Path, before: int | None) -> str:
+    def _go_on(self, optimizer: str, processes: int, run: Path, before: int) -> str:
         writing = (run / LAST).with_suffix(".new").exists()
-        resume = [f"resume={run}"] if before is not None else []
-        child = self._train(optimizer, processes, run, resume)
+        child = self._train(optimizer, processes, run, [f"resume={run}"])
         assert _wait(child) == 0, run.with_suffix(".log").read_text()
         gaps = differences(self.whole(optimizer, processes)[0], _load(run / LAST))
         assert not gaps, f"{run} came to another end: {gaps[:3]}"
-        where = "before its first checkpoint" if before is None else f"after step {before}"
-        return where + (", while it wrote the next" if writing else "")
+        return f"after step {before}" + (", while it wrote the next" if writing else "")
 
     def _train(self, optimizer: str, processes: int, run: Path, resume: Sequence[str] = ()) -> int:
         """Forks a process that does what train.py does; those that it starts are in its group."""

@@ -89,6 +89,9 @@ def test_every_other_command_runs(command: str, folder: Path):
     if "scripts/bench.py" in command:
         assert "compiled" in done.stdout
         return
+    if "scripts/theory.py" in command:
+        assert len(list(folder.glob("outputs/theory/*.png"))) == 4
+        return
     runs = len(list(folder.glob("**/result.json"))) - before
     assert runs == (6 if " -m " in command else 1)
 

@@ -1,0 +1,181 @@
+"""What is measured and set beside theory: rates, limits of stability, maps, oscillations.
+
+Every function takes a class of optimizer, so that a test can also give it a wrong one.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import scratchopt
+from scratchopt import Adam, Momentum
+from scripts.closed_forms import TUNED, rate
+from scripts.quadratics import (
+    Quadratic,
+    decay,
+    descend,
+    growth,
+    is_stable,
+    largest_stable,
+    spectral_radius,
+    spread,
+    step,
+    transfer_matrix,
+)
+from tasks.functions import article
+
+MINIMUM = -1.306440008370  # of the article's function
+MAP_S = np.linspace(0, 4, 81)[1:]  # lr·λ
+MAP_MU = np.linspace(0, 0.96, 25)
+
+
+class Article:
+    """The article's f(x) = sin x + x²/10, with its derivatives."""
+
+    __call__ = staticmethod(article)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """f'(x)."""
+        return torch.cos(x) + x / 5
+
+    def curvature(self, x: Any) -> Any:
+        """f''(x) of a number."""
+        return 0.2 - np.sin(x)
+
+
+class Map(NamedTuple):
+    """Contraction per step over lr·λ (columns) and μ (rows)."""
+
+    s: np.ndarray
+    mu: np.ndarray
+    measured: np.ndarray
+    closed: np.ndarray
+
+
+class Oscillation(NamedTuple):
+    """The article's run, and the eigenvalue that its last steps follow.
+
+    Args:
+        x: before each step.
+        fitted: the eigenvalue with a positive imaginary part, found from the x alone.
+    """
+
+    x: np.ndarray
+    fitted: complex
+
+
+def rates(cls: Any, name: str, kappa: float) -> tuple[float, float]:
+    """The contraction per step on a quadratic of curvatures 1 to κ, measured in two ways.
+
+    The first is the spectral radius of the matrix of one step, which needs no long run, so that
+    the t·ρᵗ of a double root cannot disturb it. The second is fitted to the second half of a
+    long run.
+
+    Args:
+        cls: the optimizer.
+        name: of its settings, in `TUNED`.
+        kappa: largest curvature by smallest.
+    """
+    tuned = TUNED[name]
+    make, f = partial(cls, **tuned.settings(1.0, kappa)), spread(1.0, kappa)
+    start = torch.ones(4, dtype=torch.float64)
+    radius = spectral_radius(transfer_matrix(make, f, 4))
+    if tuned.rate(kappa) == 0:  # Newton is there, and there is nothing to fit
+        path = descend(make, f, start, 1)
+        return radius, (path[1].norm() / path[0].norm()).item()
+    steps = min(2000, int(20 / (1 - tuned.rate(kappa))))
+    return radius, decay(descend(make, f, start, steps), double=tuned.double)
+
+
+def stability(cls: Any, mu: float | None = None) -> float:
+    """The largest stable lr·λ, by bisection on runs in one direction.
+
+    Args:
+        cls: SGD or a method with momentum.
+        mu: its momentum, for a method that has one.
+    """
+    curvature = 3.0
+    f = Quadratic(torch.tensor([curvature], dtype=torch.float64))
+    settings = {} if mu is None else {"momentum": mu}
+    steps = _long_enough(mu or 0.0)
+
+    def runs(lr: float) -> bool:
+        x = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+        return is_stable(cls([x], lr=lr, **settings), x, f, steps)
+
+    return curvature * largest_stable(runs, 0.01)
+
+
+def _long_enough(mu: float) -> int:
+    """Steps until what shrinks by μ a step, the second eigenvalue at the limit, is forgotten."""
+    return 60 + round(10 / (1 - mu))
+
+
+def adam_stability(cls: Any, beta1: float) -> float:
+    """The largest stable lr·λ/√v of Adam with v as good as constant, by bisection on runs.
+
+    The state is given: v = 7, and so large a step that both bias corrections are 1. β₂ is the
+    largest number below 1, and the gradients are under 1e-2·√v: v keeps its value to 1e-12.
+    """
+    curvature, mean_square = 3.0, 7.0
+    f = Quadratic(torch.tensor([curvature], dtype=torch.float64))
+
+    def runs(lr: float) -> bool:
+        x = torch.nn.Parameter(torch.full((1,), 1e-8, dtype=torch.float64))
+        optimizer = cls([x], lr=lr, betas=(beta1, 1 - 2**-53), eps=0.0)
+        optimizer.state[x].update(
+            step=torch.tensor(1e30),
+            exp_avg=torch.zeros(1, dtype=torch.float64),
+            exp_avg_sq=torch.full((1,), mean_square, dtype=torch.float64),
+        )
+        return is_stable(optimizer, x, f, _long_enough(beta1))
+
+    return curvature / mean_square**0.5 * largest_stable(runs, 0.01)
+
+
+def adam_edge(beta1: float, steps: int = 2000) -> np.ndarray:
+    """The largest lr·λ/√v at each step of an ordinary run of Adam: 20 curvatures from 1 to 100."""
+    curvatures = torch.logspace(0, 2, 20, dtype=torch.float64)
+    lr, beta2 = 0.1, 0.99
+    x, f = torch.nn.Parameter(torch.ones(20, dtype=torch.float64)), Quadratic(curvatures)
+    optimizer = Adam([x], lr=lr, betas=(beta1, beta2), eps=0.0)
+    largest = []
+    for t in range(1, steps + 1):
+        step(optimizer, x, f)
+        root = (optimizer.state[x]["exp_avg_sq"] / (1 - beta2**t)).sqrt()
+        largest.append((lr * curvatures / root).max().item())
+    return np.array(largest)
+
+
+def momentum_map(method: str, s: np.ndarray = MAP_S, mu: np.ndarray = MAP_MU) -> Map:
+    """A method over lr·λ and μ: each row is a run of 200 steps in as many directions as columns."""
+    cls, curvatures = getattr(scratchopt, method), torch.from_numpy(s)
+    rows = [
+        growth(partial(cls, lr=1.0, momentum=row), curvatures, steps=150, after=50)
+        for row in mu.tolist()
+    ]
+    closed = rate(method, s[None, :], mu[:, None])
+    return Map(s, mu, torch.stack(rows).numpy(), closed)
+
+
+def rate_of_step(cls: Any, curvatures: np.ndarray, **settings: float) -> float:
+    """The contraction per step over all of some curvatures: the spectral radius of one step."""
+    f = Quadratic(torch.from_numpy(curvatures))
+    return spectral_radius(transfer_matrix(partial(cls, **settings), f, len(curvatures)))
+
+
+def oscillation(steps: int = 300) -> Oscillation:
+    """Momentum on the article's function from −8 at lr 1.0, μ 0.9.
+
+    Near the minimum x − x* obeys y_{t+2} = a·y_{t+1} − b·y_t. a and b are fitted to the last third
+    of the run by least squares; the eigenvalue is a root of z² − az + b.
+    """
+    start = torch.tensor([-8.0], dtype=torch.float64)
+    x = descend(partial(Momentum, lr=1.0, momentum=0.9), Article(), start, steps)[:, 0].numpy()
+    y = x[2 * steps // 3 :] - MINIMUM
+    (a, b), *_ = np.linalg.lstsq(np.column_stack([y[1:-1], -y[:-2]]), y[2:])
+    root = np.roots([1, -a, b])[0]
+    return Oscillation(x, complex(root.real, abs(root.imag)))

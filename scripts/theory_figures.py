@@ -1,0 +1,192 @@
+"""Pictures of theory beside measurement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import scratchopt
+from scratchopt.lightning.curves import BLUE, GREY, ORANGE, house_style, sheet
+from scripts.closed_forms import LIMITS, adam_limit, best_momentum, eigenvalues, rate
+from scripts.regimes import (
+    MINIMUM,
+    Article,
+    Map,
+    adam_edge,
+    momentum_map,
+    oscillation,
+    rate_of_step,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLACK = "#222222"
+KAPPA = 100.0
+MOMENTUM = 0.9  # the article's
+NAMES = {"Momentum": "Momentum", "NAG": "NAG", "NAGTorch": "NAG, PyTorch's form"}
+
+
+def figures() -> dict[str, Figure]:
+    """All pictures by file name, measured anew."""
+    return {
+        "theory_map": map_figure(),
+        "theory_rates": rates_figure(),
+        "theory_oscillation": oscillation_figure(),
+        "theory_adam": adam_figure(),
+    }
+
+
+@house_style()
+def map_figure() -> Figure:
+    """The rate over lr·λ and μ: measured above, by the closed form below."""
+    figure, axes = sheet(2, 3, (10.0, 6.0))
+    figure.subplots_adjust(wspace=0.14, hspace=0.32, right=0.88)
+    for column, (method, name) in enumerate(NAMES.items()):
+        measured, closed = axes[column], axes[3 + column]
+        data = momentum_map(method)
+        gap = np.abs(data.measured - data.closed).max()
+        ball = method == "Momentum"
+        labels = [(1, 0.25), (1.3, 0.64), (1.6, 0.81)] if ball else [(0.55, 0.55), (0.2, 0.75)]
+        _heat(measured, data, data.measured, labels)
+        _heat(closed, data, data.closed, labels)
+        measured.set_title(f"{name}: measured")
+        closed.set_title(f"closed form (gap < {np.ceil(gap * 1000) / 1000:.3f})")
+        closed.set_xlabel("lr·λ")
+        _lines(closed, method)
+        for panel in (measured, closed):
+            x, y = (3.35, 0.25) if ball else (2.75, 0.5)
+            panel.text(x, y, "diverges", color=BLACK, ha="center")
+    for k, panel in enumerate(axes):
+        panel.set_xlim(0, 4)
+        panel.set_ylim(0, 0.97)
+        panel.grid(visible=False)
+        if k % 3:
+            panel.tick_params(labelleft=False)
+        else:
+            panel.set_ylabel("momentum μ")
+        if k < 3:
+            panel.tick_params(labelbottom=False)
+    axes[4].legend(loc="upper right", fontsize=8, facecolor="#999999", labelcolor="white")
+    place = figure.add_axes((0.905, 0.15, 0.018, 0.7))
+    figure.colorbar(axes[0].collections[0], cax=place, label="contraction per step ρ")
+    return figure
+
+
+def _heat(axes: Axes, data: Map, values: np.ndarray, labels: list[tuple[float, float]]) -> None:
+    from matplotlib import colormaps
+
+    colors = colormaps["viridis"].with_extremes(over="#EEEEEE")
+    axes.pcolormesh(
+        data.s, data.mu, values, cmap=colors, vmin=0, vmax=1, shading="nearest", rasterized=True
+    )
+    levels = axes.contour(data.s, data.mu, values, [0.5, 0.8, 0.9], colors="white")
+    levels.set_linewidth(0.8)
+    axes.clabel(levels, fmt="%g", fontsize=8, manual=labels)
+
+
+def _lines(axes: Axes, method: str) -> None:
+    """The limit of stability, and the μ that is best for each lr·λ."""
+    mu = np.linspace(0, 1, 200)
+    limit = [LIMITS[method](m) for m in mu]
+    axes.plot(limit, mu, color=ORANGE, linewidth=2.5, label="limit of stability")
+    s = np.linspace(0.001, 4 if method == "Momentum" else 1, 300)
+    best = best_momentum(method, s)
+    axes.plot(s, best, color="white", linestyle="--", linewidth=2, label="best μ for each lr·λ")
+
+
+@house_style()
+def rates_figure() -> Figure:
+    """The rate against lr in one direction, and against μ in all: lines are the closed forms."""
+    figure, (left, right) = sheet(1, 2, (11.0, 4.6))
+    looks = {"SGD": (GREY, ":", "s"), "Momentum": (BLUE, "-", "o"), "NAG": (ORANGE, "--", "^")}
+    looks["NAGTorch"] = (BLACK, "", "x")  # its line is NAG's
+    s, many_s = np.linspace(0, 4.2, 29)[1:], np.linspace(0.001, 4.2, 800)
+    mu, many_mu = np.linspace(0, 0.96, 17), np.linspace(0, 0.99, 400)
+    curvatures = np.geomspace(1, KAPPA, 5)
+    for method, (color, line, marker) in looks.items():
+        cls = getattr(scratchopt, method)
+        momentum = {} if method == "SGD" else {"momentum": MOMENTUM}
+        dots = [rate_of_step(cls, np.ones(1), lr=x, **momentum) for x in s]
+        left.plot(s, dots, marker, color=color, markersize=5)
+        if method != "SGD":
+            dots = [rate_of_step(cls, curvatures, lr=1 / KAPPA, momentum=m) for m in mu]
+            right.plot(mu, dots, marker, color=color, markersize=5)
+        if line:
+            left.plot(many_s, rate(method, many_s, MOMENTUM), color=color, linestyle=line)
+            each = rate(method, curvatures[:, None] / KAPPA, many_mu)
+            right.plot(many_mu, each.max(axis=0), color=color, linestyle=line)
+        name = NAMES.get(method, method)
+        left.plot([], [], color=color, linestyle=line, marker=marker, label=name)
+    some = np.array([0.3, 0.6, 1.0, 1.35, 1.65, 1.95, 2.25])
+    dots = [rate_of_step(scratchopt.Newton, curvatures, lr=x) for x in some]
+    rings = {"marker": "o", "linestyle": "", "markersize": 10, "markerfacecolor": "none"}
+    left.plot(some, dots, color=BLACK, label="Newton, over lr", **rings)
+    left.axhline(1, color=BLACK, linewidth=1)
+    left.set(xlim=(0, 4.2), ylim=(0, 1.5), xlabel="lr·λ", ylabel="contraction per step ρ")
+    left.set_title(f"one direction, μ = {MOMENTUM}: above 1 it diverges")
+    left.legend(loc="lower right", fontsize=9)
+    right.set(xlim=(0, 1), ylim=(0.88, 1.0), xlabel="momentum μ")
+    right.set_title(f"curvatures 1 to {KAPPA:g}, lr = 1/{KAPPA:g}: the slowest direction")
+    return figure
+
+
+@house_style()
+def oscillation_figure() -> Figure:
+    """The article's oscillation: x, the distance to the minimum, and the eigenvalues."""
+    figure, (first, second, plane) = sheet(1, 3, (13.0, 4.6))
+    figure.subplots_adjust(wspace=0.3, left=0.06, right=0.985)
+    x, fitted = oscillation()
+    first.plot(x[:51], color=BLUE, marker="o", markersize=4, linewidth=1)
+    first.axhline(MINIMUM, color=GREY, linestyle="--")
+    first.set(xlabel="step", ylabel="x")
+    first.set_title("Momentum from −8, lr 1.0, μ 0.9")
+
+    distances = np.abs(x - MINIMUM)[:201]
+    t = np.arange(len(distances))
+    second.semilogy(t, distances, color=BLUE, linewidth=1, label="|x − x*|")
+    late = distances[100:].astype(float) / MOMENTUM ** (t[100:] / 2)
+    second.semilogy(
+        t, late.max() * MOMENTUM ** (t / 2), color=ORANGE, linestyle="--", label="c·√μᵗ"
+    )
+    second.set(xlabel="step", ylabel="distance to the minimum")
+    second.set_title("it shrinks by √μ = 0.949 a step")
+    second.legend(loc="upper right")
+    _plane(plane, fitted)
+    return figure
+
+
+def _plane(axes: Axes, fitted: complex) -> None:
+    curvature = Article().curvature(MINIMUM)
+    angle = np.linspace(0, 2 * np.pi, 400)
+    axes.plot(np.cos(angle), np.sin(angle), color=GREY, linewidth=1)
+    s = np.linspace(0, 3.8, 4001)
+    for z in eigenvalues("Momentum", s, MOMENTUM):
+        axes.plot(np.real(z), np.imag(z), ".", color=BLUE, markersize=2)
+    for z in eigenvalues("Momentum", curvature, np.linspace(0, 1, 41)):
+        axes.plot(np.real(z), np.imag(z), ".", color=ORANGE, markersize=4)
+    axes.plot([], [], color=BLUE, label="lr from 0 to 2(1 + μ)/f″, μ 0.9")
+    axes.plot([], [], ":", color=ORANGE, label="μ from 0 to 1, lr 1.0", linewidth=2.5)
+    pair = [fitted.real] * 2, [fitted.imag, -fitted.imag]
+    axes.plot(*pair, "o", color=BLACK, markersize=7, label="the article's run, fitted")
+    axes.set(aspect="equal", xlim=(-1.15, 1.15), ylim=(-1.15, 1.55))
+    axes.set(xlabel="real part", ylabel="imaginary part")
+    axes.set_title(f"eigenvalues at f″(x*) = {curvature:.6f}")
+    axes.legend(loc="upper center", fontsize=8)
+
+
+@house_style()
+def adam_figure() -> Figure:
+    """Adam comes to the edge of its stability by itself, and stays there."""
+    figure, (axes,) = sheet(1, 1, (8.0, 4.6))
+    looks = {0.9: (BLUE, "-"), 0.5: (ORANGE, "-"), 0.0: (GREY, "-")}
+    for beta1, (color, line) in looks.items():
+        edge = adam_limit(beta1)
+        axes.semilogy(adam_edge(beta1), color=color, linestyle=line, linewidth=1.4)
+        axes.axhline(edge, color=BLACK, linestyle="--", linewidth=1)
+        axes.annotate(f"β₁ = {beta1:g}: {edge:g}", (1980, edge * 1.35), ha="right", color=color)
+    axes.set(xlabel="step", ylabel="lr · largest λ/√v", xlim=(0, 2000), ylim=(0.08, 100))
+    axes.set_title("Adam on curvatures 1 to 100, lr 0.1, β₂ 0.99: dashed (2 + 2β₁)/(1 − β₁)")
+    return figure

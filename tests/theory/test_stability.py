@@ -1,0 +1,76 @@
+"""The largest stable lr·λ, by bisection on runs, is the closed form."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import scratchopt
+from scripts.closed_forms import LIMITS, adam_limit
+from scripts.quadratics import Quadratic, descend
+from scripts.regimes import adam_edge, adam_stability
+
+from .checks import check_bias_correction, check_limit
+
+MOMENTA = [0.0, 0.5, 0.9, 0.99]
+CASES = [(method, mu) for method in LIMITS for mu in MOMENTA if method != "SGD" or mu == 0]
+
+
+@pytest.mark.parametrize(("method", "mu"), CASES)
+def test_the_largest_stable_lr_is_the_closed_form(method, mu):
+    """To 1e-7 of it: a run just inside shrinks over its second half, and one just outside grows."""
+    check_limit(getattr(scratchopt, method), method, mu)
+
+
+@pytest.mark.parametrize(("method", "mu"), [case for case in CASES if case[1] < 0.99])
+def test_one_per_cent_inside_it_comes_to_rest_and_one_outside_it_runs_away(method, mu):
+    settings = {} if method == "SGD" else {"momentum": mu}
+    f, start = Quadratic(torch.ones(1, dtype=torch.float64)), torch.ones(1, dtype=torch.float64)
+    for factor, comes_to_rest in ((0.99, True), (1.01, False)):
+        make = partial(getattr(scratchopt, method), lr=factor * LIMITS[method](mu), **settings)
+        path = descend(make, f, start, 500).abs()
+        assert (path[-1] < 0.2 * path.max()) if comes_to_rest else (path[-1] > 5 * path[50])
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.5, 0.9, 0.95])
+def test_adams_limit_is_the_closed_form_where_v_is_constant(beta1):
+    """To 1e-6 of it. β₂ = 1 − 2⁻⁵³ and small gradients keep v to 1e-12; t = 1e30 makes the bias
+    corrections 1. That is the frozen preconditioner of Cohen et al. (2022).
+    """
+    assert adam_stability(scratchopt.Adam, beta1) == pytest.approx(adam_limit(beta1), rel=1e-6)
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.5, 0.9])
+def test_adam_comes_to_its_limit_by_itself(beta1):
+    """With an ordinary β₂ the preconditioned curvature rises to the limit and stays about it:
+    the median of the last quarter of 2,000 steps is within 10 % of it (Cohen et al. (2022):
+    the adaptive edge of stability).
+    """
+    edge = adam_edge(beta1)
+    assert edge[0] < 0.1 * adam_limit(beta1)
+    assert np.median(edge[-500:]) == pytest.approx(adam_limit(beta1), rel=0.1)
+
+
+@pytest.mark.parametrize("cls", [scratchopt.Adam, partial(scratchopt.AdamW, weight_decay=0.0)])
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.5), (0.99, 0.9)], ids=str)
+def test_adams_step_is_lr_where_the_gradient_is_constant(cls, betas):
+    check_bias_correction(cls, *betas)
+
+
+def test_adagrads_and_rmsprops_steps_are_as_their_sums_say_where_the_gradient_is_constant():
+    """lr/√t, as Σg² = t·g²; and lr/√(1 − αᵗ), as RMSprop's average is not corrected."""
+    lr, alpha, gradient = 0.1, 0.9, torch.tensor([1e-3, -2.0, 50.0], dtype=torch.float64)
+    cases = {
+        scratchopt.Adagrad: ({}, lambda t: lr / t**0.5),
+        scratchopt.RMSprop: ({"alpha": alpha}, lambda t: lr / (1 - alpha**t) ** 0.5),
+    }
+    for cls, (settings, length) in cases.items():
+        x = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+        optimizer = cls([x], lr=lr, eps=0.0, **settings)
+        place = torch.zeros(3, dtype=torch.float64)
+        for t in range(1, 51):
+            x.grad = gradient.clone()
+            optimizer.step()
+            place -= length(t) * gradient.sign()
+            torch.testing.assert_close(x.detach(), place, rtol=1e-12, atol=0)
