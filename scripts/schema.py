@@ -89,6 +89,12 @@ class Newton:
 
     lr: float = must_be("a number")
     damping: float = must_be("a number")
+    curvature: str = one_of("hessian", "gauss_newton")
+    solver: str = one_of("dense", "saddle_free", "cg")
+    cg_iters: int = count()
+    cg_tol: float = must_be("a number")
+    adapt_damping: bool = must_be("true or false")
+    line_search: bool = must_be("true or false")
     weight_decay: float = must_be("a number")
     maximize: bool = must_be("true or false")
 
