@@ -38,7 +38,8 @@ def memory(
     """Bytes of parameters, gradients and optimizer state, and of what NAG keeps to look ahead.
 
     The optimizer itself says what state it makes: it is asked on meta tensors, which have shapes
-    and no memory. Newton's state is its Hessian, of n² numbers.
+    and no memory. Newton's state is its Hessian, of n² numbers, or
+    the five vectors of its conjugate gradients.
 
     Args:
         model: a module, or parameters. Those that require no gradient have none, and no
@@ -62,7 +63,8 @@ def memory(
     trained = [p for p in ghosts if p.requires_grad]
     instance = optimizer(ghosts, **settings)  # type: ignore[call-arg]  # a subclass's own
     if isinstance(instance, Newton):
-        state = sum(p.numel() for p in trained) ** 2 * trained[0].element_size()
+        size = sum(p.numel() for p in trained)
+        state = (5 * size if instance.keeps_graphs else size**2) * trained[0].element_size()
     else:
         for p in trained:
             if isinstance(instance, Optimizer):

@@ -1,4 +1,4 @@
-"""Newton's method, with the exact Hessian."""
+"""Newton's method, with the exact Hessian or its Gauss–Newton part, dense or by products."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,11 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchopt import curvature
+from scratchopt.flat import common_dtype, unflatten
 from scratchopt.hyperparameters import as_number
 from scratchopt.optimizer import Optimizer, Params
 from scratchopt.recipe import Rule
+from scratchopt.system import Moved, System, of_each, of_moved
+from scratchopt.trials import Model, Trials, damping_factor, descend
 
-MAX_PARAMETERS = 1000  # a Hessian of 8 MB in float64, and a thousand backward passes a step
+MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand backward passes a step
+CURVATURES = ("hessian", "gauss_newton")
+SOLVERS = ("dense", "saddle_free", "cg")
+PRODUCT = 2  # gradient evaluations that a product with the curvature takes (Pearlmutter, 1994)
+# What holds for the whole system, so for all groups.
+_OF_THE_SYSTEM = ("curvature", "solver", "cg_iters", "cg_tol", "adapt_damping", "line_search")
 
 
 class Newton(Optimizer):
@@ -22,28 +31,49 @@ class Newton(Optimizer):
     near any non-degenerate stationary point, maxima and saddles included. With damping greater
     than −λmin(H) the step goes downhill.
 
-    It needs the Hessian, so the live loss must pass through it: call `optimizer.backward(loss)` in
-    place of `loss.backward()`; under Lightning the callback `scratchopt.lightning.LiveLoss` does
-    it for any module. Gradients and Hessians of several micro-batches add up until `zero_grad()`.
+    It needs the curvature, so the live loss must pass through it: call `optimizer.backward(loss)`
+    in place of `loss.backward()`; under Lightning the callback `scratchopt.lightning.LiveLoss` does
+    it for any module. Gradients and curvatures of several micro-batches add up until `zero_grad()`.
     The solve starts from `p.grad`, so gradient clipping acts.
 
-    Where several processes each have a part of the batch, `p.grad` is their mean, and the Hessian
+    Where several processes each have a part of the batch, `p.grad` is their mean, and the curvature
     must be: set `optimizer.average` to a function that takes a tensor to its mean over the
     processes. `LiveLoss` does it under DDP.
 
+    After a step `optimizer.cost` says what it took in gradient evaluations of the batch: one for
+    the gradient, one for a graph of it, two for each product of the curvature with a vector, and
+    one for each trial of a step.
+
     Args:
-        params: parameters, or groups of them, up to `MAX_PARAMETERS` numbers in all: the Hessian
-            is dense.
+        params: parameters, or groups of them; for a dense solver up to `MAX_PARAMETERS` numbers in
+            all.
         lr: fraction of the full step, lr >= 0.
         damping: added to the diagonal of H; >= 0.
+        curvature: "hessian", H; or "gauss_newton", the part JᵀMJ of it that a loss convex in the
+            network's outputs makes positive semidefinite: `backward` then wants the outputs too.
+        solver: "dense", of the whole matrix; "saddle_free", of its absolute value, every |λ| in
+            place of λ (Dauphin et al., 2014), so that saddles repel; "cg", conjugate gradients from
+            products with vectors, for any number of parameters.
+        cg_iters: conjugate gradients at most, >= 1.
+        cg_tol: they end at a residual of cg_tol·‖g‖; in [0, 1).
+        adapt_damping: raises damping by half where the loss fell by less than a quarter of what the
+            quadratic model predicts, lowers it by a third where it fell by more than three quarters
+            (Levenberg and Marquardt; Martens, 2010), and takes back a step that raised the loss.
+        line_search: halves the step until the loss falls by 10⁻⁴ of the slope's promise (Armijo).
         weight_decay: L2 penalty: adds weight_decay·θ to g and weight_decay to the diagonal of H.
         maximize: treat −f: with damping 0 the step is the same.
 
+    `adapt_damping` and `line_search` try a step before they take it: they need `step(closure)`. The
+    closure draws the same random numbers each time.
+
     Raises:
         ValueError: a value out of its range, or too many parameters.
-        RuntimeError: a step without a Hessian, or a singular one.
+        RuntimeError: a step without a curvature, without a closure where it is tried, or with a
+            singular matrix.
 
-    Reference: Nocedal and Wright, "Numerical Optimization" (2nd ed., 2006), chapter 3.
+    Reference: Nocedal and Wright, "Numerical Optimization" (2nd ed., 2006), chapters 3 and 7;
+    Martens, "Deep learning via Hessian-free optimization", ICML 2010; Dauphin et al., "Identifying
+    and attacking the saddle point problem", arXiv:1406.2572.
 
     >>> x = torch.nn.Parameter(torch.tensor([3.0]))
     >>> optimizer = Newton([x])
@@ -54,8 +84,12 @@ class Newton(Optimizer):
     """
 
     average: Callable[[Tensor], Tensor] | None = None  # over processes, of what each computed
+    cost = 0.0  # of the last step, in gradient evaluations
 
-    _hessian: Tensor | None = None  # (n, n), of the parameters that require a gradient, in order
+    _matrix: Tensor | None = None  # (n, n), of the parameters that require a gradient, in order
+    _products: list[curvature.Product]  # in place of it, one for each micro-batch
+    _anew = False  # whether zero_grad was called since the closure began
+    _trying = False  # whether the closure is evaluated for its loss alone
 
     def __init__(
         self,
@@ -63,55 +97,118 @@ class Newton(Optimizer):
         lr: float = 1.0,
         damping: float = 0.0,
         *,
+        curvature: str = "hessian",
+        solver: str = "dense",
+        cg_iters: int = 50,
+        cg_tol: float = 1e-3,
+        adapt_damping: bool = False,
+        line_search: bool = False,
         weight_decay: float = 0.0,
         maximize: bool = False,
     ) -> None:
+        self._forget()
         super().__init__(
             params,
             {
                 "lr": lr,
                 "damping": damping,
+                "curvature": curvature,
+                "solver": solver,
+                "cg_iters": cg_iters,
+                "cg_tol": cg_tol,
+                "adapt_damping": adapt_damping,
+                "line_search": line_search,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
             },
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group; refuses more parameters than a dense Hessian can serve."""
+        """Adds a group; refuses what concerns the whole system, and more than a dense one bears."""
         super().add_param_group(param_group)
+        first, added = self.param_groups[0], self.param_groups[-1]
+        for name, known in (("curvature", CURVATURES), ("solver", SOLVERS)):
+            if added[name] not in known:
+                raise ValueError(f"Invalid {name}: {added[name]} (one of {', '.join(known)})")
+        for name in _OF_THE_SYSTEM:
+            if added[name] != first[name]:
+                raise ValueError(
+                    f"Invalid {name}: {added[name]} in one group, {first[name]} before"
+                )
+        if added["adapt_damping"] and not added["damping"] > 0:
+            raise ValueError(f"Invalid damping value: {added['damping']} (> 0 with adapt_damping)")
         size = sum(p.numel() for p in self._parameters())
-        if size > MAX_PARAMETERS:
+        if first["solver"] != "cg" and size > MAX_PARAMETERS:
             raise ValueError(
                 f"Newton's dense Hessian is for up to {MAX_PARAMETERS} parameters, and these are "
-                f"{size}: choose a first-order optimizer, such as NAG"
+                f'{size}: set solver="cg", or choose a first-order optimizer, such as NAG'
             )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores a state; a curvature that was gathered before it is forgotten."""
+        super().__setstate__(state)
+        self._forget()
 
     @classmethod
     def method(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:
         """No rule element by element, and no buffers: the step solves a system."""
         return cls.step, ()
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forgets the gradients, as torch does, and the Hessian."""
-        super().zero_grad(set_to_none)
-        self._hessian = None
+    @property
+    def keeps_graphs(self) -> bool:
+        """Whether a loss's graph must outlive its `backward()`, till the step."""
+        return self.param_groups[0]["solver"] == "cg"
 
-    def backward(self, loss: Tensor) -> None:
-        """Adds the loss's gradient to `p.grad` and its Hessian to the optimizer's; frees its graph.
+    @property
+    def needs_outputs(self) -> bool:
+        """Whether `backward` must be given the network's outputs."""
+        return self.param_groups[0]["curvature"] == "gauss_newton"
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients, as torch does, and the curvature."""
+        super().zero_grad(set_to_none)
+        if not self._trying:
+            self._forget()
+            self._anew = True
+
+    def backward(self, loss: Tensor, outputs: Tensor | None = None) -> None:
+        """Adds the loss's gradient to `p.grad` and its curvature to the optimizer's.
 
         Args:
             loss: 0-dim, with its graph.
+            outputs: what the network gave, and the loss was computed of; for gauss_newton.
         """
-        self.add_hessian(loss)
-        loss.backward()
+        self.add_curvature(loss, outputs)
+        loss.backward(retain_graph=self.keeps_graphs)
 
-    def add_hessian(self, loss: Tensor) -> None:
-        """Adds the Hessian of a live loss to the optimizer's; the graph stays for `backward()`."""
+    def add_curvature(self, loss: Tensor, outputs: Tensor | None = None) -> None:
+        """Adds the curvature of a live loss; its graph must stay for `loss.backward()`.
+
+        With solver="cg" the graph must stay till the step, so `loss.backward(retain_graph=True)`.
+        """
+        if self._trying:
+            return
         parameters = self._parameters()
         if not parameters:  # as where another optimizer's turn is
             return
         try:
-            hessian = self._hessian_of(loss, parameters)
+            if not self.needs_outputs:
+                product = curvature.hessian(loss, parameters)
+            elif outputs is None:
+                raise RuntimeError(
+                    "curvature=gauss_newton needs the network's outputs: backward(loss, outputs); "
+                    "under Lightning call self(inputs) in training_step, whose result they are"
+                )
+            else:
+                product = curvature.gauss_newton(loss, outputs, parameters)
+            self._spent += 2
+            if self.keeps_graphs:
+                self._products.append(product)
+                return
+            size = sum(p.numel() for p in parameters)
+            matrix = product(torch.eye(size, dtype=common_dtype(parameters), device=loss.device))
+            self._spent += PRODUCT * size
+            self._matrix = matrix if self._matrix is None else self._matrix + matrix
         except RuntimeError as error:
             if "double backward" in str(error) or "donated buffers" in str(error):
                 raise RuntimeError(
@@ -119,31 +216,9 @@ class Newton(Optimizer):
                     "it the model without torch.compile"
                 ) from error
             raise
-        self._hessian = hessian if self._hessian is None else self._hessian + hessian
-
-    def _hessian_of(self, loss: Tensor, parameters: list[Tensor]) -> Tensor:
-        with torch.enable_grad():
-            first = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
-            gradient = _flatten(first)
-        size = gradient.numel()
-        blocks: Any = [None] * len(parameters)
-        if size and gradient.requires_grad:  # else the loss is linear
-            blocks = torch.autograd.grad(
-                gradient,
-                parameters,
-                torch.eye(size, dtype=gradient.dtype, device=gradient.device),
-                retain_graph=True,
-                is_grads_batched=True,
-                allow_unused=True,
-            )
-        columns = [
-            gradient.new_zeros(size, p.numel()) if block is None else block.reshape(size, -1)
-            for p, block in zip(parameters, blocks, strict=True)
-        ]
-        return torch.cat(columns, dim=1)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Takes one Newton step from `p.grad` and the Hessian gathered since `zero_grad()`.
+        """Takes one Newton step from `p.grad` and the curvature gathered since `zero_grad()`.
 
         Args:
             closure: computes the loss anew, hands it to `backward`, and returns it.
@@ -152,55 +227,108 @@ class Newton(Optimizer):
             What the closure returned, or None.
 
         Raises:
-            RuntimeError: no Hessian was gathered, or it is singular.
+            RuntimeError: no curvature was gathered, no closure is there to try a step with, or the
+                matrix is singular.
         """
-        loss = None
+        group = self.param_groups[0]
+        tried = group["adapt_damping"] or group["line_search"]
+        if tried and closure is None:
+            raise RuntimeError(
+                "adapt_damping and line_search try a step, so they need step(closure); a Trainer "
+                "gives none with a GradScaler or two optimizers"
+            )
+        trials = Trials() if tried else None
+        earlier, self._anew, loss = self._spent, False, None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._hessian is None and any(p.grad is not None for p in self._parameters()):
+        gathered = self._matrix is not None or self._products
+        if not gathered and any(p.grad is not None for p in self._parameters()):
             raise RuntimeError(
-                "Newton needs the Hessian: call optimizer.backward(loss) in place of "
+                "Newton needs the curvature: call optimizer.backward(loss) in place of "
                 "loss.backward(); under Lightning add the callback scratchopt.lightning.LiveLoss"
             )
-        self._update()
+        if tried and earlier and not self._anew:
+            raise RuntimeError(
+                "adapt_damping and line_search need the whole loss in one closure: set "
+                "accumulate_grad_batches=1, and a larger batch"
+            )
+        if gathered:
+            with torch.no_grad():
+                self._move(closure, loss, trials)
         return loss
 
-    @torch.no_grad()
-    def _update(self) -> None:
-        hessian, self._hessian = self._hessian, None
-        if hessian is None:
-            return
-        if self.average is not None:
-            hessian = self.average(hessian)
-        diagonal, gradient, moved, active = [], [], [], []
-        for group in self.param_groups:
-            decay, sign = group["weight_decay"], -1 if group["maximize"] else 1
-            for p in group["params"]:
-                if not p.requires_grad:
-                    continue
-                active.append(torch.full((p.numel(),), p.grad is not None, device=p.device))
-                if p.grad is not None:
-                    moved.append((p, as_number(group["lr"])))
-                    gradient.append(p.grad + sign * decay * p)
-                    diagonal.append(torch.full_like(p, sign * (group["damping"] + decay)))
+    def _move(self, closure: Any, loss: Any, trials: Trials | None) -> None:
+        moved = [
+            (group, p)
+            for group in self.param_groups
+            for p in group["params"]
+            if p.requires_grad and p.grad is not None
+        ]
         if not moved:
             return
-        rows = torch.cat(active)
-        hessian = hessian[rows][:, rows] + torch.diag(_flatten(diagonal))
-        direction, failed = torch.linalg.solve_ex(hessian, _flatten(gradient))
-        if failed.item() or not direction.isfinite().all():
-            raise RuntimeError(
-                "Newton's Hessian is singular or not finite here: set damping > 0 "
-                f"(now {self.param_groups[0]['damping']})"
-            )
-        sizes = [p.numel() for p, _ in moved]
-        for (p, lr), d in zip(moved, direction.split(sizes), strict=True):
-            p -= lr * d.view_as(p)
+        group, params = self.param_groups[0], [p for _, p in moved]
+        average = self.average or (lambda tensor: tensor)
+        matrix = None if self._matrix is None else average(self._matrix)
+        system = of_moved(moved, self._parameters(), matrix, self._products, average)
+        try:
+            direction, products = system.solve(group["solver"], group["cg_iters"], group["cg_tol"])
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}: set damping > 0 (now {group['damping']})") from error
+        self.cost = self._spent + products * self._price()
+        step = of_each(moved, lambda group: as_number(group["lr"])) * direction
+        if trials is None:
+            for p, d in zip(params, unflatten(step, params), strict=True):
+                p -= d
+        else:
+            self._try(system, step, moved, lambda: trials(closure, params), loss)
+        self._forget()
+
+    def _try(self, system: System, step: Tensor, moved: Moved, evaluate: Any, loss: Any) -> None:
+        """Takes the step, or a part of it, if the loss falls; adapts the damping."""
+        group, params = self.param_groups[0], [p for _, p in moved]
+        before, pieces = [p.clone() for p in params], unflatten(step, params)
+        model = Model((system.b @ step).item(), (step @ system.product(step)).item())
+        self.cost += self._price()
+        start = self._objective(loss, moved)
+
+        def at(part: float) -> float:
+            for p, old, piece in zip(params, before, pieces, strict=True):
+                p.copy_(old - part * piece)
+            if part == 0:
+                return start
+            self.cost += 1
+            self._trying = True
+            try:
+                return self._objective(evaluate(), moved)
+            finally:
+                self._trying = False
+
+        part, after, taken = 0.0, start, False
+        try:
+            part, after = descend(at, start, model, group["line_search"])
+            taken = after <= start
+        finally:
+            if not taken:
+                at(0.0)
+        if group["adapt_damping"]:
+            factor = damping_factor((start - after) / model.decrease(part))
+            for each in self.param_groups:
+                each["damping"] *= factor
+
+    def _objective(self, loss: Any, moved: Moved) -> float:
+        """What is minimized: the loss over all processes, or its negative, with the penalty."""
+        value = torch.as_tensor(loss).detach()
+        value = (self.average(value) if self.average else value).item()
+        penalty = sum(group["weight_decay"] * (p**2).sum().item() for group, p in moved) / 2
+        return (-value if self.param_groups[0]["maximize"] else value) + penalty
+
+    def _price(self) -> float:
+        """Gradient evaluations that a product takes; a micro-batch is a part of the batch."""
+        return PRODUCT if self._products else 0.0
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
-
-def _flatten(tensors: Any) -> Tensor:
-    return torch.cat([t.flatten() for t in tensors])
+    def _forget(self) -> None:
+        self._products, self._matrix, self._spent = [], None, 0.0

@@ -23,6 +23,8 @@ RANGES = {
     "momentum": Range("momentum value", 0, 1),
     "weight_decay": Range("weight_decay value", 0),
     "damping": Range("damping value", 0),
+    "cg_iters": Range("cg_iters value", 1),
+    "cg_tol": Range("cg_tol value", 0, 1),
     "betas": Range("beta parameter", 0, 1),
     "alpha": Range("alpha value", 0),
     "eps": Range("epsilon value", 0),

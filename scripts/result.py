@@ -52,6 +52,7 @@ class Result:
         status: finished, converged, diverged or interrupted.
         steps: of training, the same as updates.
         evaluations: of the gradient; with accumulated gradients each micro-batch counts.
+        cost: gradient evaluations, the products with a curvature counted as such.
         updates: of the parameters.
         metrics: final values by tag, such as `test/accuracy`; null in the file where not finite.
         seconds: of training and testing, by the clock, without start-up; of this process alone,
@@ -70,6 +71,7 @@ class Result:
     status: str = "finished"
     steps: int = 0
     evaluations: int = 0
+    cost: float = 0.0
     updates: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -95,6 +97,7 @@ class Result:
             "status": self.status,
             "updates": f"{self.updates:,}",
             "evaluations": f"{self.evaluations:,}",
+            **({"cost": f"{self.cost:,.0f}"} if self.cost != self.evaluations else {}),
             **metrics,
             "seconds": f"{self.seconds:.1f}",
             **({"memory": str(self.memory)} if self.memory else {}),

@@ -115,7 +115,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
             failure = error
         result.status = "diverged" if failure else _status(trainer, interrupt)
         result.steps = result.updates = trainer.global_step
-        result.evaluations = monitor.evaluations
+        result.evaluations, result.cost = monitor.evaluations, monitor.cost
         result.metrics = {tag: rows[-1][1] for tag, rows in monitor.history.items()}
         write({} if failure else trainer.callback_metrics)
         if not failure and not interrupt.stopped and _has_test(module, data):

@@ -89,6 +89,12 @@ class Newton:
 
     lr: float = must_be("a number")
     damping: float = must_be("a number")
+    curvature: str = one_of("hessian", "gauss_newton")
+    solver: str = one_of("dense", "saddle_free", "cg")
+    cg_iters: int = count()
+    cg_tol: float = must_be("a number")
+    adapt_damping: bool = must_be("true or false")
+    line_search: bool = must_be("true or false")
     weight_decay: float = must_be("a number")
     maximize: bool = must_be("true or false")
 
@@ -149,6 +155,7 @@ class Run:
     datamodule: Any
     settings: Any  # by optimizer: where optimizers' interpolations look for what suits the task
     settings_by_function: Any  # where the toy's settings come from
+    batch_size_by_solver: Any  # where MNIST's batch size comes from, with Newton
     seed: int = any_seed()
     max_epochs: int | None = limit()
     max_steps: int | None = limit()

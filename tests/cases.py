@@ -162,6 +162,15 @@ CASES = {
         dtypes=REAL,  # LAPACK's
         needs_hessian=True,
     ),
+    "newton_cg": Case(
+        scratchopt.Newton,
+        {"lr": 1.0, "damping": 0.1, "solver": "cg", "cg_tol": 0.0},
+        NewtonOnHalfSquares,
+        1,
+        drivers=("default",),
+        dtypes=REAL,
+        needs_hessian=True,
+    ),
 }
 
 
@@ -189,5 +198,5 @@ def give(
     for p, g in zip(params, grads, strict=True):
         p.grad = None if g is None else g.clone()
     if isinstance(optimizer, scratchopt.Newton):
-        optimizer.add_hessian(torch.stack([(p**2).sum() / 2 for p in params]).sum())
+        optimizer.add_curvature(torch.stack([(p**2).sum() / 2 for p in params]).sum())
     optimizer.step()

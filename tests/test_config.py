@@ -10,7 +10,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from scratchopt.ranges import RANGES
 from scripts.schema import SCHEMAS, Accelerator, Refusal, Run, validate
 from tasks.choices import DTYPES
 from tasks.functions import functions
@@ -94,7 +93,8 @@ def test_what_suits_a_task_is_for_optimizers_and_keys_that_exist(task):
     for settings in by_function.values():
         assert set(settings) <= set(OPTIMIZERS)
         for optimizer, hyperparameters in settings.items():
-            assert set(hyperparameters) <= set(RANGES), optimizer
+            known = set(composed(f"optimizer={optimizer}").optimizer)
+            assert set(hyperparameters) <= known, optimizer
 
 
 @pytest.mark.parametrize("function", list(functions()))

@@ -195,7 +195,7 @@ def test_step_neither_writes_nor_deletes_a_gradient(case: Case, driver, options)
         for p in params:
             p.grad = torch.randn(p.shape[::-1]).permute(tuple(range(p.dim()))[::-1])
         if isinstance(optimizer, scratchopt.Newton):
-            optimizer.add_hessian(torch.stack([(p**2).sum() for p in params]).sum())
+            optimizer.add_curvature(torch.stack([(p**2).sum() for p in params]).sum())
         before = [(p.grad, p.grad.clone(), p.grad._version) for p in params if p.grad is not None]
         optimizer.step()
         for p, (grad, copied, version) in zip(params, before, strict=True):

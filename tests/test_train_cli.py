@@ -88,7 +88,7 @@ def test_the_article_s_nag_converges_at_its_34th_evaluation(toy):
 def test_result_json_has_its_keys(toy):
     result = result_of(toy[1])
     assert list(result) == [
-        *("task", "optimizer", "hyperparameters", "seed", "status", "steps", "evaluations"),
+        *("task", "optimizer", "hyperparameters", "seed", "status", "steps", "evaluations", "cost"),
         *("updates", "metrics", "seconds", "memory", "versions", "commit"),
     ]
     assert (result["task"], result["optimizer"], result["seed"]) == ("toy", "nag", 0)
@@ -154,13 +154,9 @@ def test_newton_in_double_precision_ends_where_the_article_s_does(tmp_path):
 @pytest.mark.parametrize("optimizer", sorted(p.stem for p in (ROOT / "conf/optimizer").iterdir()))
 @pytest.mark.parametrize("task", sorted(p.stem for p in (ROOT / "conf/task").iterdir()))
 def test_every_task_trains_with_every_optimizer(task, optimizer, tmp_path):
-    overrides = (f"task={task}", f"optimizer={optimizer}", "max_steps=12")
-    if (task, optimizer) == ("mnist", "newton"):
-        with pytest.raises(ValueError, match="dense Hessian is for up to"):
-            in_process(tmp_path, *overrides)
-        return
-    result = in_process(tmp_path, *overrides)
-    assert result.status == ("finished" if result.updates == 12 else "converged")
+    steps = 4 if (task, optimizer) == ("mnist", "newton") else 12  # each of them takes a second
+    result = in_process(tmp_path, f"task={task}", f"optimizer={optimizer}", f"max_steps={steps}")
+    assert result.status == ("finished" if result.updates == steps else "converged")
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     losses = [event.value for event in events.Scalars("train/loss")]

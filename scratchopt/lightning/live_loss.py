@@ -1,4 +1,8 @@
-"""LiveLoss: Newton's Hessian under a Trainer."""
+"""LiveLoss: Newton's curvature under a Trainer."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
@@ -12,29 +16,61 @@ class LiveLoss(Callback):
 
     The closure that a Trainer gives to `optimizer.step` returns a detached loss, of which no second
     derivative can be taken. `on_before_backward` sees the loss with its graph, once a micro-batch,
-    divided by the number of accumulated batches like the gradient. Under DDP the Hessian is
-    averaged over the processes, once a step. Without a `Newton` among the optimizers the callback
-    does nothing.
+    divided by the number of accumulated batches like the gradient. For conjugate gradients that
+    graph is kept till the step; for the Gauss–Newton matrix the network's outputs are what
+    `self(inputs)` returned last in `training_step`. Under DDP the curvature is averaged over the
+    processes. Without a `Newton` among the optimizers the callback does nothing.
     """
 
+    _outputs: Any = None
+    _undo: tuple[Callable[[], Any], ...] = ()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lets Newton average over processes; refuses those that hold parts of the parameters."""
-        if trainer.world_size == 1:
-            return
-        for optimizer in trainer.optimizers:
-            if isinstance(optimizer, Newton):
-                if not isinstance(trainer.strategy, DDPStrategy):
-                    raise RuntimeError(
-                        "Newton needs all parameters in each process: use strategy='ddp' "
-                        f"(accelerator=ddp), not {type(trainer.strategy).__name__}"
-                    )
+        """Arranges for what Newton needs; refuses processes with parts of the parameters."""
+        newtons = _newtons(trainer)
+        if trainer.world_size > 1 and newtons:
+            if not isinstance(trainer.strategy, DDPStrategy):
+                raise RuntimeError(
+                    "Newton needs all parameters in each process: use strategy='ddp' "
+                    f"(accelerator=ddp), not {type(trainer.strategy).__name__}"
+                )
+            for optimizer in newtons:
                 optimizer.average = trainer.strategy.reduce
+        self._undo = ()
+        if any(optimizer.keeps_graphs for optimizer in newtons):
+            pl_module.backward = partial(pl_module.backward, retain_graph=True)
+            self._undo += (lambda: delattr(pl_module, "backward"),)
+        if any(optimizer.needs_outputs for optimizer in newtons):
+            handle = pl_module.register_forward_hook(self._keep)
+            self._undo += (handle.remove,)
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Adds the Hessian of the loss, freed from the factor of a GradScaler."""
-        for optimizer in trainer.optimizers:
-            if isinstance(optimizer, Newton):
-                scaler = getattr(trainer.precision_plugin, "scaler", None)
-                optimizer.add_hessian(loss if scaler is None else loss / scaler.get_scale())
+        """Adds the curvature of the loss, freed from the factor of a GradScaler."""
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        for optimizer in _newtons(trainer):
+            unscaled = loss if scaler is None else loss / scaler.get_scale()
+            optimizer.add_curvature(unscaled, self._outputs)
+        self._outputs = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leaves the module as it was."""
+        for undo in self._undo:
+            undo()
+        self._undo = ()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leaves the module as it was."""
+        self.on_train_end(trainer, pl_module)
+
+    def _keep(self, module: LightningModule, inputs: Any, outputs: Any) -> None:
+        loss = not isinstance(outputs, Tensor) or outputs.dim() == 0  # DDP calls training_step so
+        if module.training and not loss:
+            self._outputs = outputs
+
+
+def _newtons(trainer: Trainer) -> list[Newton]:
+    return [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, Newton)]

@@ -22,6 +22,9 @@ class Monitor(Callback):
     `train/gradnorm`: 2-norm of the gradient over all parameters, unscaled and before clipping.
     `train/velocity`: 2-norm of θ_after − θ_before, the displacement of the step.
 
+    `train/cost`, of an optimizer that says what a step costs, as `Newton` does: gradient
+    evaluations of the batch, products with the curvature among them.
+
     Of several processes the loss is the mean, and norms are those of the whole parameters, under
     DDP and where they are sharded (FSDP2).
 
@@ -30,7 +33,8 @@ class Monitor(Callback):
     waits for the device, and Lightning's `self.log` takes as long as a small network's step.
 
     `history` has all that was logged, by tag, as (step, value) pairs; a checkpoint keeps it.
-    `evaluations` counts the backward passes.
+    `evaluations` counts the backward passes, `cost` gradient evaluations, the same for all but
+    `Newton`.
 
     Args:
         every: steps between two writes, >= 1; the memory for the numbers is all it decides.
@@ -45,11 +49,14 @@ class Monitor(Callback):
             raise ValueError(f"Invalid Monitor interval: {every} (every >= 1)")
         self.every = every
         self.evaluations = 0
+        self.cost = 0.0
         self.history: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._waiting: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
         self._loss: Tensor | None = None  # of the step under way, over its micro-batches
         self._evaluated: Tensor | None = None  # the loss of a backward pass not yet accounted for
-        self._step = 0
+        self._first: Tensor | None = None  # the loss of the batch's first backward pass
+        self._step = self._passes = 0
+        self._normed = -1  # the step whose gradnorm was taken last
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the first θ."""
@@ -57,14 +64,17 @@ class Monitor(Callback):
             p for p in pl_module.parameters() if p.requires_grad
         ]
         self._before = [p.detach().clone() for p in self._parameters]
-        self._step = trainer.global_step
+        self._step, self._passes = trainer.global_step, 0
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Counts the evaluation."""
+        """Counts the evaluation; the batch's first is at the step's point, others are trials."""
         self.evaluations += 1
         self._evaluated = loss.detach()
+        self._passes += 1
+        if self._passes == 1:
+            self._first = self._evaluated
 
     @torch.no_grad()
     def on_before_optimizer_step(
@@ -72,7 +82,8 @@ class Monitor(Callback):
     ) -> None:
         """Takes the gradnorm: here the gradient is whole, unscaled and not yet clipped."""
         grads = [p.grad for p in self._parameters if p.grad is not None]
-        if grads:
+        if grads and self._normed != self._step:  # the first of a step
+            self._normed = self._step
             self._gather("train/gradnorm", _norm(grads))
 
     @torch.no_grad()
@@ -86,13 +97,24 @@ class Monitor(Callback):
     ) -> None:
         """Takes the loss, and after a step the velocity."""
         self._evaluated = None
+        passes, self._passes = self._passes, 0
+        costly: list[Any] = [
+            optimizer for optimizer in trainer.optimizers if hasattr(optimizer, "cost")
+        ]
+        self.cost += 0 if costly else passes
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor) and passes > 1 and pl_module.automatic_optimization:
+            loss = self._first
         if isinstance(loss, Tensor):
             self._loss = loss if self._loss is None else self._loss + loss
         if trainer.global_step == self._step:
             return
         if self._loss is not None:
             self._gather("train/loss", self._loss)
+        if costly:
+            cost = sum(optimizer.cost for optimizer in costly)
+            self.cost += cost
+            self._gather("train/cost", torch.tensor(cost))
         torch._foreach_sub_(self._before, self._parameters)  # in place: new memory costs more
         self._gather("train/velocity", _norm(self._before))
         for before, after in zip(self._before, self._parameters, strict=True):
@@ -130,6 +152,7 @@ class Monitor(Callback):
         """The history, as tensors, and the count of evaluations."""
         return {
             "evaluations": self.evaluations,
+            "cost": self.cost,
             "steps": {tag: torch.tensor([s for s, _ in row]) for tag, row in self.history.items()},
             "values": {
                 tag: torch.tensor([v for _, v in row], dtype=torch.float64)
@@ -140,6 +163,7 @@ class Monitor(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a saved history."""
         self.evaluations = state_dict["evaluations"]
+        self.cost = state_dict["cost"]
         for tag, steps in state_dict["steps"].items():
             values = state_dict["values"][tag]
             self.history[tag] = list(zip(steps.tolist(), values.tolist(), strict=True))

@@ -1,0 +1,92 @@
+"""Products of a loss's curvature with vectors, without the matrix."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from scratchopt.flat import flatten
+
+Product: TypeAlias = Callable[[Tensor], Tensor]
+
+
+def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Product:
+    """The Hessian of a loss: a function from v to Hv, of one vector or of several in rows.
+
+    Hv = ∂(gᵀv)/∂θ, with g the gradient, itself with a graph. The loss's graph must live until the
+    last product.
+
+    Args:
+        loss: 0-dim, with its graph.
+        parameters: θ, n numbers in all; v and Hv have shape (n,), or (k, n).
+
+    Reference: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6 (1994).
+    """
+    gradient = _flat_gradient(loss, parameters)
+
+    def product(vectors: Tensor) -> Tensor:
+        return _pulled(gradient, parameters, vectors)
+
+    return product
+
+
+def gauss_newton(loss: Tensor, outputs: Tensor, parameters: Sequence[Tensor]) -> Product:
+    """The generalised Gauss–Newton matrix G = JᵀMJ: a function from v to Gv.
+
+    J = ∂z/∂θ is the Jacobian of the outputs, and M = ∂²loss/∂z² the loss's Hessian there. With a
+    loss convex in z, such as a cross entropy of logits or a squared error, G has no negative
+    eigenvalue. Jv is the derivative of Jᵀu, which is linear in u, in direction v.
+
+    Args:
+        loss: 0-dim, with its graph.
+        outputs: z, of any shape, between θ and the loss.
+        parameters: θ, n numbers in all; v and Gv have shape (n,), or (k, n).
+
+    Reference: Schraudolph, "Fast curvature matrix-vector products for second-order gradient
+    descent", Neural Computation 14 (2002).
+    """
+    probe = torch.zeros_like(outputs, requires_grad=True)
+    weighted = _flat_gradient(outputs, parameters, probe)  # Jᵀu
+    with torch.enable_grad():  # raises where the outputs do not lead to the loss
+        (of_outputs,) = torch.autograd.grad(loss, outputs, create_graph=True)
+
+    def product(vectors: Tensor) -> Tensor:
+        rows = vectors.shape[:-1]
+        along = _pulled(weighted, [probe], vectors).view((*rows, *outputs.shape))
+        curved = _pulled(of_outputs, [outputs], along).view((*rows, *outputs.shape))
+        return _pulled(outputs, parameters, curved)
+
+    return product
+
+
+def _flat_gradient(
+    of: Tensor, parameters: Sequence[Tensor], weights: Tensor | None = None
+) -> Tensor:
+    """The gradient as one vector, with its graph; zeros for parameters that do not matter."""
+    with torch.enable_grad():
+        found = torch.autograd.grad(
+            of, parameters, weights, create_graph=True, materialize_grads=True
+        )
+        return flatten(found)
+
+
+def _pulled(output: Tensor, inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Σ weights·∂output/∂inputs as one vector; of several weights in front, as rows."""
+    batched = weights.dim() > output.dim()
+    found: Sequence[Tensor | None] = [None] * len(inputs)
+    if output.requires_grad and weights.shape[:1] != (0,):  # else it is constant, or of no numbers
+        found = torch.autograd.grad(
+            output,
+            inputs,
+            weights,
+            retain_graph=True,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+    rows = weights.shape[:1] if batched else ()
+    pieces = [
+        x.new_zeros(*rows, *x.shape) if g is None else g for x, g in zip(inputs, found, strict=True)
+    ]
+    flat = [piece.reshape((*rows, x.numel())) for piece, x in zip(pieces, inputs, strict=True)]
+    return torch.cat(flat, dim=-1)
