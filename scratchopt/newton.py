@@ -18,6 +18,10 @@ MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand bac
 CURVATURES = ("hessian", "gauss_newton")
 SOLVERS = ("dense", "saddle_free", "cg")
 PRODUCT = 2  # gradient evaluations that a product with the curvature takes (Pearlmutter, 1994)
+COMPILED = (
+    "Newton needs second derivatives, which a compiled model does not have: give it the model "
+    "without torch.compile"
+)
 # What holds for the whole system, so for all groups.
 _OF_THE_SYSTEM = ("curvature", "solver", "cg_iters", "cg_tol", "adapt_damping", "line_search")
 
@@ -211,10 +215,7 @@ class Newton(Optimizer):
             self._matrix = matrix if self._matrix is None else self._matrix + matrix
         except RuntimeError as error:
             if "double backward" in str(error) or "donated buffers" in str(error):
-                raise RuntimeError(
-                    "Newton needs second derivatives, which a compiled model does not have: give "
-                    "it the model without torch.compile"
-                ) from error
+                raise RuntimeError(COMPILED) from error
             raise
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

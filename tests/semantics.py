@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from scratchopt.lightning import LiveLoss, Lookahead
-from tasks.batches import Batches
+from tasks.batches import Batches, InOrder
 
 EPOCHS, BATCH = 2, 6  # 8 micro-batches in an epoch
 OVERFLOWING = 2.0**19  # a scale at which the first gradients are beyond float16
@@ -74,7 +74,7 @@ class Softmax(LightningModule):
         return None if batch_idx in self.without_loss else self.loss(batch)
 
     def validation_step(self, batch, batch_idx):
-        self.loss([torch.tensor(paper.INPUTS), torch.tensor(paper.LABELS)])
+        self.loss(batch)
         self.validated.append(self.theta())
 
     def loss(self, batch):
@@ -97,8 +97,8 @@ class Softmax(LightningModule):
         size = self.batch_size // world_size
         return Batches(data, size, shuffle=False, seed=0, rank=rank, world_size=world_size)
 
-    def val_dataloader(self):
-        return [0]
+    def val_dataloader(self) -> Any:
+        return InOrder([torch.tensor(paper.INPUTS), torch.tensor(paper.LABELS)], BATCH * 8)
 
 
 class ByHand(Softmax):
@@ -424,6 +424,7 @@ COLUMNS: dict[str, Callable[[str], float]] = {
     "two optimizers": two_optimizers_by_hand,
 }
 # Cells that are refused, with what the message says. All others are right.
+_WHOLE = "Newton needs all parameters in each process"
 _NO_MOMENTUM = "must support momentum or beta1"  # torch's words
 REFUSED = {
     ("sgd", "μ schedule"): _NO_MOMENTUM,
@@ -433,8 +434,8 @@ REFUSED = {
         for row in ("newton", "newton_cg")
         for column, message in {
             "μ schedule": _NO_MOMENTUM,
-            "FSDP2": "Newton needs all parameters in each process",
-            "FSDP2, accumulate 2, clipped, validated": "Newton needs all parameters in each process",
+            "FSDP2": _WHOLE,
+            "FSDP2, accumulate 2, clipped, validated": _WHOLE,
             "torch.compile": "Newton needs second derivatives",
         }.items()
     },

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
-from scratchopt.newton import Newton
+from scratchopt.newton import COMPILED, Newton
 
 
 class LiveLoss(Callback):
@@ -28,6 +28,8 @@ class LiveLoss(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Arranges for what Newton needs; refuses processes with parts of the parameters."""
         newtons = _newtons(trainer)
+        if newtons and getattr(pl_module, "_compiler_ctx", None) is not None:
+            raise RuntimeError(COMPILED)
         if trainer.world_size > 1 and newtons:
             if not isinstance(trainer.strategy, DDPStrategy):
                 raise RuntimeError(
