@@ -1,6 +1,6 @@
 """Every optimizer under everything a Trainer does, each held to the papers in plain float64.
 
-`python tests/semantics.py` runs all cells and prints them as a table; with names of columns, theirs.
+`python tests/semantics.py` runs all cells and prints them as a table; names of columns choose some.
 """
 
 import json

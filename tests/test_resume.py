@@ -223,7 +223,6 @@ def gaps(
 @pytest.mark.parametrize("stride", [17, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_broken_off_at_any_hook_goes_on_bit_for_bit(way, stride, tmp_path):
-    """At every 17th hook, or slowly at every third; each of them was tried when it was written."""
     configure, options = WAYS[way]
     assert not gaps(tmp_path, configure, stride, **options)
 
