@@ -11,7 +11,7 @@ from scratchopt.flat import common_dtype, unflatten
 from scratchopt.hyperparameters import as_number
 from scratchopt.optimizer import Optimizer, Params
 from scratchopt.recipe import Rule
-from scratchopt.system import Moved, System, of_each, of_moved
+from scratchopt.system import Moved, Singular, System, of_each, of_moved
 from scratchopt.trials import Model, Trials, damping_factor, descend
 
 MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand backward passes a step
@@ -274,8 +274,15 @@ class Newton(Optimizer):
         system = of_moved(moved, self._parameters(), matrix, self._products, average)
         try:
             direction, products = system.solve(group["solver"], group["cg_iters"], group["cg_tol"])
-        except RuntimeError as error:
+        except Singular as error:
             raise RuntimeError(f"{error}: set damping > 0 (now {group['damping']})") from error
+        except RuntimeError as error:
+            if "a second time" in str(error):
+                raise RuntimeError(
+                    'solver="cg" needs the graph of the loss till the step: call '
+                    "optimizer.backward(loss), or loss.backward(retain_graph=True)"
+                ) from error
+            raise
         self.cost = self._spent + products * self._price()
         step = of_each(moved, lambda group: as_number(group["lr"])) * direction
         if trials is None:
@@ -312,8 +319,9 @@ class Newton(Optimizer):
         finally:
             if not taken:
                 at(0.0)
-        if group["adapt_damping"]:
-            factor = damping_factor((start - after) / model.decrease(part))
+        predicted = model.decrease(part)
+        if group["adapt_damping"] and predicted != 0:  # else there is nothing to go by
+            factor = damping_factor((start - after) / predicted)
             for each in self.param_groups:
                 each["damping"] *= factor
 

@@ -15,6 +15,10 @@ from scratchopt.hyperparameters import as_number
 Moved: TypeAlias = list[tuple[dict[str, Any], Tensor]]
 
 
+class Singular(RuntimeError):
+    """A system without a finite solution."""
+
+
 class System(NamedTuple):
     """The curvature C of what is minimized, by its products or whole, and its gradient b."""
 
@@ -27,7 +31,7 @@ class System(NamedTuple):
         """The direction d, and the number of products that it took.
 
         Raises:
-            RuntimeError: a matrix that is singular or not finite.
+            Singular: a matrix that is, or that is not finite.
         """
         if self.matrix is None:
             found = conjugate_gradients(
@@ -93,5 +97,5 @@ def _absolute(matrix: Tensor) -> Tensor:
 
 def _finite(direction: Tensor, failed: bool = False) -> Tensor:
     if failed or not direction.isfinite().all():
-        raise RuntimeError("Newton's curvature is singular or not finite here")
+        raise Singular("Newton's curvature is singular or not finite here")
     return direction

@@ -317,6 +317,24 @@ def test_what_cannot_be_done_is_refused_with_what_to_do():
         singular.step()
 
 
+def test_a_graph_that_is_gone_is_named():
+    model = net()
+    optimizer = Newton(model.parameters(), solver="cg")
+    loss = squared(model(INPUTS))
+    optimizer.add_curvature(loss)
+    loss.backward()
+    with pytest.raises(RuntimeError, match="needs the graph of the loss till the step"):
+        optimizer.step()
+
+
+def test_at_a_minimum_nothing_moves_and_the_damping_stays():
+    x = nn.Parameter(torch.tensor([0.0], dtype=torch.float64))
+    optimizer = Newton([x], damping=1.0, adapt_damping=True, solver="cg")
+    steps(optimizer, lambda: (x**2).sum(), 2)
+    assert x.item() == 0.0
+    assert optimizer.param_groups[0]["damping"] == 1.0
+
+
 def test_a_trial_that_fails_leaves_theta():
     x = nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
     optimizer = Newton([x], damping=1.0, adapt_damping=True)
