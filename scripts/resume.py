@@ -37,9 +37,10 @@ def resumed(arguments: list[str]) -> list[str]:
     for needed in (".", ".hydra/config.yaml", ".hydra/hydra.yaml", str(CHECKPOINT)):
         if not (path / needed).exists():
             missing = "no such directory" if needed == "." else f"there is no {needed} in it"
-            raise Refusal(f"resume={directory}: {missing}")
+            remedy = "; give the directory of a run that has begun to train"
+            raise Refusal(f"resume={directory}: {missing}{remedy if needed != '.' else ''}")
     if not _is_sound(path / CHECKPOINT):
-        raise Refusal(f"resume={directory}: {CHECKPOINT} is damaged")
+        raise Refusal(f"resume={directory}: {CHECKPOINT} is damaged; put back a copy of it")
     try:
         choices = OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra.runtime.choices
         OmegaConf.load(path / ".hydra" / "config.yaml").task  # noqa: B018  (is it there?)

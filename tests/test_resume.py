@@ -18,11 +18,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader, TensorDataset
 
 from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, Monitor, RandomState
 from tasks.batches import Batches
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.. before .optimizer.step")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.. before .optimizer.step"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
 EPOCHS, LAST = 3, Path("checkpoints", "last.ckpt")
 HOOKS = [
     "on_train_start",
@@ -137,6 +141,13 @@ def nag(params: Any) -> Any:
     return CASES["nag"].cls(params, **CASES["nag"].settings)
 
 
+class Shuffled(Dropped):
+    """With torch's own loader, which cannot go on within an epoch."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(*self.data), batch_size=4, shuffle=True)
+
+
 class ByHand(Dropped):
     """Two optimizers, one of each layer."""
 
@@ -199,6 +210,7 @@ WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "a stop on a validation": (with_schedule, {"val_check_interval": 2, "max_steps": 8}),
     "stopping early": (with_schedule, {"val_check_interval": 2, "steps": 2, "more": stopping}),
     "on a plateau by step": (with_plateau_by_step, {}),
+    "a shuffled DataLoader, by epochs": (with_plateau, {"module": Shuffled, "steps": None}),
     "a scaler": (nag, {"scale": 2.0**20}),
     "two optimizers": (nag, {"module": ByHand}),
 }

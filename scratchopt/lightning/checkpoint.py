@@ -24,7 +24,8 @@ class Checkpoint(LightningCheckpoint):
 
     What a Trainer itself forgets stays forgotten: the mean over an epoch of a metric of training
     counts from the resume, a GradientAccumulationScheduler begins within an epoch with its first
-    factor, and a DataLoader that shuffles draws another order.
+    factor, and a DataLoader begins an epoch that was broken off with its first batch. Random
+    numbers are for `RandomState` to restore.
 
     Args:
         seconds: a step that ends so long after the last checkpoint is saved; > 0. Several
@@ -59,9 +60,9 @@ class Checkpoint(LightningCheckpoint):
         """Saves what came of the epoch before, or the beginning."""
         loop = trainer.fit_loop.epoch_loop
         if loop.batch_progress.current.ready == 0:
-            loop.restarting = (
-                False  # or Lightning skips the first batch's validation, and counts it
-            )
+            # Or Lightning takes a validation for done, and goes on with an iterator that was made
+            # before the random numbers were restored.
+            loop.restarting = trainer.fit_loop._resuming_from_checkpoint = False
         self._save(trainer, between_epochs=True)
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:

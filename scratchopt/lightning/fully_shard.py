@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -84,6 +85,13 @@ class FullyShard(ModelParallelStrategy):
             fully_shard(unit, mesh=mesh, reshard_after_forward=True)
         for step in ("training_step", "validation_step", "test_step", "predict_step"):
             register_fsdp_forward_method(module, step)  # what Lightning calls in place of forward
+
+
+def reshard(module: torch.nn.Module) -> None:
+    """Shards again what a pass without a backward, such as a validation, has left whole."""
+    for unit in module.modules():
+        if isinstance(unit, FSDPModule):
+            unit.reshard()
 
 
 def _refuse(module: LightningModule) -> None:

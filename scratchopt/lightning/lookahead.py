@@ -3,8 +3,8 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch.distributed.fsdp import FSDPModule
 
+from scratchopt.lightning.fully_shard import reshard
 from scratchopt.nag import NAG
 
 
@@ -23,9 +23,7 @@ class Lookahead(Callback):
         """Moves to θ + μv. A second micro-batch comes to the same point, as θ and v rest."""
         optimizers = _nags(trainer)
         if optimizers and trainer.world_size > 1:
-            for unit in pl_module.modules():
-                if isinstance(unit, FSDPModule):
-                    unit.reshard()  # a validation may have left it whole, and the shards are moved
+            reshard(pl_module)  # or the forward pass may not see what happens to the shards
         for optimizer in optimizers:
             optimizer.lookahead_()
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from scratchopt.lightning.fully_shard import reshard
+
 
 class Diverged(RuntimeError):
     """A loss or a parameter became NaN or infinite."""
@@ -60,6 +62,7 @@ class Monitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the first θ."""
+        reshard(pl_module)
         self._parameters: list[torch.Tensor] = [
             p for p in pl_module.parameters() if p.requires_grad
         ]
