@@ -25,6 +25,7 @@ COMMANDS = [
     if "scripts/" in line
 ]
 RESUME = [command for command in COMMANDS if "resume=" in command]
+NEWTON = ["python scripts/train.py optimizer=newton", "python scripts/train.py optimizer=nag"]
 NODES = [command for command in COMMANDS if "num_nodes=2" in command]
 
 
@@ -77,7 +78,9 @@ def test_the_first_command_prints_what_the_readme_says_and_resumes(folder: Path)
     assert results(folder)[-1]["updates"] > result["updates"]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS[1:] if c not in RESUME + NODES])
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS[1:] if c not in [*RESUME, *NODES, *NEWTON]]
+)
 def test_every_other_command_runs(command: str, folder: Path):
     if "--help" in command:
         assert "optimizer=" in run(command, folder).stdout
@@ -94,6 +97,21 @@ def test_every_other_command_runs(command: str, folder: Path):
         return
     runs = len(list(folder.glob("**/result.json"))) - before
     assert runs == (6 if " -m " in command else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", NEWTON)
+def test_newton_and_nag_come_to_what_the_readme_says(command: str, folder: Path):
+    assert command in COMMANDS
+    done = run(command, folder)
+    assert done.returncode == 0, done.stderr
+    result = results(folder)[-1]
+    assert result["metrics"]["test/accuracy"] >= 0.97
+    named = f"| `{result['optimizer']}` | "
+    [row] = [line for line in README.splitlines() if line.startswith(named) and "%" in line]
+    _, _, updates, _, evaluations, *_ = row.replace(",", "").split("|")
+    assert result["updates"] == int(updates)
+    assert result["cost"] == pytest.approx(int(evaluations), rel=0.02)  # some solves end early
 
 
 @pytest.mark.parametrize("command", NODES, ids=lambda command: command.split()[0])

@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams import metadata
 
 from scripts.result import Result, hyperparameters
 from scripts.run import run
-from scripts.schema import validate
+from scripts.schema import Refusal, validate
 from tasks import mnist_data
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -231,6 +231,16 @@ def test_a_damaged_data_file_is_refused_in_one_line(tmp_path):
     (line,) = done.stderr.splitlines()
     assert "Damaged MNIST file" in line
     assert "t10k-labels" in line
+
+
+def test_a_directory_that_another_run_writes_to_is_refused(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(Refusal, match="another run is writing there; wait for its end"):
+        in_process(tmp_path, "task=toy")
+    os.close(other)
+    assert in_process(tmp_path, "task=toy").status == "converged"
 
 
 # How it ends
