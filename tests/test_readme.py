@@ -27,8 +27,7 @@ COMMANDS = [
 RESUME = [command for command in COMMANDS if "resume=" in command]
 NEWTON = ["python scripts/train.py optimizer=newton", "python scripts/train.py optimizer=nag"]
 NODES = [command for command in COMMANDS if "num_nodes=2" in command]
-
-
+ELSEWHERE = [*RESUME, *NODES, *NEWTON]
 TORCHRUN = ["-m", "torch.distributed.run"]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # or torchrun warns that it sets it
 
