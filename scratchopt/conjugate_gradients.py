@@ -22,7 +22,7 @@ def conjugate_gradients(
 
     Every iterate is a direction of descent of f where b = −∇f. The iteration ends at a direction p
     with pᵀAp <= 0: there A is not positive definite, and what has been found is the answer; in the
-    first iteration, b itself.
+    first iteration, b itself. What is not finite is returned as such.
 
     Args:
         product: takes p of shape (n,) to Ap.
@@ -40,6 +40,8 @@ def conjugate_gradients(
             return Solution(x, count - 1, False)
         product_p = product(p)
         curvature = p @ product_p
+        if curvature.isnan():
+            return Solution(product_p, count, False)
         if not curvature > 0:
             return Solution(b.clone() if count == 1 else x, count, True)
         step = rr / curvature

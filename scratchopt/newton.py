@@ -17,6 +17,7 @@ from scratchopt.trials import Model, Trials, damping_factor, descend
 MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand backward passes a step
 CURVATURES = ("hessian", "gauss_newton")
 SOLVERS = ("dense", "saddle_free", "cg")
+RAISES = 20  # of a damping that adapts, tenfold each, till a system is not singular
 PRODUCT = 2  # gradient evaluations that a product with the curvature takes (Pearlmutter, 1994)
 COMPILED = (
     "Newton needs second derivatives, which a compiled model does not have: give it the model "
@@ -68,7 +69,8 @@ class Newton(Optimizer):
         maximize: treat −f: with damping 0 the step is the same.
 
     `adapt_damping` and `line_search` try a step before they take it: they need `step(closure)`. The
-    closure draws the same random numbers each time.
+    closure draws the same random numbers each time; running statistics, as BatchNorm's, see the
+    trials too.
 
     Raises:
         ValueError: a value out of its range, or too many parameters.
@@ -173,7 +175,7 @@ class Newton(Optimizer):
         super().zero_grad(set_to_none)
         if not self._trying:
             self._forget()
-            self._anew = True
+            self._anew, self.cost = True, 0.0
 
     def backward(self, loss: Tensor, outputs: Tensor | None = None) -> None:
         """Adds the loss's gradient to `p.grad` and its curvature to the optimizer's.
@@ -206,6 +208,7 @@ class Newton(Optimizer):
             else:
                 product = curvature.gauss_newton(loss, outputs, parameters)
             self._spent += 2
+            self._parts += 1
             if self.keeps_graphs:
                 self._products.append(product)
                 return
@@ -214,7 +217,8 @@ class Newton(Optimizer):
             self._spent += PRODUCT * size
             self._matrix = matrix if self._matrix is None else self._matrix + matrix
         except RuntimeError as error:
-            if "double backward" in str(error) or "donated buffers" in str(error):
+            of_compiled = "double backward" in str(error) or "donated buffers" in str(error)
+            if of_compiled and "CuDNN" not in str(error):
                 raise RuntimeError(COMPILED) from error
             raise
 
@@ -225,7 +229,7 @@ class Newton(Optimizer):
             closure: computes the loss anew, hands it to `backward`, and returns it.
 
         Returns:
-            What the closure returned, or None.
+            What the closure returned, without its graph, or None.
 
         Raises:
             RuntimeError: no curvature was gathered, no closure is there to try a step with, or the
@@ -239,7 +243,7 @@ class Newton(Optimizer):
                 "gives none with a GradScaler or two optimizers"
             )
         trials = Trials() if tried else None
-        earlier, self._anew, loss = self._spent, False, None
+        earlier, self._anew, self.cost, loss = self._spent, False, 0.0, None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
@@ -257,7 +261,7 @@ class Newton(Optimizer):
         if gathered:
             with torch.no_grad():
                 self._move(closure, loss, trials)
-        return loss
+        return loss.detach() if isinstance(loss, Tensor) else loss  # its graph may be large
 
     def _move(self, closure: Any, loss: Any, trials: Trials | None) -> None:
         moved = [
@@ -268,14 +272,12 @@ class Newton(Optimizer):
         ]
         if not moved:
             return
-        group, params = self.param_groups[0], [p for _, p in moved]
+        params = [p for _, p in moved]
         average = self.average or (lambda tensor: tensor)
         matrix = None if self._matrix is None else average(self._matrix)
         system = of_moved(moved, self._parameters(), matrix, self._products, average)
         try:
-            direction, products = system.solve(group["solver"], group["cg_iters"], group["cg_tol"])
-        except Singular as error:
-            raise RuntimeError(f"{error}: set damping > 0 (now {group['damping']})") from error
+            direction, products = self._solve(system)
         except RuntimeError as error:
             if "a second time" in str(error):
                 raise RuntimeError(
@@ -283,7 +285,7 @@ class Newton(Optimizer):
                     "optimizer.backward(loss), or loss.backward(retain_graph=True)"
                 ) from error
             raise
-        self.cost = self._spent + products * self._price()
+        self.cost = self._spent / self._parts + products * self._price()
         step = of_each(moved, lambda group: as_number(group["lr"])) * direction
         if trials is None:
             for p, d in zip(params, unflatten(step, params), strict=True):
@@ -291,6 +293,21 @@ class Newton(Optimizer):
         else:
             self._try(system, step, moved, lambda: trials(closure, params), loss)
         self._forget()
+
+    def _solve(self, system: System) -> tuple[Tensor, int]:
+        """The direction and its products; where damping adapts, it does to a singular system."""
+        group = self.param_groups[0]
+        for _ in range(RAISES if group["adapt_damping"] else 0):
+            try:
+                return system.solve(group["solver"], group["cg_iters"], group["cg_tol"])
+            except Singular:
+                system = system._replace(damping=system.damping * 10)
+                for each in self.param_groups:
+                    each["damping"] *= 10
+        try:
+            return system.solve(group["solver"], group["cg_iters"], group["cg_tol"])
+        except Singular as error:
+            raise RuntimeError(f"{error}: raise damping (now {group['damping']})") from error
 
     def _try(self, system: System, step: Tensor, moved: Moved, evaluate: Any, loss: Any) -> None:
         """Takes the step, or a part of it, if the loss falls; adapts the damping."""
@@ -320,14 +337,15 @@ class Newton(Optimizer):
             if not taken:
                 at(0.0)
         predicted = model.decrease(part)
-        if group["adapt_damping"] and predicted != 0:  # else there is nothing to go by
-            factor = damping_factor((start - after) / predicted)
+        rounding = torch.finfo(system.b.dtype).eps * abs(start)
+        if group["adapt_damping"] and abs(predicted) > rounding:  # else there is nothing to go by
+            factor = damping_factor((start - after) / predicted if predicted > 0 else 0.0)
             for each in self.param_groups:
                 each["damping"] *= factor
 
     def _objective(self, loss: Any, moved: Moved) -> float:
         """What is minimized: the loss over all processes, or its negative, with the penalty."""
-        value = torch.as_tensor(loss).detach()
+        value = torch.as_tensor(loss).detach().clone()
         value = (self.average(value) if self.average else value).item()
         penalty = sum(group["weight_decay"] * (p**2).sum().item() for group, p in moved) / 2
         return (-value if self.param_groups[0]["maximize"] else value) + penalty
@@ -340,4 +358,4 @@ class Newton(Optimizer):
         return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
     def _forget(self) -> None:
-        self._products, self._matrix, self._spent = [], None, 0.0
+        self._products, self._matrix, self._spent, self._parts = [], None, 0.0, 0

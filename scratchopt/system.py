@@ -60,11 +60,14 @@ def of_moved(
         average: takes a tensor to its mean over processes.
 
     Raises:
-        RuntimeError: groups that differ in maximize, where the system must be symmetric.
+        RuntimeError: groups that differ in maximize, where the system must be symmetric, or the
+            loss fall.
     """
     signs = of_each(moved, lambda group: -1 if group["maximize"] else 1)
-    if len(signs.unique()) > 1 and moved[0][0]["solver"] != "dense":
-        raise RuntimeError('maximize in some groups alone needs solver="dense"')
+    group = moved[0][0]
+    tried = group["adapt_damping"] or group["line_search"]
+    if len(signs.unique()) > 1 and (group["solver"] != "dense" or tried):
+        raise RuntimeError('maximize in some groups alone needs solver="dense", and no trials')
     decay = of_each(moved, lambda group: group["weight_decay"])
     damping = of_each(moved, lambda group: as_number(group["damping"]))
     grads: Any = [p.grad for _, p in moved]

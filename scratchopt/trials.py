@@ -54,8 +54,8 @@ def damping_factor(ratio: float) -> float:
 class Trials:
     """Runs a closure for its loss alone: torch's random numbers are those that it first drew.
 
-    It is made before the closure's first run. Gradients, and the random numbers to come, stay as
-    they were.
+    It is made before the closure's first run. The parameters' gradients, and the random numbers to
+    come, stay as they were.
     """
 
     def __init__(self) -> None:

@@ -313,8 +313,67 @@ def test_what_cannot_be_done_is_refused_with_what_to_do():
         tried.step(closure)
     singular = Newton([nn.Parameter(torch.zeros(2))], solver="dense")
     singular.backward(singular.param_groups[0]["params"][0].sum())
-    with pytest.raises(RuntimeError, match=r"singular or not finite here: set damping > 0"):
+    with pytest.raises(
+        RuntimeError, match=r"singular or not finite here: raise damping \(now 0.0\)"
+    ):
         singular.step()
+
+
+def test_a_damping_that_adapts_stays_where_the_loss_has_converged_to_its_rounding():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 4)
+    optimizer = Newton(model.parameters(), damping=1.0, adapt_damping=True)
+    inputs = INPUTS.float()
+    steps(optimizer, lambda: F.cross_entropy(model(inputs), LABELS), 60)
+    assert 1e-4 < optimizer.param_groups[0]["damping"] < 10
+
+
+def test_a_predicted_increase_raises_the_damping_until_the_step_goes_downhill():
+    x = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))  # where log(1 + x²) is concave
+    optimizer = Newton([x], damping=0.01, adapt_damping=True)
+    steps(optimizer, lambda: torch.log(1 + x**2).sum(), 60)
+    assert abs(x.item()) < 1e-6
+
+
+def test_a_damping_that_adapts_does_so_to_a_singular_system():
+    x = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    optimizer = Newton([x], damping=1e-300, adapt_damping=True)
+    steps(optimizer, lambda: (x[0] - 1) ** 2 + 0 * x[1], 3)
+    assert x.tolist() == pytest.approx([1, 0])
+
+
+def test_what_is_not_finite_is_refused_by_every_solver():
+    for solver in ("dense", "saddle_free", "cg"):
+        x = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        optimizer = Newton([x], damping=1.0, solver=solver)
+        optimizer.backward((x.abs() ** 1.5 + x).sum())
+        with pytest.raises(RuntimeError, match="not finite"):
+            optimizer.step()
+
+
+def test_the_cost_of_micro_batches_is_that_of_the_batch():
+    def cost(parts: int) -> float:
+        model = net()
+        optimizer = Newton(model.parameters(), damping=1.0, solver="cg", cg_iters=3, cg_tol=0.0)
+        for inputs, labels in zip(INPUTS.chunk(parts), LABELS.chunk(parts), strict=True):
+            optimizer.backward(F.cross_entropy(model(inputs), labels) / parts)
+        optimizer.step()
+        return optimizer.cost
+
+    assert cost(1) == cost(4) == 2 + 2 * 3
+
+
+def test_the_loss_that_a_step_returns_has_no_graph():
+    model = net()
+    optimizer = Newton(model.parameters(), damping=1.0, solver="cg")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = squared(model(INPUTS))
+        optimizer.backward(loss)
+        return loss
+
+    assert optimizer.step(closure).grad_fn is None
 
 
 def test_a_graph_that_is_gone_is_named():

@@ -67,7 +67,7 @@ class Monitor(Callback):
             p for p in pl_module.parameters() if p.requires_grad
         ]
         self._before = [p.detach().clone() for p in self._parameters]
-        self._step, self._passes = trainer.global_step, 0
+        self._step, self._passes, self._normed = trainer.global_step, 0, -1
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
@@ -166,7 +166,7 @@ class Monitor(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a saved history."""
         self.evaluations = state_dict["evaluations"]
-        self.cost = state_dict["cost"]
+        self.cost = state_dict.get("cost", self.evaluations)
         for tag, steps in state_dict["steps"].items():
             values = state_dict["values"][tag]
             self.history[tag] = list(zip(steps.tolist(), values.tolist(), strict=True))
