@@ -125,6 +125,7 @@ def loss_on_test_set(digits: Any, cls: Any, dtype: torch.dtype, **settings: Any)
         return cross_entropy(net(test_images.to(dtype)).float(), test_labels).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL_LR)
 def test_on_mnist_bf16_stalls_and_compensated_is_within_one_percent_of_fp32(name, digits):
     cls, settings = SMALL_LR[name]
