@@ -21,6 +21,11 @@ from scripts.schema import validate  # noqa: E402
 
 STEPS, BATCH = 100, 128
 TOLERANCE = 1e-9  # relative, of every loss: float64, summed in another order
+# A Hessian that is small enough to be whole, of 805 parameters.
+SMALL_NEWTON = [
+    *("task.hidden=[1]", "optimizer.damping=1.0", "optimizer.solver=dense"),
+    *("optimizer.curvature=hessian", "optimizer.adapt_damping=false"),
+]
 OPTIMIZERS = sorted(path.stem for path in (ROOT / "conf" / "optimizer").glob("*.yaml"))
 
 
@@ -56,8 +61,7 @@ def _process(folder: Path) -> None:
             *("task=mnist", f"task.batch_size={BATCH // processes}", f"optimizer={name}"),
             *("accelerator=ddp", f"accelerator.devices={processes}", "accelerator.accelerator=cpu"),
             *(f"max_steps={STEPS}", "max_epochs=1", "accelerator.precision=64-true"),
-            # A Hessian that is small enough, of 805 parameters.
-            *(["task.hidden=[1]", "optimizer.damping=1.0"] if name == "newton" else []),
+            *(SMALL_NEWTON if name == "newton" else []),
         ]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config = validate(compose("train", overrides))
