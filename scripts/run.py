@@ -143,6 +143,7 @@ def _claim(directory: Path) -> Any:
         Refusal: another run does.
         OSError: nothing can be written.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=directory) as trial:
         trial.write(bytes(4096))
     if fcntl is None:
