@@ -9,6 +9,41 @@ from torch import Tensor
 from scratchopt.flat import flatten
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
+KINDS = ("hessian", "gauss_newton")
+COMPILED = (
+    "Newton needs second derivatives, which a compiled model does not have: give it the model "
+    "without torch.compile"
+)
+
+
+def product_of(
+    kind: str, loss: Tensor, outputs: Tensor | None, parameters: Sequence[Tensor]
+) -> Product:
+    """The curvature of a kind, by its products.
+
+    Args:
+        kind: one of KINDS.
+        loss: 0-dim, with its graph.
+        outputs: for "gauss_newton".
+        parameters: θ.
+
+    Raises:
+        RuntimeError: no outputs, where they are needed; a compiled model.
+    """
+    try:
+        if kind == "hessian":
+            return hessian(loss, parameters)
+        if outputs is None:
+            raise RuntimeError(
+                "curvature=gauss_newton needs the network's outputs: backward(loss, outputs); "
+                "under Lightning call self(inputs) in training_step, whose result they are"
+            )
+        return gauss_newton(loss, outputs, parameters)
+    except RuntimeError as error:
+        of_compiled = "double backward" in str(error) or "donated buffers" in str(error)
+        if of_compiled and "CuDNN" not in str(error):
+            raise RuntimeError(COMPILED) from error
+        raise
 
 
 def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Product:

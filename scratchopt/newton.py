@@ -12,19 +12,18 @@ from scratchopt.hyperparameters import as_number
 from scratchopt.optimizer import Optimizer, Params
 from scratchopt.recipe import Rule
 from scratchopt.system import Moved, Singular, System, of_each, of_moved
-from scratchopt.trials import Model, Trials, damping_factor, descend
+from scratchopt.trials import Model, Trials, damping_factor, take
 
 MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand backward passes a step
-CURVATURES = ("hessian", "gauss_newton")
 SOLVERS = ("dense", "saddle_free", "cg")
 RAISES = 20  # of a damping that adapts, tenfold each, till a system is not singular
 PRODUCT = 2  # gradient evaluations that a product with the curvature takes (Pearlmutter, 1994)
-COMPILED = (
-    "Newton needs second derivatives, which a compiled model does not have: give it the model "
-    "without torch.compile"
-)
 # What holds for the whole system, so for all groups.
 _OF_THE_SYSTEM = ("curvature", "solver", "cg_iters", "cg_tol", "adapt_damping", "line_search")
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 class Newton(Optimizer):
@@ -89,7 +88,7 @@ class Newton(Optimizer):
     1.0
     """
 
-    average: Callable[[Tensor], Tensor] | None = None  # over processes, of what each computed
+    average: Callable[[Tensor], Tensor] = staticmethod(_as_it_is)  # over processes
     cost = 0.0  # of the last step, in gradient evaluations
 
     _matrix: Tensor | None = None  # (n, n), of the parameters that require a gradient, in order
@@ -133,7 +132,7 @@ class Newton(Optimizer):
         """Adds a group; refuses what concerns the whole system, and more than a dense one bears."""
         super().add_param_group(param_group)
         first, added = self.param_groups[0], self.param_groups[-1]
-        for name, known in (("curvature", CURVATURES), ("solver", SOLVERS)):
+        for name, known in (("curvature", curvature.KINDS), ("solver", SOLVERS)):
             if added[name] not in known:
                 raise ValueError(f"Invalid {name}: {added[name]} (one of {', '.join(known)})")
         for name in _OF_THE_SYSTEM:
@@ -197,30 +196,13 @@ class Newton(Optimizer):
         parameters = self._parameters()
         if not parameters:  # as where another optimizer's turn is
             return
-        try:
-            if not self.needs_outputs:
-                product = curvature.hessian(loss, parameters)
-            elif outputs is None:
-                raise RuntimeError(
-                    "curvature=gauss_newton needs the network's outputs: backward(loss, outputs); "
-                    "under Lightning call self(inputs) in training_step, whose result they are"
-                )
-            else:
-                product = curvature.gauss_newton(loss, outputs, parameters)
-            self._spent += 2
-            self._parts += 1
-            if self.keeps_graphs:
-                self._products.append(product)
-                return
-            size = sum(p.numel() for p in parameters)
-            matrix = product(torch.eye(size, dtype=common_dtype(parameters), device=loss.device))
-            self._spent += PRODUCT * size
-            self._matrix = matrix if self._matrix is None else self._matrix + matrix
-        except RuntimeError as error:
-            of_compiled = "double backward" in str(error) or "donated buffers" in str(error)
-            if of_compiled and "CuDNN" not in str(error):
-                raise RuntimeError(COMPILED) from error
-            raise
+        product = curvature.product_of(self.param_groups[0]["curvature"], loss, outputs, parameters)
+        if self.keeps_graphs:
+            self._products.append(product)
+            return
+        size = sum(p.numel() for p in parameters)
+        matrix = product(torch.eye(size, dtype=common_dtype(parameters), device=loss.device))
+        self._matrix = matrix if self._matrix is None else self._matrix + matrix
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one Newton step from `p.grad` and the curvature gathered since `zero_grad()`.
@@ -243,12 +225,11 @@ class Newton(Optimizer):
                 "gives none with a GradScaler or two optimizers"
             )
         trials = Trials() if tried else None
-        earlier, self._anew, self.cost, loss = self._spent, False, 0.0, None
+        earlier, self._anew, self.cost, loss = self._gathered, False, 0.0, None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        gathered = self._matrix is not None or self._products
-        if not gathered and any(p.grad is not None for p in self._parameters()):
+        if not self._gathered and any(p.grad is not None for p in self._parameters()):
             raise RuntimeError(
                 "Newton needs the curvature: call optimizer.backward(loss) in place of "
                 "loss.backward(); under Lightning add the callback scratchopt.lightning.LiveLoss"
@@ -258,7 +239,7 @@ class Newton(Optimizer):
                 "adapt_damping and line_search need the whole loss in one closure: set "
                 "accumulate_grad_batches=1, and a larger batch"
             )
-        if gathered:
+        if self._gathered:
             with torch.no_grad():
                 self._move(closure, loss, trials)
         return loss.detach() if isinstance(loss, Tensor) else loss  # its graph may be large
@@ -273,9 +254,8 @@ class Newton(Optimizer):
         if not moved:
             return
         params = [p for _, p in moved]
-        average = self.average or (lambda tensor: tensor)
-        matrix = None if self._matrix is None else average(self._matrix)
-        system = of_moved(moved, self._parameters(), matrix, self._products, average)
+        matrix = None if self._matrix is None else self.average(self._matrix)
+        system = of_moved(moved, self._parameters(), matrix, self._products, self.average)
         try:
             direction, products = self._solve(system)
         except RuntimeError as error:
@@ -285,7 +265,8 @@ class Newton(Optimizer):
                     "optimizer.backward(loss), or loss.backward(retain_graph=True)"
                 ) from error
             raise
-        self.cost = self._spent / self._parts + products * self._price()
+        whole = 0 if matrix is None else PRODUCT * len(matrix)
+        self.cost = 2 + whole + products * self._price()
         step = of_each(moved, lambda group: as_number(group["lr"])) * direction
         if trials is None:
             for p, d in zip(params, unflatten(step, params), strict=True):
@@ -296,59 +277,53 @@ class Newton(Optimizer):
 
     def _solve(self, system: System) -> tuple[Tensor, int]:
         """The direction and its products; where damping adapts, it does to a singular system."""
-        group = self.param_groups[0]
-        for _ in range(RAISES if group["adapt_damping"] else 0):
+        group, raised = self.param_groups[0], 0
+        while True:
             try:
                 return system.solve(group["solver"], group["cg_iters"], group["cg_tol"])
-            except Singular:
-                system = system._replace(damping=system.damping * 10)
-                for each in self.param_groups:
-                    each["damping"] *= 10
-        try:
-            return system.solve(group["solver"], group["cg_iters"], group["cg_tol"])
-        except Singular as error:
-            raise RuntimeError(f"{error}: raise damping (now {group['damping']})") from error
+            except Singular as error:
+                if not group["adapt_damping"] or raised == RAISES:
+                    damping = group["damping"]
+                    raise RuntimeError(f"{error}: raise damping (now {damping})") from error
+            raised += 1
+            system = system._replace(damping=10 * system.damping)
+            self._scale_damping(10)
 
     def _try(self, system: System, step: Tensor, moved: Moved, evaluate: Any, loss: Any) -> None:
         """Takes the step, or a part of it, if the loss falls; adapts the damping."""
         group, params = self.param_groups[0], [p for _, p in moved]
-        before, pieces = [p.clone() for p in params], unflatten(step, params)
         model = Model((system.b @ step).item(), (step @ system.product(step)).item())
-        self.cost += self._price()
         start = self._objective(loss, moved)
 
-        def at(part: float) -> float:
-            for p, old, piece in zip(params, before, pieces, strict=True):
-                p.copy_(old - part * piece)
-            if part == 0:
-                return start
-            self.cost += 1
+        def objective() -> float:
             self._trying = True
             try:
                 return self._objective(evaluate(), moved)
             finally:
                 self._trying = False
 
-        part, after, taken = 0.0, start, False
-        try:
-            part, after = descend(at, start, model, group["line_search"])
-            taken = after <= start
-        finally:
-            if not taken:
-                at(0.0)
-        predicted = model.decrease(part)
+        pieces = unflatten(step, params)
+        taken = take(params, pieces, objective, start, model, group["line_search"])
+        self.cost += self._price() + taken.trials
+        predicted = model.decrease(taken.part)
         rounding = torch.finfo(system.b.dtype).eps * abs(start)
         if group["adapt_damping"] and abs(predicted) > rounding:  # else there is nothing to go by
-            factor = damping_factor((start - after) / predicted if predicted > 0 else 0.0)
-            for each in self.param_groups:
-                each["damping"] *= factor
+            ratio = (start - taken.after) / predicted if predicted > 0 else 0.0
+            self._scale_damping(damping_factor(ratio))
+
+    def _scale_damping(self, factor: float) -> None:
+        for group in self.param_groups:
+            group["damping"] *= factor
 
     def _objective(self, loss: Any, moved: Moved) -> float:
         """What is minimized: the loss over all processes, or its negative, with the penalty."""
-        value = torch.as_tensor(loss).detach().clone()
-        value = (self.average(value) if self.average else value).item()
+        value = self.average(torch.as_tensor(loss).detach().clone()).item()
         penalty = sum(group["weight_decay"] * (p**2).sum().item() for group, p in moved) / 2
         return (-value if self.param_groups[0]["maximize"] else value) + penalty
+
+    @property
+    def _gathered(self) -> bool:
+        return self._matrix is not None or bool(self._products)
 
     def _price(self) -> float:
         """Gradient evaluations that a product takes; a micro-batch is a part of the batch."""
@@ -358,4 +333,4 @@ class Newton(Optimizer):
         return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
     def _forget(self) -> None:
-        self._products, self._matrix, self._spent, self._parts = [], None, 0.0, 0
+        self._products, self._matrix = [], None

@@ -21,24 +21,47 @@ class Model(NamedTuple):
         return part * self.slope - part**2 * self.bend / 2
 
 
-def descend(
-    at: Callable[[float], float], start: float, model: Model, line_search: bool
-) -> tuple[float, float]:
-    """The part of a step to take, and what f is there; of a line search, if need be the last.
+class Taken(NamedTuple):
+    """What a tried step came to."""
+
+    part: float  # of the step, the last one tried
+    after: float  # f there
+    trials: int
+
+
+def take(
+    params: Sequence[Tensor],
+    step: Sequence[Tensor],
+    f: Callable[[], float],
+    start: float,
+    model: Model,
+    line_search: bool,
+) -> Taken:
+    """Moves θ to θ − part·s, if f falls there; else, and where f fails, leaves it.
 
     Args:
-        at: takes part to f(θ − part·s).
+        params: θ.
+        step: s, in θ's shapes.
+        f: the objective, at what the parameters hold.
         start: f(θ).
         model: of f along s.
         line_search: whether to halve the step till f has fallen enough (Armijo, 1966).
     """
-    part, after = 2.0, nan
-    while part > (SHORTEST if line_search else 1.0):
-        part /= 2
-        after = at(part)
-        if after <= start - ARMIJO * part * model.slope:
-            break
-    return part, after
+    before = [p.clone() for p in params]
+    part, after, count = 2.0, nan, 0
+    try:
+        while part > (SHORTEST if line_search else 1.0):
+            part, after = part / 2, nan
+            for p, old, whole in zip(params, before, step, strict=True):
+                p.copy_(old - part * whole)
+            count, after = count + 1, f()
+            if after <= start - ARMIJO * part * model.slope:
+                break
+    finally:
+        if not after <= start:
+            for p, old in zip(params, before, strict=True):
+                p.copy_(old)
+    return Taken(part, after, count)
 
 
 def damping_factor(ratio: float) -> float:

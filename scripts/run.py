@@ -1,14 +1,12 @@
 """The run itself: a validated configuration, trained and tested."""
 
 import logging
-import os
 import pickle
 import sys
 import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -32,15 +30,10 @@ from scratchopt.lightning import (
 )
 from scripts.callbacks import Hyperparameters, Interrupt, Progress, Unprofiled
 from scripts.machine import check_doubles, on_this_machine
-from scripts.processes import is_first, watch
+from scripts.processes import watch
 from scripts.result import STEP, Result, hyperparameters
 from scripts.resume import CHECKPOINT
 from scripts.schema import Refusal
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 # What the parameters are made, where Lightning's precision says so.
 DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
@@ -64,7 +57,6 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     watch()
-    claimed = _claim(directory) if is_first() else None
     # Lightning 2.6 asks torch 2.13 in the old way, and nobody here can mend it.
     warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
     config = config | {"accelerator": on_this_machine(config["accelerator"])}
@@ -129,32 +121,9 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         if not failure and not interrupt.stopped and _has_test(module, data):
             trainer.test(module, datamodule=data, verbose=False)
             write(trainer.callback_metrics)
-    if claimed is not None:
-        os.close(claimed)
     if failure:
         raise failure
     return interrupt.signum
-
-
-def _claim(directory: Path) -> Any:
-    """Has no other run write here while the returned file is open.
-
-    Raises:
-        Refusal: another run does.
-        OSError: nothing can be written.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=directory) as trial:
-        trial.write(bytes(4096))
-    if fcntl is None:
-        return None
-    claimed = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(claimed)
-        raise Refusal(f"{directory}: another run is writing there; wait for its end") from None
-    return claimed
 
 
 def _check(checkpoint: Path, directory: Path) -> None:

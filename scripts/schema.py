@@ -155,7 +155,7 @@ class Run:
     datamodule: Any
     settings: Any  # by optimizer: where optimizers' interpolations look for what suits the task
     settings_by_function: Any  # where the toy's settings come from
-    by_solver: Any  # where MNIST's batch size and epochs come from, with Newton
+    batch_size_by_solver: Any  # where MNIST's batch size comes from, with Newton
     seed: int = any_seed()
     max_epochs: int | None = limit()
     max_steps: int | None = limit()

@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from scripts.claim import claimed
 from scripts.processes import await_the_first, has_lost_another, is_first, leave, of_this_process
 from scripts.result import Result, hyperparameters
 from scripts.resume import resumed
@@ -60,14 +62,19 @@ def train(cfg: DictConfig) -> None:
 def perform(cfg: DictConfig, in_sweep: bool) -> None:
     """Validates the configuration, runs it, and tells what came of it."""
     config = validate(cfg)
+    hydras = HydraConfig.get().runtime
+    directory, chosen = Path(hydras.output_dir), hydras.choices
+    with claimed(directory) if is_first() else nullcontext():
+        _perform(config, in_sweep, directory, chosen)
+
+
+def _perform(config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any) -> None:
     gc.disable()  # the imports make a million objects and no garbage: half a second's vain search
     from scripts.run import Diverged, run  # imports torch: only for a configuration that is right
 
     gc.freeze()
     gc.enable()
 
-    hydras = HydraConfig.get().runtime
-    directory, chosen = Path(hydras.output_dir), hydras.choices
     result = Result(chosen["task"], chosen["optimizer"], hyperparameters(config), config["seed"])
     try:
         signum = run(config, result, directory)

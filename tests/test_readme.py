@@ -45,8 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = ONE_THREAD if command.startswith("torchrun") else None
     return subprocess.run(
-        words_of(command), cwd=folder, capture_output=True, text=True, timeout=280, env=ONE_THREAD
+        words_of(command), cwd=folder, capture_output=True, text=True, timeout=280, env=environment
     )
 
 
@@ -105,10 +106,12 @@ def test_newton_and_nag_train_as_the_readme_says(command: str, folder: Path):
     done = run(command, folder)
     assert done.returncode == 0, done.stderr
     result = results(folder)[-1]
-    assert result["metrics"]["test/accuracy"] >= 0.96  # Newton's varies by a point with rounding
+    assert result["metrics"]["test/accuracy"] >= 0.97
     named = f"| `{result['optimizer']}` | "
     [row] = [line for line in README.splitlines() if line.startswith(named) and "%" in line]
-    assert result["updates"] == int(row.split("|")[2].replace(",", ""))
+    _, _, updates, _, evaluations, *_ = row.replace(",", "").split("|")
+    assert result["updates"] == int(updates)
+    assert result["cost"] == pytest.approx(int(evaluations), rel=0.02)  # a solve may end early
 
 
 @pytest.mark.parametrize("command", NODES, ids=lambda command: command.split()[0])

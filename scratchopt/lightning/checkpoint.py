@@ -46,12 +46,16 @@ class Checkpoint(LightningCheckpoint):
         self._held: tuple[int, int] | None = None  # what the last one holds
         self._due_after_validation = False
         self._unasked = 0  # steps since the processes compared their clocks
-        self._saving = self._between_epochs = False
+        self._saving = self._between_epochs = self._plateaus = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts steps and seconds from here; leaves a run alone that had been stopped early."""
         self._time, self._step, self._held = time.monotonic(), trainer.global_step, None
         self._due_after_validation = False
+        # Which is stepped after the batches, where no callback is called.
+        self._plateaus = any(
+            c.reduce_on_plateau and c.interval == "step" for c in trainer.lr_scheduler_configs
+        )
         for callback in trainer.early_stopping_callbacks:
             if trainer.fit_loop.restarting and callback.wait_count >= callback.patience:
                 trainer.should_stop = True
@@ -79,7 +83,7 @@ class Checkpoint(LightningCheckpoint):
     ) -> None:
         """Saves within an epoch, or lets a validation come before."""
         loop = trainer.fit_loop.epoch_loop
-        if loop._should_accumulate() or trainer.is_last_batch or _steps_on_plateau(trainer):
+        if trainer.is_last_batch or self._plateaus or loop._should_accumulate():
             return
         ends = trainer.should_stop or trainer.global_step == trainer.max_steps
         if not ends and not self._is_due(trainer):
@@ -98,7 +102,7 @@ class Checkpoint(LightningCheckpoint):
         due = self._due_after_validation or (trainer.should_stop and trainer.state.fn == "fit")
         self._due_after_validation = False
         whole = not trainer.fit_loop.epoch_loop._should_accumulate()
-        if due and whole and not (trainer.is_last_batch or _steps_on_plateau(trainer)):
+        if due and whole and not (trainer.is_last_batch or self._plateaus):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -159,11 +163,6 @@ class Checkpoint(LightningCheckpoint):
         trainer.strategy.barrier()  # for all processes it is there now
         self._held = _position(trainer)
         self._step, self._time = trainer.global_step, time.monotonic()
-
-
-def _steps_on_plateau(trainer: Trainer) -> bool:
-    """Whether a ReduceLROnPlateau is stepped after the batches, where no callback is called."""
-    return any(c.reduce_on_plateau and c.interval == "step" for c in trainer.lr_scheduler_configs)
 
 
 def _position(trainer: Trainer) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
-from scratchopt.newton import COMPILED, Newton
+from scratchopt.curvature import COMPILED
+from scratchopt.newton import Newton
 
 
 class LiveLoss(Callback):

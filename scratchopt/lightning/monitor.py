@@ -67,6 +67,7 @@ class Monitor(Callback):
             p for p in pl_module.parameters() if p.requires_grad
         ]
         self._before = [p.detach().clone() for p in self._parameters]
+        self._costly: list[Any] = [o for o in trainer.optimizers if hasattr(o, "cost")]
         self._step, self._passes, self._normed = trainer.global_step, 0, -1
 
     def on_before_backward(
@@ -101,10 +102,7 @@ class Monitor(Callback):
         """Takes the loss, and after a step the velocity."""
         self._evaluated = None
         passes, self._passes = self._passes, 0
-        costly: list[Any] = [
-            optimizer for optimizer in trainer.optimizers if hasattr(optimizer, "cost")
-        ]
-        self.cost += 0 if costly else passes
+        self.cost += 0 if self._costly else passes
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor) and passes > 1 and pl_module.automatic_optimization:
             loss = self._first
@@ -114,8 +112,8 @@ class Monitor(Callback):
             return
         if self._loss is not None:
             self._gather("train/loss", self._loss)
-        if costly:
-            cost = sum(optimizer.cost for optimizer in costly)
+        if self._costly:
+            cost = sum(optimizer.cost for optimizer in self._costly)
             self.cost += cost
             self._gather("train/cost", torch.tensor(cost))
         torch._foreach_sub_(self._before, self._parameters)  # in place: new memory costs more
