@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch.utils.tensorboard.summary import hparams
 
-from scratchopt.lightning import Monitor
+from scratchopt.lightning import OptimizerMonitor
 from scripts.processes import is_first
 
 
@@ -64,9 +64,9 @@ class Interrupt(Callback):
 
 
 class Progress(TQDMProgressBar):
-    """Lightning's progress bar with the loss that the Monitor wrote last."""
+    """Lightning's progress bar with the loss that the OptimizerMonitor wrote last."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: OptimizerMonitor) -> None:
         super().__init__(refresh_rate=monitor.every)
         self.monitor = monitor
 

@@ -25,7 +25,7 @@ from scratchopt.lightning import (
     Figures,
     LiveLoss,
     Lookahead,
-    Monitor,
+    OptimizerMonitor,
     RandomState,
 )
 from scripts.callbacks import Hyperparameters, Interrupt, Progress, Unprofiled
@@ -65,7 +65,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     module, data = _task(config), instantiate(config["datamodule"])
     check_doubles(module, config["accelerator"]["accelerator"])
     result.memory = _memory(config, module)
-    monitor, interrupt = Monitor(config["log_every"]), Interrupt()
+    monitor, interrupt = OptimizerMonitor(config["log_every"]), Interrupt()
     trainer = Trainer(
         **config["accelerator"],
         max_epochs=config["max_epochs"],

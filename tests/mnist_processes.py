@@ -67,7 +67,7 @@ def _process(folder: Path) -> None:
             config = validate(compose("train", overrides))
         run(config, Result("mnist", name, hyperparameters(config), 0), folder / name)
         saved = torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True)
-        came[name] = saved["callbacks"]["Monitor"]["values"]["train/loss"].tolist()
+        came[name] = saved["callbacks"]["OptimizerMonitor"]["values"]["train/loss"].tolist()
         assert len(came[name]) == STEPS
     (folder / "losses.json").write_text(json.dumps(came))
 

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch.nn import functional as F
 
-from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, Monitor, RandomState
+from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, OptimizerMonitor, RandomState
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -35,7 +35,7 @@ def fit(module: LightningModule, folder: Any, callbacks: list[Any], epochs: int 
 
 
 def all_callbacks() -> list[Any]:
-    return [Lookahead(), Monitor(), LiveLoss(), RandomState(), Checkpoint()]
+    return [Lookahead(), OptimizerMonitor(), LiveLoss(), RandomState(), Checkpoint()]
 
 
 def same_parameters(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -66,7 +66,7 @@ def test_the_boring_model_trains_as_in_a_loop_of_one_s_own(row, tmp_path):
 
 def test_the_callbacks_leave_a_training_with_torch_s_own_optimizer_as_it_is(tmp_path):
     with_them, without = boring(), boring()
-    monitor = Monitor()
+    monitor = OptimizerMonitor()
     trainer = fit(with_them, tmp_path, [*all_callbacks()[:1], monitor, *all_callbacks()[2:]])
     seed_everything(0, verbose=False)
     BoringModel()

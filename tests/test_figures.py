@@ -19,7 +19,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scratchopt import SGD, Momentum
-from scratchopt.lightning import Figures, Monitor
+from scratchopt.lightning import Figures, OptimizerMonitor
 from scratchopt.lightning.curves import curve, sheet, training_curves
 from scratchopt.lightning.figures import _save
 from tasks.batches import Endless
@@ -379,12 +379,12 @@ def pictures(tmp_path):
 
 
 def test_any_module_leaves_its_curves(fit, tmp_path):
-    fit(Plain(), Monitor())
+    fit(Plain(), OptimizerMonitor())
     assert pictures(tmp_path) == ["curves.png"]
 
 
 def test_a_module_draws_its_own_figures(fit, tmp_path):
-    fit(Drawing(), Monitor())
+    fit(Drawing(), OptimizerMonitor())
     assert pictures(tmp_path) == ["own.png"]
 
 
@@ -396,19 +396,19 @@ def test_without_a_monitor_there_is_nothing_to_draw(fit, tmp_path, said):
 
 def test_a_run_that_fails_leaves_its_figures(fit, tmp_path):
     with pytest.raises(RuntimeError, match="broken batch"):
-        fit(Plain(fail_at=3), Monitor())
+        fit(Plain(fail_at=3), OptimizerMonitor())
     assert pictures(tmp_path) == ["curves.png"]
 
 
 def test_a_run_that_fails_before_its_first_step_has_none(fit, tmp_path, said):
     with pytest.raises(RuntimeError, match="broken batch"):
-        fit(Broken(fail_at=0), Monitor())
+        fit(Broken(fail_at=0), OptimizerMonitor())
     assert pictures(tmp_path) == []
     assert not said()
 
 
 def test_a_drawing_error_is_one_line_and_costs_no_run(fit, said):
-    trainer = fit(Broken(), Monitor())
+    trainer = fit(Broken(), OptimizerMonitor())
     assert trainer.global_step == 5
     (record,) = said()
     assert record.levelno == logging.WARNING
@@ -416,7 +416,7 @@ def test_a_drawing_error_is_one_line_and_costs_no_run(fit, said):
 
 
 def test_tensorboard_gets_the_very_picture(fit, tmp_path):
-    fit(Drawing(), Monitor(), logger=TensorBoardLogger(tmp_path, name="", version=""))
+    fit(Drawing(), OptimizerMonitor(), logger=TensorBoardLogger(tmp_path, name="", version=""))
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
     (event,) = events.Images("figures/own")
     assert event.step == 5
@@ -453,7 +453,7 @@ def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     ids=["another process", "sharded", "one process"],
 )
 def test_only_rank_zero_draws_and_only_what_it_has(options, expected, tmp_path):
-    monitor = Monitor()
+    monitor = OptimizerMonitor()
     monitor.history["train/loss"] = [(0, 1.0)]
     trainer = SimpleNamespace(
         **{"is_global_zero": True, "strategy": None, "global_step": 1, **options},

@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
-from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, Monitor, RandomState
+from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, OptimizerMonitor, RandomState
 from tasks.batches import Batches
 
 pytestmark = [
@@ -114,7 +114,7 @@ def train(
     trainer = Trainer(
         default_root_dir=folder,
         callbacks=[
-            *(Lookahead(), Monitor(3), LiveLoss(), RandomState(), checkpoint),
+            *(Lookahead(), OptimizerMonitor(3), LiveLoss(), RandomState(), checkpoint),
             *options.pop("more", list)(),
             broken,
         ],

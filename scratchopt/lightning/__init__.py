@@ -1,7 +1,7 @@
 """Callbacks that bring the optimizers, and what one wants to know of them, to any LightningModule.
 
 Their order in `Trainer(callbacks=[...])` matters in two points: `Lookahead` comes first, and
-`Figures` after `Monitor`.
+`Figures` after `OptimizerMonitor`.
 """
 
 from scratchopt.lightning.checkpoint import Checkpoint
@@ -10,7 +10,7 @@ from scratchopt.lightning.figures import Figures
 from scratchopt.lightning.fully_shard import FullyShard
 from scratchopt.lightning.live_loss import LiveLoss
 from scratchopt.lightning.lookahead import Lookahead
-from scratchopt.lightning.monitor import Diverged, Monitor
+from scratchopt.lightning.monitor import Diverged, OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
 
 __all__ = [
@@ -21,6 +21,6 @@ __all__ = [
     "FullyShard",
     "LiveLoss",
     "Lookahead",
-    "Monitor",
+    "OptimizerMonitor",
     "RandomState",
 ]

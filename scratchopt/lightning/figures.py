@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from scratchopt.lightning.curves import History, house_style, training_curves
-from scratchopt.lightning.monitor import Monitor
+from scratchopt.lightning.monitor import OptimizerMonitor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,8 +26,8 @@ class Figures(Callback):
 
     The pictures are what the module's `figures(history) -> dict[str, Figure]` returns, or
     `training_curves` where it has no such method or is sharded, so that no process has all of it.
-    `history` is that of the Monitor among the Trainer's callbacks, which is to be listed before
-    `Figures`, or it is not complete yet when an exception ends the run. Loggers with an
+    `history` is that of the OptimizerMonitor among the Trainer's callbacks, which is to be listed
+    before `Figures`, or it is not complete yet when an exception ends the run. Loggers with an
     `experiment.add_image`, such as TensorBoard's, get each picture as `figures/<name>`.
     A picture that cannot be drawn is a warning, never the end of a run.
     """
@@ -58,7 +58,7 @@ class Figures(Callback):
 
 def _figures(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
     callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-    monitor = next((c for c in callbacks if isinstance(c, Monitor)), None)
+    monitor = next((c for c in callbacks if isinstance(c, OptimizerMonitor)), None)
     if monitor is not None and not monitor.history:
         return {}  # it ended before its first step
     history: History = {} if monitor is None else monitor.history

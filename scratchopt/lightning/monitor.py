@@ -1,4 +1,4 @@
-"""Monitor: loss, gradnorm and velocity of every step, at next to no cost."""
+"""OptimizerMonitor: loss, gradnorm and velocity of every step, at next to no cost."""
 
 import math
 from collections import defaultdict
@@ -17,7 +17,7 @@ class Diverged(RuntimeError):
     """A loss or a parameter became NaN or infinite."""
 
 
-class Monitor(Callback):
+class OptimizerMonitor(Callback):
     """Logs three numbers of each step, for any module and any torch optimizer.
 
     `train/loss`: the loss at the evaluated point, the mean over accumulated micro-batches.
@@ -48,7 +48,7 @@ class Monitor(Callback):
 
     def __init__(self, every: int = 50) -> None:
         if every < 1:
-            raise ValueError(f"Invalid Monitor interval: {every} (every >= 1)")
+            raise ValueError(f"Invalid OptimizerMonitor interval: {every} (every >= 1)")
         self.every = every
         self.evaluations = 0
         self.cost = 0.0

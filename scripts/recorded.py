@@ -1,0 +1,118 @@
+"""Runs that were recorded: what the directories of runs say of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from scripts.fields import Refusal
+from scripts.result import hyperparameters
+from scripts.schema import validate
+
+CONFIG = Path(".hydra", "config.yaml")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, as its directory has it; what has not ended yet, or was killed, has no result.
+
+    Args:
+        directory: of the run.
+        task: name of the choice in conf/task.
+        optimizer: name of the choice in conf/optimizer.
+        config: resolved, as `scripts.schema.validate` returns it.
+        result: the content of `result.json`, if there is one.
+    """
+
+    directory: Path
+    task: str
+    optimizer: str
+    config: dict[str, Any]
+    result: dict[str, Any] | None
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What decides the run, by the key that overrides it, such as `optimizer.lr`."""
+        return {"task": self.task, "optimizer": self.optimizer} | hyperparameters(self.config)
+
+    @cached_property
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """All scalars that were logged, by tag, as (step, value) pairs in order of the steps.
+
+        Of a step that was logged twice, since a resumed run did it again, the later value counts.
+        Values are float32, as TensorBoard's events have them.
+        """
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(self.directory), size_guidance={"scalars": 0})
+        events.Reload()
+        return {
+            tag: sorted({event.step: event.value for event in events.Scalars(tag)}.items())
+            for tag in events.Tags()["scalars"]
+        }
+
+
+def runs_in(places: Iterable[str | Path]) -> list[Run]:
+    """The runs in some directories or anywhere beneath them, each once, by their paths' order.
+
+    Raises:
+        Refusal: a directory that is not there or has no runs, or a run that cannot be read.
+    """
+    found: dict[Path, Run] = {}
+    for place in map(Path, places):
+        if not place.is_dir():
+            raise Refusal(f"{place}: no such directory")
+        directories = sorted(path.parents[1] for path in place.glob(f"**/{CONFIG}"))
+        if not directories:
+            raise Refusal(f"{place}: no run in it; give a directory that train.py has written")
+        found |= {directory.resolve(): _read(directory) for directory in directories}
+    return list(found.values())
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """What to call each of some runs: what differs between them, such as "nag, lr=0.1".
+
+    Runs that differ in nothing are numbered.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    differing = [
+        key
+        for key in keys
+        if len({json.dumps(run.settings[key]) for run in runs if key in run.settings}) > 1
+    ]
+    named = [
+        ", ".join(_worded(key, run.settings[key]) for key in differing if key in run.settings)
+        or run.optimizer
+        for run in runs
+    ]
+    return [
+        f"{name} ({named[:i].count(name) + 1})" if named.count(name) > 1 else name
+        for i, name in enumerate(named)
+    ]
+
+
+def _worded(key: str, value: Any) -> str:
+    if key in ("task", "optimizer"):
+        return str(value)
+    number = f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
+    return f"{key.rpartition('.')[2]}={number}"
+
+
+def _read(directory: Path) -> Run:
+    try:
+        config: Any = OmegaConf.load(directory / CONFIG)
+        choices = OmegaConf.load(directory / ".hydra" / "hydra.yaml").hydra.runtime.choices
+        written = directory / "result.json"
+        result = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
+        return Run(directory, choices["task"], choices["optimizer"], validate(config), result)
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise Refusal(f"{directory}: this run cannot be read: {reason}") from error
