@@ -25,6 +25,7 @@ from scripts.processes import await_the_first, has_lost_another, is_first, leave
 from scripts.result import Result, hyperparameters
 from scripts.resume import resumed
 from scripts.schema import Refusal, validate
+from scripts.sweep_names import naming_what_differs
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
 # Whose errors explain themselves. Any other error is a mistake in a program, and shows where.
@@ -37,7 +38,7 @@ def main() -> None:
     atexit.register(gc.freeze)  # what is left then goes with the process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
     try:
-        sys.argv[1:] = of_this_process(resumed(sys.argv[1:]))
+        sys.argv[1:] = of_this_process(naming_what_differs(resumed(sys.argv[1:])))
         train()
     except KeyboardInterrupt:
         sys.exit(130)
