@@ -67,7 +67,7 @@ class Progress(TQDMProgressBar):
     """Lightning's progress bar with the loss that the OptimizerMonitor wrote last."""
 
     def __init__(self, monitor: OptimizerMonitor) -> None:
-        super().__init__(refresh_rate=monitor.every)
+        super().__init__(refresh_rate=monitor.write_every)
         self.monitor = monitor
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:

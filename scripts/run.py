@@ -13,7 +13,6 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from scratchopt import memory
@@ -27,8 +26,10 @@ from scratchopt.lightning import (
     Lookahead,
     OptimizerMonitor,
     RandomState,
+    Recorder,
 )
-from scripts.callbacks import Hyperparameters, Interrupt, Progress, Unprofiled
+from scripts.callbacks import Interrupt, Progress, Unprofiled
+from scripts.dashboard import Dashboard
 from scripts.machine import check_doubles, on_this_machine
 from scripts.processes import watch
 from scripts.result import STEP, Result, hyperparameters
@@ -65,25 +66,27 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     module, data = _task(config), instantiate(config["datamodule"])
     check_doubles(module, config["accelerator"]["accelerator"])
     result.memory = _memory(config, module)
-    monitor, interrupt = OptimizerMonitor(config["log_every"]), Interrupt()
+    monitor = OptimizerMonitor(
+        config["monitor_every"], config["log_every"], layers=config["monitor_layers"]
+    )
+    interrupt = Interrupt()
+    dashboard = Dashboard(directory)
     trainer = Trainer(
         **config["accelerator"],
         max_epochs=config["max_epochs"],
         max_steps=-1 if config["max_steps"] is None else config["max_steps"],
         **{key: config[key] for key in STEP},
         default_root_dir=directory,
-        logger=TensorBoardLogger(directory, name="", version="", default_hp_metric=False),
+        logger=dashboard,
         callbacks=[
             Lookahead(),
             monitor,
+            Recorder(config.get("record_every")),  # runs from before this key go on without
             LiveLoss(),
             interrupt,
             Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
             RandomState(),
             Figures(),
-            Hyperparameters(
-                {"task": result.task, "optimizer": result.optimizer} | result.hyperparameters
-            ),
             *([Progress(monitor)] if sys.stdout.isatty() else []),
         ],
         enable_progress_bar=sys.stdout.isatty(),
@@ -95,6 +98,8 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     checkpoint = directory / CHECKPOINT if config["resume"] else None
     if checkpoint:
         _check(checkpoint, directory)
+    chosen = {"task": result.task, "optimizer": result.optimizer}
+    dashboard.begin(chosen | result.hyperparameters, config)
     failure, began = None, time.perf_counter()
 
     def write(metrics: Mapping[str, Any]) -> None:
@@ -121,6 +126,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         if not failure and not interrupt.stopped and _has_test(module, data):
             trainer.test(module, datamodule=data, verbose=False)
             write(trainer.callback_metrics)
+        dashboard.end(result, directory)
     if failure:
         raise failure
     return interrupt.signum

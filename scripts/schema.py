@@ -165,6 +165,9 @@ class Run:
     checkpoint_seconds: float = must_be("a number > 0", lambda x: x > 0)
     checkpoint_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     log_every: int = count()
+    record_every: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    monitor_every: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    monitor_layers: bool = must_be("true or false")
     resume: str | None = must_be("the directory of a run")
 
 

@@ -169,7 +169,7 @@ def test_clipping_acts_on_newton(fit):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_monitor_measures_what_a_twin_computes(fit, accumulate):
-    monitor, module = OptimizerMonitor(every=3), Curved(lambda p: SGD(p, lr=0.5))
+    monitor, module = OptimizerMonitor(write_every=3), Curved(lambda p: SGD(p, lr=0.5))
     fit(module, [monitor], accumulate_grad_batches=accumulate, gradient_clip_val=1e-3)
     steps, batch = 8 // accumulate, 2 * accumulate
     assert monitor.evaluations == 8
@@ -191,7 +191,7 @@ def test_monitor_measures_what_a_twin_computes(fit, accumulate):
 def test_monitor_writes_all_steps_to_tensorboard(fit, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monitor = OptimizerMonitor(every=3)
+    monitor = OptimizerMonitor(write_every=3)
     logger = TensorBoardLogger(tmp_path, name="", version="")
     fit(Curved(lambda p: SGD(p, lr=0.5)), [monitor], logger=logger)
     events = EventAccumulator(str(tmp_path)).Reload()
@@ -207,7 +207,7 @@ def test_divergence_names_step_optimizer_and_lr_and_keeps_the_last_good_checkpoi
             if trainer.global_step == 5:
                 module.x.data.fill_(math.inf)
 
-    monitor, module = OptimizerMonitor(every=100), Curved(lambda p: SGD(p, lr=0.5))
+    monitor, module = OptimizerMonitor(write_every=100), Curved(lambda p: SGD(p, lr=0.5))
     with pytest.raises(Diverged, match=r"step 5: train/loss is nan with SGD, lr=0.5"):
         fit(module, [Poison(), monitor, Checkpoint()])
     assert [step for step, _ in monitor.history["train/loss"]] == list(range(8))
@@ -253,7 +253,7 @@ def test_resume_at_an_epochs_end_counts_it_once_under_both_limits(fit, tmp_path)
 @pytest.mark.parametrize("stop", [3, 4, 6], ids=["mid-epoch", "epoch-end", "second-epoch"])
 def test_resume_continues_the_trajectory_and_the_history(fit, tmp_path, stop):
     def run(**options):
-        monitor = OptimizerMonitor(every=2)
+        monitor = OptimizerMonitor(write_every=2)
         module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
         module.train_dataloader = loader  # type: ignore[method-assign]
         fit(module, [Lookahead(), monitor, RandomState(), Checkpoint()], **options)

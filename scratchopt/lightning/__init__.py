@@ -12,6 +12,8 @@ from scratchopt.lightning.live_loss import LiveLoss
 from scratchopt.lightning.lookahead import Lookahead
 from scratchopt.lightning.monitor import Diverged, OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
+from scratchopt.lightning.recorder import Recorder
+from scratchopt.lightning.records import read_records
 
 __all__ = [
     "Checkpoint",
@@ -23,4 +25,6 @@ __all__ = [
     "Lookahead",
     "OptimizerMonitor",
     "RandomState",
+    "Recorder",
+    "read_records",
 ]

@@ -1,16 +1,20 @@
-"""OptimizerMonitor: loss, gradnorm and velocity of every step, at next to no cost."""
+"""OptimizerMonitor: what an optimizer does, measured while a Trainer trains."""
 
 import math
-from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from scratchopt.lightning.fully_shard import reshard
+from scratchopt.lightning.motion import Measured, Motion, all_finite
+from scratchopt.lightning.scalars import Rows, Scalars
+
+SMALL = 10_000  # parameters of a net whose every step is measured, unless told otherwise
 
 
 class Diverged(RuntimeError):
@@ -18,11 +22,17 @@ class Diverged(RuntimeError):
 
 
 class OptimizerMonitor(Callback):
-    """Logs three numbers of each step, for any module and any torch optimizer.
+    """Logs the numbers of a step, for any module and any torch optimizer.
 
-    `train/loss`: the loss at the evaluated point, the mean over accumulated micro-batches.
+    `train/loss`, of every step: at the evaluated point, the mean over accumulated micro-batches.
+
+    Of every `every`-th step:
     `train/gradnorm`: 2-norm of the gradient over all parameters, unscaled and before clipping.
-    `train/velocity`: 2-norm of θ_after − θ_before, the displacement of the step.
+    `train/gradnorm_clipped`: the same after clipping, where the Trainer or the module clips.
+    `train/velocity`: 2-norm of Δθ = θ_after − θ_before, the displacement of the step.
+    `train/update_ratio`: ‖Δθ‖ / ‖θ_before‖.
+    `train/angle`: between Δθ and −g, in degrees, with g the gradient before clipping: 0 for plain
+    gradient descent, more than 90 where the step climbs.
 
     `train/cost`, of an optimizer that says what a step costs, as `Newton` does: gradient
     evaluations of the batch, products with the curvature among them.
@@ -34,41 +44,64 @@ class OptimizerMonitor(Callback):
     to θ_{i+1}. The numbers are gathered as 0-dim tensors and written together, because reading one
     waits for the device, and Lightning's `self.log` takes as long as a small network's step.
 
-    `history` has all that was logged, by tag, as (step, value) pairs; a checkpoint keeps it.
-    `evaluations` counts the backward passes, `cost` gradient evaluations, the same for all but
-    `Newton`.
+    `history` has all that was logged; a checkpoint keeps it. `evaluations` counts the backward
+    passes, `cost` gradient evaluations, the same for all but `Newton`.
 
     Args:
-        every: steps between two writes, >= 1; the memory for the numbers is all it decides.
+        every: steps between two measurements, >= 1; None: 1 up to 10,000 parameters, 10 beyond.
+            They take twice the memory of the parameters.
+        write_every: steps between two writes, >= 1; the memory for the numbers is all it decides.
+        layers: whether to log all but the loss of each parameter tensor too, as
+            `gradnorm/<its name>` and so on.
 
     Raises:
-        Diverged: a loss or velocity that is NaN or infinite, found at the next write, after it was
-            logged; and a checkpoint after it is not written.
+        ValueError: a number of steps below 1.
+        Diverged: a loss, velocity or parameter that is NaN or infinite, found at the next write,
+            after it was logged; and a checkpoint after it is not written.
     """
 
-    def __init__(self, every: int = 50) -> None:
-        if every < 1:
-            raise ValueError(f"Invalid OptimizerMonitor interval: {every} (every >= 1)")
-        self.every = every
+    def __init__(
+        self, every: int | None = None, write_every: int = 50, *, layers: bool = False
+    ) -> None:
+        for name, steps in (("every", every), ("write_every", write_every)):
+            if steps is not None and steps < 1:
+                raise ValueError(f"Invalid {name}: {steps} ({name} >= 1)")
+        self.every, self.write_every, self.layers = every, write_every, layers
         self.evaluations = 0
         self.cost = 0.0
-        self.history: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        self._waiting: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
+        # Where nothing moves there is no angle, and no ratio where all is zero.
+        self._scalars = Scalars(partial=("angle", "update_ratio"))
         self._loss: Tensor | None = None  # of the step under way, over its micro-batches
         self._evaluated: Tensor | None = None  # the loss of a backward pass not yet accounted for
         self._first: Tensor | None = None  # the loss of the batch's first backward pass
         self._step = self._passes = 0
-        self._normed = -1  # the step whose gradnorm was taken last
+        self._measured: int | None = None  # the last step that was measured, or is being
+        self._measuring = False  # the step under way
+        self._normed = False  # whether its gradient was measured
+        self._clipping = False  # whether its gradient is to be measured again, clipped
+        self._parameters: list[Tensor] = []
+        self._undo: list[Callable[[], None]] = []
+
+    @property
+    def history(self) -> Rows:
+        """All that was logged, by tag, as (step, value) pairs."""
+        return self._scalars.history
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the first θ."""
         reshard(pl_module)
-        self._parameters: list[torch.Tensor] = [
-            p for p in pl_module.parameters() if p.requires_grad
-        ]
-        self._before = [p.detach().clone() for p in self._parameters]
+        named = [(name, p) for name, p in pl_module.named_parameters() if p.requires_grad]
+        self._names: list[str] = [name for name, _ in named]
+        self._parameters = [p for _, p in named]
+        count = sum(p.numel() for p in self._parameters)
+        self._every = self.every or (1 if count <= SMALL else 10)
+        self._motion = Motion(self._parameters)
         self._costly: list[Any] = [o for o in trainer.optimizers if hasattr(o, "cost")]
-        self._step, self._passes, self._normed = trainer.global_step, 0, -1
+        self._step, self._passes = trainer.global_step, 0
+        if self._measured is not None and self._measured >= self._step:  # of another fit, or begun
+            self._measured = None
+        self._watch_clipping(trainer, pl_module)
+        self._begin()
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
@@ -85,10 +118,9 @@ class OptimizerMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Takes the gradnorm: here the gradient is whole, unscaled and not yet clipped."""
-        grads = [p.grad for p in self._parameters if p.grad is not None]
-        if grads and self._normed != self._step:  # the first of a step
-            self._normed = self._step
-            self._gather("train/gradnorm", _norm(grads))
+        if self._measuring and not self._normed:  # the first of a step
+            self._normed = self._clipping = True
+            self._gather_of_layers("gradnorm", self._motion.gradient())
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -116,12 +148,12 @@ class OptimizerMonitor(Callback):
             cost = sum(optimizer.cost for optimizer in self._costly)
             self.cost += cost
             self._gather("train/cost", torch.tensor(cost))
-        torch._foreach_sub_(self._before, self._parameters)  # in place: new memory costs more
-        self._gather("train/velocity", _norm(self._before))
-        for before, after in zip(self._before, self._parameters, strict=True):
-            before.copy_(after)  # no foreach: sharded tensors have none
+        if self._measuring and self._normed:
+            for kind, measured in self._motion.end().items():
+                self._gather_of_layers(kind, measured)
         self._loss, self._step = None, trainer.global_step
-        if self._step % self.every == 0:
+        self._begin()
+        if self._step % self.write_every == 0:
             self.write(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,45 +165,45 @@ class OptimizerMonitor(Callback):
         self._evaluated = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the rest."""
+        """Writes the rest, and leaves the module as it was."""
+        self._leave()
         self.write(trainer)
+        self._check_parameters(trainer)
 
     def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Writes what there is; of several processes not the losses, which want their mean."""
         if trainer.world_size > 1:  # the others may be elsewhere
-            self._waiting.pop("train/loss", None)
-        self._write(trainer)
+            self._scalars.forget("train/loss")
+        self._leave()
+        self._scalars.write(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Writes what there is; a diverged state is not worth a checkpoint and raises."""
         self.write(trainer)
+        self._check_parameters(trainer)
         checkpoint["callbacks"][self.state_key] = self.state_dict()  # the one in there is older
 
     def state_dict(self) -> dict[str, Any]:
-        """The history, as tensors, and the count of evaluations."""
+        """The history and the counts."""
         return {
             "evaluations": self.evaluations,
             "cost": self.cost,
-            "steps": {tag: torch.tensor([s for s, _ in row]) for tag, row in self.history.items()},
-            "values": {
-                tag: torch.tensor([v for _, v in row], dtype=torch.float64)
-                for tag, row in self.history.items()
-            },
+            "measured": self._measured,
+            **self._scalars.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a saved history."""
         self.evaluations = state_dict["evaluations"]
         self.cost = state_dict.get("cost", self.evaluations)
-        for tag, steps in state_dict["steps"].items():
-            values = state_dict["values"][tag]
-            self.history[tag] = list(zip(steps.tolist(), values.tolist(), strict=True))
+        self._measured = state_dict.get("measured")
+        self._scalars.load_state_dict(state_dict)
 
     def write(self, trainer: Trainer) -> None:
         """Writes the gathered numbers to the loggers; raises `Diverged` if one is not finite."""
-        written = self._write(trainer)
+        written = self._scalars.write(trainer, mean=("train/loss",))
         bad = [
             (step, tag, value)
             for tag in ("train/loss", "train/velocity")
@@ -180,35 +212,53 @@ class OptimizerMonitor(Callback):
         ]
         if bad:
             step, tag, value = min(bad)
-            optimizer = trainer.optimizers[0]
-            raise Diverged(
-                f"diverged at step {step}: {tag} is {value} with {type(optimizer).__name__}, "
-                f"lr={float(optimizer.param_groups[0]['lr']):g}: try a smaller lr"
-            )
+            raise _diverged(trainer, step, f"{tag} is {value}")
+
+    def _check_parameters(self, trainer: Trainer) -> None:
+        """The last update may be what was too much, and not every step is measured."""
+        if not all_finite(self._parameters):
+            raise _diverged(trainer, self._step - 1, "a parameter is not finite")
+
+    def _begin(self) -> None:
+        """Decides whether the coming step is measured, and takes the θ that it starts from."""
+        self._measuring = self._measured is None or self._step - self._measured >= self._every
+        self._normed = False
+        if self._measuring:
+            self._measured = self._step
+            self._motion.begin()
+
+    def _watch_clipping(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures the gradient again behind Lightning's hook that clips it, where it does."""
+        clips = is_overridden("configure_gradient_clipping", pl_module)
+        if not clips and trainer.gradient_clip_val is None:
+            return
+        clip = pl_module.configure_gradient_clipping
+
+        def clipped(*args: Any, **kwargs: Any) -> None:
+            clip(*args, **kwargs)
+            if self._clipping:
+                self._clipping = False
+                self._gather_of_layers("gradnorm_clipped", self._motion.clipped())
+
+        pl_module.configure_gradient_clipping = clipped
+        self._undo.append(lambda: delattr(pl_module, "configure_gradient_clipping"))
+
+    def _leave(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _gather_of_layers(self, kind: str, measured: Measured) -> None:
+        self._gather(f"train/{kind}", measured.whole)
+        for name, value in zip(self._names, measured.each, strict=True) if self.layers else ():
+            self._gather(f"{kind}/{name}", value)
 
     def _gather(self, tag: str, value: Tensor) -> None:
-        self._waiting[tag].append((self._step, value))
-
-    def _write(self, trainer: Trainer) -> dict[str, list[tuple[int, float]]]:
-        written: dict[str, list[tuple[int, float]]] = {}
-        rows: dict[int, dict[str, float]] = defaultdict(dict)
-        for tag, waiting in self._waiting.items():
-            values = torch.stack([value for _, value in waiting])
-            if tag == "train/loss" and trainer.world_size > 1:
-                values = trainer.strategy.reduce(values, reduce_op="mean")
-            pairs = zip(waiting, values.tolist(), strict=True)
-            written[tag] = [(step, value) for (step, _), value in pairs]
-            self.history[tag] += written[tag]
-            for step, value in written[tag]:
-                rows[step][tag] = value
-        self._waiting.clear()
-        for step, metrics in sorted(rows.items()):
-            for logger in trainer.loggers:
-                logger.log_metrics(metrics, step)
-        return written
+        self._scalars.gather(tag, self._step, value)
 
 
-def _norm(tensors: list[Tensor]) -> Tensor:
-    """2-norm of all together; of sharded ones, over all processes."""
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+def _diverged(trainer: Trainer, step: int, what: str) -> Diverged:
+    optimizer = trainer.optimizers[0]
+    return Diverged(
+        f"diverged at step {step}: {what} with {type(optimizer).__name__}, "
+        f"lr={float(optimizer.param_groups[0]['lr']):g}: try a smaller lr"
+    )

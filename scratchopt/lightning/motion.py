@@ -1,0 +1,112 @@
+"""What a step did: norms of gradient and displacement, and the angle between them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+LOW = (torch.bfloat16, torch.float16)  # their products would be rounded to 8 or 11 bits
+
+
+class Measured(NamedTuple):
+    """A quantity of all parameters together, 0-dim, and of each tensor by itself, (tensors,)."""
+
+    whole: Tensor
+    each: Tensor
+
+
+class Motion:
+    """Measures steps of some parameters: `begin`, then `gradient` while it is there, then `end`.
+
+    It keeps copies of θ and of the gradient: twice the memory of the parameters. Sharded ones
+    (DTensor) are measured as wholes, which takes all processes.
+
+    Args:
+        parameters: the tensors that move.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self._parameters = list(parameters)
+        self._start = [torch.empty_like(p) for p in self._parameters]
+        self._gradient = [torch.empty_like(p) for p in self._parameters]
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Takes θ before the step."""
+        for start, p in zip(self._start, self._parameters, strict=True):
+            start.copy_(p)  # no foreach: sharded tensors have none
+
+    @torch.no_grad()
+    def gradient(self) -> Measured:
+        """The 2-norm of the gradient, which is kept for `end`; a missing one counts as zero."""
+        for kept, p in zip(self._gradient, self._parameters, strict=True):
+            kept.copy_(_dense(p.grad, p))
+        return _norm(self._gradient)
+
+    @torch.no_grad()
+    def clipped(self) -> Measured:
+        """The 2-norm of the gradient as it is by now."""
+        return _norm([_dense(p.grad, p) for p in self._parameters])
+
+    @torch.no_grad()
+    def end(self) -> dict[str, Measured]:
+        """What came of the step.
+
+        `velocity`: ‖Δθ‖, the 2-norm of Δθ = θ_after − θ_before.
+        `update_ratio`: ‖Δθ‖ / ‖θ_before‖.
+        `angle`: degrees between Δθ and −g, in [0, 180]; g is what `gradient` took. NaN where one
+        of them is zero.
+        """
+        size = _norm(self._start)
+        moved = self._start  # in place: new memory costs more
+        torch._foreach_sub_(moved, self._parameters)
+        velocity, gradnorm = _norm(moved), _norm(self._gradient)
+        # Of −Δθ, which `moved` is, and g.
+        along = torch.stack([_dot(a, b) for a, b in zip(moved, self._gradient, strict=True)])
+        return {
+            "velocity": velocity,
+            "update_ratio": Measured(velocity.whole / size.whole, velocity.each / size.each),
+            "angle": Measured(
+                _angle(along.sum(), velocity.whole * gradnorm.whole),
+                _angle(along, velocity.each * gradnorm.each),
+            ),
+        }
+
+
+def all_finite(parameters: Sequence[Tensor]) -> bool:
+    """Whether no number is NaN or infinite, over all processes where they share the parameters."""
+    found = [_whole(p.detach().isfinite().all()) for p in parameters]
+    return not found or bool(torch.stack(found).all())
+
+
+def _norm(tensors: list[Tensor]) -> Measured:
+    if not tensors:
+        return Measured(torch.tensor(0.0), torch.zeros(0))
+    dtype = torch.float32 if any(t.dtype in LOW for t in tensors) else None
+    each = _whole(torch.stack(torch._foreach_norm(tensors, 2, dtype)))
+    return Measured(torch.linalg.vector_norm(each), each)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Σ ab, 0-dim; of complex numbers as of pairs of real ones."""
+    if isinstance(a, DTensor):
+        return _whole((a * b).sum())
+    if a.dtype in LOW:
+        a, b = a.float(), b.float()
+    return torch.vdot(a.flatten(), b.flatten()).real
+
+
+def _angle(along: Tensor, lengths: Tensor) -> Tensor:
+    return torch.rad2deg(torch.acos((along / lengths).clamp(-1, 1)))
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _dense(gradient: Tensor | None, like: Tensor) -> Tensor:
+    if gradient is None:
+        return torch.zeros_like(like)
+    return gradient if gradient.layout == torch.strided else gradient.to_dense()
