@@ -63,7 +63,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     config = config | {"accelerator": on_this_machine(config["accelerator"])}
     result.hyperparameters |= hyperparameters(config)
     seed_everything(config["seed"], verbose=False)
-    module, data = _task(config), instantiate(config["datamodule"])
+    module, data = task_of(config), instantiate(config["datamodule"])
     check_doubles(module, config["accelerator"]["accelerator"])
     result.memory = _memory(config, module)
     monitor = OptimizerMonitor(
@@ -143,7 +143,12 @@ def _check(checkpoint: Path, directory: Path) -> None:
         raise Refusal(f"resume={directory}: {CHECKPOINT} is no checkpoint of a run")
 
 
-def _task(config: dict[str, Any]) -> LightningModule:
+def task_of(config: dict[str, Any]) -> LightningModule:
+    """The module that a validated configuration describes, with its optimizer's factory.
+
+    Raises:
+        Refusal: a task that takes no optimizer or is no LightningModule.
+    """
     try:
         module = instantiate(
             config["task"], optimizer=instantiate(config["optimizer"], _convert_="all")

@@ -145,7 +145,7 @@ def test_what_this_machine_lacks_is_refused_with_the_remedy(overrides, has, refu
 
 def test_it_is_refused_before_the_task_and_its_data_are_made(machine, monkeypatch, tmp_path):
     machine()
-    monkeypatch.setattr(run_module, "_task", lambda config: pytest.fail("a task was made"))
+    monkeypatch.setattr(run_module, "task_of", lambda config: pytest.fail("a task was made"))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = validate(compose("train", ["accelerator=gpu"]))
     with pytest.raises(Refusal, match="finds no GPU"):
