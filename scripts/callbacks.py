@@ -1,4 +1,4 @@
-"""What belongs to the command line in a Trainer: interrupts, progress bar, dashboard, profiler."""
+"""What belongs to the command line in a Trainer: interrupts, progress bar, profiler."""
 
 import os
 import signal
@@ -8,9 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
-from torch.utils.tensorboard.summary import hparams
 
 from scratchopt.lightning import OptimizerMonitor
 from scripts.processes import is_first
@@ -76,41 +74,6 @@ class Progress(TQDMProgressBar):
         metrics.pop("v_num", None)  # the logger's version number, and there is none
         loss = self.monitor.history.get("train/loss")
         return metrics | ({"train/loss": f"{loss[-1][1]:.4g}"} if loss else {})
-
-
-class Hyperparameters(Callback):
-    """The run's row in TensorBoard's HPARAMS, and Lightning's `hparams.yaml` with the same values.
-
-    The metrics' names are not written with it: TensorBoard would take the first run's for all
-    runs beneath its logdir, and show no others. Without them it finds those of every run itself.
-
-    Args:
-        values: by name; what is neither a number, a word nor true or false is shown as a word.
-    """
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        shown = {
-            name: value if isinstance(value, bool | int | float | str) else str(value)
-            for name, value in values.items()
-            if value is not None
-        }
-        self.values = values
-        _, self._start, self._end = hparams(shown, {})
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins the row."""
-        for logger in trainer.loggers:
-            logger.log_hyperparams(self.values)
-        self._write(trainer, self._start)
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Calls it a success; a run that diverges does not come here."""
-        self._write(trainer, self._end)
-
-    @staticmethod
-    def _write(trainer: Trainer, summary: Any) -> None:
-        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.file_writer.add_summary(summary)
 
 
 class Unprofiled(PassThroughProfiler):
