@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import scratchopt
-from scratchopt.lightning.curves import BLUE, GREY, ORANGE, house_style, sheet
+from scratchopt.lightning.style import BLUE, GREY, ORANGE, house_style, sheet
 from scripts.closed_forms import LIMITS, adam_limit, best_momentum, eigenvalues, rate
 from scripts.regimes import (
     MINIMUM,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from scratchopt.lightning.curves import BLUE, GREY, ORANGE, curve, house_style, sheet, step_axis
+from scratchopt.lightning.curves import curve, step_axis
+from scratchopt.lightning.style import BLUE, GREY, ORANGE, house_style, sheet
+from tasks.landscape import contours, few, graph, ring_minima, scatter, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,19 +46,13 @@ def toy_figures(
 
 def _graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> Figure:
     figure, (axes,) = sheet()
-    low, high = _view(function, x)
-    grid = np.linspace(low, high, 400)
-    graph = _evaluate(function, grid)
-    bottom, top = graph.min(), graph.max()
+    low, high = view(function, x)
+    bottom, top = graph(axes, function, low, high)
     margin = 0.06 * (top - bottom)
-    axes.plot(grid[:, 0], graph, color=GREY, linewidth=1.5, label="f(x)")
-    axes.set_xlim(low[0], high[0])
-    axes.set_ylim(bottom - margin, top + margin)
     axes.set(xlabel="x", ylabel="f(x)")
     places = np.column_stack([x, f])
     shown = _visits(figure, axes, places)
-    minimizers = np.array(function.minimizers)
-    _ring(axes, minimizers[:, 0], _evaluate(function, minimizers))
+    ring_minima(axes, function)
 
     # A gradient step goes (−lr·g, −lr·g²) along the tangent. The longest is drawn a tenth of the
     # width, whatever the lr; those under 12 pixels, or within 20 of another, would blur.
@@ -84,116 +79,54 @@ def _graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> F
 
 
 def _contours(function: Function, x: np.ndarray) -> Figure:
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-
     figure, (axes,) = sheet()
-    low, high = _view(function, x)
-    grid = np.stack(np.meshgrid(*np.linspace(low, high, 150).T), axis=-1)
-    minimizers = np.array(function.minimizers)
-    excess = _evaluate(function, grid) - _evaluate(function, minimizers).min()
-    depth = np.log(np.maximum(excess, np.quantile(excess, 0.01)))  # the lowest 1 % is one level
-    greys = ListedColormap(colormaps["Greys_r"](np.linspace(0.4, 1, 64)))
-    axes.contourf(grid[..., 0], grid[..., 1], depth, levels=15, cmap=greys)
-    axes.set_xlim(low[0], high[0])
-    axes.set_ylim(low[1], high[1])
+    contours(axes, function, *view(function, x))
     axes.set(xlabel="x", ylabel="y")
     axes.annotate("darker is lower, log-spaced", (0, -0.13), xycoords="axes fraction", color=GREY)
-    axes.grid(visible=False)
-    path = x[_few(len(x))]
+    path = x[few(len(x))]
     axes.plot(*path.T, color="#222222", linewidth=0.7, alpha=0.5)
     _visits(figure, axes, x)
-    _ring(axes, *minimizers.T)
+    ring_minima(axes, function)
     axes.legend(loc="best")
     return figure
 
 
 def _oscillation(function: Function, x: np.ndarray) -> Figure:
     figure, (first, whole) = sheet(1, 2, (10.0, 4.0))
-    few, names = x[:50], "xy"[: function.dim]
-    low, high = _view(function, few)
+    head, names = x[:50], "xy"[: function.dim]
+    low, high = view(function, head)
     minimizers = np.array(function.minimizers)
-    rows = few.T
+    rows = head.T
     for row, name, color, marker in zip(rows, names, (BLUE, ORANGE), "os", strict=False):
         first.plot(row, color=color, marker=marker, markersize=4, linewidth=1, label=name)
     for coordinate in np.unique(minimizers):
-        first.plot([0, len(few)], [coordinate] * 2, color=GREY, linestyle="--", label="minimum")
+        first.plot([0, len(head)], [coordinate] * 2, color=GREY, linestyle="--", label="minimum")
     bottom, top = first.get_ylim()
     first.set_ylim(max(bottom, low.min()), min(top, high.max()))
     first.legend(handles=first.lines[: function.dim + 1], loc="best")
     first.set_ylabel(", ".join(names))
     step_axis(first)
-    first.set_xlabel("step" if len(x) == len(few) else f"step, the first {len(few)}")
+    first.set_xlabel("step" if len(x) == len(head) else f"step, the first {len(head)}")
     distances = np.abs(x[:, None] - minimizers).max(axis=-1).min(axis=-1)
     curve(whole, np.column_stack([np.arange(len(x)), distances]), "distance to the minimum")
     step_axis(whole)
     return figure
 
 
-def _view(function: Function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and highest coordinates to show: the window, at most thrice as wide for `x`."""
-    low, high = np.array(function.window).T
-    width = high - low
-    x = x[np.isfinite(x).all(axis=1)]
-    return (
-        np.maximum(low - width, np.minimum(low, x.min(axis=0, initial=np.inf) - 0.05 * width)),
-        np.minimum(high + width, np.maximum(high, x.max(axis=0, initial=-np.inf) + 0.05 * width)),
-    )
-
-
-def _evaluate(function: Function, x: np.ndarray) -> np.ndarray:
-    return function(torch.from_numpy(x)).numpy()
-
-
-def _few(n: int) -> np.ndarray:
-    """At most 2,000 of n steps: the first 500, where most happens, and some up to the last."""
-    return np.union1d(np.arange(min(n, 500)), np.linspace(0, n - 1, min(n, 1500)).astype(int))
-
-
-def _ring(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """A ring about each minimum, so that the points that reach it stay visible."""
-    axes.plot(
-        x,
-        y,
-        linestyle="none",
-        marker="o",
-        markersize=15,
-        markerfacecolor="none",
-        markeredgecolor=ORANGE,
-        markeredgewidth=2,
-        label="minimum",
-        zorder=4,
-    )
-
-
 def _visits(figure: Figure, axes: Axes, places: np.ndarray) -> np.ndarray:
-    """Draw what lies within the axes of `places` [steps, 2], coloured by step; its indices."""
+    """Draw `places` [steps, 2] with the scale of their colours; the indices of those drawn."""
     from matplotlib.ticker import MaxNLocator
 
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    inside = np.flatnonzero(((places >= (left, bottom)) & (places <= (right, top))).all(axis=1))
-    shown = inside[_few(len(inside))]
-    # Dark dots beneath make an outline about all of them; one about each would hide its neighbours.
-    axes.plot(*places[shown].T, "o", color="#222222", markersize=6.5, zorder=2.5)
-    dots = axes.scatter(
-        *places[shown].T,
-        c=shown,
-        cmap="viridis",
-        vmin=0,
-        vmax=max(1, len(places) - 1),
-        s=30,
-        linewidths=0,
-        zorder=3,
-    )
+    shown, outside = scatter(axes, places, len(places) - 1)
     figure.colorbar(
-        dots,
+        axes.collections[-1],
         ax=axes,
         label="Optimization step index",
         pad=0.02,
         ticks=MaxNLocator(6, integer=True),
         format="{x:,.0f}",
     )
-    if outside := len(places) - len(inside):
+    if outside:
         note = f"{outside:,} of {len(places):,} points lie outside"
         axes.annotate(note, (1, -0.13), xycoords="axes fraction", ha="right", color=ORANGE)
     return shown

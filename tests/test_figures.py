@@ -20,8 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from scratchopt import SGD, Momentum
 from scratchopt.lightning import Figures, OptimizerMonitor
-from scratchopt.lightning.curves import curve, sheet, training_curves
-from scratchopt.lightning.figures import _save
+from scratchopt.lightning.curves import curve, training_curves
+from scratchopt.lightning.style import save, sheet
 from tasks.batches import Endless
 from tasks.figures import mnist_figures, regression_figures, toy_figures
 from tasks.functions import functions
@@ -50,7 +50,7 @@ def dots(figure) -> Any:
 
 def saved(figure, path):
     """The picture as it comes back from the disk."""
-    _save(figure, path)
+    save(figure, path.with_suffix(""))
     with Image.open(path) as image:
         image.load()
         assert image.format == "PNG"
@@ -380,12 +380,12 @@ def pictures(tmp_path):
 
 def test_any_module_leaves_its_curves(fit, tmp_path):
     fit(Plain(), OptimizerMonitor())
-    assert pictures(tmp_path) == ["curves.png"]
+    assert pictures(tmp_path) == ["curves.png", "curves.svg"]
 
 
 def test_a_module_draws_its_own_figures(fit, tmp_path):
     fit(Drawing(), OptimizerMonitor())
-    assert pictures(tmp_path) == ["own.png"]
+    assert pictures(tmp_path) == ["own.png", "own.svg"]
 
 
 def test_without_a_monitor_there_is_nothing_to_draw(fit, tmp_path, said):
@@ -397,7 +397,7 @@ def test_without_a_monitor_there_is_nothing_to_draw(fit, tmp_path, said):
 def test_a_run_that_fails_leaves_its_figures(fit, tmp_path):
     with pytest.raises(RuntimeError, match="broken batch"):
         fit(Plain(fail_at=3), OptimizerMonitor())
-    assert pictures(tmp_path) == ["curves.png"]
+    assert pictures(tmp_path) == ["curves.png", "curves.svg"]
 
 
 def test_a_run_that_fails_before_its_first_step_has_none(fit, tmp_path, said):
@@ -438,7 +438,7 @@ def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", half)
     with pytest.raises(OSError, match="No space"):
-        _save(sheet(size=(4.0, 4.0))[0], path)
+        save(sheet(size=(4.0, 4.0))[0], path.with_suffix(""))
     with Image.open(path) as after:
         np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
 
@@ -447,8 +447,8 @@ def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     ("options", "expected"),
     [
         ({"is_global_zero": False}, []),
-        ({"strategy": FSDPStrategy()}, ["curves.png"]),
-        ({}, ["own.png"]),
+        ({"strategy": FSDPStrategy()}, ["curves.png", "curves.svg"]),
+        ({}, ["own.png", "own.svg"]),
     ],
     ids=["another process", "sharded", "one process"],
 )
@@ -470,6 +470,6 @@ def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
 
     before = dict(matplotlib.rcParams)
     for figure in regression_figures(X, 3 * X, 1.0, 1.0, HISTORY, "").values():
-        _save(figure, tmp_path / "picture.png")
+        save(figure, tmp_path / "picture")
     assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []

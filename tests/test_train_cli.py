@@ -106,7 +106,8 @@ def test_a_run_leaves_its_files_and_no_half_written_ones(toy):
     _, directory = toy
     files = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
     events = {name for name in files if name.startswith("events.out.tfevents.")}
-    pictures = {name for name in files if name.startswith("figures/") and name.endswith(".png")}
+    names = {Path(name).stem for name in files if name.startswith("figures/")}
+    pictures = {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert events
     assert pictures
     assert files - events - pictures == {

@@ -1,80 +1,26 @@
-"""Curves of any run, and the house style of all pictures."""
+"""Curves of any run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # whoever draws nothing need not wait 0.3 s for matplotlib
+from scratchopt.lightning.style import BLUE, ORANGE, house_style, sheet
+
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 History = Mapping[str, Sequence[tuple[int, float]]]
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito (2008): distinct to every eye
-
-_STYLE: dict[Any, Any] = {
-    "figure.dpi": 110,
-    "font.size": 11,
-    "text.usetex": False,
-    "text.color": "#222222",
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": "#222222",
-    "axes.titlelocation": "left",
-    "axes.titlesize": 12,
-    "axes.titlepad": 10,
-    "axes.titley": 1.0,  # finding it anew takes a tenth of the time of a picture
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "lines.linewidth": 1.6,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "legend.edgecolor": "none",
-    "legend.framealpha": 0.85,
-}
 _LABELS = {
     "train/loss": "loss",
     "train/gradnorm": "gradnorm ‖g‖",
     "train/velocity": "velocity ‖Δθ‖",
 }
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-@contextmanager
-def house_style() -> Iterator[None]:
-    """The look of what is made and drawn inside; it ends with the block. Also a decorator."""
-    import matplotlib
-
-    with matplotlib.rc_context(_STYLE):
-        yield
-
-
-def sheet(
-    rows: int = 1, columns: int = 1, size: tuple[float, float] = (8.0, 5.0), *, sharex: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """An empty figure of `size` inches and its axes, row by row.
-
-    Its margins are fixed, in inches: a layout engine takes 30 ms, half as long as all the rest.
-    """
-    from matplotlib.figure import Figure
-
-    width, height = size
-    figure = Figure(figsize=size)
-    axes = figure.subplots(rows, columns, sharex=sharex, squeeze=False)
-    figure.subplots_adjust(
-        left=0.85 / width,
-        right=1 - 0.25 / width,
-        bottom=0.6 / height,
-        top=1 - 0.5 / height,
-        wspace=1.1 * columns / width,
-    )
-    return figure, list(axes.flat)
 
 
 def curve(

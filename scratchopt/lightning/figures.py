@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
-from scratchopt.lightning.curves import History, house_style, training_curves
+from scratchopt.lightning.curves import History, training_curves
 from scratchopt.lightning.monitor import OptimizerMonitor
+from scratchopt.lightning.style import house_style, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,8 +22,9 @@ _log = logging.getLogger(__name__)
 
 
 class Figures(Callback):
-    """Draws a run when it ends, by an exception too: `<default_root_dir>/figures/<name>.png`.
+    """Draws a run when it ends, by an exception too, into `<default_root_dir>/figures`.
 
+    Each picture is `<name>.png`, and `<name>.svg` for papers, slides and the web.
     The pictures are what the module's `figures(history) -> dict[str, Figure]` returns, or
     `training_curves` where it has no such method or is sharded, so that no process has all of it.
     `history` is that of the OptimizerMonitor among the Trainer's callbacks, which is to be listed
@@ -49,7 +50,7 @@ class Figures(Callback):
         try:
             with house_style():
                 for name, figure in _figures(trainer, pl_module).items():
-                    pixels = _save(figure, Path(trainer.default_root_dir, "figures", f"{name}.png"))
+                    pixels = save(figure, Path(trainer.default_root_dir, "figures", name))
                     _log_image(trainer, f"figures/{name}", pixels)
         except Exception as error:
             message = str(error).partition("\n")[0]
@@ -66,21 +67,6 @@ def _figures(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
     if own is not None and not isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
         return own(history)
     return training_curves(history, type(pl_module).__name__)
-
-
-def _save(figure: Figure, path: Path) -> np.ndarray:
-    """Write `path` whole or not at all; returns the pixels, uint8 [height, width, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    Image.fromarray(pixels).save(new, "PNG", dpi=(figure.dpi, figure.dpi))
-    os.replace(new, path)
-    return pixels
 
 
 def _log_image(trainer: Trainer, tag: str, pixels: np.ndarray) -> None:

@@ -1,0 +1,100 @@
+"""The house style of all pictures, and how they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:  # whoever draws nothing need not wait 0.3 s for matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito (2008): distinct to every eye
+
+_STYLE: dict[Any, Any] = {
+    "figure.dpi": 110,
+    "font.size": 11,
+    "text.usetex": False,
+    "text.color": "#222222",
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": "#222222",
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "axes.titlepad": 10,
+    "axes.titley": 1.0,  # finding it anew takes a tenth of the time of a picture
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "lines.linewidth": 1.6,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
+    "svg.fonttype": "none",  # text that can be searched, selected and edited
+    "svg.hashsalt": "scratchopt",  # ids are random without one
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """The look of what is made and drawn inside; it ends with the block. Also a decorator."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def sheet(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (8.0, 5.0), *, sharex: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure of `size` inches and its axes, row by row.
+
+    Its margins are fixed, in inches: a layout engine takes 30 ms, half as long as all the rest.
+    """
+    from matplotlib.figure import Figure
+
+    width, height = size
+    figure = Figure(figsize=size)
+    axes = figure.subplots(rows, columns, sharex=sharex, squeeze=False)
+    figure.subplots_adjust(
+        left=0.85 / width,
+        right=1 - 0.25 / width,
+        bottom=0.6 / height,
+        top=1 - 0.5 / height,
+        wspace=1.1 * columns / width,
+    )
+    return figure, list(axes.flat)
+
+
+@house_style()
+def save(figure: Figure, path: Path) -> np.ndarray:
+    """Writes `<path>.png` and `<path>.svg`, whole or not at all and always in the same bytes.
+
+    SVG, because a browser shows it, its text stays text, and it takes a fifth of the time of a PDF,
+    whose fonts must be embedded. What was drawn with `rasterized=True` is an image in it, of
+    twice the PNG's resolution.
+
+    Returns:
+        The pixels of the PNG, uint8 [height, width, 3].
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    png, svg = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg"))
+    new = path.with_name(f"{path.name}.new")
+    Image.fromarray(pixels).save(new, "PNG", dpi=(figure.dpi, figure.dpi))
+    os.replace(new, png)
+    figure.savefig(new, format="svg", dpi=2 * figure.dpi, metadata={"Date": None})
+    os.replace(new, svg)
+    return pixels
