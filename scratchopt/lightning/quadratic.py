@@ -1,0 +1,99 @@
+"""The quadratic model of a loss, and its curvature as an optimizer sees it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from scratchopt import stability
+from scratchopt.curvature import COMPILED, product_of
+from scratchopt.flat import flatten
+
+NONE_OF_COMPILED = COMPILED.replace("Newton", "Sharpness")
+
+
+class Quadratic:
+    """q(d) = gᵀd + ½·dᵀHd: how a loss changes by a move d of the parameters, to second order.
+
+    Vectors have shape (n,) and are at least float32. The loss's graph lives as long as this, and
+    the parameters must not change in that time.
+
+    Args:
+        loss: 0-dim, with its graph.
+        parameters: θ, n numbers in all.
+        mean: of a tensor over the processes.
+        scale: that the loss has for its derivatives, as float16 needs; they are freed from it.
+
+    Raises:
+        RuntimeError: a loss without second derivatives; at the first product, too.
+    """
+
+    def __init__(
+        self,
+        loss: Tensor,
+        parameters: Sequence[Tensor],
+        mean: Callable[[Tensor], Tensor],
+        scale: float = 1.0,
+    ) -> None:
+        scaled = loss * scale
+        with _second_derivatives():
+            found = torch.autograd.grad(
+                scaled, parameters, retain_graph=True, materialize_grads=True
+            )
+            gradient = flatten(found)
+            self._product = product_of("hessian", scaled, None, parameters)
+        self._mean, self._scale, self._narrow = mean, scale, gradient.dtype
+        self.dtype = torch.promote_types(gradient.dtype, torch.float32)
+        self.gradient = self._whole(gradient)
+
+    def product(self, vector: Tensor) -> Tensor:
+        """Hv."""
+        with _second_derivatives():
+            return self._whole(self._product(vector.to(self._narrow)))
+
+    def between(self, a: Tensor, b: Tensor) -> float:
+        """q(b) − q(a) = (b − a)ᵀ(g + ½·H(a + b))."""
+        slope = self.gradient + self.product(a + b) / 2
+        return torch.dot((b - a).double(), slope.double()).item()
+
+    def seen_by(
+        self, optimizer: Optimizer, groups: Sequence[stability.Group]
+    ) -> Callable[[Tensor], Tensor] | None:
+        """The products of P^{-1/2}(H + weight_decay·I)P^{-1/2}, whose eigenvalues are P⁻¹(…)'s.
+
+        Args:
+            optimizer: of the parameters, in its order, after its step; of one that is not
+                `stability.known` it is H.
+            groups: its `stability.numbers` at the step.
+
+        Returns:
+            None where the step could move nothing.
+        """
+        if not stability.known(optimizer):
+            return self.product
+        roots, decays = [], []
+        for group, numbers in zip(optimizer.param_groups, groups, strict=True):
+            decay = 0.0 if stability.decouples(numbers) else numbers["weight_decay"]
+            for p in (p for p in group["params"] if p.requires_grad):
+                roots.append(stability.preconditioner(optimizer, p, numbers).rsqrt())
+                decays.append(torch.full_like(roots[-1], decay))
+        root, decay = flatten(roots).to(self.dtype), flatten(decays).to(self.dtype)
+        if not root.any():
+            return None
+        return lambda v: root * (self.product(root * v) + decay * (root * v))
+
+    def _whole(self, vector: Tensor) -> Tensor:
+        return self._mean(vector.to(self.dtype) / self._scale)
+
+
+@contextmanager
+def _second_derivatives() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        if reason == COMPILED:
+            raise RuntimeError(NONE_OF_COMPILED) from error
+        raise RuntimeError(f"Sharpness needs second derivatives: {reason}") from error

@@ -1,0 +1,278 @@
+"""Sharpness: the largest curvature of the loss, beside the largest that the optimizer stands."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from math import inf, isfinite, nan
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.optim import Optimizer
+
+from scratchopt import stability
+from scratchopt.flat import flatten
+from scratchopt.lanczos import lanczos
+from scratchopt.lightning.quadratic import NONE_OF_COMPILED, Quadratic
+from scratchopt.lightning.replay import Replay, loss_of, set_to
+from scratchopt.lightning.scalars import Rows, Scalars
+from scratchopt.nag import NAG
+
+_TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease")
+
+
+@dataclass
+class _Step:
+    """What is known of a measured step before it is taken."""
+
+    number: int
+    replay: Replay
+    loss: Tensor  # as the training has it
+    start: list[Tensor]  # θ_i
+    point: list[Tensor]  # where the loss is evaluated: θ_i, and with an exact NAG θ_i + μv
+    groups: list[dict[str, Any]]  # the optimizer's numbers
+
+
+class Sharpness(Callback):
+    """Logs the loss's curvature, and what a step gains by the curvature and in truth.
+
+    Of every `every`-th step i, counted as `OptimizerMonitor` does, for any module and any torch
+    optimizer, with the loss of the step's batch (of accumulated micro-batches the first), H its
+    Hessian and g its gradient, both at the evaluated point (θ_i; an exact `NAG`: its lookahead
+    point φ_i):
+
+    `train/sharpness`: the largest eigenvalue of H; of Adam, AdamW, RMSprop and Adagrad, ours and
+    torch's, of P⁻¹H, with P the preconditioner that the step divides by. A weight decay that is an
+    L2 penalty counts: it is then H + weight_decay·I.
+    `train/sharpness_error`: an eigenvalue is at most so far from it (`scratchopt.lanczos`).
+    `train/sharpness_limit`: on a quadratic with a larger one the optimizer diverges, with the lr
+    and μ of this step: SGD 2/lr, Momentum (2 + 2μ)/lr, NAG and NAGTorch (2 + 2μ)/((1 + 2μ)·lr),
+    Adam (2 + 2β₁)/((1 − β₁)·lr), as in `scratchopt.stability`. Not of an optimizer unknown there.
+    `train/predicted_decrease`: of the step that was taken, by the quadratic with g and H,
+    −(gᵀΔθ + ½·ΔθᵀHΔθ), Δθ = θ_{i+1} − θ_i. Under an exact `NAG`, whose quadratic is about φ_i, the
+    difference of its values at θ_i and at θ_{i+1}.
+    `train/actual_decrease`: loss(θ_i) − loss(θ_{i+1}), on the same batch. A penalty is in neither.
+
+    To that end training_step is made again after the step, by `Replay`: with the same batch, random
+    numbers, buffers and attributes, and the parameters set back for the while. Training is bit for
+    bit what it is without the callback. A measurement takes the time of two to three gradients and
+    of the products, each about two gradients, and the memory of a vector of all parameters a
+    product; a step that is not measured takes none. Of several processes loss and products are
+    means over all. The callback comes after `Lookahead`.
+
+    `history` has all that was logged; a checkpoint keeps it.
+
+    Args:
+        every: steps between two measurements, >= 1.
+        iterations: products at most, >= 1. Where they end first there is a warning, once.
+        tol: of train/sharpness_error, as a part of train/sharpness; >= 0.
+
+    Raises:
+        ValueError: a value out of its range.
+        RuntimeError: a loss that cannot be computed again, or has no second derivatives, as of a
+            compiled model; parameters that are sharded (FSDP2) or complex; manual optimization.
+
+    Reference: Cohen et al., "Gradient descent on neural networks typically occurs at the edge of
+    stability", ICLR 2021, arXiv 2103.00065; "Adaptive gradient methods at the edge of stability"
+    (2022), arXiv 2207.14484.
+    """
+
+    def __init__(self, every: int, iterations: int = 100, tol: float = 1e-3) -> None:
+        for name, value, least in (
+            ("every", every, 1),
+            ("iterations", iterations, 1),
+            ("tol", tol, 0),
+        ):
+            if not value >= least:
+                raise ValueError(f"Invalid {name}: {value} ({name} >= {least})")
+        self.every, self.iterations, self.tol = every, iterations, tol
+        self._scalars = Scalars(partial=_TAGS)
+        self._step: _Step | None = None
+        self._undo: Callable[[], None] | None = None
+        self._warned = False
+
+    @property
+    def history(self) -> Rows:
+        """All that was logged, by tag, as (step, value) pairs."""
+        return self._scalars.history
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuses what has no curvature to measure."""
+        self._step = None
+        _refuse(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Has the coming training_step watched, if its step is to be measured."""
+        self._leave()
+        if self._step is not None and self._step.number == trainer.global_step:
+            return  # a later micro-batch
+        self._step = None
+        if trainer.global_step % self.every == 0:
+            self._watch(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Measures, once the step is taken."""
+        self._leave()
+        if self._step is not None and self._step.number != trainer.global_step:
+            step, self._step = self._step, None
+            with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivative
+                self._measure(trainer, step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leaves the module as it was."""
+        self._leave()
+
+    def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Leaves the module as it was."""
+        self._leave()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history."""
+        return self._scalars.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from a saved history."""
+        self._scalars.load_state_dict(state_dict)
+
+    def _watch(self, trainer: Trainer, module: LightningModule) -> None:
+        """Takes down what the next call of training_step begins with, and its loss."""
+        train, own = module.training_step, vars(module).get("training_step")
+
+        def leave() -> None:
+            del module.training_step
+            if own is not None:
+                module.training_step = own
+
+        def watched(*arguments: Any) -> Any:
+            self._leave()  # only the first call is at the step's point
+            optimizer = trainer.optimizers[0]
+            start = point = _values(_parameters(trainer))
+            if isinstance(optimizer, NAG) and optimizer.ahead:
+                optimizer.restore_()
+                start = _values(_parameters(trainer))
+                optimizer.lookahead_()  # to the very point, bit for bit
+            replay, groups = Replay(trainer, module, train, arguments), stability.numbers(optimizer)
+            outputs = train(*arguments)
+            loss = loss_of(outputs)
+            if loss is not None:
+                loss = loss.detach().clone()
+                self._step = _Step(trainer.global_step, replay, loss, start, point, groups)
+            return outputs
+
+        module.training_step = watched
+        self._undo = leave
+
+    def _leave(self) -> None:
+        if self._undo is not None:
+            undo, self._undo = self._undo, None
+            undo()
+
+    def _measure(self, trainer: Trainer, step: _Step) -> None:
+        parameters, after = _parameters(trainer), _values(_parameters(trainer))
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+
+        def mean(tensor: Tensor) -> Tensor:
+            return tensor if trainer.world_size == 1 else trainer.strategy.reduce(tensor.clone())
+
+        def loss_at(values: Sequence[Tensor]) -> float:
+            with torch.no_grad(), set_to(parameters, values):
+                return _number(step.replay(), mean)
+
+        with torch.enable_grad(), set_to(parameters, step.point):
+            loss = step.replay()
+            at_point = _number(loss, mean)
+            _compare(at_point, _number(step.loss, mean), step.number)
+            if loss is None:
+                return
+            q = Quadratic(loss, parameters, mean, 1.0 if scaler is None else scaler.get_scale())
+            start, end = (
+                flatten([value - p for value, p in zip(values, step.point, strict=True)])
+                for values in (step.start, after)
+            )
+            self._gather(step, "predicted_decrease", -q.between(start, end))
+            self._gather_sharpness(step, q, trainer.optimizers[0])
+        before = at_point if step.start is step.point else loss_at(step.start)
+        self._gather(step, "actual_decrease", before - loss_at(after))
+        self._scalars.write(trainer)
+
+    def _gather_sharpness(self, step: _Step, q: Quadratic, optimizer: Optimizer) -> None:
+        operator = q.seen_by(optimizer, step.groups)
+        if operator is None:
+            return
+        size, device = q.gradient.numel(), q.gradient.device
+        found = lanczos(
+            operator, size, iterations=self.iterations, tol=self.tol, dtype=q.dtype, device=device
+        )
+        self._gather(step, "sharpness", found.value)
+        self._gather(step, "sharpness_error", found.residual)
+        limit = stability.limit(optimizer, step.groups)
+        if limit is not None:
+            self._gather(step, "sharpness_limit", limit)
+        if not self._warned and self.tol * abs(found.value) < found.residual < inf:
+            self._warned = True
+            rank_zero_warn(
+                f"train/sharpness of step {step.number} is {found.value:.6g} ± {found.residual:.2g}"
+                f" after {found.products} products: Sharpness(iterations=...) may be more"
+            )
+
+    def _gather(self, step: _Step, name: str, value: float) -> None:
+        number = torch.tensor(value, dtype=torch.float64)
+        self._scalars.gather(f"train/{name}", step.number, number)
+
+
+def _compare(again: float, trained: float, number: int) -> None:
+    """Refuses a training_step whose loss hangs on more than a Replay gives it."""
+    if isfinite(trained) and not abs(again - trained) <= 1e-2 * abs(trained) + 1e-6:
+        raise RuntimeError(
+            f"Sharpness: the loss of step {number} was {trained:.6g}, and computed again it is "
+            f"{again:.6g}: training_step must give the same for the same batch, parameters, "
+            "buffers and random state; let it draw from no generator of its own"
+        )
+
+
+def _refuse(trainer: Trainer, module: LightningModule) -> None:
+    strategy = trainer.strategy
+    parts = [part for part in module.modules() if hasattr(part, "_orig_mod")]
+    if parts or getattr(module, "_compiler_ctx", None) is not None:
+        raise RuntimeError(NONE_OF_COMPILED)
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+        raise RuntimeError(
+            "Sharpness needs all parameters in each process: use strategy='ddp' (accelerator=ddp), "
+            f"not {type(strategy).__name__}"
+        )
+    if not module.automatic_optimization:
+        raise RuntimeError(
+            "Sharpness makes training_step again, which must not take the step itself: it needs "
+            "automatic optimization"
+        )
+    if "dataloader_iter" in signature(module.training_step).parameters:
+        raise RuntimeError(
+            "Sharpness needs the batch: let training_step take it, not a dataloader_iter"
+        )
+    if any(p.is_complex() for p in _parameters(trainer)):
+        raise RuntimeError("Sharpness is for real parameters, not for complex ones")
+
+
+def _trained(group: dict[str, Any]) -> list[Tensor]:
+    return [p for p in group["params"] if p.requires_grad]
+
+
+def _parameters(trainer: Trainer) -> list[Tensor]:
+    """What the optimizer trains, in its order; under automatic optimization there is one."""
+    return [p for group in trainer.optimizers[0].param_groups for p in _trained(group)]
+
+
+def _values(parameters: Sequence[Tensor]) -> list[Tensor]:
+    return [p.detach().clone() for p in parameters]
+
+
+def _number(loss: Tensor | None, mean: Callable[[Tensor], Tensor]) -> float:
+    return nan if loss is None else mean(loss.detach().double()).item()
