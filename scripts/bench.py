@@ -3,6 +3,7 @@
     python scripts/bench.py            # all below
     python scripts/bench.py start      # a toy run, against a script that only imports
     python scripts/bench.py mnist      # a training step with all logging, against a bare loop
+    python scripts/bench.py monitor    # the same step with OptimizerMonitor, and without
     python scripts/bench.py step       # an optimizer's step, against torch's and a copy of memory
 
 All sides run in turn, A B A B, so that a machine that slows down slows all; a ratio is the
@@ -53,6 +54,8 @@ def main() -> None:
         compare("toy run, s", toy_run, import_only, pairs)
     if what in ("all", "mnist"):
         compare("MNIST step, ms", mnist_run, mnist_loop, pairs)
+    if what in ("all", "monitor"):
+        compare_monitors(15 * pairs)
     if what in ("all", "step"):
         from scripts.step_times import tabulate  # imports torch
 
@@ -66,8 +69,10 @@ def main() -> None:
 
 def _parser() -> "_Parser":
     parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["all", "start", "mnist", "step"], default="all")
-    runs = parser.add_argument_group("start and mnist")
+    parser.add_argument(
+        "what", nargs="?", choices=["all", "start", "mnist", "monitor", "step"], default="all"
+    )
+    runs = parser.add_argument_group("start, mnist and monitor")
     runs.add_argument("--pairs", type=_count, help="runs of each side (default 7)")
     step = parser.add_argument_group("step")
     step.add_argument("--device", choices=["cpu", "cuda"], help="default cpu")
@@ -104,11 +109,26 @@ def _count(text: str) -> int:
 def compare(name: str, ours: Callable[[], float], least: Callable[[], float], pairs: int) -> None:
     """Times two sides in turn, after one uncounted run of each, and prints a row."""
     _ = ours(), least()
-    times = [(ours(), least()) for _ in range(pairs)]
+    print_row(name, [(ours(), least()) for _ in range(pairs)])
+
+
+def print_row(name: str, times: list[tuple[float, float]]) -> None:
+    """Prints the medians of both sides, of ours first, and of the ratios."""
     ratios = [a / b for a, b in times]
     a, b = (median(column) for column in zip(*times, strict=True))
     spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
-    print(COLUMNS.format(name, f"{a:.3f}", f"{b:.3f}", f"{median(ratios):.2f}", spread), flush=True)
+    row = name, f"{a:.3f}", f"{b:.3f}", f"{median(ratios):.2f}", spread
+    print(COLUMNS.format(*row), flush=True)
+
+
+def compare_monitors(rounds: int) -> None:
+    """Times blocks of ten steps in turn, with and without OptimizerMonitor, and prints two rows."""
+    from scripts.monitor_times import monitor_times  # imports torch
+
+    with tempfile.TemporaryDirectory() as directory:
+        times = monitor_times(rounds, Path(directory))
+    for name in ("default", "every step"):
+        print_row(f"monitor, {name}, ms", list(zip(times[name], times["none"], strict=False)))
 
 
 def toy_run() -> float:

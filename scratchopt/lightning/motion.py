@@ -43,7 +43,8 @@ class Motion:
         """The 2-norm of the gradient, which is kept for `end`; a missing one counts as zero."""
         for kept, p in zip(self._gradient, self._parameters, strict=True):
             kept.copy_(_dense(p.grad, p))
-        return _norm(self._gradient)
+        self._gradnorm = _norm(self._gradient)
+        return self._gradnorm
 
     @torch.no_grad()
     def clipped(self) -> Measured:
@@ -62,7 +63,7 @@ class Motion:
         size = _norm(self._start)
         moved = self._start  # in place: new memory costs more
         torch._foreach_sub_(moved, self._parameters)
-        velocity, gradnorm = _norm(moved), _norm(self._gradient)
+        velocity, gradnorm = _norm(moved), self._gradnorm
         # Of −Δθ, which `moved` is, and g.
         along = torch.stack([_dot(a, b) for a, b in zip(moved, self._gradient, strict=True)])
         return {

@@ -49,13 +49,15 @@ class Scalars:
             if tag in mean and trainer.world_size > 1:
                 values = trainer.strategy.reduce(values, reduce_op="mean")
             optional = not self._partial.isdisjoint(tag.split("/"))
-            written[tag] = [
+            pairs = [
                 (step, value)
                 for (step, _), value in zip(waiting, values.tolist(), strict=True)
                 if math.isfinite(value) or not optional
             ]
-            self.history[tag] += written[tag]
-            for step, value in written[tag]:
+            if pairs:
+                written[tag] = pairs
+                self.history[tag] += pairs
+            for step, value in pairs:
                 rows[step][tag] = value
         self._waiting.clear()
         for step, metrics in sorted(rows.items()):

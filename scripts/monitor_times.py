@@ -1,0 +1,91 @@
+"""What OptimizerMonitor adds to a step of MNIST's training, within one training."""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from scratchopt import NAG
+from scratchopt.lightning import Lookahead, OptimizerMonitor
+from scripts.callbacks import Unprofiled
+from tasks.mnist import MNIST
+
+BLOCK = 10  # steps; of these the monitor measures one, unless told otherwise
+
+
+class InTurn(Callback):
+    """Gives each block of steps to the next of some callbacks, and takes its time.
+
+    `times` has milliseconds a step, by the callback's name. None stands for no callback.
+    """
+
+    def __init__(self, callbacks: dict[str, Callback | None]) -> None:
+        self.callbacks = callbacks
+        self.times: dict[str, list[float]] = {name: [] for name in callbacks}
+        self._turns: Iterator[str] = cycle(callbacks)
+        self._name: str | None = None
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Ends a block and begins the next."""
+        now = time.perf_counter()
+        if trainer.global_step % BLOCK:
+            return
+        if self._name is not None:
+            self.times[self._name].append(1000 * (now - self._began) / BLOCK)
+        self._name = next(self._turns)
+        self._now = self.callbacks[self._name] or Callback()
+        self._now.on_train_start(trainer, pl_module)
+        self._began = time.perf_counter()
+
+    def on_before_backward(self, *args: Any, **kwargs: Any) -> None:
+        """Hands it on."""
+        self._now.on_before_backward(*args, **kwargs)
+
+    def on_before_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Hands it on."""
+        self._now.on_before_optimizer_step(*args, **kwargs)
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Hands it on."""
+        self._now.on_train_batch_end(*args, **kwargs)
+
+
+def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
+    """Milliseconds of a step: without a monitor, with one, and with one that measures each step.
+
+    Args:
+        rounds: blocks of each.
+        directory: of the logs, which are part of what it costs.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Lightning 2.6 asks torch 2.13 in the old way, and nobody here can mend it.
+    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
+    in_turn = InTurn(
+        {
+            "none": None,
+            "default": OptimizerMonitor(write_every=BLOCK),
+            "every step": OptimizerMonitor(1, write_every=BLOCK),
+        }
+    )
+    trainer = Trainer(
+        max_steps=BLOCK * (3 * rounds + 1),
+        callbacks=[Lookahead(), in_turn],
+        logger=TensorBoardLogger(directory, name="", version=""),
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        log_every_n_steps=1,
+        profiler=Unprofiled(),
+    )
+    trainer.fit(MNIST(lambda parameters: NAG(parameters, lr=0.03, momentum=0.9)))
+    return in_turn.times
