@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +16,9 @@ from yaml import YAMLError
 from scripts.fields import Refusal
 from scripts.result import hyperparameters
 from scripts.schema import validate
+
+if TYPE_CHECKING:  # half a second
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CONFIG = Path(".hydra", "config.yaml")
 
@@ -50,14 +53,18 @@ class Run:
         Of a step that was logged twice, since a resumed run did it again, the later value counts.
         Values are float32, as TensorBoard's events have them.
         """
+        return {
+            tag: sorted({event.step: event.value for event in self.events.Scalars(tag)}.items())
+            for tag in self.events.Tags()["scalars"]
+        }
+
+    @cached_property
+    def events(self) -> EventAccumulator:
+        """TensorBoard's reading of the log, with all its scalars."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         events = EventAccumulator(str(self.directory), size_guidance={"scalars": 0})
-        events.Reload()
-        return {
-            tag: sorted({event.step: event.value for event in events.Scalars(tag)}.items())
-            for tag in events.Tags()["scalars"]
-        }
+        return events.Reload()
 
 
 def runs_in(places: Iterable[str | Path]) -> list[Run]:
@@ -77,12 +84,12 @@ def runs_in(places: Iterable[str | Path]) -> list[Run]:
     return list(found.values())
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
+def labels(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
     """What to call each of some runs: what differs between them, such as "nag, lr=0.1".
 
-    Runs that differ in nothing are numbered.
+    Runs that differ in nothing, or only in the keys of `without`, are numbered.
     """
-    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    keys = dict.fromkeys(key for run in runs for key in run.settings if key not in without)
     differing = [
         key
         for key in keys

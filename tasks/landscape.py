@@ -93,7 +93,7 @@ def scatter(axes: Axes, places: np.ndarray, last: int, size: float = 30) -> tupl
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     inside = np.flatnonzero(((places >= (left, bottom)) & (places <= (right, top))).all(axis=1))
     shown = inside[few(len(inside))]
-    many = len(shown) > 400
+    many = len(shown) > 200
     # Dark dots beneath make an outline about all of them; one about each would hide its neighbours.
     axes.plot(
         *places[shown].T,

@@ -22,7 +22,7 @@ from tasks import mnist_data
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "scripts" / "train.py"
-TAGS = {"train/loss", "train/gradnorm", "train/velocity"}
+TAGS = {"train/loss", "train/gradnorm", "train/velocity", "train/update_ratio", "train/angle"}
 
 
 def command(*arguments: str) -> list[str]:
@@ -110,6 +110,7 @@ def test_a_run_leaves_its_files_and_no_half_written_ones(toy):
     pictures = {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert events
     assert pictures
+    assert pictures <= files
     assert files - events - pictures == {
         *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),
         *("checkpoints/last.ckpt", "hparams.yaml", "result.json"),

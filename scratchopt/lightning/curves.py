@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 History = Mapping[str, Sequence[tuple[int, float]]]
-_LABELS = {
+LABELS = {
     "train/loss": "loss",
     "train/gradnorm": "gradnorm ‖g‖",
     "train/velocity": "velocity ‖Δθ‖",
@@ -46,24 +46,38 @@ def curve(
     if positive.any() and (values >= 0).all():
         decades = float(np.ptp(np.log10(values[positive])))
         if decades > log_from:
-            _log_scale(axes, decades)
+            log_scale(axes, decades)
             steps, values = steps[positive], values[positive]
-    noisy = len(values) > 50 and np.mean(np.diff(np.sign(np.diff(values))) != 0) > 0.3
+    pale = noisy(values)
     kept = _extremes(values)
     axes.plot(
         steps[kept],
         values[kept],
         color=BLUE,
-        alpha=0.3 if noisy else 1.0,
-        linewidth=0.8 if noisy else None,
+        alpha=0.3 if pale else 1.0,
+        linewidth=0.8 if pale else None,
         marker="o" if len(kept) <= 30 else None,
         markersize=4,
     )
-    if noisy:
+    if pale:
         bins = min(100, len(values) // 10)
         medians = [[np.median(part) for part in np.array_split(a, bins)] for a in (steps, values)]
         axes.plot(*medians, color=BLUE, linewidth=2)
     axes.set_ylabel(label)
+
+
+def noisy(values: np.ndarray) -> bool:
+    """Whether many values go up and down so often that their medians say more.
+
+    Args:
+        values: finite. Changes below a thousandth of their range, such as rounding where a run has
+            come to rest, do not count.
+    """
+    if len(values) <= 50:
+        return False
+    changes = np.diff(values)
+    ways = np.sign(np.where(np.abs(changes) > 1e-3 * np.ptp(values), changes, 0))
+    return bool(np.mean(ways[1:] * ways[:-1] < 0) > 0.3)
 
 
 def step_axis(axes: Axes) -> None:
@@ -81,20 +95,20 @@ def step_axis(axes: Axes) -> None:
 @house_style()
 def training_curves(history: History, title: str) -> dict[str, Figure]:
     """`curves`: loss, gradnorm and velocity over the steps; no picture if `history` has none."""
-    names = [name for name in _LABELS if history.get(name)]
+    names = [name for name in LABELS if history.get(name)]
     if not names:
         return {}
     figure, panels = sheet(len(names), 1, (8.0, 1.2 + 2.0 * len(names)), sharex=True)
     for axes, name in zip(panels, names, strict=True):
-        curve(axes, history[name], _LABELS[name])
+        curve(axes, history[name], LABELS[name])
     panels[0].set_title(title)
     step_axis(panels[-1])
     figure.align_ylabels(panels)
     return {"curves": figure}
 
 
-def _log_scale(axes: Axes, decades: float) -> None:
-    """Label few decades 0.1 0.2 0.5 1, and many 10⁻⁸ 10⁻⁴ 1.
+def log_scale(axes: Axes, decades: float) -> None:
+    """A logarithmic y axis: few decades are labelled 0.1 0.2 0.5 1, and many 10⁻⁸ 10⁻⁴ 1.
 
     matplotlib's own labels are mathtext, whose first use in a process takes 45 ms, and its minor
     ticks are a third of the time that such a picture takes.

@@ -14,7 +14,10 @@ if TYPE_CHECKING:  # whoever draws nothing need not wait 0.3 s for matplotlib
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito (2008): distinct to every eye
+# Okabe & Ito (2008): distinct to every eye. Their yellow is lost on white.
+BLUE, ORANGE, BLACK, GREEN, PURPLE = "#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7"
+PALETTE = (BLUE, ORANGE, BLACK, GREEN, PURPLE, "#56B4E9", "#E69F00")
+GREY = "#555555"  # of what is not data
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 110,

@@ -1,0 +1,65 @@
+"""What may stand on the x axis: steps, or what they have cost."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scripts.fields import Refusal
+from scripts.recorded import Run
+
+ABSCISSAE = {
+    "steps": "step",
+    "evaluations": "gradient evaluations",
+    "seconds": "seconds since the log was begun",
+}
+
+
+def abscissa(run: Run, steps: np.ndarray, against: str) -> np.ndarray:
+    """Where the values of some steps stand.
+
+    `evaluations`: of the gradient, up to and with each step's own; a step costs its accumulated
+    batches, or what `train/cost` says that it cost, as Newton's products with a curvature do.
+    `seconds`: by the clock of the log, which is written every `log_every` steps; the steps between
+    two writes are taken to be equally long. Validation and checkpoints are in it.
+
+    Args:
+        run: a recorded one.
+        steps: that it has logged, rising.
+        against: a key of `ABSCISSAE`.
+
+    Raises:
+        Refusal: a run whose log does not say.
+    """
+    if against == "evaluations":
+        return _evaluations(run)[np.minimum(steps.astype(int), len(_evaluations(run)) - 1)]
+    if against == "seconds":
+        return np.interp(steps, *_clock(run))
+    return steps
+
+
+def _evaluations(run: Run) -> np.ndarray:
+    """How many there were after each step from 0 on."""
+    each = np.full(1 + run.history["train/loss"][-1][0], run.config["accumulate_grad_batches"])
+    for step, cost in run.history.get("train/cost", ()):
+        each[step] = cost
+    total = each.cumsum()
+    spent = run.result["cost"] if run.result else total[-1]
+    if abs(spent - total[-1]) > max(1, 0.02 * spent):
+        raise Refusal(
+            f"{run.directory}: {spent:,g} gradient evaluations in {len(each):,} steps, and no "
+            "train/cost in its log to say in which; take --against steps"
+        )
+    return total
+
+
+def _clock(run: Run) -> tuple[list[float], list[float]]:
+    """Steps whose time is known, and the seconds then."""
+    if len(list(run.directory.glob("events.out.tfevents.*"))) > 1:
+        raise Refusal(
+            f"{run.directory}: it was resumed, and the pause is in its clock; take --against steps"
+        )
+    every, begun = run.config["log_every"], run.events.FirstEventTimestamp()
+    written = run.events.Scalars("train/loss")
+    known = [event for event in written[:-1] if (event.step + 1) % every == 0]
+    known.append(written[-1])
+    return [-1.0, *(e.step for e in known)], [0.0, *(e.wall_time - begun for e in known)]

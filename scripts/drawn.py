@@ -1,0 +1,70 @@
+"""Which pictures some runs give, and the writing of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scratchopt.lightning.style import save
+from scripts.comparison import settings_of
+from scripts.comparison_figures import history_figures
+from scripts.fields import Refusal
+from scripts.recorded import Run
+from scripts.sensitivity_figure import sensitivity_figure
+from scripts.toy_runs import paths_figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[Path]:
+    """Writes every picture of some runs; yields the paths, a PNG's and an SVG's for each.
+
+    Args:
+        runs: as `runs_in` returns them. Those that have logged nothing yet are left out, and
+            standard error says so.
+        output: directory of the pictures; it is made.
+        against: a key of `scripts.abscissa.ABSCISSAE`.
+
+    Raises:
+        Refusal: runs of several tasks, or of which none has logged anything.
+    """
+    logged = []
+    for run in runs:
+        if run.history.get("train/loss"):
+            logged.append(run)
+        else:
+            _leave_out(run, "it has logged no loss yet")
+    if not logged:
+        raise Refusal(
+            f"{runs[0].directory}: nothing is logged yet; the first write comes after "
+            f"log_every={runs[0].config['log_every']} steps"
+        )
+    for name, figure in _figures(logged, against):
+        save(figure, output / name)
+        yield from (output / f"{name}.png", output / f"{name}.svg")
+
+
+def _figures(runs: Sequence[Run], against: str) -> Iterator[tuple[str, Figure]]:
+    settings, title = settings_of(runs), _title(runs)
+    yield from history_figures(settings, title, against).items()
+    ended = [run for run in runs if run.result and run.result["status"] != "interrupted"]
+    if ended and (figure := sensitivity_figure(ended, f"{title}: what the lr decides")):
+        yield "sensitivity", figure
+    if runs[0].task == "toy":
+        yield from paths_figures(settings, _leave_out).items()
+
+
+def _title(runs: Sequence[Run]) -> str:
+    """The task, and the function or the optimizer where all have the same."""
+    parts = [runs[0].task]
+    for key in ("task.function", "optimizer"):
+        values = {run.settings.get(key) for run in runs}
+        parts += [str(value) for value in values if len(values) == 1 and value]
+    return ", ".join(parts)
+
+
+def _leave_out(run: Run, why: str) -> None:
+    print(f"plot.py: {run.directory}: left out, {why}", file=sys.stderr)

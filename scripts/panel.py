@@ -1,0 +1,141 @@
+"""What several runs have logged under one tag, and the drawing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scratchopt.lightning.curves import LABELS, log_scale, noisy
+from scripts.abscissa import abscissa
+from scripts.comparison import ODD, Line, Setting, line, series
+from scripts.looks import Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RISE = 1000  # of the largest first value: a line that rises further leaves the picture
+_KEYS = 7  # markers along the x axis
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A tag of some settings, in the scales that suit all of them.
+
+    Args:
+        tag: such as `train/loss`.
+        lines: of the settings whose runs have all logged it.
+        raw: x and values themselves, of a run that is alone and whose medians are drawn.
+        width: values whose medians are drawn; 1, the values themselves.
+        decades: that the y axis spans, if it is logarithmic; else 0.
+        ylim: lowest and highest value in the picture.
+    """
+
+    tag: str
+    lines: Mapping[Setting, Line]
+    raw: Mapping[Setting, tuple[np.ndarray, np.ndarray]]
+    width: int
+    decades: float
+    ylim: tuple[float, float]
+
+    @property
+    def title(self) -> str:
+        """What it shows."""
+        name = LABELS.get(self.tag, self.tag.replace("val/", "validation "))
+        return name if self.width == 1 else f"{name}, medians of {self.width} values"
+
+
+def panel(settings: Sequence[Setting], tag: str, against: str) -> Panel:
+    """Chooses the scales.
+
+    Where no value is negative and the positive ones span more than a decade, y is logarithmic, and
+    zeros are left out. Where a line of many values goes up and down, all are drawn as medians of a
+    hundredth of the values of the longest.
+    """
+    logged = {
+        setting: [series(run, tag) for run in setting.runs]
+        for setting in settings
+        if tag in common_tags(setting)
+    }
+    finite = [values[np.isfinite(values)] for its in logged.values() for _, values in its]
+    first = max((abs(values[0]) for values in finite if len(values)), default=0.0)
+    limit = RISE * first or np.inf
+    shown = [values[np.abs(values) <= limit] for values in finite]
+    decades = _decades(np.concatenate(shown))
+    scaled = [np.log10(values[values > 0]) for values in shown] if decades else shown
+    width = max(5, -(-max(map(len, shown)) // 100)) if any(map(noisy, scaled)) else 1
+    lines, raw = {}, {}
+    for setting, its in logged.items():
+        xs = [abscissa(run, s, against) for run, (s, _) in zip(setting.runs, its, strict=True)]
+        lines[setting] = line(setting, tag, xs, width)
+        if len(xs) == len(logged) == 1 and width > 1:
+            raw[setting] = xs[0], its[0][1]
+    drawn = [v for its in lines.values() for v in (its.low, its.high, *(y for _, y in its.tails))]
+    drawn += [values for _, values in raw.values()]
+    values = np.concatenate(drawn)
+    values = values[np.abs(values) <= min(limit, ODD)]
+    ylim = _limits(values[values > 0] if decades else values, decades)
+    return Panel(tag, lines, raw, width, decades, ylim)
+
+
+def common_tags(setting: Setting) -> set[str]:
+    """What all runs of a setting have logged."""
+    return set.intersection(*(set(run.history) for run in setting.runs))
+
+
+def draw(axes: Axes, drawn: Panel, looks: Mapping[Setting, Look]) -> None:
+    """Draw the lines of some settings; of a single run its own values, pale, beneath the medians.
+
+    Markers are spread along the x axis, each line's between those of the others, and one is at its
+    end; a run that diverged ends in a cross, at the top if it has left the picture.
+    """
+    if drawn.decades:
+        log_scale(axes, drawn.decades)
+    axes.set_ylim(drawn.ylim)
+    right = max((its.x.max(initial=0) for its in drawn.lines.values()), default=0)
+    for i, (setting, look) in enumerate(looks.items()):
+        if setting not in drawn.lines:
+            continue
+        its = drawn.lines[setting]
+        places = (np.arange(_KEYS) + (i + 0.5) / len(looks)) * right / _KEYS
+        marked = {*np.searchsorted(its.x, places[places < its.x[-1]]).tolist(), len(its.x) - 1}
+        if setting in drawn.raw:
+            axes.plot(*drawn.raw[setting], color=look.color, alpha=0.3, linewidth=0.8)
+        axes.plot(its.x, its.y, **look.plot(markevery=sorted(marked)))
+        if (its.low < its.high).any():
+            axes.fill_between(its.x, its.low, its.high, color=look.color, alpha=0.2, linewidth=0)
+        for x, y in its.tails:
+            axes.plot(x, y, color=look.color, linestyle=look.dashes, linewidth=0.8)
+        for x, y in its.ends:
+            axes.plot(
+                x,
+                np.clip(y, *drawn.ylim),
+                marker="X",
+                color=look.color,
+                markersize=9,
+                markeredgecolor="white",
+                clip_on=False,
+                zorder=5,
+            )
+
+
+def _decades(values: np.ndarray) -> float:
+    """That a logarithmic axis spans; 0, if it would show no more than a linear one."""
+    positive = values[values > 0]
+    if not len(positive) or (values < 0).any():
+        return 0.0
+    decades = float(np.ptp(np.log10(positive)))
+    return decades if decades > 1 else 0.0
+
+
+def _limits(values: np.ndarray, decades: float) -> tuple[float, float]:
+    if not len(values):
+        return 0.1, 1.0
+    low, high = values.min(), values.max()
+    if decades:
+        margin = (high / low) ** 0.05
+        return low / margin, high * margin
+    margin = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - margin, high + margin

@@ -1,0 +1,169 @@
+"""A picture of what the lr decides: how a run ends, over the lr that it had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scratchopt.lightning.curves import log_scale
+from scratchopt.lightning.style import BLACK, house_style, sheet
+from scripts.comparison import series, settings_of
+from scripts.looks import Look, key, looks
+from scripts.panel import RISE
+from scripts.recorded import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+LR = "optimizer.lr"
+DIVERGED, TOO_LONG = "diverged", "not within the run's steps"
+MARKS = {
+    DIVERGED: {"marker": "X", "markersize": 9, "markeredgecolor": "white"},
+    TOO_LONG: {"marker": "^", "markersize": 7, "markerfacecolor": "white"},
+}
+_ROW = 0.17  # inches between the marks of two settings, above the axes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, as a number that is the better the lower it is.
+
+    Args:
+        name: of the number.
+        value: infinite where there is none.
+        mark: why there is none, `DIVERGED` or `TOO_LONG`; else empty.
+    """
+
+    name: str
+    value: float
+    mark: str = ""
+
+
+def outcomes(runs: Sequence[Run]) -> list[Outcome]:
+    """The same number of each run: the first of these that there is.
+
+    On the toy, gradient evaluations until it converged; the test error, 1 − `test/accuracy`; the
+    test loss; the last training loss. A loss that is not finite, or beyond a thousand times the
+    largest first one, has diverged.
+
+    Args:
+        runs: of one task, with a result.
+    """
+    if runs[0].task == "toy":
+        return [_convergence(run) for run in runs]
+    known = {tag for run in runs if run.result for tag in run.result["metrics"]}
+    if "test/accuracy" in known:
+        found = [1 - _metric(run, "test/accuracy", -np.inf) for run in runs]
+        return [_final("test error, 1 − accuracy", value, 1) for value in found]
+    tag = "test/loss" if "test/loss" in known else "train/loss"
+    limit = RISE * max(abs(series(run, "train/loss")[1][0]) for run in runs)
+    name = "test loss" if tag == "test/loss" else "last loss"
+    return [_final(name, _metric(run, tag, np.inf), limit) for run in runs]
+
+
+@house_style()
+def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
+    """The outcome over the lr, a line for each optimizer; None where no optimizer has two lrs.
+
+    A dot is a run, and the line their medians. A run without an outcome is a mark above the axes;
+    where the median is none, the line is broken.
+
+    Args:
+        runs: of one task, with a result.
+        title: of the picture.
+    """
+    by_setting = {
+        setting: [run for run in setting.runs if run.settings.get(LR, 0) > 0]
+        for setting in settings_of(runs, without=[LR])
+    }
+    swept = {s: own for s, own in by_setting.items() if len({r.settings[LR] for r in own}) > 1}
+    if not swept:
+        return None
+    drawn = [run for own in swept.values() for run in own]
+    outcome = dict(zip(map(id, drawn), outcomes(drawn), strict=True))
+    marked = [s for s, own in swept.items() if any(outcome[id(run)].mark for run in own)]
+    height = max(4.4, 0.25 * len(swept) + 2.0) + _ROW * len(marked)
+    figure, (axes,) = sheet(size=(9.0, height))
+    figure.subplots_adjust(top=1 - (0.7 + _ROW * len(marked)) / height, right=1 - 3.3 / 9)
+    figure.text(0.3 / 9, 1 - 0.3 / height, title, fontsize=13, va="center")
+    _scales(axes, drawn, [its.value for its in outcome.values()])
+    axes.set_ylabel(outcome[id(drawn[0])].name)
+    tall = axes.get_position().height * height
+    look = dict(zip(swept, looks(list(swept)), strict=True))
+    for setting, own in swept.items():
+        points = [(run.settings[LR], outcome[id(run)]) for run in own]
+        row = marked.index(setting) if setting in marked else 0
+        _draw(axes, points, look[setting], 1 + _ROW * (row + 0.7) / tall)
+    marks = sorted({its.mark for its in outcome.values()} - {""})
+    axes.legend(
+        handles=[*(key(look[s], s.name) for s in swept), *(_mark(mark) for mark in marks)],
+        loc="upper left",
+        bbox_to_anchor=(1.03, 1),
+        handlelength=4.5,
+        borderaxespad=0,
+    )
+    return figure
+
+
+def _convergence(run: Run) -> Outcome:
+    result, name = run.result or {}, "gradient evaluations to converge"
+    if result["status"] == "converged":
+        return Outcome(name, result["evaluations"])
+    return Outcome(name, np.inf, DIVERGED if result["status"] == "diverged" else TOO_LONG)
+
+
+def _final(name: str, value: float, limit: float) -> Outcome:
+    good = abs(value) <= limit
+    return Outcome(name, value if good else np.inf, "" if good else DIVERGED)
+
+
+def _metric(run: Run, tag: str, otherwise: float) -> float:
+    """The final value; `otherwise`, where it is none or was not finite."""
+    value = (run.result or {})["metrics"].get(tag)
+    return otherwise if value is None else value
+
+
+def _scales(axes: Axes, runs: Sequence[Run], values: Sequence[float]) -> None:
+    """Set both, before anything is drawn."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
+
+    lrs = np.unique([run.settings[LR] for run in runs])
+    axes.set_xscale("log")
+    axes.set_xlim(lrs[0] / (lrs[-1] / lrs[0]) ** 0.05, lrs[-1] * (lrs[-1] / lrs[0]) ** 0.05)
+    axes.xaxis.set_major_locator(FixedLocator(list(lrs)) if len(lrs) <= 7 else LogLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("lr")
+    finite = np.array([value for value in values if np.isfinite(value)])
+    if len(finite) and (finite > 0).all() and np.ptp(np.log10(finite)) > 1:
+        log_scale(axes, float(np.ptp(np.log10(finite))))
+
+
+def _draw(axes: Axes, points: Sequence[tuple[float, Outcome]], look: Look, above: float) -> None:
+    lrs = np.unique([lr for lr, _ in points])
+    medians = [np.median([its.value for lr, its in points if lr == x]) for x in lrs]
+    axes.plot(lrs, medians, **look.plot(marker=None))
+    got = [(lr, its.value) for lr, its in points if not its.mark]
+    axes.plot(*np.array(got).reshape(-1, 2).T, **look.plot(linestyle="none"))
+    for name, shape in MARKS.items():
+        at = [lr for lr, its in points if its.mark == name]
+        axes.plot(
+            at,
+            [above] * len(at),
+            linestyle="none",
+            color=look.color,
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+            **shape,
+        )
+
+
+def _mark(name: str) -> Line2D:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="none", color=BLACK, label=name, **MARKS[name])
