@@ -38,12 +38,15 @@ class Dashboard(TensorBoardLogger):
     `train/log10_gradnorm` is there for the axis: those charts have no logarithmic one that could be
     asked for. A gradnorm of 0 has no logarithm, and leaves a gap.
 
-    HPARAMS has the run's row: the hyperparameters, the last value of each scalar, and of the whole
-    run `whole_run/updates`, `…/evaluations`, `…/cost` and `…/seconds`. The names of metrics are not
-    written with it: TensorBoard would take one run's for all runs beneath its logdir, and show no
-    others. Without them it finds those of every run itself.
+    HPARAMS has the run's row: the hyperparameters, and the last value of each scalar. It shows the
+    first five of these by name, unless asked for others. For them to be what one would compare,
+    there are `train-end/evaluations`, `…/loss`, `…/seconds`, `…/updates` and, of an optimizer that
+    counts it otherwise, `…/cost`: a hyphen comes before a slash, but in TIME SERIES, where the first
+    two groups are open, after it. The names of metrics are not written with the row: TensorBoard
+    would take one run's for all runs beneath its logdir, and show no others. Without them it finds
+    those of every run itself.
 
-    TEXT has the resolved configuration and the console's summary.
+    TEXT has the console's summary and the resolved configuration.
 
     All numbers of a step are one event, which takes a quarter of the time of one for each.
 
@@ -61,7 +64,7 @@ class Dashboard(TensorBoardLogger):
         self.log_hyperparams(dict(hyperparameters))
         self._add(events.run_started(hyperparameters))
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        self.experiment.add_text("configuration", f"```yaml\n{text}```")
+        self.experiment.add_text("resolved_configuration", f"```yaml\n{text}```")
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -81,11 +84,18 @@ class Dashboard(TensorBoardLogger):
     @rank_zero_only
     def end(self, result: Result, directory: Path) -> None:
         """Writes what came of the run."""
-        totals = ("updates", "evaluations", "cost", "seconds")
-        numbers = {f"whole_run/{name}": getattr(result, name) for name in totals}
+        ends = {
+            "evaluations": result.evaluations,
+            "loss": result.metrics.get("train/loss", math.nan),
+            "seconds": result.seconds,
+            "updates": result.updates,
+            "cost": result.cost if "train/cost" in result.metrics else math.nan,
+        }
+        # The page cannot sort by what is NaN; what is not there comes last.
+        numbers = {f"train-end/{name}": x for name, x in ends.items() if math.isfinite(x)}
         self.log_metrics(numbers, result.updates)
-        summary = f"```\n{result.table(directory)}\n```"
-        self.experiment.add_text("summary", summary, result.updates)
+        console = f"```\n{result.table(directory)}\n```"
+        self.experiment.add_text("console", console, result.updates)
         if result.status != "interrupted":  # which is to be gone on with, and has no end
             self._add(events.run_ended(failed=result.status == "diverged"))
         self.experiment.close()
