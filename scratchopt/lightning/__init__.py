@@ -13,7 +13,7 @@ from scratchopt.lightning.lookahead import Lookahead
 from scratchopt.lightning.monitor import Diverged, OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
 from scratchopt.lightning.recorder import Recorder
-from scratchopt.lightning.records import read_records
+from scratchopt.records import read_records
 
 __all__ = [
     "Checkpoint",

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from scratchopt.flat import common_dtype, flatten
 from scratchopt.lightning.fully_shard import reshard
-from scratchopt.lightning.records import Layout, RecordFile
+from scratchopt.records import Layout, RecordFile
 
 SMALL = 100  # numbers; of so few every step is recorded, with its gradient, unless one says so
 BUFFERED = 50  # records of small models between two writes
@@ -83,7 +83,7 @@ class Recorder(Callback):
             return
         theta, self._begun = self._begun, None
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
-        self._add(theta, _vector(self._parameters), _vector(grads))
+        self._add(theta, *self._parameters, *grads)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Takes the θ that an update has led to."""
@@ -121,16 +121,16 @@ class Recorder(Callback):
     def _begin(self) -> None:
         self._begun = None
         if self._step % self._every == 0:
-            theta = _vector(self._parameters)
             if self._small:
-                self._begun = theta
+                self._begun = _vector(self._parameters)
             else:
-                self._add(theta)
+                self._add(*self._parameters)
 
-    def _add(self, *vectors: Tensor) -> None:
+    def _add(self, *tensors: Tensor) -> None:
+        row = _vector(tensors)  # by all processes: shards are put together
         self._added = self._step
         if self._file:
-            self._waiting.append((self._step, torch.cat(vectors)))
+            self._waiting.append((self._step, row))
             if len(self._waiting) == (BUFFERED if self._small else 1):
                 self._flush()
 

@@ -1,0 +1,214 @@
+"""The loss of a recorded run's task at any θ."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils._pytree import tree_leaves
+
+from scratchopt.flat import unflatten
+from scripts.fields import Refusal
+from scripts.paths import Recording
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
+
+SAMPLES = 2_000  # as many of the training set, or the next whole batch
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A loss f: ℝⁿ → ℝ and what is known of it.
+
+    Args:
+        title: what a page calls it.
+        over: what its values are means of, if of anything.
+        axes: names of the n numbers, if they are no more than two.
+        loss: f of points, float64 of shape (k, n) to (k,).
+        minimum: the least value, if it is known.
+        minimizers: where, shape (m, n); m may be 0.
+        window: (low, high) of each coordinate for a picture, shape (n, 2), if there is one.
+        cheap: whether a point costs next to nothing.
+    """
+
+    title: str
+    over: str
+    axes: list[str]
+    loss: Callable[[np.ndarray], np.ndarray]
+    minimum: float | None
+    minimizers: np.ndarray
+    window: np.ndarray | None
+    cheap: bool
+
+
+def landscape_of(recording: Recording) -> Landscape:
+    """The loss that a run has minimized: a function, or the mean over training samples.
+
+    Of a module other than `tasks.toy.Toy` it is that of `training_step` in eval mode, over the
+    first batches of the run's first epoch.
+
+    Raises:
+        Refusal: a module whose loss cannot be had so.
+    """
+    if recording.run.config["task"]["_target_"] == "tasks.toy.Toy":
+        return _function(recording.run.config["task"])
+    return _module(recording)
+
+
+def counted(loss: Callable[[np.ndarray], np.ndarray], points: np.ndarray, what: str) -> np.ndarray:
+    """The loss at points, shape (k, n) to (k,), with a line of progress on a terminal."""
+    if not sys.stderr.isatty():
+        return loss(points)
+    values = np.empty(len(points))
+    for i in range(len(points)):
+        values[i : i + 1] = loss(points[i : i + 1])
+        print(f"\r{what}: {i + 1} of {len(points)}", end="", file=sys.stderr, flush=True)
+    print("\r\033[K", end="", file=sys.stderr, flush=True)
+    return values
+
+
+def _function(task: dict[str, Any]) -> Landscape:
+    from tasks.functions import functions
+
+    function = functions(task["condition_number"])[task["function"]]
+
+    def loss(points: np.ndarray) -> np.ndarray:
+        return function(torch.from_numpy(points)).numpy()
+
+    minimizers = np.array(function.minimizers)
+    return Landscape(
+        title=function.title,
+        over="",
+        axes=["x", "y"][: function.dim],
+        loss=loss,
+        minimum=float(loss(minimizers).min()),
+        minimizers=minimizers,
+        window=np.array(function.window),
+        cheap=True,
+    )
+
+
+def _module(recording: Recording) -> Landscape:
+    from lightning.pytorch import seed_everything
+
+    from scripts.run import task_of
+
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+    run, layout = recording.run, recording.layout
+    seed_everything(run.config["seed"], verbose=False)
+    module = task_of(run.config)
+    module.configure_model()
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if list(parameters) != layout.names:
+        raise Refusal(f"{run.directory}: its parameters are not those that its task has now")
+    if not module.automatic_optimization:
+        raise Refusal(
+            f"{run.directory}: its training_step takes the optimizer's steps itself, so its loss "
+            "cannot be had alone"
+        )
+    try:
+        _restore(module, recording)
+        batches, samples = _batches(module, run.config["datamodule"])
+        loss = _mean_loss(module, list(parameters.values()), batches)
+        loss(recording.parameters(np.array([0])))
+    except Refusal:
+        raise
+    except Exception as error:  # of a module that is not ours, whatever it is
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise Refusal(
+            f"{run.directory}: its loss cannot be had apart from its training: {reason}"
+        ) from error
+    few = parameters if layout.size <= 2 else {}
+    names = [
+        name if p.numel() == 1 else f"{name}[{i}]"
+        for name, p in few.items()
+        for i in range(p.numel())
+    ]
+    return Landscape(
+        title=run.task.replace("_", " "),
+        over=f"{samples:,} training samples",
+        axes=names,
+        loss=loss,
+        minimum=None,
+        minimizers=np.empty((0, layout.size)),
+        window=None,
+        cheap=False,
+    )
+
+
+def _restore(module: LightningModule, recording: Recording) -> None:
+    """Gives the module what of its state is not trained, such as running means."""
+    from scripts.resume import CHECKPOINT
+
+    if module.state_dict().keys() <= set(recording.layout.names):
+        return
+    path = recording.run.directory / CHECKPOINT
+    if not path.exists():
+        raise Refusal(f"{path}: missing, and the module has more than its trained parameters")
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def _batches(module: LightningModule, datamodule: Any) -> tuple[list[tuple[Any, int]], int]:
+    """The first batches, each with its number of samples, and how many these are in all."""
+    from hydra.utils import instantiate
+    from lightning.pytorch import Trainer
+
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module.trainer = trainer
+    source: Any = module if datamodule is None else instantiate(datamodule)
+    source.trainer = trainer
+    for part in dict.fromkeys((source, module)):
+        part.prepare_data()
+        part.setup("fit")
+    found, samples = [], 0
+    for batch in source.train_dataloader():
+        if found and batch is found[-1][0]:  # the same for ever
+            break
+        size = _size(batch)
+        found.append((batch, size))
+        samples += size
+        if samples >= SAMPLES:
+            break
+    return found, samples
+
+
+def _size(batch: Any) -> int:
+    tensors = [leaf for leaf in tree_leaves(batch) if torch.is_tensor(leaf)]
+    return len(tensors[0]) if tensors and tensors[0].dim() else 1
+
+
+def _mean_loss(
+    module: LightningModule, parameters: list[torch.nn.Parameter], batches: list[tuple[Any, int]]
+) -> Callable[[np.ndarray], np.ndarray]:
+    module.eval()
+    for name in ("log", "log_dict"):
+        setattr(module, name, lambda *args, **kwargs: None)
+
+    @torch.no_grad()
+    def at(theta: np.ndarray) -> float:
+        for p, value in zip(
+            parameters, unflatten(torch.from_numpy(theta), parameters), strict=True
+        ):
+            p.copy_(value)
+        total = 0.0
+        for i, (batch, size) in enumerate(batches):
+            step: Any = module.training_step(batch, i)
+            total += size * float(step["loss"] if isinstance(step, dict) else step)
+        return total / sum(size for _, size in batches)
+
+    return lambda points: np.array([at(theta) for theta in points])

@@ -1,0 +1,112 @@
+"""The recorded paths of runs, read back and held against each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from scratchopt.records import Layout, read_records
+from scripts.fields import Refusal, as_typed
+from scripts.recorded import Run, labels
+
+# Of a task's keys, those that leave its loss as it is.
+OWN = ("start", "tolerance", "dtype", "seed", "batch_size")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The path of a run, a record for each recorded step.
+
+    Args:
+        run: whose path.
+        label: what to call it beside the others.
+        layout: of its parameters.
+        records: as `scratchopt.records.read_records` returns them.
+    """
+
+    run: Run
+    label: str
+    layout: Layout
+    records: np.ndarray
+
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """Of each record, rising; shape (k,)."""
+        return np.array(self.records["step"])
+
+    def parameters(self, rows: np.ndarray) -> np.ndarray:
+        """θ in some records, float64, shape (len(rows), n)."""
+        return self._vectors("parameters", rows)
+
+    def point(self, rows: np.ndarray) -> np.ndarray:
+        """Where the gradient was evaluated; NaN where none was, or none recorded."""
+        return self._vectors("point", rows)
+
+    def gradient(self, rows: np.ndarray) -> np.ndarray:
+        """The gradient there."""
+        return self._vectors("gradient", rows)
+
+    def velocity(self, rows: np.ndarray) -> np.ndarray:
+        """θ of the next step less θ; NaN where the next step is not recorded."""
+        following = np.minimum(rows + 1, len(self.steps) - 1)
+        moved = self.parameters(following) - self.parameters(rows)
+        moved[self.steps[following] != self.steps[rows] + 1] = np.nan
+        return moved
+
+    def row(self, steps: np.ndarray) -> np.ndarray:
+        """Of each step the record in force: the last one that is not later."""
+        return np.maximum(np.searchsorted(self.steps, steps, "right") - 1, 0)
+
+    def logged(self, tag: str, steps: np.ndarray) -> np.ndarray:
+        """What the run's log has under a tag at each step; NaN where it has nothing."""
+        found = dict(self.run.history.get(tag, ()))
+        return np.array([found.get(int(step), np.nan) for step in steps])
+
+    def _vectors(self, name: str, rows: np.ndarray) -> np.ndarray:
+        if name not in self.layout.fields:
+            return np.full((len(rows), self.layout.size), np.nan)
+        return np.asarray(self.records[rows][name], np.float64)
+
+
+def recordings(runs: Sequence[Run]) -> list[Recording]:
+    """The paths of runs of one loss.
+
+    Raises:
+        Refusal: a run without records, or runs that minimize different losses.
+    """
+    found = [_read(run, label) for run, label in zip(runs, labels(runs), strict=True)]
+    for other in found[1:]:
+        _hold_together(found[0], other)
+    return found
+
+
+def _read(run: Run, label: str) -> Recording:
+    try:
+        layout, records = read_records(run.directory / "path")
+    except FileNotFoundError as error:
+        raise Refusal(
+            f"{run.directory}: no records of its path; train it with record_every=20"
+        ) from error
+    except ValueError as error:
+        raise Refusal(f"{error}; train it again with record_every=20") from error
+    if not len(records):
+        raise Refusal(f"{run.directory}: it was stopped before the first record of its path")
+    if layout.dtype.startswith("complex"):
+        raise Refusal(f"{run.directory}: its parameters are complex, and have no place in a plane")
+    return Recording(run, label, layout, records)
+
+
+def _hold_together(one: Recording, other: Recording) -> None:
+    for part in ("task", "datamodule"):
+        a, b = ({} if r.run.config[part] is None else r.run.config[part] for r in (one, other))
+        for key in sorted((a.keys() | b.keys()) - set(OWN)):
+            if a.get(key) != b.get(key):
+                raise Refusal(
+                    f"{part}.{key}={as_typed(a.get(key))} and {as_typed(b.get(key))}: the runs of "
+                    "a page must minimize the same loss; make a page of each"
+                )
+    if one.layout.shapes != other.layout.shapes:
+        raise Refusal(
+            f"{one.run.directory} and {other.run.directory}: the shapes of their parameters differ"
+        )

@@ -1,0 +1,70 @@
+"""Playback of recorded runs: one HTML file that needs nothing but a browser.
+
+    python scripts/play.py outputs/toy/nag/<time> outputs/toy/momentum/<time>
+    python scripts/play.py multirun/<time> --output race.html
+
+A run is recorded as it is trained: one of up to 100 parameters always, a larger one with
+record_every=20 or so. All runs of a page must minimize the same loss.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+sys.path.pop(0)  # scripts/ itself
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
+sys.path.append(os.getcwd())  # a user's own tasks
+
+from scripts.fields import Refusal
+
+MOST = 16  # runs: more are not told apart, and the file grows with each
+
+
+def main() -> None:
+    """Writes the page, and says where."""
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs, or of sweeps")
+    parser.add_argument("--output", default="playback.html", metavar="FILE", help="%(default)s")
+    arguments = parser.parse_args()
+    try:
+        print(play(arguments.runs, Path(arguments.output)))
+    except Refusal as refusal:
+        parser.error(str(refusal))
+    except OSError as error:
+        parser.error(f"argument --output: {arguments.output}: {error.strerror}")
+
+
+def play(places: list[str], output: Path) -> str:
+    """Writes the page; what there is to say of it, in lines.
+
+    Raises:
+        Refusal: runs that cannot be shown, or not together.
+        OSError: a file that cannot be written.
+    """
+    from scripts.recorded import runs_in
+
+    runs = runs_in(places)
+    if len(runs) > MOST:
+        raise Refusal(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
+    from scripts.paths import recordings
+    from scripts.playback_page import account, page
+    from scripts.scene import scene_of
+
+    found = recordings(runs)
+    scene = scene_of(found)
+    text = page(scene)
+    output.write_text(text, encoding="utf-8")
+    return "\n".join([*account(scene), f"{output}  {len(text.encode()) / 1e6:.1f} MB"])
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+if __name__ == "__main__":
+    main()
