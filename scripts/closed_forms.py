@@ -1,4 +1,6 @@
-"""What theory says of each method on a quadratic ½θᵀHθ, as formulas. Knows no optimizer.
+"""What theory says of each method on a quadratic ½θᵀHθ, as formulas.
+
+The limits of stability are the library's, `scratchopt.stability`.
 
 m and L are the smallest and the largest curvature (eigenvalue of H), κ = L/m, μ the momentum. In
 the direction of an eigenvector of curvature λ a method is a linear map of (θ, v), and its
@@ -8,8 +10,7 @@ References: Polyak, "Some methods of speeding up the convergence of iteration me
 Nesterov, "Introductory lectures on convex optimization" (2004), section 2.2; Lessard, Recht and
 Packard, "Analysis and design of optimization algorithms via integral quadratic constraints", SIAM
 Journal on Optimization 26 (2016), arXiv 1408.3595, proposition 1; Goh, "Why momentum really works",
-Distill (2017); Cohen et al., "Adaptive gradient methods at the edge of stability" (2022), arXiv
-2207.14484.
+Distill (2017).
 """
 
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from scratchopt.stability import LIMITS, adam_limit
+
+__all__ = ["LIMITS", "TUNED", "Tuned", "adam_limit", "best_momentum", "eigenvalues", "rate"]
 
 
 class Tuned(NamedTuple):
@@ -64,22 +69,6 @@ TUNED = {
     ),
     "Newton": Tuned(("Newton",), lambda m, L: {"lr": 1.0}, lambda k: 0.0, double=False),
 }
-
-# The largest stable lr·λ, from μ: where the first eigenvalue passes −1
-LIMITS: dict[str, Callable[[Any], Any]] = {
-    "SGD": lambda mu: 2.0,
-    "Momentum": lambda mu: 2 * (1 + mu),
-    "NAG": lambda mu: (2 + 2 * mu) / (1 + 2 * mu),
-    "NAGTorch": lambda mu: (2 + 2 * mu) / (1 + 2 * mu),
-}
-
-
-def adam_limit(beta1: float) -> float:
-    """Adam's largest stable lr·λ, where λ is the curvature divided by √v + eps, v constant.
-
-    Cohen et al.: Adam is then the heavy ball with μ = β₁ and lr·(1 − β₁).
-    """
-    return (2 + 2 * beta1) / (1 - beta1)
 
 
 def eigenvalues(method: str, s: Any, mu: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -27,6 +27,7 @@ from scratchopt.lightning import (
     OptimizerMonitor,
     RandomState,
     Recorder,
+    Sharpness,
 )
 from scripts.callbacks import Interrupt, Progress, Unprofiled
 from scripts.dashboard import Dashboard
@@ -67,8 +68,10 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     check_doubles(module, config["accelerator"]["accelerator"])
     result.memory = _memory(config, module)
     monitor = OptimizerMonitor(
-        config["monitor_every"], config["log_every"], layers=config["monitor_layers"]
+        config.get("monitor_every"), config["log_every"], layers=config.get("monitor_layers", False)
     )
+    every = config.get("sharpness_every")  # absent from runs that began before this key
+    sharpness = [Sharpness(every)] if every else []
     interrupt = Interrupt()
     dashboard = Dashboard(directory)
     trainer = Trainer(
@@ -76,6 +79,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         max_epochs=config["max_epochs"],
         max_steps=-1 if config["max_steps"] is None else config["max_steps"],
         **{key: config[key] for key in STEP},
+        check_val_every_n_epoch=config.get("validate_every", 1),
         default_root_dir=directory,
         logger=dashboard,
         callbacks=[
@@ -83,6 +87,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
             monitor,
             Recorder(config.get("record_every")),  # runs from before this key go on without
             LiveLoss(),
+            *sharpness,
             interrupt,
             Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
             RandomState(),
@@ -121,7 +126,12 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         result.status = "diverged" if failure else _status(trainer, interrupt)
         result.steps = result.updates = trainer.global_step
         result.evaluations, result.cost = monitor.evaluations, monitor.cost
-        result.metrics = {tag: rows[-1][1] for tag, rows in monitor.history.items()}
+        result.metrics = {
+            tag: rows[-1][1]
+            for told in (monitor, *sharpness)
+            for tag, rows in told.history.items()
+            if tag.startswith("train/")  # not of each layer
+        }
         write({} if failure else trainer.callback_metrics)
         if not failure and not interrupt.stopped and _has_test(module, data):
             trainer.test(module, datamodule=data, verbose=False)

@@ -13,6 +13,7 @@ from scratchopt.lightning.lookahead import Lookahead
 from scratchopt.lightning.monitor import Diverged, OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
 from scratchopt.lightning.recorder import Recorder
+from scratchopt.lightning.sharpness import Sharpness
 from scratchopt.records import read_records
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "OptimizerMonitor",
     "RandomState",
     "Recorder",
+    "Sharpness",
     "read_records",
 ]

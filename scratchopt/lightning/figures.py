@@ -13,6 +13,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from scratchopt.lightning.curves import History, training_curves
 from scratchopt.lightning.monitor import OptimizerMonitor
+from scratchopt.lightning.sharpness import Sharpness
+from scratchopt.lightning.sharpness_figure import sharpness_figures
 from scratchopt.lightning.style import house_style, save
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ class Figures(Callback):
     The pictures are what the module's `figures(history) -> dict[str, Figure]` returns, or
     `training_curves` where it has no such method or is sharded, so that no process has all of it.
     `history` is that of the OptimizerMonitor among the Trainer's callbacks, which is to be listed
-    before `Figures`, or it is not complete yet when an exception ends the run. Loggers with an
+    before `Figures`, or it is not complete yet when an exception ends the run. Of a run with a
+    `Sharpness` there is a picture `sharpness`, too. Loggers with an
     `experiment.add_image`, such as TensorBoard's, get each picture as `figures/<name>`.
     A picture that cannot be drawn is a warning, never the end of a run.
     """
@@ -49,12 +52,21 @@ class Figures(Callback):
             return
         try:
             with house_style():
-                for name, figure in _figures(trainer, pl_module).items():
+                for name, figure in _all_figures(trainer, pl_module).items():
                     pixels = save(figure, Path(trainer.default_root_dir, "figures", name))
                     _log_image(trainer, f"figures/{name}", pixels)
         except Exception as error:
             message = str(error).partition("\n")[0]
             _log.warning("Figures were not drawn: %s: %s", type(error).__name__, message)
+
+
+def _all_figures(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
+    """Those of the module, and the sharpness, where it was measured."""
+    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    told = [c.history for c in callbacks if isinstance(c, OptimizerMonitor | Sharpness)]
+    history = {tag: series for history in told for tag, series in history.items()}
+    title = f"{type(pl_module).__name__}, {type(trainer.optimizers[0]).__name__}"
+    return _figures(trainer, pl_module) | sharpness_figures({title: history})
 
 
 def _figures(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:

@@ -1,0 +1,86 @@
+"""A picture of the sharpness of runs, beside what their optimizers stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scratchopt.lightning.curves import LABELS, History, curve, log_scale, step_axis
+from scratchopt.lightning.style import BLUE, ORANGE, house_style, sheet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@house_style()
+def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
+    """`sharpness`: a column a run, by title; no picture where none measured its sharpness.
+
+    From above: the sharpness, and dashed the limit of stability, against the step; the loss, where
+    it is known; and the decrease of the loss, as predicted and as it was. That axis is linear near
+    zero and logarithmic beyond, on either side.
+    """
+    runs = {title: history for title, history in runs.items() if history.get("train/sharpness")}
+    if not runs:
+        return {}
+    rows = 3 if all(history.get("train/loss") for history in runs.values()) else 2
+    width, height = 1.5 + 5.5 * len(runs), 1.2 + 2.1 * rows
+    figure, panels = sheet(rows, len(runs), (width, height), sharex=True)
+    figure.subplots_adjust(left=1.05 / width, wspace=0.24)  # for such labels as −0.0001
+    for column, (title, history) in enumerate(runs.items()):
+        first, *loss, last = panels[column :: len(runs)]
+        _sharpness(first, history)
+        first.set_title(title)
+        for axes in loss:
+            curve(axes, history["train/loss"], LABELS["train/loss"])
+        _decreases(last, history)
+        step_axis(last)
+        figure.align_ylabels([first, *loss, last])
+    return {"sharpness": figure}
+
+
+def _sharpness(axes: Axes, history: History) -> None:
+    steps, values = _drawn(history["train/sharpness"])
+    axes.plot(steps, values, color=BLUE, label="sharpness λ")
+    drawn = [values]
+    if history.get("train/sharpness_limit"):
+        at, limits = _drawn(history["train/sharpness_limit"])
+        same = limits.min() == limits.max()
+        label = f"stable below {limits[0]:.3g}" if same else "stable below"
+        axes.plot(at, limits, color=ORANGE, linestyle="--", label=label, drawstyle="steps-post")
+        drawn.append(limits)
+    together = np.concatenate(drawn)
+    decades = np.log10(together.max() / together.min()) if (together > 0).all() else 0.0
+    if decades > 1.5:
+        log_scale(axes, decades)
+    else:
+        axes.set_ylim(bottom=min(0.0, together.min()))
+    axes.set_ylabel("sharpness")
+    axes.legend(loc="best")
+
+
+def _decreases(axes: Axes, history: History) -> None:
+    from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
+
+    (steps, actual), (at, predicted) = (
+        _drawn(history[f"train/{kind}_decrease"]) for kind in ("actual", "predicted")
+    )
+    axes.axhline(0, color="#888888", linewidth=1)
+    axes.plot(steps, actual, color=BLUE, label="actual")
+    axes.plot(at, predicted, color=ORANGE, linestyle="--", label="predicted")
+    sizes = np.abs(np.concatenate([actual, predicted]))
+    small = 10 ** np.floor(np.log10(np.median(sizes[sizes > 0]))) if sizes.any() else 1.0
+    axes.set_yscale("symlog", linthresh=small)
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=small))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.set_ylabel("decrease of the loss")
+    axes.legend(loc="best")
+
+
+def _drawn(series: Sequence[tuple[int, float]]) -> np.ndarray:
+    """Steps and values that are finite, as two rows."""
+    rows = np.asarray(series, dtype=float)
+    return rows[np.abs(rows[:, 1]) < 1e200].T
