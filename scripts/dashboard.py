@@ -41,8 +41,8 @@ class Dashboard(TensorBoardLogger):
     HPARAMS has the run's row: the hyperparameters, and the last value of each scalar. It shows the
     first five of these by name, unless asked for others. For them to be what one would compare,
     there are `train-end/evaluations`, `…/loss`, `…/seconds`, `…/updates` and, of an optimizer that
-    counts it otherwise, `…/cost`: a hyphen comes before a slash, but in TIME SERIES, where the first
-    two groups are open, after it. The names of metrics are not written with the row: TensorBoard
+    counts it otherwise, `…/cost`: a hyphen comes before a slash, but after it in TIME SERIES,
+    which opens the first two groups. The names of metrics are not written with the row: TensorBoard
     would take one run's for all runs beneath its logdir, and show no others. Without them it finds
     those of every run itself.
 
