@@ -109,7 +109,9 @@ def _counts(panels: Sequence[Panel]) -> str | None:
     counts = sorted({len(setting.runs) for each in panels for setting in each.lines})
     if counts == [1]:
         return None
-    span = "lowest to highest" if counts[-1] < QUARTILES_FROM else "quartiles, of few the range"
+    span = "quartiles" if counts[0] >= QUARTILES_FROM else "lowest to highest"
+    if counts[0] < QUARTILES_FROM <= counts[-1]:
+        span += f", from {QUARTILES_FROM} on quartiles"
     n = " to ".join(map(str, sorted({counts[0], counts[-1]})))
     return f"medians of n = {n} runs, band: {span}"
 

@@ -51,7 +51,7 @@ def _figures(runs: Sequence[Run], against: str) -> Iterator[tuple[str, Figure]]:
     settings, title = settings_of(runs), _title(runs)
     yield from history_figures(settings, title, against).items()
     ended = [run for run in runs if run.result and run.result["status"] != "interrupted"]
-    if ended and (figure := sensitivity_figure(ended, f"{title}: what the lr decides")):
+    if ended and (figure := sensitivity_figure(ended, title)):
         yield "sensitivity", figure
     if runs[0].task == "toy":
         yield from paths_figures(settings, _leave_out).items()

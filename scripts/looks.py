@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.lightning.style import PALETTE
@@ -57,10 +58,10 @@ def looks(settings: Sequence[Setting]) -> list[Look]:
 
 
 def key(look: Look, label: str) -> Line2D:
-    """An entry of a legend."""
+    """An entry of a legend; a long label takes two lines."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=label, **look.plot())
+    return Line2D([], [], label=fill(label, 40), **look.plot())
 
 
 def _look(color: int, dashes: int, marker: int) -> Look:

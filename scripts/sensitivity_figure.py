@@ -47,14 +47,14 @@ class Outcome:
 def outcomes(runs: Sequence[Run]) -> list[Outcome]:
     """The same number of each run: the first of these that there is.
 
-    On the toy, gradient evaluations until it converged; the test error, 1 − `test/accuracy`; the
+    Gradient evaluations until it converged, if any did; the test error, 1 − `test/accuracy`; the
     test loss; the last training loss. A loss that is not finite, or beyond a thousand times the
     largest first one, has diverged.
 
     Args:
         runs: of one task, with a result.
     """
-    if runs[0].task == "toy":
+    if any(run.result and run.result["status"] == "converged" for run in runs):
         return [_convergence(run) for run in runs]
     known = {tag for run in runs if run.result for tag in run.result["metrics"]}
     if "test/accuracy" in known:
@@ -88,11 +88,11 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
     outcome = dict(zip(map(id, drawn), outcomes(drawn), strict=True))
     marked = [s for s, own in swept.items() if any(outcome[id(run)].mark for run in own)]
     height = max(4.4, 0.25 * len(swept) + 2.0) + _ROW * len(marked)
-    figure, (axes,) = sheet(size=(9.0, height))
-    figure.subplots_adjust(top=1 - (0.7 + _ROW * len(marked)) / height, right=1 - 3.3 / 9)
-    figure.text(0.3 / 9, 1 - 0.3 / height, title, fontsize=13, va="center")
+    figure, (axes,) = sheet(size=(10.0, height))
+    figure.subplots_adjust(left=0.11, right=0.58, top=1 - (0.7 + _ROW * len(marked)) / height)
+    heading = f"{title}: {outcome[id(drawn[0])].name}"
+    figure.text(0.3 / 10, 1 - 0.3 / height, heading, fontsize=13, va="center")
     _scales(axes, drawn, [its.value for its in outcome.values()])
-    axes.set_ylabel(outcome[id(drawn[0])].name)
     tall = axes.get_position().height * height
     look = dict(zip(swept, looks(list(swept)), strict=True))
     for setting, own in swept.items():
@@ -104,6 +104,7 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
         handles=[*(key(look[s], s.name) for s in swept), *(_mark(mark) for mark in marks)],
         loc="upper left",
         bbox_to_anchor=(1.03, 1),
+        fontsize=10,
         handlelength=4.5,
         borderaxespad=0,
     )
@@ -150,7 +151,7 @@ def _draw(axes: Axes, points: Sequence[tuple[float, Outcome]], look: Look, above
     axes.plot(lrs, medians, **look.plot(marker=None))
     got = [(lr, its.value) for lr, its in points if not its.mark]
     axes.plot(*np.array(got).reshape(-1, 2).T, **look.plot(linestyle="none"))
-    for name, shape in MARKS.items():
+    for name in sorted({its.mark for _, its in points} - {""}):
         at = [lr for lr, its in points if its.mark == name]
         axes.plot(
             at,
@@ -159,7 +160,7 @@ def _draw(axes: Axes, points: Sequence[tuple[float, Outcome]], look: Look, above
             color=look.color,
             transform=axes.get_xaxis_transform(),
             clip_on=False,
-            **shape,
+            **MARKS[name],
         )
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from tasks.functions import Function
 
-COLUMNS = 3
-
 
 @house_style()
 def paths_figure(function: Function, paths: Mapping[str, np.ndarray], title: str) -> Figure:
@@ -34,7 +32,7 @@ def paths_figure(function: Function, paths: Mapping[str, np.ndarray], title: str
     """
     from matplotlib.cm import ScalarMappable
 
-    columns = min(COLUMNS, len(paths))
+    columns = min(len(paths), 3 if len(paths) <= 9 else 4)
     rows = -(-len(paths) // columns)
     width, height = 3.6 * columns + 1.6, 2.75 * rows + 0.9
     figure, places = sheet(rows, columns, (width, height))
