@@ -120,7 +120,8 @@ def test_a_run_leaves_its_files_and_no_half_written_ones(toy):
 def test_the_dashboard_has_every_step_and_the_hyperparameters(toy):
     events = EventAccumulator(str(toy[1]))
     events.Reload()
-    assert set(events.Tags()["scalars"]) == TAGS
+    ends = {f"train-end/{name}" for name in ("evaluations", "loss", "seconds", "updates")}
+    assert set(events.Tags()["scalars"]) == TAGS | ends | {"train/log10_gradnorm"}
     assert [event.step for event in events.Scalars("train/loss")] == list(range(34))
     assert [event.step for event in events.Scalars("train/velocity")] == list(range(33))
     content = events.PluginTagToContent("hparams")
