@@ -53,9 +53,8 @@ def record(tmp_path):
         directory = tmp_path / "sweep" / name
         keys = {"task": "mnist", "optimizer": "nag"} | dict(o.split("=") for o in overrides)
         task, optimizer = keys.pop("task"), keys.pop("optimizer")
-        cfg = OmegaConf.merge(
-            composed(task, optimizer), OmegaConf.from_dotlist([f"{k}={v}" for k, v in keys.items()])
-        )
+        given = OmegaConf.from_dotlist([f"{key}={value}" for key, value in keys.items()])
+        cfg: Any = OmegaConf.merge(composed(task, optimizer), given)
         (directory / ".hydra").mkdir(parents=True)
         OmegaConf.save(cfg, directory / ".hydra" / "config.yaml")
         choices = {"task": task, "optimizer": optimizer}
@@ -83,6 +82,11 @@ def runs(tmp_path):
     return lambda: runs_in([tmp_path / "sweep"])
 
 
+def float32(values) -> np.ndarray:
+    """As a log has them."""
+    return np.asarray(values, np.float32)
+
+
 def decay(rate, steps=20, first=1.0):
     """(step, value) pairs."""
     return [(i, first * rate**i) for i in range(steps)]
@@ -95,8 +99,8 @@ def history(runs, **options) -> Any:
 
 
 def points(line):
-    """(x, y) of a line, as float32, which is what a log has."""
-    return np.float32(np.array(line.get_data()).T)
+    """(x, y) of a line."""
+    return float32(np.array(line.get_data()).T)
 
 
 # Lines
@@ -113,7 +117,7 @@ def test_lines_are_the_logs(record, runs):
     assert (loss.get_title(loc="left"), gradnorm.get_title(loc="left")) == ("loss", "gradnorm ‖g‖")
     for axes, tag in ((loss, "train/loss"), (gradnorm, "train/gradnorm")):
         for line, logged in zip(axes.lines, logs.values(), strict=True):
-            np.testing.assert_array_equal(points(line), np.float32(logged[tag]))
+            np.testing.assert_array_equal(points(line), float32(logged[tag]))
 
 
 def test_validation_is_drawn_where_there_is_any(record, runs):
@@ -132,7 +136,7 @@ def band(axes):
     vertices = axes.collections[0].get_paths()[0].vertices
     xs = np.unique(vertices[:, 0])
     ys = [vertices[vertices[:, 0] == x, 1] for x in xs]
-    return np.float32([y.min() for y in ys]), np.float32([y.max() for y in ys])
+    return float32([y.min() for y in ys]), float32([y.max() for y in ys])
 
 
 @pytest.mark.parametrize(("n", "share"), [(2, (0, 1)), (4, (0, 1)), (5, (0.25, 0.75))])
@@ -151,7 +155,7 @@ def test_runs_that_differ_by_the_seed_are_one_line(task, n, share, record, runs)
     settings = settings_of(runs())
     assert [(s.optimizer, len(s.runs)) for s in settings] == [("nag", n), ("sgd", n)]
     axes = history(runs())[0]
-    each = np.float32([[value for _, value in decay(rate)] for rate in rates])
+    each = float32([[value for _, value in decay(rate)] for rate in rates])
     np.testing.assert_allclose(points(axes.lines[0])[:, 1], np.median(each, axis=0), rtol=1e-6)
     low, high = band(axes)
     expected = np.quantile(each, share, axis=0, method="inverted_cdf")
@@ -167,7 +171,7 @@ def test_a_run_that_goes_on_beyond_the_others_is_a_thin_line(record, runs):
     record("b", "seed=1", logged={"train/loss": decay(0.8, 15)})
     median, tail = history(runs())[0].lines
     assert list(median.get_xdata()) == list(range(10))
-    np.testing.assert_array_equal(points(tail), np.float32(decay(0.8, 15)[10:]))
+    np.testing.assert_array_equal(points(tail), float32(decay(0.8, 15)[10:]))
     assert tail.get_linewidth() < median.get_linewidth() / 1.9
 
 
@@ -177,7 +181,7 @@ def test_noise_is_drawn_as_medians_and_says_so(record, runs):
     record("b", "optimizer=nag", logged={"train/loss": list(enumerate(noise + 1))})
     axes = history(runs())[0]
     nag, sgd = axes.lines
-    expected = np.median(np.float32(noise).reshape(100, 10), axis=1)
+    expected = np.median(float32(noise).reshape(100, 10), axis=1)
     np.testing.assert_allclose(sgd.get_ydata(), expected, rtol=1e-6)
     np.testing.assert_allclose(nag.get_ydata(), expected + 1, rtol=1e-6)
     np.testing.assert_array_equal(sgd.get_xdata(), np.arange(4.5, 1000, 10))
@@ -188,7 +192,7 @@ def test_a_single_run_s_noise_is_beneath_its_medians(record, runs):
     noise = list(enumerate(np.random.default_rng(0).uniform(1, 2, 200)))
     record("a", logged={"train/loss": noise})
     raw, medians = history(runs())[0].lines
-    np.testing.assert_array_equal(points(raw), np.float32(noise))
+    np.testing.assert_array_equal(points(raw), float32(noise))
     assert len(medians.get_xdata()) == 40
     assert not legends(raw.figure)
 
@@ -212,7 +216,7 @@ def test_a_line_that_rises_out_of_all_bounds_squashes_no_other(record, runs):
     record("b", "optimizer=nag", logged={"train/loss": decay(0.9)})
     axes = history(runs())[0]
     assert axes.get_ylim()[1] < 1e4
-    np.testing.assert_array_equal(points(axes.lines[1]), np.float32(decay(1e3, 10)))
+    np.testing.assert_array_equal(points(axes.lines[1]), float32(decay(1e3, 10)))
 
 
 # The x axis
@@ -471,8 +475,8 @@ def test_the_toy_s_outcome_is_when_it_converged(record, runs):
     figure: Any = sensitivity_figure(runs(), "title")
     (axes,) = figure.axes
     assert figure.texts[0].get_text() == "title: gradient evaluations to converge"
-    (found,) = dots(axes).values()
-    np.testing.assert_allclose(sorted(found), [[0.1, 200], [1.0, 17]], rtol=1e-6)
+    (found,) = map(sorted, dots(axes).values())
+    np.testing.assert_allclose(found, [[0.1, 200], [1.0, 17]], rtol=1e-6)
     assert (marks(axes, "X"), marks(axes, "^")) == ([9.0], [0.01])
     assert {DIVERGED, TOO_LONG} < {text.get_text() for text in legends(figure)[0].get_texts()}
 
