@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from contourpy import FillType, contour_generator
 
 LEVELS = 14
 DARK, PALE = np.array([141, 153, 166]), np.array([248, 249, 250])
@@ -21,8 +22,6 @@ def contours(x: np.ndarray, y: np.ndarray, loss: np.ndarray, minimum: float | No
         loss: shape (q, p); what is not finite is left blank.
         minimum: of the loss; None, the least one there.
     """
-    from contourpy import FillType, contour_generator
-
     loss = np.where(np.isfinite(loss), loss, np.nan)
     excess = loss - (np.nanmin(loss) if minimum is None else minimum)
     floor = max(np.nanquantile(excess, 0.01), np.finfo(float).tiny)  # the lowest 1 % is one level

@@ -201,9 +201,7 @@ def _mean_loss(
 
     @torch.no_grad()
     def at(theta: np.ndarray) -> float:
-        for p, value in zip(
-            parameters, unflatten(torch.from_numpy(theta), parameters), strict=True
-        ):
+        for p, value in zip(parameters, unflatten(torch.tensor(theta), parameters), strict=True):
             p.copy_(value)
         total = 0.0
         for i, (batch, size) in enumerate(batches):

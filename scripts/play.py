@@ -43,13 +43,21 @@ def play(places: list[str], output: Path) -> str:
         Refusal: runs that cannot be shown, or not together.
         OSError: a file that cannot be written.
     """
+    if not output.parent.is_dir() or output.is_dir():
+        raise Refusal(f"--output {output}: must be a file in a directory that is there")
     from scripts.recorded import runs_in
 
     runs = runs_in(places)
     if len(runs) > MOST:
         raise Refusal(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
     from scripts.paths import recordings
-    from scripts.playback_page import account, page
+
+    try:
+        from scripts.playback_page import account, page
+    except ModuleNotFoundError as error:
+        if error.name not in ("plotly", "contourpy"):
+            raise
+        raise Refusal(f'{error.name} is not installed: pip install -e ".[play]"') from error
     from scripts.scene import scene_of
 
     found = recordings(runs)

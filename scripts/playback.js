@@ -68,11 +68,13 @@ tell();
 const places = {
   beside: {
     "xaxis.domain": [0, 0.6], "yaxis.domain": [0, 1],
-    "xaxis2.domain": [0.69, 1], "yaxis2.domain": [0, 1], dragmode: "zoom",
+    "xaxis2.domain": [0.69, 1], "yaxis2.domain": [0, 1],
+    dragmode: "zoom", "font.size": 13, "margin.l": 60,
   },
   above: {
     "xaxis.domain": [0, 1], "yaxis.domain": [0.46, 1],
-    "xaxis2.domain": [0, 1], "yaxis2.domain": [0, 0.34], dragmode: false,
+    "xaxis2.domain": [0, 1], "yaxis2.domain": [0, 0.36],
+    dragmode: false, "font.size": 11, "margin.l": 45,
   },
 };
 let arranged = null;

@@ -54,7 +54,7 @@ class _View:
         self.range = np.array([low.min(), low.max()])
         if self.log:
             self.range = np.log10([positive.min(), positive.max()])
-        self.range += 0.05 * max(np.ptp(self.range), 1e-9) * np.array([-1, 1])
+        self.range += (0.05 * np.ptp(self.range) or 1.0) * np.array([-1, 1])
         self.texts = [_texts(scene, racer) for racer in scene.racers]
         self.heights = [self.height(r.losses) for r in scene.racers]
 
@@ -66,8 +66,8 @@ class _View:
         """On the axis of losses; what is at or beneath the scale's end lies at the end."""
         above, (low, high) = self._above(losses), self.range
         if self.log:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return 10 ** np.clip(np.log10(above), low, high + 3 * (high - low))
+            with np.errstate(divide="ignore"):
+                return 10 ** np.clip(np.log10(np.maximum(above, 0)), low, high + 3 * (high - low))
         return np.clip(above, low, high + 3 * (high - low))
 
     def place(self, places: np.ndarray) -> Trace:
@@ -177,9 +177,11 @@ def _texts(scene: Scene, racer: Racer) -> list[str]:
     }
     vectors = {}
     if scene.plane is None:
+        theta, point = recording.parameters(rows), recording.point(rows)
+        ahead = bool((np.isfinite(point) & (point != theta)).any())
         vectors = {
-            "θ": recording.parameters(rows),
-            "gradient at": recording.point(rows),
+            "θ": theta,
+            **({"lookahead": point} if ahead else {}),
             "gradient": recording.gradient(rows),
             "velocity": recording.velocity(rows),
         }
@@ -215,14 +217,15 @@ def _layout(scene: Scene, view: _View) -> dict[str, Any]:
     jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}}
     jump |= {"transition": {"duration": 0}}
     return {
-        "xaxis": ground | {"title": {"text": names[0]}, "range": _numbers(scene.window[0])},
-        "yaxis": ground | {"title": {"text": names[1]}, "range": _numbers(scene.window[1])},
+        "xaxis": ground | {"title": _titled(names[0]), "range": _numbers(scene.window[0])},
+        "yaxis": ground | {"title": _titled(names[1]), "range": _numbers(scene.window[1])},
         "xaxis2": axis
-        | {"title": {"text": "step"}, "range": [-0.02 * last, 1.02 * max(last, 1.0)]}
+        | {"title": _titled("step"), "range": [-0.02 * last, 1.02 * max(last, 1.0)]}
         | {"anchor": "y2"},
         "yaxis2": axis
-        | {"title": {"text": height}, "range": _numbers(view.range), "anchor": "x2"}
-        | {"type": "log" if view.log else "linear", "exponentformat": "power"},
+        | {"title": _titled(height), "range": _numbers(view.range), "anchor": "x2"}
+        | ({"type": "log", "exponentformat": "power"} if view.log else {})
+        | ({"dtick": "D2"} if view.log and np.ptp(view.range) < 2 else {}),
         "shapes": bands,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "hoverlabel": {"align": "left", "font": {"family": "monospace", "size": 12}},
@@ -243,6 +246,10 @@ def _layout(scene: Scene, view: _View) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _titled(text: str) -> dict[str, Any]:
+    return {"text": text, "standoff": 6}
 
 
 def _marker(symbol: str, size: int, colour: str, edge: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from scripts.fields import Refusal
+from plotly.io import to_html
+
 from scripts.playback import figure
 from scripts.scene import Scene
 
@@ -22,8 +23,9 @@ body { font: 14px/1.4 system-ui, sans-serif; color: #222; margin: 0 auto; paddin
   max-width: 1500px; background: white }
 h1 { font-size: 20px; margin: 0 0 4px }
 p { margin: 4px 0; max-width: 170ch }
-.beside { height: min(640px, 72vh); min-height: 420px }
-.above { height: 900px }
+.beside { height: clamp(380px, calc(100vh - 350px), 640px) }
+.above { height: 960px; margin: 0 -10px }
+.above .modebar { display: none }
 #play { font: inherit; padding: 8px 18px; border: 1px solid #888; border-radius: 6px;
   background: #f4f4f4; cursor: pointer; min-width: 104px }
 kbd { border: 1px solid #bbb; border-radius: 3px; padding: 0 4px; font-size: 13px }
@@ -39,8 +41,8 @@ main { display: flex; flex-direction: column-reverse } /* the plot's script find
 $lines
 <div id="bar"><button id="play">▶ play</button>
 <span><kbd>space</kbd> plays and pauses, <kbd>←</kbd> <kbd>→</kbd> go a step (with
-<kbd>shift</kbd> ten), <kbd>Home</kbd> <kbd>End</kbd> to the ends. A click on a name hides its
-run.</span></div>
+<kbd>shift</kbd> ten), <kbd>Home</kbd> <kbd>End</kbd> to the ends; the slider goes
+anywhere. A click on a name hides its run.</span></div>
 <main>
 <div id="numbers"></div>
 <div class="beside">$plot</div>
@@ -51,15 +53,7 @@ run.</span></div>
 
 
 def page(scene: Scene) -> str:
-    """The HTML of a page that needs nothing but a browser.
-
-    Raises:
-        Refusal: Plotly is not installed.
-    """
-    try:
-        from plotly.io import to_html
-    except ImportError as error:
-        raise Refusal('playback needs Plotly: pip install -e ".[play]"') from error
+    """The HTML of a page that needs nothing but a browser."""
     plot = to_html(
         figure(scene),
         config={
@@ -104,17 +98,22 @@ def how_to_read(scene: Scene) -> str:
     """The legend in a sentence or two."""
     if scene.plane is not None:
         return (
-            "Left: the paths in the plane of their two first principal directions, over the loss "
-            "in that plane, darker where it is lower; filled markers are θ, projected. Right: the "
+            "First the paths in the plane of their two first principal directions, over the loss "
+            "in that plane, darker where it is lower; filled markers are θ, projected. Then the "
             "true loss of the recorded θ (solid), the plane's at their projections (dashed), and "
             "the logged loss of each batch (faint)."
         )
     ground = "darker where it is lower" if scene.y is not None else "the curve"
+    ring = "; the ring is the minimum" if len(scene.landscape.minimizers) else ""
     over = scene.landscape.over and f", over {scene.landscape.over}"
     return (
-        f"Left: the loss{over} ({ground}); the ring is the minimum. Filled markers are θ, open "
+        f"First the loss{over} ({ground}){ring}. Filled markers are θ, open "
         "ones the lookahead point, where exact NAG takes its gradient. The solid arrow is the "
         "velocity, which leads to the next θ; the dotted one is −lr·gradient, from where it was "
-        "taken, at most a quarter of the picture. Right: the loss"
-        + (" where the gradient was taken." if scene.landscape.cheap else ", and faint, as logged.")
+        "taken, at most a quarter of the picture. Then the loss"
+        + (
+            " where the gradient was taken."
+            if scene.landscape.cheap
+            else " at θ, and faint, as logged."
+        )
     )

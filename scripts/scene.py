@@ -89,7 +89,9 @@ def scene_of(recordings: Sequence[Recording]) -> Scene:
     landscape = landscape_of(recordings[0])
     flat = recordings[0].layout.size > 2
     limit = min(PLANE_FRAMES if flat else FRAMES, OF_ALL // len(recordings))
-    return (_in_a_plane if flat else _as_it_is)(recordings, landscape, _moments(recordings, limit))
+    make = _in_a_plane if flat else _as_it_is
+    with np.errstate(over="ignore", invalid="ignore"):  # of runs that diverged
+        return make(recordings, landscape, _moments(recordings, limit))
 
 
 def _moments(recordings: Sequence[Recording], limit: int) -> np.ndarray:
