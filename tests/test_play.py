@@ -52,8 +52,9 @@ def record(directory: Path, *overrides: str) -> Path:
         {"hydra": {"runtime": {"choices": choices}}}, directory / ".hydra" / "hydra.yaml"
     )
     config = validate(cfg)
+    made_of: Any = {"hyperparameters": hyperparameters(config), "seed": config["seed"]}
     with suppress(Diverged):
-        run(config, Result(*choices.values(), hyperparameters(config), config["seed"]), directory)
+        run(config, Result(**choices, **made_of), directory)
     return directory
 
 
@@ -188,10 +189,12 @@ def test_networks_share_a_plane_whose_discrepancy_is_measured(made):
     shown = scene(made("digits"), made("digits 2"))
     assert shown.plane is not None
     assert shown.moments.tolist() == [0, 3, 6, 9, 12]
+    assert shown.y is not None
     loss = shown.landscape.loss
     for racer in shown.racers:
         theta = racer.recording.records["parameters"]
         np.testing.assert_allclose(racer.losses, loss(theta))
+        assert racer.flat is not None
         projected = shown.plane.place(shown.plane.project(theta))
         np.testing.assert_allclose(racer.flat, loss(projected))
     gaps = np.concatenate([racer.losses - racer.flat for racer in shown.racers])
