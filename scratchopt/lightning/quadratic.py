@@ -39,11 +39,13 @@ class Quadratic:
     ) -> None:
         scaled = loss * scale
         with _second_derivatives():
+            self._product = product_of("hessian", scaled, None, parameters)
             found = torch.autograd.grad(
-                scaled, parameters, retain_graph=True, materialize_grads=True
+                scaled, parameters, create_graph=True, materialize_grads=True
             )
             gradient = flatten(found)
-            self._product = product_of("hessian", scaled, None, parameters)
+            _refuse_once_differentiable(gradient)
+            gradient = gradient.detach()
         self._mean, self._scale, self._narrow = mean, scale, gradient.dtype
         self.dtype = torch.promote_types(gradient.dtype, torch.float32)
         self.gradient = self._whole(gradient)
@@ -97,3 +99,20 @@ def _second_derivatives() -> Iterator[None]:
         if reason == COMPILED:
             raise RuntimeError(NONE_OF_COMPILED) from error
         raise RuntimeError(f"Sharpness needs second derivatives: {reason}") from error
+
+
+def _refuse_once_differentiable(gradient: Tensor) -> None:
+    """Raises where a second derivative would leave out what it should say is not there.
+
+    torch marks what a once_differentiable function returns with a node that raises, but one that
+    leads nowhere, so that a derivative with regard to given tensors never comes to it.
+    """
+    nodes, seen = [gradient.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if type(node).__name__ == "Error":
+            raise RuntimeError("a function in the loss is marked once_differentiable")
+        nodes += [following for following, _ in node.next_functions]

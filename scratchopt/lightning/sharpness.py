@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from scratchopt import stability
 from scratchopt.flat import flatten
-from scratchopt.lanczos import lanczos
+from scratchopt.lanczos import Ritz, lanczos
 from scratchopt.lightning.quadratic import NONE_OF_COMPILED, Quadratic
 from scratchopt.lightning.replay import Replay, loss_of, set_to
 from scratchopt.lightning.scalars import Rows, Scalars
@@ -192,25 +192,41 @@ class Sharpness(Callback):
             _compare(at_point, _number(step.loss, mean), step.number)
             if loss is None:
                 return
-            q = Quadratic(loss, parameters, mean, 1.0 if scaler is None else scaler.get_scale())
             start, end = (
                 flatten([value - p for value, p in zip(values, step.point, strict=True)])
                 for values in (step.start, after)
             )
-            self._gather(step, "predicted_decrease", -q.between(start, end))
-            self._gather_sharpness(step, q, trainer.optimizers[0])
+            scale = 1.0 if scaler is None else scaler.get_scale()
+            while True:
+                q = Quadratic(loss, parameters, mean, scale)
+                predicted = -q.between(start, end)
+                found = self._largest(q, step, trainer.optimizers[0])
+                if scale <= 1 or (isfinite(predicted) and (found is None or isfinite(found.value))):
+                    break
+                scale /= 16  # where a gradient is within float16, a product may be beyond
+        self._gather(step, "predicted_decrease", predicted)
+        self._gather_found(step, found, trainer.optimizers[0])
         before = at_point if step.start is step.point else loss_at(step.start)
         self._gather(step, "actual_decrease", before - loss_at(after))
         self._scalars.write(trainer)
 
-    def _gather_sharpness(self, step: _Step, q: Quadratic, optimizer: Optimizer) -> None:
+    def _largest(self, q: Quadratic, step: _Step, optimizer: Optimizer) -> Ritz | None:
+        """The eigenvalue; None where the step could move nothing."""
         operator = q.seen_by(optimizer, step.groups)
         if operator is None:
-            return
-        size, device = q.gradient.numel(), q.gradient.device
-        found = lanczos(
-            operator, size, iterations=self.iterations, tol=self.tol, dtype=q.dtype, device=device
+            return None
+        return lanczos(
+            operator,
+            q.gradient.numel(),
+            iterations=self.iterations,
+            tol=self.tol,
+            dtype=q.dtype,
+            device=q.gradient.device,
         )
+
+    def _gather_found(self, step: _Step, found: Ritz | None, optimizer: Optimizer) -> None:
+        if found is None:
+            return
         self._gather(step, "sharpness", found.value)
         self._gather(step, "sharpness_error", found.residual)
         limit = stability.limit(optimizer, step.groups)
