@@ -125,7 +125,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
 def _siblings(directory: Path) -> Path:
     """The directory of all runs that one would compare with this one."""
     for parent in directory.parents:
-        if parent.name == "outputs" or parent.parent.name == "multirun":
+        if parent.name == "outputs" or (parent / "multirun.yaml").exists():  # of a sweep
             return parent
     return directory
 

@@ -244,6 +244,7 @@ def test_text_has_the_summary_and_the_configuration(sweep, address, browser):
     name = Path(shown["run"]).name
     assert shown["evaluations"] == str(sweep[name]["evaluations"])
     assert shown["status"] == "converged"
+    assert shown["dashboard"] == "tensorboard --logdir sweep"
     config = yaml.safe_load(configuration)
     assert config["task"]["start"] == -8
     assert str(config["optimizer"]["lr"]) in LRS
