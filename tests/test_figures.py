@@ -4,6 +4,7 @@ import logging
 import math
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -28,6 +29,7 @@ from tasks.functions import functions
 from tasks.mnist import MNIST
 
 FUNCTIONS = functions()
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def descent(function, steps, lr=1e-6):
@@ -441,6 +443,41 @@ def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         save(sheet(size=(4.0, 4.0))[0], path.with_suffix(""))
     with Image.open(path) as after:
         np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
+
+
+def test_a_vector_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "name"
+    save(sheet()[0], path)
+    before = (tmp_path / "name.svg").read_bytes()
+
+    def half(figure, file, **options):
+        file.write_text("<svg>")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", half)
+    with pytest.raises(OSError, match="No space"):
+        save(sheet(size=(4.0, 4.0))[0], path)
+    assert (tmp_path / "name.svg").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["article", "rosenbrock"])
+def test_vector_files_have_their_text_as_text_and_stay_small(name, tmp_path):
+    function = FUNCTIONS[name]
+    x = run_of("long", function.dim)
+    for key, figure in toy_figures(function, x, function(x), x, "a title").items():
+        save(figure, tmp_path / key)
+        file = tmp_path / f"{key}.svg"
+        texts = ["".join(text.itertext()) for text in ElementTree.parse(file).iter(f"{SVG}text")]
+        assert {"a title", "x", "0"} < set(texts)
+        assert file.stat().st_size < 200_000
+
+
+def test_the_same_figure_is_always_the_same_files(tmp_path):
+    for name in ("one", "other"):
+        save(regression_figures(X, 3 * X, 1.0, 1.0, HISTORY, "")["fit"], tmp_path / name)
+    for kind in ("png", "svg"):
+        files = [(tmp_path / f"{name}.{kind}").read_bytes() for name in ("one", "other")]
+        assert files[0] == files[1]
 
 
 @pytest.mark.parametrize(
