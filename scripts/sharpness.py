@@ -10,7 +10,7 @@ docs/edge_of_stability.md explains what is to be seen.
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
@@ -30,7 +30,8 @@ def main() -> None:
 
     try:
         runs = runs_in(arguments.directory)
-        names = labels(runs) if len(runs) > 1 else [runs[0].optimizer]
+        names = [_title(run) for run in runs]
+        names = names if len(set(names)) == len(names) else labels(runs)
         drawn = sharpness_figures(
             {name: run.history for name, run in zip(names, runs, strict=True)}
         )
@@ -43,6 +44,13 @@ def main() -> None:
     except OSError as error:
         parser.error(f"argument picture: {arguments.picture}: {error.strerror}")
     print(arguments.picture)
+
+
+def _title(run: Any) -> str:
+    """The optimizer, with what decides its limit."""
+    settings = run.config["optimizer"]
+    decisive = [f"{key} {settings[key]}" for key in ("lr", "momentum", "betas") if key in settings]
+    return ", ".join([run.optimizer, *decisive])
 
 
 class _Parser(argparse.ArgumentParser):

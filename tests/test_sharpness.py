@@ -33,6 +33,9 @@ from scratchopt.lightning import (
     RandomState,
     Sharpness,
 )
+from scratchopt.lightning.sharpness_figure import sharpness_figures
+from scratchopt.lightning.style import save
+from scripts.recorded import runs_in
 from tasks.batches import Batches
 
 pytestmark = [
@@ -42,6 +45,7 @@ pytestmark = [
     # torch's compiler imports a module of torch's that warns.
     pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is:DeprecationWarning"),
 ]
+ROOT = Path(__file__).resolve().parents[1]
 TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease")
 GENERATOR = torch.Generator().manual_seed(3)
 INPUTS = torch.randn(24, 5, generator=GENERATOR, dtype=torch.float64)
@@ -754,6 +758,89 @@ def test_what_has_no_curvature_to_measure_is_refused_in_one_line(kind):
 def test_values_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Sharpness(**({"every": 1} | options))
+
+
+# Runs and pictures
+
+
+def script(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=280)
+
+
+def test_a_run_measures_and_draws_its_sharpness(tmp_path):
+    """Least squares is a quadratic: one sharpness, and each prediction right."""
+    options = ("task=linear_regression", "task.dtype=float64", "hydra.run.dir=run", "max_steps=9")
+    done = script("train", *options, "optimizer=momentum", "sharpness_every=4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = runs_in([tmp_path / "run"])
+    found = {tag: dict(series) for tag, series in run.history.items()}
+    assert list(found["train/sharpness"]) == [0, 4, 8]
+    assert found["train/sharpness"][8] == pytest.approx(found["train/sharpness"][0], rel=1e-5)
+    predicted, actual = (found[f"train/{kind}_decrease"] for kind in ("predicted", "actual"))
+    assert predicted == pytest.approx(actual, rel=1e-5)
+    settings = run.config["optimizer"]
+    limit = 2 * (1 + settings["momentum"]) / settings["lr"]
+    assert found["train/sharpness_limit"][4] == pytest.approx(limit, rel=1e-6)
+    assert run.result is not None
+    assert run.result["metrics"]["train/sharpness"] == pytest.approx(found["train/sharpness"][8])
+    assert (tmp_path / "run" / "figures" / "sharpness.png").stat().st_size > 10_000
+    done = script("sharpness", "run", "both.png", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "both.png\n")
+    for arguments, words in (
+        (("run", "both.gif"), "must end in .png or .svg"),
+        (("nowhere", "both.png"), "nowhere: no such directory"),
+        (("run", "no/both.png"), "no/both.png: No such file"),
+    ):
+        done = script("sharpness", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_without_sharpness_every_nothing_is_measured_and_0_is_refused(tmp_path):
+    options = ("task=linear_regression", "hydra.run.dir=run", "max_steps=3")
+    assert script("train", *options, "validate_every=2", cwd=tmp_path).returncode == 0
+    assert not (tmp_path / "run" / "figures" / "sharpness.png").exists()
+    done = script("sharpness", "run", "both.png", cwd=tmp_path)
+    assert done.stderr == (
+        "sharpness.py: run: no run measured its sharpness; train with sharpness_every=10\n"
+    )
+    done = script("train", *options, "sharpness_every=0", cwd=tmp_path)
+    assert done.stderr == ("train.py: sharpness_every=0: must be an integer >= 1, or null\n")
+
+
+HISTORIES: dict[str, dict[str, list[tuple[int, float]]]] = {
+    "one step": {"sharpness": [(0, 2.0)], "actual": [(0, 0.1)], "predicted": [(0, 0.1)]},
+    "negative": {"sharpness": [(0, -2.0), (5, -1.0)], "actual": [(0, -1.0)], "predicted": [(0, 0)]},
+    "nothing moves": {"sharpness": [(0, 0.0)], "actual": [(0, 0.0)], "predicted": [(0, 0.0)]},
+    "not finite": {
+        "sharpness": [(0, 1.0), (1, np.nan)],
+        "actual": [(0, 1.0), (1, np.inf)],
+        "predicted": [(0, 1e300)],
+    },
+    "many decades": {
+        "sharpness": [(0, 1e-3), (1, 1e6)],
+        "limit": [(0, 2e5), (1, 3e5)],
+        "actual": [(0, 1e-9), (1, -1e3)],
+        "predicted": [(0, 1e-9), (1, -1e9)],
+    },
+    "no decreases": {"sharpness": [(0, 1.0), (1, 2.0)]},
+}
+
+
+@pytest.mark.parametrize("kind", HISTORIES)
+def test_whatever_was_measured_can_be_drawn(kind, tmp_path):
+    names = {"limit": "sharpness_limit", "actual": "actual_decrease"}
+    names |= {"predicted": "predicted_decrease"}
+    history = {f"train/{names.get(k, k)}": series for k, series in HISTORIES[kind].items()}
+    for loss in ({}, {"train/loss": [(0, 1.0), (1, 0.5)]}):
+        figures = sharpness_figures({"a": history | loss, "b": history | loss, "without": loss})
+        figure = figures["sharpness"]
+        assert len(figure.axes) == 2 * (2 + bool(loss))
+        save(figure, tmp_path / "sharpness")
+    for series in ([], [(0, np.nan)]):
+        assert sharpness_figures({"a": {"train/sharpness": series}}) == {}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
     it is known; and the decrease of the loss, as predicted and as it was. That axis is linear near
     zero and logarithmic beyond, on either side.
     """
-    runs = {title: history for title, history in runs.items() if history.get("train/sharpness")}
+    runs = {title: told for title, told in runs.items() if _drawn(told, "train/sharpness").size}
     if not runs:
         return {}
     rows = 3 if all(history.get("train/loss") for history in runs.values()) else 2
@@ -43,15 +43,16 @@ def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
 
 
 def _sharpness(axes: Axes, history: History) -> None:
-    steps, values = _drawn(history["train/sharpness"])
-    axes.plot(steps, values, color=BLUE, label="sharpness λ")
+    steps, values = _drawn(history, "train/sharpness")
+    axes.plot(steps, values, color=BLUE)
     drawn = [values]
-    if history.get("train/sharpness_limit"):
-        at, limits = _drawn(history["train/sharpness_limit"])
+    at, limits = _drawn(history, "train/sharpness_limit")
+    if limits.size:
         same = limits.min() == limits.max()
         label = f"stable below {limits[0]:.3g}" if same else "stable below"
         axes.plot(at, limits, color=ORANGE, linestyle="--", label=label, drawstyle="steps-post")
         drawn.append(limits)
+        _legend(axes)
     together = np.concatenate(drawn)
     decades = np.log10(together.max() / together.min()) if (together > 0).all() else 0.0
     if decades > 1.5:
@@ -59,14 +60,13 @@ def _sharpness(axes: Axes, history: History) -> None:
     else:
         axes.set_ylim(bottom=min(0.0, together.min()))
     axes.set_ylabel("sharpness")
-    axes.legend(loc="best")
 
 
 def _decreases(axes: Axes, history: History) -> None:
     from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
     (steps, actual), (at, predicted) = (
-        _drawn(history[f"train/{kind}_decrease"]) for kind in ("actual", "predicted")
+        _drawn(history, f"train/{kind}_decrease") for kind in ("actual", "predicted")
     )
     axes.axhline(0, color="#888888", linewidth=1)
     axes.plot(steps, actual, color=BLUE, label="actual")
@@ -77,10 +77,15 @@ def _decreases(axes: Axes, history: History) -> None:
     axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=small))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.set_ylabel("decrease of the loss")
-    axes.legend(loc="best")
+    _legend(axes)
 
 
-def _drawn(series: Sequence[tuple[int, float]]) -> np.ndarray:
+def _legend(axes: Axes) -> None:
+    """Above the axes, where no curve is."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0, fontsize=10)
+
+
+def _drawn(history: History, tag: str) -> np.ndarray:
     """Steps and values that are finite, as two rows."""
-    rows = np.asarray(series, dtype=float)
+    rows = np.asarray(history.get(tag, ()), dtype=float).reshape(-1, 2)
     return rows[np.abs(rows[:, 1]) < 1e200].T
