@@ -51,7 +51,8 @@ def landscape_of(recording: Recording) -> Landscape:
     """The loss that a run has minimized: a function, or the mean over training samples.
 
     Of a module other than `tasks.toy.Toy` it is that of `training_step` in eval mode, over the
-    first batches of the run's first epoch.
+    first batches of the run's first epoch; what is no trained parameter, such as running means, is
+    that of the run's last checkpoint.
 
     Raises:
         Refusal: a module whose loss cannot be had so.

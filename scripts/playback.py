@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from scripts.contours import contours
-from scripts.scene import Racer, Scene
+from scripts.readings import readings
+from scripts.scene import Scene
 
 # Okabe & Ito (2008): distinct to every eye; with a shape of its own, each also without colour.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -14,7 +15,6 @@ SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "star", "pentag
 MOVING = 6  # traces of a racer that move; of them θ's marker comes last
 TAIL = 8  # records behind the marker
 LOSS = {"xaxis": "x2", "yaxis": "y2"}
-DIGITS = 9  # enough to tell any two float32 apart
 
 Trace = dict[str, Any]
 
@@ -55,7 +55,7 @@ class _View:
         if self.log:
             self.range = np.log10([positive.min(), positive.max()])
         self.range += (0.05 * np.ptp(self.range) or 1.0) * np.array([-1, 1])
-        self.texts = [_texts(scene, racer) for racer in scene.racers]
+        self.texts = [readings(scene, racer) for racer in scene.racers]
         self.heights = [self.height(r.losses) for r in scene.racers]
 
     def _above(self, losses: np.ndarray | None) -> np.ndarray:
@@ -167,38 +167,6 @@ def _ground(scene: Scene) -> list[Trace]:
     return traces
 
 
-def _texts(scene: Scene, racer: Racer) -> list[str]:
-    """Of each record shown, what stands beside it."""
-    recording, rows = racer.recording, racer.rows
-    steps = recording.steps[rows]
-    logged = {
-        name: recording.logged(f"train/{tag}", steps)
-        for name, tag in (("loss", "loss"), ("‖gradient‖", "gradnorm"), ("‖velocity‖", "velocity"))
-    }
-    vectors = {}
-    if scene.plane is None:
-        theta, point = recording.parameters(rows), recording.point(rows)
-        ahead = bool((np.isfinite(point) & (point != theta)).any())
-        vectors = {
-            "θ": theta,
-            **({"lookahead": point} if ahead else {}),
-            "gradient": recording.gradient(rows),
-            "velocity": recording.velocity(rows),
-        }
-    losses = {"loss over the samples": racer.losses} if not scene.landscape.cheap else {}
-    if racer.flat is not None:
-        losses["loss in the plane"] = racer.flat
-    texts = []
-    for j, step in enumerate(steps):
-        last = " (the last)" if rows[j] == len(recording.steps) - 1 else ""
-        lines = [f"<b>{recording.label}</b>", f"step {step}{last}"]
-        lines += [f"{name}: {_words(values[j])}" for name, values in vectors.items()]
-        lines += [f"{name}: {_words(values[j])}" for name, values in losses.items()]
-        lines += [f"{name}, logged: {_words(values[j])}" for name, values in logged.items()]
-        texts.append("<br>".join(line for line in lines if not line.endswith("nan")))
-    return texts
-
-
 def _layout(scene: Scene, view: _View) -> dict[str, Any]:
     names = scene.landscape.axes
     if scene.plane is not None:
@@ -261,12 +229,3 @@ def _numbers(values: Sequence[float] | np.ndarray, digits: int = 7) -> list[floa
     """Plain numbers of a few digits, None where there is none."""
     array = np.asarray(values, float)
     return [float(f"{x:.{digits}g}") if np.isfinite(x) else None for x in array.tolist()]
-
-
-def _words(value: float | np.ndarray) -> str:
-    """A number or a vector to all its digits."""
-    numbers = np.atleast_1d(value)
-    if len(numbers) > 1 and np.isnan(numbers).all():
-        return "nan"
-    words = ", ".join(f"{x:.{DIGITS}g}" for x in numbers)
-    return f"({words})" if len(numbers) > 1 else words

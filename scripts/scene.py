@@ -9,6 +9,7 @@ from scripts.fields import Refusal
 from scripts.landscape import Landscape, counted, landscape_of
 from scripts.paths import Recording
 from scripts.plane import Plane, principal_plane
+from scripts.window import wider, window_of
 
 FRAMES, OF_ALL = 300, 1_800  # at most, of a page and times its runs: they make up its size
 PLANE_FRAMES = 100  # as each is two passes over the samples
@@ -108,14 +109,14 @@ def _as_it_is(recordings: Sequence[Recording], landscape: Landscape, moments: np
     size = recordings[0].layout.size
     every = [r.parameters(np.arange(len(r.steps))) for r in recordings]
     losses = [landscape.loss(theta) for theta in every]
-    seen = _window(np.concatenate(every)[_low(losses)], landscape.window)
+    seen = window_of(np.concatenate(every)[_low(losses)], landscape.window)
     y = None
     if size == 1:
-        low, high = _wider(seen[0], 1.0)  # somewhat further, for who zooms out
+        low, high = wider(seen[0], 1.0)  # somewhat further, for who zooms out
         x = np.linspace(low, high, 1201)
         ground = landscape.loss(x[:, None])
         inside = ground[(x >= seen[0, 0]) & (x <= seen[0, 1])]
-        window = np.stack([seen[0], _wider(np.array([inside.min(), inside.max()]), 0.1)])
+        window = np.stack([seen[0], wider(np.array([inside.min(), inside.max()]), 0.1)])
     else:
         window = seen
         x, y = (np.linspace(low, high, GRID[landscape.cheap]) for low, high in window)
@@ -162,7 +163,7 @@ def _in_a_plane(
     losses = [counted(landscape.loss, path, "loss along the path") for path in points]
     together = np.concatenate(points)[_low(losses)]
     plane = principal_plane(together)
-    window = _window(plane.project(together), None)
+    window = window_of(plane.project(together), None)
     x, y = (np.linspace(low, high, PLANE_GRID) for low, high in window)
     mesh = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
@@ -207,27 +208,6 @@ def _low(losses: list[np.ndarray]) -> np.ndarray:
     if not low.any():
         raise Refusal("none of these runs has a finite loss at any step: there is nothing to see")
     return low
-
-
-def _window(points: np.ndarray, known: np.ndarray | None) -> np.ndarray:
-    """(low, high) of each coordinate: what is known, at most thrice as wide, to see the points."""
-    points = points[np.isfinite(points).all(axis=1)]
-    box = np.stack([points.min(axis=0), points.max(axis=0)], axis=1)
-    if known is None:
-        return np.stack([_wider(side, 0.15) for side in box])
-    most = np.stack([_wider(side, 1.0) for side in known])
-    margin = 0.05 * np.diff(known) * [-1, 1]
-    outside = box != np.clip(box, known[:, :1], known[:, 1:])
-    reached = np.clip(box + margin, most[:, :1], most[:, 1:])
-    return np.where(outside, reached, known)
-
-
-def _wider(side: np.ndarray, share: float) -> np.ndarray:
-    """A side (low, high) with a share of its width added on both ends."""
-    width = side[1] - side[0]
-    if not width > 1e-9 * np.abs(side).max():
-        width = max(np.abs(side).max(), 1e-3)
-    return side + share * width * np.array([-1, 1])
 
 
 def _measured(recording: Recording, rows: np.ndarray, landscape: Landscape) -> np.ndarray:

@@ -447,6 +447,8 @@ def test_every_kind_of_page_opens_and_moves(names, made, tmp_path, browser):
     page.press(Keys.ARROW_RIGHT, 1)
     count = browser.execute_script(f"return {PLOT}.layout.sliders[0].steps.length")
     page.press(Keys.END, count - 1)
+    if "lost" in names:
+        assert "diverged: the loss is not finite" in page.card(labels_on(page)[2])
     assert browser.execute_script(ranges) == before
     assert len(browser.find_elements(By.CSS_SELECTOR, bands)) > 5
     moved = zip(first[:2], labels_on(page)[:2], strict=True)
