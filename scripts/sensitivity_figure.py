@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scratchopt.lightning.curves import log_scale
 from scratchopt.lightning.style import BLACK, house_style, sheet
-from scripts.comparison import series, settings_of
+from scripts.comparison import settings_of
 from scripts.looks import Look, key, looks
-from scripts.panel import RISE
+from scripts.outcome import DIVERGED, TOO_LONG, Outcome, outcomes
 from scripts.recorded import Run
 
 if TYPE_CHECKING:
@@ -21,49 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 LR = "optimizer.lr"
-DIVERGED, TOO_LONG = "diverged", "not within the run's steps"
 MARKS = {
     DIVERGED: {"marker": "X", "markersize": 9, "markeredgecolor": "white"},
     TOO_LONG: {"marker": "^", "markersize": 7, "markerfacecolor": "white"},
 }
 _ROW = 0.17  # inches between the marks of two settings, above the axes
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended, as a number that is the better the lower it is.
-
-    Args:
-        name: of the number.
-        value: infinite where there is none.
-        mark: why there is none, `DIVERGED` or `TOO_LONG`; else empty.
-    """
-
-    name: str
-    value: float
-    mark: str = ""
-
-
-def outcomes(runs: Sequence[Run]) -> list[Outcome]:
-    """The same number of each run: the first of these that there is.
-
-    Gradient evaluations until it converged, if any did; the test error, 1 − `test/accuracy`; the
-    test loss; the last training loss. A loss that is not finite, or beyond a thousand times the
-    largest first one, has diverged.
-
-    Args:
-        runs: of one task, with a result.
-    """
-    if any(run.result and run.result["status"] == "converged" for run in runs):
-        return [_convergence(run) for run in runs]
-    known = {tag for run in runs if run.result for tag in run.result["metrics"]}
-    if "test/accuracy" in known:
-        found = [1 - _metric(run, "test/accuracy", -np.inf) for run in runs]
-        return [_final("test error, 1 − accuracy", value, 1) for value in found]
-    tag = "test/loss" if "test/loss" in known else "train/loss"
-    limit = RISE * max(abs(series(run, "train/loss")[1][0]) for run in runs)
-    name = "test loss" if tag == "test/loss" else "last loss"
-    return [_final(name, _metric(run, tag, np.inf), limit) for run in runs]
 
 
 @house_style()
@@ -109,24 +70,6 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
         borderaxespad=0,
     )
     return figure
-
-
-def _convergence(run: Run) -> Outcome:
-    result, name = run.result or {}, "gradient evaluations to converge"
-    if result["status"] == "converged":
-        return Outcome(name, result["evaluations"])
-    return Outcome(name, np.inf, DIVERGED if result["status"] == "diverged" else TOO_LONG)
-
-
-def _final(name: str, value: float, limit: float) -> Outcome:
-    good = abs(value) <= limit
-    return Outcome(name, value if good else np.inf, "" if good else DIVERGED)
-
-
-def _metric(run: Run, tag: str, otherwise: float) -> float:
-    """The final value; `otherwise`, where it is none or was not finite."""
-    value = (run.result or {})["metrics"].get(tag)
-    return otherwise if value is None else value
 
 
 def _scales(axes: Axes, runs: Sequence[Run], values: Sequence[float]) -> None:

@@ -29,10 +29,11 @@ from scripts.comparison_figures import history_figures
 from scripts.drawn import draw
 from scripts.fields import Refusal
 from scripts.looks import looks
+from scripts.outcome import DIVERGED, TOO_LONG
 from scripts.recorded import runs_in
 from scripts.result import Result, hyperparameters
 from scripts.schema import validate
-from scripts.sensitivity_figure import DIVERGED, TOO_LONG, sensitivity_figure
+from scripts.sensitivity_figure import sensitivity_figure
 from scripts.toy_runs import paths_figures
 
 ROOT = Path(__file__).resolve().parents[1]
