@@ -19,11 +19,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
 
+from scripts.command_line import Parser
 from scripts.step_cases import METHODS, SIZES
 
 TRAIN = Path(__file__).with_name("train.py")
@@ -67,8 +68,8 @@ def main() -> None:
                 sys.exit(f"bench.py: {' '.join(str(error).split())}")
 
 
-def _parser() -> "_Parser":
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _parser() -> Parser:
+    parser = Parser(__doc__)
     parser.add_argument(
         "what", nargs="?", choices=["all", "start", "mnist", "monitor", "step"], default="all"
     )
@@ -81,13 +82,6 @@ def _parser() -> "_Parser":
     step.add_argument("--rounds", type=_count, help="default by size, 5 to 51")
     step.add_argument("--csv", metavar="FILE", help="write the numbers there too")
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def _written(path: str | None) -> AbstractContextManager[TextIO | None]:

@@ -8,21 +8,20 @@
 Runs that differ by the seed only are one line. Each picture is a PNG and an SVG.
 """
 
-import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
 
 from scripts.abscissa import ABSCISSAE
+from scripts.command_line import Parser
 from scripts.fields import Refusal
 
 
 def main() -> None:
     """Does what the command line asks for."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("runs", nargs="+", help="directories of runs or sweeps")
     parser.add_argument("--output", help="directory of the pictures (default <runs>/figures)")
     parser.add_argument(
@@ -44,13 +43,6 @@ def main() -> None:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"{output}: {error.strerror}")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 if __name__ == "__main__":

@@ -87,14 +87,13 @@ def runs_in(places: Iterable[str | Path]) -> list[Run]:
 def labels(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
     """What to call each of some runs: what differs between them, such as "nag, lr=0.1".
 
-    Runs that differ in nothing, or only in the keys of `without`, are numbered.
+    Of keys that differ in the same way, as task.seed and seed do, the last is told. Runs that
+    differ in nothing, or only in the keys of `without`, are numbered.
     """
     keys = dict.fromkeys(key for run in runs for key in run.settings if key not in without)
-    differing = [
-        key
-        for key in keys
-        if len({json.dumps(run.settings[key]) for run in runs if key in run.settings}) > 1
-    ]
+    columns = {key: tuple(json.dumps(run.settings.get(key)) for run in runs) for key in keys}
+    told = {column: key for key, column in columns.items() if not _one_value(key, runs)}
+    differing = [key for key in keys if key in told.values()]
     named = [
         ", ".join(_worded(key, run.settings[key]) for key in differing if key in run.settings)
         or run.optimizer
@@ -104,6 +103,11 @@ def labels(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
         f"{name} ({named[:i].count(name) + 1})" if named.count(name) > 1 else name
         for i, name in enumerate(named)
     ]
+
+
+def _one_value(key: str, runs: Sequence[Run]) -> bool:
+    """Whether all runs that have the key have the same value."""
+    return len({json.dumps(run.settings[key]) for run in runs if key in run.settings}) == 1
 
 
 def _worded(key: str, value: Any) -> str:

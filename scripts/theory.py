@@ -7,18 +7,18 @@
 docs/theory.md explains both.
 """
 
-import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
 
+from scripts.command_line import Parser
+
 
 def main() -> None:
     """Does what the command line asks for."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("directory", nargs="?", help="of the pictures (default outputs/theory)")
     parser.add_argument("--table", action="store_true", help="print the table instead")
     arguments = parser.parse_args()
@@ -48,13 +48,6 @@ def draw(directory: Path) -> None:
         with open(path, "wb") as file:
             FigureCanvasAgg(figure).print_png(file)
         print(path)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 if __name__ == "__main__":
