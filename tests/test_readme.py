@@ -27,7 +27,10 @@ COMMANDS = [
 RESUME = [command for command in COMMANDS if "resume=" in command]
 NEWTON = ["python scripts/train.py optimizer=newton", "python scripts/train.py optimizer=nag"]
 NODES = [command for command in COMMANDS if "num_nodes=2" in command]
-ELSEWHERE = [*RESUME, *NODES, *NEWTON]
+DRAWN = [command for command in COMMANDS if "scripts/play.py" in command or "plot.py" in command]
+RECORDED = {"multirun": " -m ", "outputs": "record_every"}  # what they draw, and its making
+ELSEWHERE = [*RESUME, *NODES, *NEWTON, *DRAWN]
+ELSEWHERE += [c for c in COMMANDS if any(made in c for made in RECORDED.values())]
 TORCHRUN = ["-m", "torch.distributed.run"]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # or torchrun warns that it sets it
 
@@ -78,9 +81,7 @@ def test_the_first_command_prints_what_the_readme_says_and_resumes(folder: Path)
     assert results(folder)[-1]["updates"] > result["updates"]
 
 
-@pytest.mark.parametrize(
-    "command", [c for c in COMMANDS[1:] if c not in [*RESUME, *NODES, *NEWTON]]
-)
+@pytest.mark.parametrize("command", [c for c in COMMANDS[1:] if c not in ELSEWHERE])
 def test_every_other_command_runs(command: str, folder: Path):
     if "--help" in command:
         assert "optimizer=" in run(command, folder).stdout
@@ -95,8 +96,21 @@ def test_every_other_command_runs(command: str, folder: Path):
     if "scripts/theory.py" in command:
         assert len(list(folder.glob("outputs/theory/*.png"))) == 4
         return
-    runs = len(list(folder.glob("**/result.json"))) - before
-    assert runs == (6 if " -m " in command else 1)
+    assert len(list(folder.glob("**/result.json"))) == before + 1
+
+
+@pytest.mark.parametrize("place", RECORDED)
+def test_recorded_runs_are_drawn(place: str, folder: Path):
+    [command] = [c for c in COMMANDS if RECORDED[place] in c]
+    before = set(folder.glob("multirun/*")) | set(folder.glob("outputs/mnist/nag/*"))
+    assert run(command, folder).returncode == 0
+    [made] = (set(folder.glob("multirun/*")) | set(folder.glob("outputs/mnist/nag/*"))) - before
+    for drawing in (c for c in DRAWN if f" {place}/" in c):
+        done = run(drawing.replace("<time>", made.name), folder)
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr
+        *_, last = done.stdout.splitlines()
+        assert (folder / last.split("  ")[0]).is_file()
 
 
 @pytest.mark.slow

@@ -114,6 +114,7 @@ def test_a_run_leaves_its_files_and_no_half_written_ones(toy):
     assert files - events - pictures == {
         *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),
         *("checkpoints/last.ckpt", "hparams.yaml", "result.json"),
+        *("path/layout.json", "path/records.bin"),
     }
 
 
