@@ -420,7 +420,7 @@ def test_a_drawing_error_is_one_line_and_costs_no_run(fit, said):
 def test_tensorboard_gets_the_very_picture(fit, tmp_path):
     fit(Drawing(), OptimizerMonitor(), logger=TensorBoardLogger(tmp_path, name="", version=""))
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
-    (event,) = events.Images("figures/own")
+    (event,) = events.Images("views/own")
     assert event.step == 5
     (tmp_path / "logged.png").write_bytes(event.encoded_image_string)
     with (

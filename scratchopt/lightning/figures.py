@@ -32,7 +32,8 @@ class Figures(Callback):
     `history` is that of the OptimizerMonitor among the Trainer's callbacks, which is to be listed
     before `Figures`, or it is not complete yet when an exception ends the run. Of a run with a
     `Sharpness` there is a picture `sharpness`, too. Loggers with an
-    `experiment.add_image`, such as TensorBoard's, get each picture as `figures/<name>`.
+    `experiment.add_image`, such as TensorBoard's, get each picture as `views/<name>`; by name
+    that is behind `train`, and TensorBoard opens the first two groups.
     A picture that cannot be drawn is a warning, never the end of a run.
     """
 
@@ -54,7 +55,7 @@ class Figures(Callback):
             with house_style():
                 for name, figure in _all_figures(trainer, pl_module).items():
                     pixels = save(figure, Path(trainer.default_root_dir, "figures", name))
-                    _log_image(trainer, f"figures/{name}", pixels)
+                    _log_image(trainer, f"views/{name}", pixels)
         except Exception as error:
             message = str(error).partition("\n")[0]
             _log.warning("Figures were not drawn: %s: %s", type(error).__name__, message)
