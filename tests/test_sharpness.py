@@ -473,6 +473,21 @@ def test_training_is_bit_for_bit_what_it_is_without(row, options):
     assert came[0] == came[1]
 
 
+def test_a_batch_that_is_changed_in_place_is_measured_as_it_came():
+    class InPlace(Net):
+        def training_step(self, batch, batch_idx):
+            return super().training_step((batch[0].mul_(1.1), batch[1]), batch_idx)
+
+    class NotInPlace(Net):
+        def training_step(self, batch, batch_idx):
+            return super().training_step((batch[0] * 1.1, batch[1]), batch_idx)
+
+    found, expected = (
+        fit(cls(partial(scratchopt.NAG, lr=0.1)), Sharpness(1)) for cls in (InPlace, NotInPlace)
+    )
+    assert found == expected
+
+
 def test_of_accumulated_batches_it_measures_the_first():
     module = Net(lambda p: scratchopt.SGD(p, lr=0.5))
     found = fit(module, Sharpness(1, tol=1e-6), accumulate_grad_batches=2)

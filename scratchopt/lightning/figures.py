@@ -63,11 +63,14 @@ class Figures(Callback):
 
 def _all_figures(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
     """Those of the module, and the sharpness, where it was measured."""
+    figures = _figures(trainer, pl_module)
     callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    if not any(isinstance(c, Sharpness) for c in callbacks):
+        return figures
     told = [c.history for c in callbacks if isinstance(c, OptimizerMonitor | Sharpness)]
     history = {tag: series for history in told for tag, series in history.items()}
     title = f"{type(pl_module).__name__}, {type(trainer.optimizers[0]).__name__}"
-    return _figures(trainer, pl_module) | sharpness_figures({title: history})
+    return figures | sharpness_figures({title: history})
 
 
 def _figures(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
