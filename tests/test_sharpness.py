@@ -553,15 +553,18 @@ def test_under_bf16_mixed_the_loss_is_the_module_s_and_the_curvature_that_of_it(
     assert decreases == [a - b for a, b in pairwise(losses)]
 
 
-def test_a_transformer_with_dropout_is_measured():
-    """The fast attention has no second derivative; the slower one, which has, takes its place."""
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_transformer_is_measured(dropout):
+    """The fast attention, torch's choice without dropout, has no second derivative; the slower one,
+    which has, takes its place.
+    """
 
     class Copier(LightningModule):
         def __init__(self):
             super().__init__()
             torch.manual_seed(0)
             self.embed = torch.nn.Embedding(8, 16)
-            layer = torch.nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True)
+            layer = torch.nn.TransformerEncoderLayer(16, 2, 32, dropout, batch_first=True)
             self.encoder = torch.nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
             self.head = torch.nn.Linear(16, 8)
 
