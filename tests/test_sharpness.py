@@ -35,7 +35,6 @@ from scratchopt.lightning import (
 )
 from scratchopt.lightning.sharpness_figure import sharpness_figures
 from scratchopt.lightning.style import save
-from scripts.recorded import runs_in
 from tasks.batches import Batches
 
 pytestmark = [
@@ -788,6 +787,8 @@ def script(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
 
 def test_a_run_measures_and_draws_its_sharpness(tmp_path):
     """Least squares is a quadratic: one sharpness, and each prediction right."""
+    from scripts.recorded import runs_in  # which the processes above would not find
+
     options = ("task=linear_regression", "task.dtype=float64", "hydra.run.dir=run", "max_steps=9")
     done = script("train", *options, "optimizer=momentum", "sharpness_every=4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
