@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scratchopt.lightning.sharpness_figure import sharpness_figures
 from scratchopt.lightning.style import save
 from scripts.comparison import settings_of
 from scripts.comparison_figures import history_figures
 from scripts.fields import Refusal
-from scripts.recorded import Run
+from scripts.recorded import Run, labels
 from scripts.sensitivity_figure import sensitivity_figure
 from scripts.toy_runs import paths_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SHARP = 4  # runs that have room beside each other
 
 
 def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[Path]:
@@ -53,6 +56,11 @@ def _figures(runs: Sequence[Run], against: str) -> Iterator[tuple[str, Figure]]:
     ended = [run for run in runs if run.result and run.result["status"] != "interrupted"]
     if ended and (figure := sensitivity_figure(ended, title)):
         yield "sensitivity", figure
+    sharp = [run for run in runs if run.history.get("train/sharpness")]
+    for run in sharp[SHARP:]:
+        _leave_out(run, f"as the picture of the sharpness has room for {SHARP} runs")
+    named = zip(labels(sharp[:SHARP]), sharp, strict=False)
+    yield from sharpness_figures({name: run.history for name, run in named}).items()
     if runs[0].task == "toy":
         yield from paths_figures(settings, _leave_out).items()
 
