@@ -68,9 +68,9 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     check_doubles(module, config["accelerator"]["accelerator"])
     result.memory = _memory(config, module)
     monitor = OptimizerMonitor(
-        config.get("monitor_every"), config["log_every"], layers=config.get("monitor_layers", False)
+        config["monitor_every"], config["log_every"], layers=config["monitor_layers"]
     )
-    every = config.get("sharpness_every")  # absent from runs that began before this key
+    every = config["sharpness_every"]
     sharpness = [Sharpness(every)] if every else []
     interrupt = Interrupt()
     dashboard = Dashboard(directory)
@@ -79,13 +79,13 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         max_epochs=config["max_epochs"],
         max_steps=-1 if config["max_steps"] is None else config["max_steps"],
         **{key: config[key] for key in STEP},
-        check_val_every_n_epoch=config.get("validate_every", 1),
+        check_val_every_n_epoch=config["validate_every"],
         default_root_dir=directory,
         logger=dashboard,
         callbacks=[
             Lookahead(),
             monitor,
-            Recorder(config.get("record_every")),  # runs from before this key go on without
+            Recorder(config["record_every"]),
             LiveLoss(),
             *sharpness,
             interrupt,

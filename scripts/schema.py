@@ -173,6 +173,14 @@ class Run:
     resume: str | None = must_be("the directory of a run")
 
 
+# Keys that are not in the configuration of an older run, which may go on or be looked at.
+LATER = {
+    "monitor_every": None,
+    "monitor_layers": False,
+    "record_every": None,
+    "sharpness_every": None,
+    "validate_every": 1,
+}
 # A target that is not among these checks its own arguments.
 SCHEMAS = {
     "scratchopt.SGD": SGD,
@@ -202,6 +210,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     """
     nodes = [f.name for f in fields(Run) if f.type is Any]
     run = held_against(Run, {key: None if key in nodes else cfg[key] for key in cfg}, "")
+    run = LATER | run
     if run.get("max_epochs") is None and run.get("max_steps") in (None, -1):
         raise Refusal("max_epochs=null: must be a number where max_steps has none, or no run ends")
     run["task"] = _made_of("task", _content(cfg, "task"))

@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from scripts.schema import SCHEMAS, Accelerator, Refusal, Run, validate
+from scripts.schema import LATER, SCHEMAS, Accelerator, Refusal, Run, validate
 from tasks.choices import DTYPES
 from tasks.functions import functions
 from tasks.mnist import ACTIVATIONS
@@ -52,6 +52,15 @@ def test_every_combination_is_valid(task, optimizer, accelerator):
     assert config["optimizer"]["_target_"] in SCHEMAS
     assert isinstance(config["optimizer"]["lr"], float)
     assert isinstance(config["accelerator"]["precision"], str)
+
+
+def test_a_configuration_from_before_some_keys_were_there_means_what_it_did():
+    now = validate(composed())
+    older = composed()
+    with open_dict(older):
+        for key in LATER:
+            del older[key]
+    assert validate(older) == now
 
 
 @pytest.mark.parametrize("group", ["task", "optimizer"])
