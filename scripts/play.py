@@ -50,15 +50,15 @@ def play(places: list[str], output: Path) -> str:
     runs = runs_in(places)
     if len(runs) > MOST:
         raise Refusal(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
-    from scripts.paths import recordings
+    from scripts.playback.paths import recordings
 
     try:
-        from scripts.playback_page import account, page
+        from scripts.playback.page import account, page
     except ModuleNotFoundError as error:
         if error.name not in ("plotly", "contourpy"):
             raise
         raise Refusal(f'{error.name} is not installed: pip install -e ".[play]"') from error
-    from scripts.scene import scene_of
+    from scripts.playback.scene import scene_of
 
     found = recordings(runs)
     scene = scene_of(found)

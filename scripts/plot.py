@@ -14,9 +14,9 @@ from pathlib import Path
 sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
 
-from scripts.abscissa import ABSCISSAE
 from scripts.command_line import Parser
 from scripts.fields import Refusal
+from scripts.plotting.abscissa import ABSCISSAE
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
         from scripts.recorded import runs_in
 
         runs = runs_in(arguments.runs)
-        from scripts.drawn import draw  # imports torch
+        from scripts.plotting.drawn import draw  # imports torch
 
         for path in draw(runs, output, arguments.against):
             print(path)

@@ -24,14 +24,14 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from scratchopt.lightning import Diverged
 from scripts.fields import Refusal
-from scripts.landscape import landscape_of
-from scripts.paths import recordings
-from scripts.plane import principal_plane
 from scripts.play import play
+from scripts.playback.landscape import landscape_of
+from scripts.playback.paths import recordings
+from scripts.playback.plane import principal_plane
+from scripts.playback.scene import Scene, scene_of
 from scripts.recorded import Run, runs_in
 from scripts.result import Result, hyperparameters
 from scripts.run import run
-from scripts.scene import Scene, scene_of
 from scripts.schema import validate
 from tasks.functions import functions
 

@@ -23,18 +23,18 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scratchopt.lightning.style import PALETTE
 from scratchopt.records import Layout, RecordFile
-from scripts.abscissa import abscissa
-from scripts.comparison import Setting, settings_of
-from scripts.comparison_figures import history_figures
-from scripts.drawn import draw
 from scripts.fields import Refusal
-from scripts.looks import looks
-from scripts.outcome import DIVERGED, TOO_LONG
+from scripts.plotting.abscissa import abscissa
+from scripts.plotting.comparison import Setting, settings_of
+from scripts.plotting.comparison_figures import history_figures
+from scripts.plotting.drawn import draw
+from scripts.plotting.looks import looks
+from scripts.plotting.outcome import DIVERGED, TOO_LONG
+from scripts.plotting.sensitivity_figure import sensitivity_figure
+from scripts.plotting.toy_runs import paths_figures
 from scripts.recorded import runs_in
 from scripts.result import Result, hyperparameters
 from scripts.schema import validate
-from scripts.sensitivity_figure import sensitivity_figure
-from scripts.toy_runs import paths_figures
 
 ROOT = Path(__file__).resolve().parents[1]
 

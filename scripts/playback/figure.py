@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from scripts.contours import contours
-from scripts.readings import readings
-from scripts.scene import Scene
+from scripts.playback.contours import contours
+from scripts.playback.readings import readings
+from scripts.playback.scene import Scene
 
 # Okabe & Ito (2008): distinct to every eye; with a shape of its own, each also without colour.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]

@@ -6,8 +6,8 @@ from string import Template
 
 from plotly.io import to_html
 
-from scripts.playback import figure
-from scripts.scene import Scene
+from scripts.playback.figure import figure
+from scripts.playback.scene import Scene
 
 # The policy has the browser itself see to it that nothing is fetched.
 PAGE = Template("""<!doctype html>
@@ -62,7 +62,7 @@ def page(scene: Scene) -> str:
             "modeBarButtonsToRemove": ["select2d", "lasso2d", "sendChartToCloud"],
         },
         include_plotlyjs=True,
-        post_script=Path(__file__).with_name("playback.js").read_text(encoding="utf-8"),
+        post_script=Path(__file__).with_name("page.js").read_text(encoding="utf-8"),
         full_html=False,
         auto_play=False,
         validate=False,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scratchopt.lightning.curves import LABELS, log_scale, noisy
-from scripts.abscissa import abscissa
-from scripts.comparison import ODD, Line, Setting, line, series
-from scripts.looks import Look
+from scripts.plotting.abscissa import abscissa
+from scripts.plotting.comparison import ODD, Line, Setting, line, series
+from scripts.plotting.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

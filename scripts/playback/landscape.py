@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from scratchopt.flat import unflatten
 from scripts.fields import Refusal
-from scripts.paths import Recording
+from scripts.playback.paths import Recording
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scripts.comparison import series
-from scripts.panel import RISE
+from scripts.plotting.comparison import series
+from scripts.plotting.panel import RISE
 from scripts.recorded import Run
 
 DIVERGED, TOO_LONG = "diverged", "not within the run's steps"

@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.lightning.style import PALETTE
-from scripts.comparison import Setting
+from scripts.plotting.comparison import Setting
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D

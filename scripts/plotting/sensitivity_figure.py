@@ -9,9 +9,9 @@ import numpy as np
 
 from scratchopt.lightning.curves import log_scale
 from scratchopt.lightning.style import BLACK, house_style, sheet
-from scripts.comparison import settings_of
-from scripts.looks import Look, key, looks
-from scripts.outcome import DIVERGED, TOO_LONG, Outcome, outcomes
+from scripts.plotting.comparison import settings_of
+from scripts.plotting.looks import Look, key, looks
+from scripts.plotting.outcome import DIVERGED, TOO_LONG, Outcome, outcomes
 from scripts.recorded import Run
 
 if TYPE_CHECKING:

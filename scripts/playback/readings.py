@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scripts.scene import Racer, Scene
+from scripts.playback.scene import Racer, Scene
 
 DIGITS = 9  # enough to tell any two float32 apart
 

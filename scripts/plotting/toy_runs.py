@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scratchopt.records import read_records
-from scripts.comparison import Setting
 from scripts.fields import Refusal
+from scripts.plotting.comparison import Setting
 from scripts.recorded import Run
 from scripts.resume import CHECKPOINT
 from tasks.functions import functions

@@ -1,0 +1,1 @@
+"""Playback of runs as a page: what is shown, and the page."""
