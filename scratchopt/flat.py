@@ -27,6 +27,13 @@ def unflatten(vectors: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
+def dense_gradient(p: Tensor) -> Tensor:
+    """The gradient of p as a strided tensor; zeros, if there is none."""
+    if p.grad is None:
+        return torch.zeros_like(p)
+    return p.grad if p.grad.layout == torch.strided else p.grad.to_dense()
+
+
 def common_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
     """The dtype that their vector has."""
     return reduce(torch.promote_types, (tensor.dtype for tensor in tensors))

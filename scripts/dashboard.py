@@ -100,6 +100,11 @@ class Dashboard(TensorBoardLogger):
             self._add(events.run_ended(failed=result.status == "diverged"))
         self.experiment.close()
 
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Writes what there is; closing, as Lightning would, begins another file each time."""
+        self.experiment.flush()
+
     def _add(self, summary: Any, step: int | None = None) -> None:
         self.experiment._get_file_writer().add_summary(summary, step)
 

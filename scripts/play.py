@@ -7,16 +7,15 @@ A run is recorded as it is trained: one of up to 100 parameters always, a larger
 record_every=20 or so. All runs of a page must minimize the same loss.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
 sys.path.append(os.getcwd())  # a user's own tasks
 
+from scripts.command_line import Parser
 from scripts.fields import Refusal
 
 MOST = 16  # runs: more are not told apart, and the file grows with each
@@ -24,7 +23,7 @@ MOST = 16  # runs: more are not told apart, and the file grows with each
 
 def main() -> None:
     """Writes the page, and says where."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs, or of sweeps")
     parser.add_argument("--output", default="playback.html", metavar="FILE", help="%(default)s")
     arguments = parser.parse_args()
@@ -65,13 +64,6 @@ def play(places: list[str], output: Path) -> str:
     text = page(scene)
     output.write_text(text, encoding="utf-8")
     return "\n".join([*account(scene), f"{output}  {len(text.encode()) / 1e6:.1f} MB"])
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 if __name__ == "__main__":

@@ -127,11 +127,12 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         result.steps = result.updates = trainer.global_step
         result.evaluations, result.cost = monitor.evaluations, monitor.cost
         result.metrics = {
-            tag: rows[-1][1]
-            for told in (monitor, *sharpness)
-            for tag, rows in told.history.items()
+            tag: value
+            for tag, value in monitor.latest.items()
             if tag.startswith("train/")  # not of each layer
         }
+        for told in sharpness:
+            result.metrics |= {tag: rows[-1][1] for tag, rows in told.history.items()}
         write({} if failure else trainer.callback_metrics)
         if not failure and not interrupt.stopped and _has_test(module, data):
             trainer.test(module, datamodule=data, verbose=False)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -21,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from scratchopt import NAG, SGD, Momentum
-from scratchopt.lightning import Diverged, Lookahead, OptimizerMonitor
+from scratchopt.lightning import Diverged, Lookahead, OptimizerMonitor, Recorder, read_records
 
 STEPS, BATCH = 6, 8
 OPTIMIZERS: dict[str, Any] = {
@@ -124,11 +125,11 @@ def _norm(tensors: dict[str, torch.Tensor]) -> float:
     return math.sqrt(sum(float((x * x).sum()) for x in tensors.values()))
 
 
-def fit(module: Net, monitor: OptimizerMonitor, **options: Any) -> None:
+def fit(module: LightningModule, monitor: OptimizerMonitor, extra=(), **options: Any) -> None:
     trainer = Trainer(
         max_epochs=1,
         accelerator="cpu",
-        callbacks=[Lookahead(), monitor],
+        callbacks=[Lookahead(), monitor, *extra],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -235,6 +236,92 @@ def test_it_leaves_the_module_s_clipping_alone():
     module = Net("sgd")
     fit(module, OptimizerMonitor(), gradient_clip_val=0.2)
     assert "configure_gradient_clipping" not in vars(module)
+    own = module.configure_gradient_clipping = lambda *args, **kwargs: None
+    fit(module, OptimizerMonitor(), gradient_clip_val=0.2)
+    assert vars(module)["configure_gradient_clipping"] is own
+
+
+class Two(Net):
+    """Two networks with an optimizer each, stepped by hand one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__("sgd")
+        self.automatic_optimization = False
+        self.other = nn.Linear(5, 1).double()
+
+    def training_step(self, batch, batch_idx):  # type: ignore[override]
+        for optimizer, net in zip(self.optimizers(), (self.net, self.other), strict=True):  # type: ignore[arg-type]
+            optimizer.zero_grad()
+            self.manual_backward(nn.functional.mse_loss(net(batch[0]), batch[1]))
+            optimizer.step()
+
+    def configure_optimizers(self):
+        return [OPTIMIZERS["sgd"](net.parameters()) for net in (self.net, self.other)]  # type: ignore[return-value]
+
+
+def test_of_two_optimizers_each_one_s_gradient_is_that_of_its_step():
+    monitor, module = OptimizerMonitor(layers=True), Two()
+    fit(module, monitor)
+    alone = Two()
+    optimizer = OPTIMIZERS["sgd"](alone.other.parameters())
+    norms = []
+    for inputs, targets in alone.train_dataloader():
+        optimizer.zero_grad()
+        nn.functional.mse_loss(alone.other(inputs), targets).backward()
+        norms.append(alone.other.weight.grad.norm().item())  # type: ignore[union-attr]
+        optimizer.step()
+    assert [norm for _, norm in monitor.history["gradnorm/other.weight"]] == pytest.approx(norms)
+    angles = [angle for _, angle in monitor.history["angle/other.weight"]]
+    assert angles == pytest.approx([0] * STEPS, abs=1e-5)
+
+
+def test_a_second_fit_forgets_a_step_that_was_broken_off():
+    class Fails(Net):
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 1:
+                raise KeyError("broken off")
+            return super().training_step(batch, batch_idx)
+
+    monitor = OptimizerMonitor()
+    with pytest.raises(KeyError):
+        fit(Fails("sgd", micro_batch=BATCH // 4), monitor, accumulate_grad_batches=4)
+    fit(Net("sgd"), monitor)
+    compare({"train/loss": monitor.history["train/loss"]}, twin("sgd"), ["train/loss"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.complex64])
+def test_parameters_of_different_dtypes_are_measured(dtype):
+    module = Net("sgd")
+    module.idle = nn.Parameter(torch.ones(3, dtype=dtype))
+    monitor = OptimizerMonitor()
+    fit(module, monitor)
+    assert monitor.history["train/gradnorm"][0][1] == pytest.approx(
+        twin("sgd")["train/gradnorm"][0]
+    )
+
+
+def test_sparse_gradients_are_measured_and_recorded(tmp_path):
+    class Sparse(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(5, 3, sparse=True, dtype=torch.float64)
+
+        def training_step(self, batch, batch_idx):
+            return self.embed(batch).square().sum()
+
+        def configure_optimizers(self):
+            return OPTIMIZERS["sgd"](self.parameters())
+
+        def train_dataloader(self) -> Any:
+            return DataLoader(torch.tensor([1, 1, 3]), batch_size=3)  # type: ignore[arg-type]
+
+    module, monitor = Sparse(), OptimizerMonitor()
+    rows = module.embed.weight[[1, 3]].detach()
+    expected = (2 * rows * torch.tensor([[2.0], [1.0]])).norm().item()
+    fit(module, monitor, extra=[Recorder()], default_root_dir=tmp_path)
+    assert monitor.history["train/gradnorm"] == [(0, pytest.approx(expected))]
+    _, records = read_records(tmp_path / "path")
+    assert np.linalg.norm(records["gradient"][0]) == pytest.approx(expected)
 
 
 def test_no_steps_between_two_measurements_is_refused():

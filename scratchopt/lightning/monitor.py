@@ -14,6 +14,7 @@ from scratchopt.lightning.fully_shard import reshard
 from scratchopt.lightning.motion import Measured, Motion, all_finite
 from scratchopt.lightning.scalars import Rows, Scalars
 
+PARTIAL = ("angle", "update_ratio")  # not there where nothing moves, or all is zero
 SMALL = 10_000  # parameters of a net whose every step is measured, unless told otherwise
 
 
@@ -24,10 +25,12 @@ class Diverged(RuntimeError):
 class OptimizerMonitor(Callback):
     """Logs the numbers of a step, for any module and any torch optimizer.
 
-    `train/loss`, of every step: at the evaluated point, the mean over accumulated micro-batches.
+    `train/loss`, of every step: at the evaluated point; of accumulated micro-batches the sum
+    divided by accumulate_grad_batches, as their gradient is.
 
     Of every `every`-th step:
-    `train/gradnorm`: 2-norm of the gradient over all parameters, unscaled and before clipping.
+    `train/gradnorm`: 2-norm of the gradient over all parameters, unscaled and before clipping (with
+    manual optimization after it).
     `train/gradnorm_clipped`: the same after clipping, where the Trainer or the module clips.
     `train/velocity`: 2-norm of Δθ = θ_after − θ_before, the displacement of the step.
     `train/update_ratio`: ‖Δθ‖ / ‖θ_before‖.
@@ -37,8 +40,10 @@ class OptimizerMonitor(Callback):
     `train/cost`, of an optimizer that says what a step costs, as `Newton` does: gradient
     evaluations of the batch, products with the curvature among them.
 
-    Of several processes the loss is the mean, and norms are those of the whole parameters, under
-    DDP and where they are sharded (FSDP2).
+    Parameters are those that require a gradient or are an optimizer's as training starts. Of
+    several optimizers each one's gradients are those of its own step. Of several processes the loss
+    is the mean, and norms are those of the whole parameters, under DDP and where they are sharded
+    (FSDP2).
 
     Steps count from 0: step i is evaluated at θ_i (an exact NAG: at its lookahead point) and leads
     to θ_{i+1}. The numbers are gathered as 0-dim tensors and written together, because reading one
@@ -69,8 +74,7 @@ class OptimizerMonitor(Callback):
         self.every, self.write_every, self.layers = every, write_every, layers
         self.evaluations = 0
         self.cost = 0.0
-        # Where nothing moves there is no angle, and no ratio where all is zero.
-        self._scalars = Scalars(partial=("angle", "update_ratio"))
+        self._scalars = Scalars(PARTIAL)
         self._loss: Tensor | None = None  # of the step under way, over its micro-batches
         self._evaluated: Tensor | None = None  # the loss of a backward pass not yet accounted for
         self._first: Tensor | None = None  # the loss of the batch's first backward pass
@@ -80,17 +84,31 @@ class OptimizerMonitor(Callback):
         self._normed = False  # whether its gradient was measured
         self._clipping = False  # whether its gradient is to be measured again, clipped
         self._parameters: list[Tensor] = []
-        self._undo: list[Callable[[], None]] = []
+        self._undo: Callable[[], None] | None = None
 
     @property
     def history(self) -> Rows:
         """All that was logged, by tag, as (step, value) pairs."""
         return self._scalars.history
 
+    @property
+    def latest(self) -> dict[str, float]:
+        """The last value by tag; none of what was not defined when all was measured last."""
+        last = {tag: rows[-1] for tag, rows in self.history.items()}
+        measured, _ = last.get("train/velocity", (0, 0.0))
+        return {tag: value for tag, (step, value) in last.items() if step >= measured}
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the first θ."""
         reshard(pl_module)
-        named = [(name, p) for name, p in pl_module.named_parameters() if p.requires_grad]
+        held = {
+            id(p) for o in trainer.optimizers for group in o.param_groups for p in group["params"]
+        }
+        named = [
+            (name, p)
+            for name, p in pl_module.named_parameters()
+            if p.requires_grad or id(p) in held
+        ]
         self._names: list[str] = [name for name, _ in named]
         self._parameters = [p for _, p in named]
         count = sum(p.numel() for p in self._parameters)
@@ -98,6 +116,7 @@ class OptimizerMonitor(Callback):
         self._motion = Motion(self._parameters)
         self._costly: list[Any] = [o for o in trainer.optimizers if hasattr(o, "cost")]
         self._step, self._passes = trainer.global_step, 0
+        self._loss = self._evaluated = None  # of another fit, which was broken off
         if self._measured is not None and self._measured >= self._step:  # of another fit, or begun
             self._measured = None
         self._watch_clipping(trainer, pl_module)
@@ -118,8 +137,16 @@ class OptimizerMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Takes the gradnorm: here the gradient is whole, unscaled and not yet clipped."""
-        if self._measuring and not self._normed:  # the first of a step
+        if not self._measuring:
+            return
+        if len(trainer.optimizers) > 1:
+            self._normed = True
+            self._motion.take_gradient(
+                [p for group in optimizer.param_groups for p in group["params"]]
+            )
+        elif not self._normed:  # the first of a step
             self._normed = self._clipping = True
+            self._motion.take_gradient()
             self._gather_of_layers("gradnorm", self._motion.gradient())
 
     @torch.no_grad()
@@ -149,6 +176,8 @@ class OptimizerMonitor(Callback):
             self.cost += cost
             self._gather("train/cost", torch.tensor(cost))
         if self._measuring and self._normed:
+            if len(trainer.optimizers) > 1:
+                self._gather_of_layers("gradnorm", self._motion.gradient())
             for kind, measured in self._motion.end().items():
                 self._gather_of_layers(kind, measured)
         self._loss, self._step = None, trainer.global_step
@@ -162,7 +191,8 @@ class OptimizerMonitor(Callback):
         if self._evaluated is not None and not scaled:
             loss = self._evaluated if self._loss is None else self._evaluated + self._loss
             self._gather("train/loss", loss)
-        self._evaluated = None
+            self.cost += 0 if self._costly else self._passes
+        self._evaluated, self._passes = None, 0
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the rest, and leaves the module as it was."""
@@ -233,6 +263,12 @@ class OptimizerMonitor(Callback):
         if not clips and trainer.gradient_clip_val is None:
             return
         clip = pl_module.configure_gradient_clipping
+        own = vars(pl_module).get("configure_gradient_clipping")
+
+        def leave() -> None:
+            del pl_module.configure_gradient_clipping
+            if own is not None:
+                pl_module.configure_gradient_clipping = own
 
         def clipped(*args: Any, **kwargs: Any) -> None:
             clip(*args, **kwargs)
@@ -241,11 +277,12 @@ class OptimizerMonitor(Callback):
                 self._gather_of_layers("gradnorm_clipped", self._motion.clipped())
 
         pl_module.configure_gradient_clipping = clipped
-        self._undo.append(lambda: delattr(pl_module, "configure_gradient_clipping"))
+        self._undo = leave
 
     def _leave(self) -> None:
-        while self._undo:
-            self._undo.pop()()
+        if self._undo is not None:
+            undo, self._undo = self._undo, None
+            undo()
 
     def _gather_of_layers(self, kind: str, measured: Measured) -> None:
         self._gather(f"train/{kind}", measured.whole)

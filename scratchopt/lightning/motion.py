@@ -1,11 +1,13 @@
 """What a step did: norms of gradient and displacement, and the angle between them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+
+from scratchopt.flat import dense_gradient
 
 LOW = (torch.bfloat16, torch.float16)  # their products would be rounded to 8 or 11 bits
 
@@ -18,7 +20,7 @@ class Measured(NamedTuple):
 
 
 class Motion:
-    """Measures steps of some parameters: `begin`, then `gradient` while it is there, then `end`.
+    """Measures steps of some parameters: `begin`, then `take_gradient`, `gradient` and `end`.
 
     It keeps copies of θ and of the gradient: twice the memory of the parameters. Sharded ones
     (DTensor) are measured as wholes, which takes all processes.
@@ -39,17 +41,23 @@ class Motion:
             start.copy_(p)  # no foreach: sharded tensors have none
 
     @torch.no_grad()
-    def gradient(self) -> Measured:
-        """The 2-norm of the gradient, which is kept for `end`; a missing one counts as zero."""
+    def take_gradient(self, of: Collection[Tensor] | None = None) -> None:
+        """Keeps the gradient of some parameters, or of all, for what is asked later."""
+        chosen = None if of is None else {id(p) for p in of}
         for kept, p in zip(self._gradient, self._parameters, strict=True):
-            kept.copy_(_dense(p.grad, p))
+            if chosen is None or id(p) in chosen:
+                kept.copy_(dense_gradient(p))
+
+    @torch.no_grad()
+    def gradient(self) -> Measured:
+        """The 2-norm of the gradient that was taken; a missing one counts as zero."""
         self._gradnorm = _norm(self._gradient)
         return self._gradnorm
 
     @torch.no_grad()
     def clipped(self) -> Measured:
         """The 2-norm of the gradient as it is by now."""
-        return _norm([_dense(p.grad, p) for p in self._parameters])
+        return _norm([dense_gradient(p) for p in self._parameters])
 
     @torch.no_grad()
     def end(self) -> dict[str, Measured]:
@@ -57,8 +65,8 @@ class Motion:
 
         `velocity`: ‖Δθ‖, the 2-norm of Δθ = θ_after − θ_before.
         `update_ratio`: ‖Δθ‖ / ‖θ_before‖.
-        `angle`: degrees between Δθ and −g, in [0, 180]; g is what `gradient` took. NaN where one
-        of them is zero.
+        `angle`: degrees between Δθ and −g, in [0, 180]; g is the gradient that was taken. NaN where
+        one of them is zero.
         """
         size = _norm(self._start)
         moved = self._start  # in place: new memory costs more
@@ -85,8 +93,7 @@ def all_finite(parameters: Sequence[Tensor]) -> bool:
 def _norm(tensors: list[Tensor]) -> Measured:
     if not tensors:
         return Measured(torch.tensor(0.0), torch.zeros(0))
-    dtype = torch.float32 if any(t.dtype in LOW for t in tensors) else None
-    each = _whole(torch.stack(torch._foreach_norm(tensors, 2, dtype)))
+    each = _whole(torch.stack(torch._foreach_norm([_wide(t) for t in tensors])))
     return Measured(torch.linalg.vector_norm(each), each)
 
 
@@ -94,9 +101,11 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Σ ab, 0-dim; of complex numbers as of pairs of real ones."""
     if isinstance(a, DTensor):
         return _whole((a * b).sum())
-    if a.dtype in LOW:
-        a, b = a.float(), b.float()
-    return torch.vdot(a.flatten(), b.flatten()).real
+    return torch.vdot(_wide(a).flatten(), _wide(b).flatten()).real
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in LOW else tensor
 
 
 def _angle(along: Tensor, lengths: Tensor) -> Tensor:
@@ -105,9 +114,3 @@ def _angle(along: Tensor, lengths: Tensor) -> Tensor:
 
 def _whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _dense(gradient: Tensor | None, like: Tensor) -> Tensor:
-    if gradient is None:
-        return torch.zeros_like(like)
-    return gradient if gradient.layout == torch.strided else gradient.to_dense()

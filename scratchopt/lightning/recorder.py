@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from scratchopt.flat import common_dtype, flatten
+from scratchopt.flat import common_dtype, dense_gradient, flatten
 from scratchopt.lightning.fully_shard import reshard
 from scratchopt.records import Layout, RecordFile
 
@@ -22,10 +22,11 @@ class Recorder(Callback):
     """Appends a record to `<trainer.default_root_dir>/path` before each update, or each `every`th.
 
     A record has the step, counted as `OptimizerMonitor` does, and the trainable parameters θ as one
-    vector; of models of up to 100 numbers also the point where the gradient was evaluated, which
-    under an exact `NAG` is θ + μv, and that gradient: over all accumulated micro-batches, unscaled
-    and before clipping, zero for a parameter that has none. A last record has the final θ, and
-    where no gradient was taken there, point and gradient of NaN. `read_records` reads them.
+    vector; of models of up to 100 numbers, with one optimizer, also the point where the gradient
+    was evaluated, which under an exact `NAG` is θ + μv, and that gradient: over all accumulated
+    micro-batches, unscaled and before clipping, zero for a parameter that has none. A last record
+    has the final θ, and where no gradient was taken there, point and gradient of NaN.
+    `read_records` reads them.
 
     It works for any module and any torch optimizer. Memory is written every 50 records, at the end,
     on an exception and before a checkpoint; so a run that is killed and goes on from its checkpoint
@@ -54,8 +55,9 @@ class Recorder(Callback):
         reshard(pl_module)
         named = {name: p for name, p in pl_module.named_parameters() if p.requires_grad}
         parameters = list(named.values())
-        self._small = sum(p.numel() for p in parameters) <= SMALL
-        self._every = self.every or (1 if self._small else 0)
+        small = sum(p.numel() for p in parameters) <= SMALL
+        self._every = self.every or (1 if small else 0)
+        self._small = small and len(trainer.optimizers) == 1
         if not (self._every and parameters):
             self._every = 0
             return
@@ -82,8 +84,7 @@ class Recorder(Callback):
         if self._begun is None:  # or a second time in a step
             return
         theta, self._begun = self._begun, None
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
-        self._add(theta, *self._parameters, *grads)
+        self._add(theta, *self._parameters, *map(dense_gradient, self._parameters))
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Takes the θ that an update has led to."""

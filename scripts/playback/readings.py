@@ -1,5 +1,7 @@
 """What is known of a run at each record: the words beside its marker."""
 
+from html import escape
+
 import numpy as np
 
 from scripts.playback.scene import Racer, Scene
@@ -31,7 +33,7 @@ def readings(scene: Scene, racer: Racer) -> list[str]:
     texts = []
     for j, step in enumerate(steps):
         last = " (the last)" if rows[j] == len(recording.steps) - 1 else ""
-        lines = [f"<b>{recording.label}</b>", f"step {step}{last}"]
+        lines = [f"<b>{escape(recording.label)}</b>", f"step {step}{last}"]
         lines += [f"{name}: {_words(values[j])}" for name, values in vectors.items()]
         lines += [f"{name}: {_words(values[j])}" for name, values in losses.items()]
         lines += [f"{name}, logged: {_words(values[j])}" for name, values in logged.items()]

@@ -203,8 +203,10 @@ def _rows(recording: Recording, moments: np.ndarray, more: int) -> tuple[np.ndar
 
 def _low(losses: list[np.ndarray]) -> np.ndarray:
     """Which points of all paths, one after another, have not diverged."""
-    limit = BEYOND * max((abs(path[0]) for path in losses if np.isfinite(path[0])), default=np.inf)
-    low = np.concatenate(losses) <= limit
+    every = np.concatenate(losses)
+    floor = every[np.isfinite(every)].min(initial=np.inf)
+    height = max((path[0] - floor for path in losses if np.isfinite(path[0])), default=0)
+    low = every <= (floor + BEYOND * height if height else np.inf)
     if not low.any():
         raise Refusal("none of these runs has a finite loss at any step: there is nothing to see")
     return low
@@ -223,7 +225,8 @@ def _short(arrows: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 
 def _lr(recording: Recording) -> float:
-    return float(recording.run.config["optimizer"].get("lr", 1.0))
+    """NaN, which draws no arrow, where the optimizer has none."""
+    return float(recording.run.config["optimizer"].get("lr", np.nan))
 
 
 def _logged(recording: Recording) -> np.ndarray:

@@ -54,7 +54,7 @@ def outcomes(runs: Sequence[Run]) -> list[Outcome]:
 def _convergence(run: Run) -> Outcome:
     result, name = run.result or {}, "gradient evaluations to converge"
     if result["status"] == "converged":
-        return Outcome(name, result["evaluations"])
+        return Outcome(name, result["cost"])
     return Outcome(name, np.inf, DIVERGED if result["status"] == "diverged" else TOO_LONG)
 
 
