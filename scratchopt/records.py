@@ -61,7 +61,7 @@ def read_records(directory: str | Path) -> tuple[Layout, np.ndarray]:
     described, file = Path(directory, LAYOUT), Path(directory, FILE)
     try:
         content = json.loads(described.read_text(encoding="utf-8"))
-        if content.pop("version") != VERSION:
+        if content.pop("version", None) != VERSION:
             raise ValueError(f"{described}: this version reads version {VERSION}")
         layout = Layout(**content)
         count = file.stat().st_size // layout.record.itemsize

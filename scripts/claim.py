@@ -22,8 +22,11 @@ def claimed(directory: Path) -> Iterator[None]:
         Refusal: another run is there.
         OSError: nothing can be written.
     """
-    with TemporaryFile(dir=directory) as trial:
-        trial.write(bytes(4096))
+    try:
+        with TemporaryFile(dir=directory) as trial:
+            trial.write(bytes(4096))
+    except OSError as error:  # of a file that nobody asked for
+        raise OSError(error.errno, error.strerror, str(directory)) from error
     if fcntl is None:
         yield
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,12 +118,30 @@ def _worded(key: str, value: Any) -> str:
 
 
 def _read(directory: Path) -> Run:
+    choices = _loaded(directory / ".hydra" / "hydra.yaml", _choices)
+    config = _loaded(directory / CONFIG, lambda path: validate(OmegaConf.load(path)))  # pyright: ignore
+    written = directory / "result.json"
+    result = _loaded(written, _result) if written.exists() else None
+    return Run(directory, choices["task"], choices["optimizer"], config, result)
+
+
+def _choices(path: Path) -> Any:
+    return OmegaConf.load(path).hydra.runtime.choices
+
+
+def _result(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not (isinstance(content, dict) and {"status", "updates", "cost", "metrics"} <= set(content)):
+        raise ValueError("it is no result of a run")
+    return content
+
+
+def _loaded(path: Path, load: Callable[[Path], Any]) -> Any:
+    readable = (OSError, YAMLError, OmegaConfBaseException, AttributeError, ValueError, Refusal)
     try:
-        config: Any = OmegaConf.load(directory / CONFIG)
-        choices = OmegaConf.load(directory / ".hydra" / "hydra.yaml").hydra.runtime.choices
-        written = directory / "result.json"
-        result = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
-        return Run(directory, choices["task"], choices["optimizer"], validate(config), result)
-    except (OSError, YAMLError, OmegaConfBaseException, AttributeError, ValueError) as error:
+        return load(path)
+    except readable as error:
         reason = str(error).partition("\n")[0]
-        raise Refusal(f"{directory}: this run cannot be read: {reason}") from error
+        raise Refusal(
+            f"{path} cannot be read: {reason}; put a copy back, or leave this run out"
+        ) from error

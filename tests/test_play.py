@@ -23,8 +23,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from scratchopt.lightning import Diverged
+from scratchopt.records import read_records
 from scripts.fields import Refusal
 from scripts.play import play
+from scripts.playback.figure import _log_axis
 from scripts.playback.landscape import landscape_of
 from scripts.playback.paths import recordings
 from scripts.playback.plane import principal_plane
@@ -255,7 +257,7 @@ REFUSED = {
         "task.function=article and rosenbrock: the runs of a page must minimize the same loss",
     ),
     "another task": (["nag", "line"], "and tasks.linear_regression.LinearRegression: the runs"),
-    "no records": (["unrecorded"], "no records of its path; train it with record_every=20"),
+    "no records": (["unrecorded"], "no records of its path; train it again"),
 }
 
 
@@ -275,9 +277,35 @@ def test_damaged_or_empty_records_are_refused(made, tmp_path):
     (directory / "path" / "records.bin").write_bytes(b"")
     with pytest.raises(Refusal, match="stopped before the first record of its path"):
         scene(directory)
-    (directory / "path" / "layout.json").write_text("{}")
-    with pytest.raises(Refusal, match=r"layout\.json is damaged.*record_every=20"):
+    steps = np.arange(3) + 10**15
+    damaged = np.zeros(3, read_records(made("nag") / "path")[0].record)
+    damaged["step"] = steps
+    (directory / "path" / "records.bin").write_bytes(damaged.tobytes())
+    with pytest.raises(Refusal, match=r"path is damaged: .* of a run of \d+ updates; train this"):
         scene(directory)
+    (directory / "path" / "layout.json").write_text("{}")
+    with pytest.raises(
+        Refusal, match=r"layout\.json is damaged: .*version 1; train this run again"
+    ):
+        scene(directory)
+
+
+def test_a_module_that_is_not_to_be_found_is_refused_in_one_line(made, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(made("digits"), directory)
+    config = directory / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("tasks.mnist.MNIST", "elsewhere.Net"))
+    with pytest.raises(
+        Refusal, match=r"task\._target_=elsewhere\.Net cannot be made here"
+    ) as refusal:
+        scene(directory)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_axis_of_less_than_two_decades_has_whole_numbers_at_its_ticks():
+    axis = _log_axis(np.log10([0.3, 4.0]))
+    assert {"0.5", "1", "2"} <= set(axis["ticktext"])
+    assert [float(text) for text in axis["ticktext"]] == pytest.approx(axis["tickvals"])
 
 
 def test_the_command_line_writes_where_it_says(made, tmp_path):
@@ -470,6 +498,7 @@ def test_a_phone_has_the_panels_above_each_other_and_a_finger_plays(made, tmp_pa
         page = Page(browser, tmp_path / "page.html")
         page.wait(lambda: browser.execute_script(f"return {PLOT}.layout.yaxis.domain[0]") > 0.4)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+        page.wait(lambda: browser.execute_script(f"return {PLOT}.clientHeight") > 900)
         button = browser.find_element(By.ID, "play")
         assert button.size["height"] >= 32
         tap(browser, button)

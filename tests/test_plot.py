@@ -69,7 +69,8 @@ def record(tmp_path):
         if status is not None:
             steps = max((step + 1 for step, _ in logged.get("train/loss", ())), default=0)
             result = Result(task, optimizer, hyperparameters(validate(cfg)), cfg.seed, status)
-            result.evaluations = result.cost = steps if evaluations is None else evaluations
+            result.cost = steps if evaluations is None else evaluations
+            result.evaluations = 1 + steps // 2  # of Newton, which counts its products as cost
             result.metrics = {f"{tag.replace('_', '/')}": value for tag, value in metrics.items()}
             result.write(directory)
         return directory
@@ -592,7 +593,7 @@ def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
     with pytest.raises(Refusal) as refusal:
         list(draw(runs(), tmp_path / "figures"))
     assert str(refusal.value) == (
-        f"{directory}: nothing is logged yet; the first write comes after log_every=50 steps"
+        f"{directory}: there is nothing to draw; a run's first write comes after log_every=50 steps"
     )
     assert not (tmp_path / "figures").exists()
 

@@ -29,6 +29,7 @@ NEWTON = ["python scripts/train.py optimizer=newton", "python scripts/train.py o
 NODES = [command for command in COMMANDS if "num_nodes=2" in command]
 DRAWN = [command for command in COMMANDS if "scripts/play.py" in command or "plot.py" in command]
 RECORDED = {"multirun": " -m ", "outputs": "record_every"}  # what they draw, and its making
+AGAINST = re.findall(r"`(?:--against )?(seconds|evaluations)`", README)
 ELSEWHERE = [*RESUME, *NODES, *NEWTON, *DRAWN]
 ELSEWHERE += [c for c in COMMANDS if any(made in c for made in RECORDED.values())]
 TORCHRUN = ["-m", "torch.distributed.run"]
@@ -105,7 +106,9 @@ def test_recorded_runs_are_drawn(place: str, folder: Path):
     before = set(folder.glob("multirun/*")) | set(folder.glob("outputs/mnist/nag/*"))
     assert run(command, folder).returncode == 0
     [made] = (set(folder.glob("multirun/*")) | set(folder.glob("outputs/mnist/nag/*"))) - before
-    for drawing in (c for c in DRAWN if f" {place}/" in c):
+    drawings = [c for c in DRAWN if f" {place}/" in c]
+    drawings += [f"{c} --against {kind}" for c in drawings for kind in AGAINST if "plot.py" in c]
+    for drawing in drawings:
         done = run(drawing.replace("<time>", made.name), folder)
         assert done.returncode == 0, done.stderr
         assert not done.stderr

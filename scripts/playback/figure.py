@@ -167,6 +167,15 @@ def _ground(scene: Scene) -> list[Trace]:
     return traces
 
 
+def _log_axis(span: np.ndarray) -> dict[str, Any]:
+    """Labels 10⁻⁸ 10⁻⁴ 1, or over less than two decades 0.1 0.2 0.5 1."""
+    if np.ptp(span) >= 2:
+        return {"type": "log", "exponentformat": "power"}
+    decades = np.arange(np.floor(span[0]), np.ceil(span[1]))
+    ticks = [m * 10.0**k for k in decades for m in (1, 2, 5)]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
 def _layout(scene: Scene, view: _View) -> dict[str, Any]:
     names = scene.landscape.axes
     if scene.plane is not None:
@@ -192,8 +201,7 @@ def _layout(scene: Scene, view: _View) -> dict[str, Any]:
         | {"anchor": "y2"},
         "yaxis2": axis
         | {"title": _titled(height), "range": _numbers(view.range), "anchor": "x2"}
-        | ({"type": "log", "exponentformat": "power"} if view.log else {})
-        | ({"dtick": "D2"} if view.log and np.ptp(view.range) < 2 else {}),
+        | (_log_axis(view.range) if view.log else {}),
         "shapes": bands,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "hoverlabel": {"align": "left", "font": {"family": "monospace", "size": 12}},

@@ -96,6 +96,7 @@ def _function(task: dict[str, Any]) -> Landscape:
 
 
 def _module(recording: Recording) -> Landscape:
+    from hydra.errors import InstantiationException
     from lightning.pytorch import seed_everything
 
     from scripts.run import task_of
@@ -105,7 +106,13 @@ def _module(recording: Recording) -> Landscape:
 
     run, layout = recording.run, recording.layout
     seed_everything(run.config["seed"], verbose=False)
-    module = task_of(run.config)
+    try:
+        module = task_of(run.config)
+    except InstantiationException as error:
+        raise Refusal(
+            f"{run.directory}: task._target_={run.config['task']['_target_']} cannot be made here; "
+            "run this where its module lies, or put that directory on PYTHONPATH"
+        ) from error
     module.configure_model()
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if list(parameters) != layout.names:

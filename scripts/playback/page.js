@@ -82,7 +82,7 @@ function arrange() {
   const way = window.innerWidth < 760 ? "above" : "beside";
   if (way === arranged) return;
   arranged = way;
-  plot.parentElement.className = way;
+  document.getElementById("plot").className = way;
   Plotly.relayout(plot, places[way]).then(() => Plotly.Plots.resize(plot));
 }
 window.addEventListener("resize", arrange);

@@ -45,7 +45,7 @@ $lines
 anywhere. A click on a name hides its run.</span></div>
 <main>
 <div id="numbers"></div>
-<div class="beside">$plot</div>
+<div id="plot" class="beside">$plot</div>
 </main>
 </body>
 </html>

@@ -86,10 +86,17 @@ def _read(run: Run, label: str) -> Recording:
         layout, records = read_records(run.directory / "path")
     except FileNotFoundError as error:
         raise Refusal(
-            f"{run.directory}: no records of its path; train it with record_every=20"
+            f"{run.directory}: no records of its path; train it again, a net of more than 100 "
+            "parameters with record_every=20"
         ) from error
     except ValueError as error:
-        raise Refusal(f"{error}; train it again with record_every=20") from error
+        raise Refusal(f"{error}; train this run again") from error
+    updates = run.result["updates"] if run.result else np.inf
+    if len(records) and records["step"][-1] > updates:
+        raise Refusal(
+            f"{run.directory}/path is damaged: it has a step {records['step'][-1]} of a run of "
+            f"{updates} updates; train this run again"
+        )
     if not len(records):
         raise Refusal(f"{run.directory}: it was stopped before the first record of its path")
     if layout.dtype.startswith("complex"):

@@ -39,10 +39,12 @@ def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[
         if run.history.get("train/loss"):
             logged.append(run)
         else:
-            _leave_out(run, "it has logged no loss yet")
+            known = run.result and run.result["updates"]
+            gone = f"its events are gone or damaged: result.json knows of {known} updates"
+            _leave_out(run, gone if known else "it has logged no loss yet")
     if not logged:
         raise Refusal(
-            f"{runs[0].directory}: nothing is logged yet; the first write comes after "
+            f"{runs[0].directory}: there is nothing to draw; a run's first write comes after "
             f"log_every={runs[0].config['log_every']} steps"
         )
     for name, figure in _figures(logged, against):

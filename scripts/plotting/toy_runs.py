@@ -74,7 +74,7 @@ def _path(run: Run) -> np.ndarray | None:
     except FileNotFoundError:
         return _path_in_checkpoint(run)
     except ValueError as error:
-        raise Refusal(str(error)) from error
+        raise Refusal(f"{error}; move it away, and the checkpoint's path is drawn") from error
     if not np.array_equal(records["step"], np.arange(len(records))):
         return _path_in_checkpoint(run)
     points = records["point"].astype(float)
