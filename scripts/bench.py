@@ -56,7 +56,7 @@ def main() -> None:
     if what in ("all", "mnist"):
         compare("MNIST step, ms", mnist_run, mnist_loop, pairs)
     if what in ("all", "monitor"):
-        compare_monitors(15 * pairs)
+        compare_monitors(5 * pairs)
     if what in ("all", "step"):
         from scripts.step_times import tabulate  # imports torch
 
@@ -116,7 +116,7 @@ def print_row(name: str, times: list[tuple[float, float]]) -> None:
 
 
 def compare_monitors(rounds: int) -> None:
-    """Times blocks of ten steps in turn, with and without OptimizerMonitor, and prints two rows."""
+    """Times blocks of 50 steps in turn, with and without OptimizerMonitor, and prints two rows."""
     from scripts.monitor_times import monitor_times  # imports torch
 
     with tempfile.TemporaryDirectory() as directory:

@@ -55,7 +55,8 @@ class Dashboard(TensorBoardLogger):
     """
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, name="", version="", default_hp_metric=False)
+        # A queue of ten, the default, is waited for.
+        super().__init__(directory, name="", version="", default_hp_metric=False, max_queue=1000)
         self._tags: set[str] = set()
 
     @rank_zero_only

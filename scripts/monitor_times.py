@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from scratchopt import NAG
 from scratchopt.lightning import Lookahead, OptimizerMonitor
 from scripts.callbacks import Unprofiled
+from scripts.dashboard import Dashboard
 from tasks.mnist import MNIST
 
-BLOCK = 10  # steps; of these the monitor measures one, unless told otherwise
+BLOCK = 50  # steps, as many as lie between two writes
 
 
 class InTurn(Callback):
@@ -71,14 +71,14 @@ def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
     in_turn = InTurn(
         {
             "none": None,
-            "default": OptimizerMonitor(write_every=BLOCK),
-            "every step": OptimizerMonitor(1, write_every=BLOCK),
+            "default": OptimizerMonitor(),
+            "every step": OptimizerMonitor(1),
         }
     )
     trainer = Trainer(
         max_steps=BLOCK * (3 * rounds + 1),
         callbacks=[Lookahead(), in_turn],
-        logger=TensorBoardLogger(directory, name="", version=""),
+        logger=Dashboard(directory),
         accelerator="cpu",
         enable_progress_bar=False,
         enable_checkpointing=False,

@@ -53,7 +53,7 @@ class OptimizerMonitor(Callback):
     passes, `cost` gradient evaluations, the same for all but `Newton`.
 
     Args:
-        every: steps between two measurements, >= 1; None: 1 up to 10,000 parameters, 10 beyond.
+        every: steps between two measurements, >= 1; None: 1 up to 10,000 parameters, 20 beyond.
             They take twice the memory of the parameters.
         write_every: steps between two writes, >= 1; the memory for the numbers is all it decides.
         layers: whether to log all but the loss of each parameter tensor too, as
@@ -112,7 +112,7 @@ class OptimizerMonitor(Callback):
         self._names: list[str] = [name for name, _ in named]
         self._parameters = [p for _, p in named]
         count = sum(p.numel() for p in self._parameters)
-        self._every = self.every or (1 if count <= SMALL else 10)
+        self._every = self.every or (1 if count <= SMALL else 20)
         self._motion = Motion(self._parameters)
         self._costly: list[Any] = [o for o in trainer.optimizers if hasattr(o, "cost")]
         self._step, self._passes = trainer.global_step, 0
@@ -214,6 +214,8 @@ class OptimizerMonitor(Callback):
         self.write(trainer)
         self._check_parameters(trainer)
         checkpoint["callbacks"][self.state_key] = self.state_dict()  # the one in there is older
+        for logger in trainer.loggers:
+            logger.save()  # or a run that is killed and goes on from here leaves a gap in the log
 
     def state_dict(self) -> dict[str, Any]:
         """The history and the counts."""
