@@ -302,7 +302,7 @@ def interrupted(cwd: Path, signum: int, *arguments: str) -> subprocess.Completed
     ) as process:
         try:
             deadline = time.monotonic() + 60
-            while not any(path.stat().st_size > 1000 for path in cwd.rglob("events*")):
+            while not any(b"train/loss" in path.read_bytes() for path in cwd.rglob("events*")):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             process.send_signal(signum)
