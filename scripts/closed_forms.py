@@ -19,10 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchopt.stability import LIMITS, adam_limit
-
-__all__ = ["LIMITS", "TUNED", "Tuned", "adam_limit", "best_momentum", "eigenvalues", "rate"]
-
 
 class Tuned(NamedTuple):
     """A method with the settings that a theorem gives it on a quadratic.

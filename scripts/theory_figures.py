@@ -8,7 +8,8 @@ import numpy as np
 
 import scratchopt
 from scratchopt.lightning.style import BLUE, GREY, ORANGE, house_style, sheet
-from scripts.closed_forms import LIMITS, adam_limit, best_momentum, eigenvalues, rate
+from scratchopt.stability import LIMITS, adam_limit
+from scripts.closed_forms import best_momentum, eigenvalues, rate
 from scripts.regimes import (
     MINIMUM,
     Article,

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import scratchopt
-from scripts.closed_forms import LIMITS, TUNED, adam_limit
+from scratchopt.stability import LIMITS, adam_limit
+from scripts.closed_forms import TUNED
 from scripts.regimes import adam_stability, rates, stability
 
 KAPPAS = 10.0, 100.0, 1e4

@@ -9,6 +9,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from scratchopt.curvature import COMPILED
+from scratchopt.lightning.replaced import replaced
 from scratchopt.newton import Newton
 
 
@@ -41,8 +42,8 @@ class LiveLoss(Callback):
                 optimizer.average = trainer.strategy.reduce
         self._undo = ()
         if any(optimizer.keeps_graphs for optimizer in newtons):
-            pl_module.backward = partial(pl_module.backward, retain_graph=True)
-            self._undo += (lambda: delattr(pl_module, "backward"),)
+            retaining = partial(pl_module.backward, retain_graph=True)
+            self._undo += (replaced(pl_module, "backward", retaining),)
         if any(optimizer.needs_outputs for optimizer in newtons):
             handle = pl_module.register_forward_hook(self._keep)
             self._undo += (handle.remove,)

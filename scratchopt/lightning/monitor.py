@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from scratchopt.lightning.fully_shard import reshard
 from scratchopt.lightning.motion import Measured, Motion, all_finite
+from scratchopt.lightning.replaced import nothing, replaced
 from scratchopt.lightning.scalars import Rows, Scalars
 
 PARTIAL = ("angle", "update_ratio")  # not there where nothing moves, or all is zero
@@ -84,7 +85,7 @@ class OptimizerMonitor(Callback):
         self._normed = False  # whether its gradient was measured
         self._clipping = False  # whether its gradient is to be measured again, clipped
         self._parameters: list[Tensor] = []
-        self._undo: Callable[[], None] | None = None
+        self._leave: Callable[[], None] = nothing
 
     @property
     def history(self) -> Rows:
@@ -265,12 +266,6 @@ class OptimizerMonitor(Callback):
         if not clips and trainer.gradient_clip_val is None:
             return
         clip = pl_module.configure_gradient_clipping
-        own = vars(pl_module).get("configure_gradient_clipping")
-
-        def leave() -> None:
-            del pl_module.configure_gradient_clipping
-            if own is not None:
-                pl_module.configure_gradient_clipping = own
 
         def clipped(*args: Any, **kwargs: Any) -> None:
             clip(*args, **kwargs)
@@ -278,13 +273,7 @@ class OptimizerMonitor(Callback):
                 self._clipping = False
                 self._gather_of_layers("gradnorm_clipped", self._motion.clipped())
 
-        pl_module.configure_gradient_clipping = clipped
-        self._undo = leave
-
-    def _leave(self) -> None:
-        if self._undo is not None:
-            undo, self._undo = self._undo, None
-            undo()
+        self._leave = replaced(pl_module, "configure_gradient_clipping", clipped)
 
     def _gather_of_layers(self, kind: str, measured: Measured) -> None:
         self._gather(f"train/{kind}", measured.whole)

@@ -18,6 +18,7 @@ from scratchopt import stability
 from scratchopt.flat import flatten
 from scratchopt.lanczos import Ritz, lanczos
 from scratchopt.lightning.quadratic import NONE_OF_COMPILED, Quadratic
+from scratchopt.lightning.replaced import nothing, replaced
 from scratchopt.lightning.replay import Replay, loss_of, set_to
 from scratchopt.lightning.scalars import Rows, Scalars
 from scratchopt.nag import NAG
@@ -93,7 +94,7 @@ class Sharpness(Callback):
         self.every, self.iterations, self.tol = every, iterations, tol
         self._scalars = Scalars(partial=_TAGS)
         self._step: _Step | None = None
-        self._undo: Callable[[], None] | None = None
+        self._leave: Callable[[], None] = nothing
         self._warned = False
 
     @property
@@ -145,12 +146,7 @@ class Sharpness(Callback):
 
     def _watch(self, trainer: Trainer, module: LightningModule) -> None:
         """Takes down what the next call of training_step begins with, and its loss."""
-        train, own = module.training_step, vars(module).get("training_step")
-
-        def leave() -> None:
-            del module.training_step
-            if own is not None:
-                module.training_step = own
+        train = module.training_step
 
         def watched(*arguments: Any) -> Any:
             self._leave()  # only the first call is at the step's point
@@ -168,13 +164,7 @@ class Sharpness(Callback):
                 self._step = _Step(trainer.global_step, replay, loss, start, point, groups)
             return outputs
 
-        module.training_step = watched
-        self._undo = leave
-
-    def _leave(self) -> None:
-        if self._undo is not None:
-            undo, self._undo = self._undo, None
-            undo()
+        self._leave = replaced(module, "training_step", watched)
 
     def _measure(self, trainer: Trainer, step: _Step) -> None:
         parameters, after = _parameters(trainer), _values(_parameters(trainer))

@@ -31,7 +31,8 @@ def abscissa(run: Run, steps: np.ndarray, against: str) -> np.ndarray:
         Refusal: a run whose log does not say.
     """
     if against == "evaluations":
-        return _evaluations(run)[np.minimum(steps.astype(int), len(_evaluations(run)) - 1)]
+        total = _evaluations(run)
+        return total[np.minimum(steps.astype(int), len(total) - 1)]
     if against == "seconds":
         return np.interp(steps, *_clock(run))
     return steps

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.closed_forms import LIMITS, TUNED
+from scratchopt.stability import LIMITS
+from scripts.closed_forms import TUNED
 from scripts.quadratics import spread, step
 from scripts.regimes import rates, stability
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.closed_forms import LIMITS, TUNED, adam_limit, eigenvalues, rate
+from scratchopt.stability import LIMITS, adam_limit
+from scripts.closed_forms import TUNED, eigenvalues, rate
 from scripts.regimes import MINIMUM, Article, momentum_map, oscillation
 from scripts.theory_table import LIMIT_HEADER, RATE_HEADER
 

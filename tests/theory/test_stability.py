@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import scratchopt
-from scripts.closed_forms import LIMITS, adam_limit
+from scratchopt.stability import LIMITS, adam_limit
 from scripts.quadratics import Quadratic, descend
 from scripts.regimes import adam_edge, adam_stability
 
