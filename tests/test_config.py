@@ -10,7 +10,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from scripts.schema import LATER, SCHEMAS, Accelerator, Refusal, Run, validate
+from scripts.nodes import SCHEMAS, Accelerator
+from scripts.schema import LATER, Refusal, Run, validate
 from tasks.choices import DTYPES
 from tasks.functions import functions
 from tasks.mnist import ACTIVATIONS

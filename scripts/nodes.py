@@ -1,0 +1,149 @@
+"""What the nodes of a configuration may hold: a schema for each task, optimizer and accelerator."""
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from scripts import machine
+from scripts.fields import any_seed, count, counts, must_be, one_of
+
+
+def _is_point(value: Any) -> bool:
+    coordinates: list[Any] = value if isinstance(value, list) and value else [value]
+    return all(type(x) in (int, float) and isfinite(x) for x in coordinates)
+
+
+@dataclass
+class SGD:
+    """The keys of `scratchopt.SGD`; the ranges of optimizers are in `scratchopt.ranges`."""
+
+    lr: float = must_be("a number")
+    weight_decay: float = must_be("a number")
+    maximize: bool = must_be("true or false")
+    foreach: bool | None = must_be("true, false or null")
+    fused: bool | None = must_be("true, false or null")
+    compensated: bool = must_be("true or false")
+    differentiable: bool = must_be("false: it is for loops of your own", lambda on: not on)
+
+
+@dataclass
+class Momentum(SGD):
+    """The keys of `scratchopt.Momentum`, `NAG` and `NAGTorch`."""
+
+    momentum: float = must_be("a number")
+
+
+@dataclass
+class Adagrad(SGD):
+    """The keys of `scratchopt.Adagrad`."""
+
+    lr_decay: float = must_be("a number")
+    initial_accumulator_value: float = must_be("a number")
+    eps: float = must_be("a number")
+
+
+@dataclass
+class RMSprop(Momentum):
+    """The keys of `scratchopt.RMSprop`."""
+
+    alpha: float = must_be("a number")
+    eps: float = must_be("a number")
+    centered: bool = must_be("true or false")
+    capturable: bool = must_be("true or false")
+
+
+@dataclass
+class AdamW(SGD):
+    """The keys of `scratchopt.AdamW`."""
+
+    betas: list[float] = must_be("two numbers", lambda betas: len(betas) == 2)  # noqa: RUF009
+    eps: float = must_be("a number")
+    amsgrad: bool = must_be("true or false")
+    capturable: bool = must_be("true or false")
+
+
+@dataclass
+class Adam(AdamW):
+    """The keys of `scratchopt.Adam`."""
+
+    decoupled_weight_decay: bool = must_be("true or false")
+
+
+@dataclass
+class Newton:
+    """The keys of `scratchopt.Newton`."""
+
+    lr: float = must_be("a number")
+    damping: float = must_be("a number")
+    curvature: str = one_of("hessian", "gauss_newton")
+    solver: str = one_of("dense", "saddle_free", "cg")
+    cg_iters: int = count()
+    cg_tol: float = must_be("a number")
+    adapt_damping: bool = must_be("true or false")
+    line_search: bool = must_be("true or false")
+    weight_decay: float = must_be("a number")
+    maximize: bool = must_be("true or false")
+
+
+@dataclass
+class Toy:
+    """The keys of `tasks.toy.Toy`."""
+
+    function: str = one_of("article", "rosenbrock", "rastrigin", "beale", "quadratic")
+    start: Any = must_be("a number or a list of numbers, such as -5 or [1,2]", _is_point)  # noqa: RUF009
+    tolerance: float = must_be("a number >= 0", lambda x: x >= 0)
+    dtype: str = one_of("float32", "float64")
+    condition_number: float = must_be("a number >= 1", lambda x: x >= 1)
+
+
+@dataclass
+class LinearRegression:
+    """The keys of `tasks.linear_regression.LinearRegression`."""
+
+    loss: str = one_of("mse", "mae", "huber")
+    batch_size: int | None = must_be("an integer >= 1, or null for all", lambda n: n >= 1)
+    dtype: str = one_of("float32", "float64")
+    data_seed: int = any_seed()
+    seed: int = any_seed()
+    huber_delta: float = must_be("a number > 0", lambda x: x > 0)
+
+
+@dataclass
+class MNIST:
+    """The keys of `tasks.mnist.MNIST`."""
+
+    hidden: list[int] = counts()  # noqa: RUF009
+    activation: str = one_of("relu", "tanh", "sigmoid", "gelu")
+    batch_size: int = count()
+    validation_size: int = must_be("an integer in [1, 60000)", lambda n: 1 <= n < 60_000)
+    data_dir: str | None = must_be("an existing folder", lambda d: Path(d).expanduser().is_dir())
+    seed: int = any_seed()
+
+
+@dataclass
+class Accelerator:
+    """The Trainer's arguments of these names; `scripts.machine` says what goes together."""
+
+    accelerator: str = one_of("auto", "cpu", "cuda", "mps")
+    devices: Any = must_be("a number >= 1, a list of GPUs such as [0,2], or auto", machine.counts)  # noqa: RUF009
+    num_nodes: int = count()
+    strategy: str = one_of("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp2")
+    precision: str = one_of(*machine.PRECISIONS)
+
+
+# A target that is not among these checks its own arguments.
+SCHEMAS = {
+    "scratchopt.SGD": SGD,
+    "scratchopt.Momentum": Momentum,
+    "scratchopt.NAG": Momentum,
+    "scratchopt.NAGTorch": Momentum,
+    "scratchopt.Adagrad": Adagrad,
+    "scratchopt.RMSprop": RMSprop,
+    "scratchopt.Adam": Adam,
+    "scratchopt.AdamW": AdamW,
+    "scratchopt.Newton": Newton,
+    "tasks.toy.Toy": Toy,
+    "tasks.linear_regression.LinearRegression": LinearRegression,
+    "tasks.mnist.MNIST": MNIST,
+}
