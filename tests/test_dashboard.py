@@ -5,9 +5,7 @@ Needs chromium and chromedriver, which Debian's packages chromium and chromium-d
 
 import json
 import math
-import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,8 +18,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from browser import chromium
+from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.support.ui import WebDriverWait
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
@@ -32,8 +30,6 @@ from scripts.dashboard import Dashboard
 from scripts.result import Result
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
-QUIET = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"]
-QUIET += ["disable-background-networking", "disable-component-update", "disable-sync"]
 OPTIMIZERS, LRS, SEEDS = ("sgd", "momentum", "nag"), ("0.05", "0.1", "1.0"), ("0", "1")
 CHARTS = ["loss", "gradnorm", "log10 of the gradnorm"]
 CHARTS += ["velocity", "update-to-weight ratio", "angle"]
@@ -86,16 +82,7 @@ def address(sweep: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        complain = pytest.fail if "CI" in os.environ else pytest.skip
-        complain("chromium and chromedriver are not installed (Debian: chromium-driver)")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in [*QUIET, "window-size=1500,1600"]:
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
-    chrome = Chrome(options=options, service=Service(driver))
+    chrome = chromium(tmp_path_factory.mktemp("browser"), "1500,1600")
     yield chrome
     chrome.quit()
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from browser import chromium
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -38,8 +38,6 @@ from scripts.schema import validate
 from tasks.functions import functions
 
 ROOT = Path(__file__).resolve().parents[1]
-QUIET = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"]
-QUIET += ["disable-background-networking", "disable-component-update", "disable-sync"]
 
 
 def record(directory: Path, *overrides: str) -> Path:
@@ -337,17 +335,9 @@ PLOT = "document.querySelector('.js-plotly-plot')"
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """Without a network."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        complain = pytest.fail if "CI" in os.environ else pytest.skip
-        complain("chromium and chromedriver are not installed (Debian: chromium-driver)")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in [*QUIET, "window-size=1500,1100"]:
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = Chrome(options=options, service=Service(driver))
+    profile = tmp_path_factory.mktemp("browser")
+    logged = {"browser": "ALL", "performance": "ALL"}
+    chrome = chromium(profile, "1500,1100", loggingPrefs=logged)
     chrome.execute_cdp_cmd("Network.enable", {})
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     chrome.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
