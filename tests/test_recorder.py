@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor
 from torch.utils.data import DataLoader
+from two_processes import run_by_two
 
 from scratchopt import NAG, SGD, Momentum
 from scratchopt.lightning import (
@@ -327,14 +328,7 @@ def test_a_new_run_takes_the_place_of_the_records_that_are_there(tmp_path):
 
 def test_two_processes_record_what_one_does(tmp_path):
     """Sharded parameters are put together; the first process writes."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node=2", __file__, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
+    run_by_two(__file__, tmp_path)
     fit(Line(), tmp_path / "one")
     one = records(tmp_path / "one")
     assert len(one) == 13

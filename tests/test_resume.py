@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +18,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
+from two_processes import run_by_two
 
 from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, OptimizerMonitor, RandomState
 from tasks.batches import Batches
@@ -275,14 +275,7 @@ def test_a_step_late_enough_is_saved(tmp_path):
 
 
 def test_two_processes_go_on_bit_for_bit(tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node=2", __file__, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
+    run_by_two(__file__, tmp_path)
     for rank in (0, 1):
         came = json.loads((tmp_path / f"{rank}.json").read_text())
         assert came.pop("alike") is False  # each process drops units of its own

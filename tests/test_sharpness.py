@@ -22,6 +22,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torchmetrics.classification import MulticlassAccuracy
+from two_processes import run_by_two
 
 import scratchopt
 from scratchopt import stability
@@ -642,14 +643,7 @@ def test_where_the_products_end_first_there_is_a_warning_once():
 
 
 def test_two_processes_measure_what_one_does_with_the_whole_batch(tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node=2", __file__, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
+    run_by_two(__file__, tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     for row in PROCESSES:
