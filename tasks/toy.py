@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from scratchopt.lightning import Convergence
+from scratchopt.lightning.fully_shard import whole
 from tasks.batches import Endless
 from tasks.choices import DTYPES, choose
 from tasks.functions import functions
@@ -83,17 +83,17 @@ class Toy(LightningModule):
 
     def distance(self) -> Tensor:
         """Max-norm distance of x to the nearest global minimizer, 0-dim."""
-        return self.function.distance(_whole(self.x))
+        return self.function.distance(whole(self.x.detach()))
 
     def on_after_backward(self) -> None:
         """Records the evaluated point: here x is still where its gradient was taken."""
         if self.x.grad is not None and len(self.trajectory) < RECORDED:
-            self.trajectory.append(_whole(self.x).clone())
-            self.gradients.append(_whole(self.x.grad).clone())
+            self.trajectory.append(whole(self.x.detach()).clone())
+            self.gradients.append(whole(self.x.grad.detach()).clone())
 
     def on_train_epoch_end(self) -> None:
         """Notes where the run has ended, for its result: the epoch is all of it."""
-        for name, value in zip("xy", _whole(self.x), strict=False):
+        for name, value in zip("xy", whole(self.x.detach()), strict=False):
             self.log(f"train/{name}", value, batch_size=1, logger=False, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -119,9 +119,3 @@ class Toy(LightningModule):
         return (
             torch.stack([row.cpu() for row in rows]) if rows else self.x.new_empty(0, len(self.x))
         )
-
-
-def _whole(x: Tensor) -> Tensor:
-    """The values, put together where the processes have a share each (fsdp2)."""
-    x = x.detach()
-    return x.full_tensor() if isinstance(x, DTensor) else x

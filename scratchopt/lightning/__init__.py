@@ -6,11 +6,12 @@ Their order in `Trainer(callbacks=[...])` matters in two points: `Lookahead` com
 
 from scratchopt.lightning.checkpoint import Checkpoint
 from scratchopt.lightning.convergence import Convergence
+from scratchopt.lightning.divergence import Diverged
 from scratchopt.lightning.figures import Figures
 from scratchopt.lightning.fully_shard import FullyShard
 from scratchopt.lightning.live_loss import LiveLoss
 from scratchopt.lightning.lookahead import Lookahead
-from scratchopt.lightning.monitor import Diverged, OptimizerMonitor
+from scratchopt.lightning.monitor import OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
 from scratchopt.lightning.recorder import Recorder
 from scratchopt.lightning.sharpness import Sharpness

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
 from torch.distributed.fsdp import (
     FSDPModule,
@@ -14,6 +15,7 @@ from torch.distributed.fsdp import (
     register_fsdp_forward_method,
 )
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 
@@ -92,6 +94,11 @@ def reshard(module: torch.nn.Module) -> None:
     for unit in module.modules():
         if isinstance(unit, FSDPModule):
             unit.reshard()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor, put together where the processes have a share each; all of them must come."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _refuse(module: LightningModule) -> None:

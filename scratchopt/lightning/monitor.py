@@ -1,6 +1,5 @@
 """OptimizerMonitor: what an optimizer does, measured while a Trainer trains."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,17 +9,14 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
+from scratchopt.lightning.divergence import look_at_numbers, look_at_parameters
 from scratchopt.lightning.fully_shard import reshard
-from scratchopt.lightning.motion import Measured, Motion, all_finite
+from scratchopt.lightning.motion import Measured, Motion
 from scratchopt.lightning.replaced import nothing, replaced
 from scratchopt.lightning.scalars import Rows, Scalars
 
 PARTIAL = ("angle", "update_ratio")  # not there where nothing moves, or all is zero
 SMALL = 10_000  # parameters of a net whose every step is measured, unless told otherwise
-
-
-class Diverged(RuntimeError):
-    """A loss or a parameter became NaN or infinite."""
 
 
 class OptimizerMonitor(Callback):
@@ -81,7 +77,6 @@ class OptimizerMonitor(Callback):
         self._first: Tensor | None = None  # the loss of the batch's first backward pass
         self._step = self._passes = 0
         self._measured: int | None = None  # the last step that was measured, or is being
-        self._measuring = False  # the step under way
         self._normed = False  # whether its gradient was measured
         self._clipping = False  # whether its gradient is to be measured again, clipped
         self._parameters: list[Tensor] = []
@@ -199,7 +194,7 @@ class OptimizerMonitor(Callback):
         """Writes the rest, and leaves the module as it was."""
         self._leave()
         self.write(trainer)
-        self._check_parameters(trainer)
+        self._look(trainer)
 
     def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Writes what there is; of several processes not the losses, which want their mean."""
@@ -213,7 +208,7 @@ class OptimizerMonitor(Callback):
     ) -> None:
         """Writes what there is; a diverged state is not worth a checkpoint and raises."""
         self.write(trainer)
-        self._check_parameters(trainer)
+        self._look(trainer)
         checkpoint["callbacks"][self.state_key] = self.state_dict()  # the one in there is older
         for logger in trainer.loggers:
             logger.save()  # or a run that is killed and goes on from here leaves a gap in the log
@@ -237,28 +232,22 @@ class OptimizerMonitor(Callback):
     def write(self, trainer: Trainer) -> None:
         """Writes the gathered numbers to the loggers; raises `Diverged` if one is not finite."""
         written = self._scalars.write(trainer, mean=("train/loss",))
-        bad = [
-            (step, tag, value)
-            for tag in ("train/loss", "train/velocity")
-            for step, value in written.get(tag, ())
-            if not math.isfinite(value)
-        ]
-        if bad:
-            step, tag, value = min(bad)
-            raise _diverged(trainer, step, f"{tag} is {value}")
+        look_at_numbers(trainer, written)
 
-    def _check_parameters(self, trainer: Trainer) -> None:
+    def _look(self, trainer: Trainer) -> None:
         """The last update may be what was too much, and not every step is measured."""
-        if not all_finite(self._parameters):
-            raise _diverged(trainer, self._step - 1, "a parameter is not finite")
+        look_at_parameters(trainer, self._parameters, self._step - 1)
 
     def _begin(self) -> None:
         """Decides whether the coming step is measured, and takes the θ that it starts from."""
-        self._measuring = self._measured is None or self._step - self._measured >= self._every
         self._normed = False
-        if self._measuring:
+        if self._measured is None or self._step - self._measured >= self._every:
             self._measured = self._step
             self._motion.begin()
+
+    @property
+    def _measuring(self) -> bool:
+        return self._measured == self._step
 
     def _watch_clipping(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the gradient again behind Lightning's hook that clips it, where it does."""
@@ -282,11 +271,3 @@ class OptimizerMonitor(Callback):
 
     def _gather(self, tag: str, value: Tensor) -> None:
         self._scalars.gather(tag, self._step, value)
-
-
-def _diverged(trainer: Trainer, step: int, what: str) -> Diverged:
-    optimizer = trainer.optimizers[0]
-    return Diverged(
-        f"diverged at step {step}: {what} with {type(optimizer).__name__}, "
-        f"lr={float(optimizer.param_groups[0]['lr']):g}: try a smaller lr"
-    )

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from scratchopt.flat import dense_gradient
+from scratchopt.lightning.fully_shard import whole
 
 LOW = (torch.bfloat16, torch.float16)  # their products would be rounded to 8 or 11 bits
 
@@ -84,23 +85,17 @@ class Motion:
         }
 
 
-def all_finite(parameters: Sequence[Tensor]) -> bool:
-    """Whether no number is NaN or infinite, over all processes where they share the parameters."""
-    found = [_whole(p.detach().isfinite().all()) for p in parameters]
-    return not found or bool(torch.stack(found).all())
-
-
 def _norm(tensors: list[Tensor]) -> Measured:
     if not tensors:
         return Measured(torch.tensor(0.0), torch.zeros(0))
-    each = _whole(torch.stack(torch._foreach_norm([_wide(t) for t in tensors])))
+    each = whole(torch.stack(torch._foreach_norm([_wide(t) for t in tensors])))
     return Measured(torch.linalg.vector_norm(each), each)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Σ ab, 0-dim; of complex numbers as of pairs of real ones."""
     if isinstance(a, DTensor):
-        return _whole((a * b).sum())
+        return whole((a * b).sum())
     return torch.vdot(_wide(a).flatten(), _wide(b).flatten()).real
 
 
@@ -110,7 +105,3 @@ def _wide(tensor: Tensor) -> Tensor:
 
 def _angle(along: Tensor, lengths: Tensor) -> Tensor:
     return torch.rad2deg(torch.acos((along / lengths).clamp(-1, 1)))
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from scratchopt.flat import common_dtype, dense_gradient, flatten
-from scratchopt.lightning.fully_shard import reshard
+from scratchopt.lightning.fully_shard import reshard, whole
 from scratchopt.records import Layout, RecordFile
 
 SMALL = 100  # numbers; of so few every step is recorded, with its gradient, unless one says so
@@ -144,5 +143,4 @@ class Recorder(Callback):
 
 def _vector(tensors: Sequence[Tensor]) -> Tensor:
     """A copy of the values, one after another, put together where they are sharded."""
-    whole = [t.full_tensor() if isinstance(t, DTensor) else t.detach() for t in tensors]
-    return flatten(whole)
+    return flatten(whole(tensor.detach()) for tensor in tensors)
