@@ -1,6 +1,7 @@
 """Products of a loss's curvature with vectors, without the matrix."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
@@ -30,7 +31,7 @@ def product_of(
     Raises:
         RuntimeError: no outputs, where they are needed; a compiled model.
     """
-    try:
+    with explained():
         if kind == "hessian":
             return hessian(loss, parameters)
         if outputs is None:
@@ -39,6 +40,13 @@ def product_of(
                 "under Lightning call self(inputs) in training_step, whose result they are"
             )
         return gauss_newton(loss, outputs, parameters)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Says COMPILED where a compiled model fails for want of second derivatives."""
+    try:
+        yield
     except RuntimeError as error:
         of_compiled = "double backward" in str(error) or "donated buffers" in str(error)
         if of_compiled and "CuDNN" not in str(error):
@@ -58,7 +66,11 @@ def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Product:
 
     Reference: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6 (1994).
     """
-    gradient = _flat_gradient(loss, parameters)
+    return derivative(flat_gradient(loss, parameters), parameters)
+
+
+def derivative(gradient: Tensor, parameters: Sequence[Tensor]) -> Product:
+    """The Hessian by its products, where the gradient is there already, flat and with its graph."""
 
     def product(vectors: Tensor) -> Tensor:
         return _pulled(gradient, parameters, vectors)
@@ -82,7 +94,7 @@ def gauss_newton(loss: Tensor, outputs: Tensor, parameters: Sequence[Tensor]) ->
     descent", Neural Computation 14 (2002).
     """
     probe = torch.zeros_like(outputs, requires_grad=True)
-    weighted = _flat_gradient(outputs, parameters, probe)  # Jᵀu
+    weighted = flat_gradient(outputs, parameters, probe)  # Jᵀu
     with torch.enable_grad():  # raises where the outputs do not lead to the loss
         (of_outputs,) = torch.autograd.grad(loss, outputs, create_graph=True)
 
@@ -95,7 +107,7 @@ def gauss_newton(loss: Tensor, outputs: Tensor, parameters: Sequence[Tensor]) ->
     return product
 
 
-def _flat_gradient(
+def flat_gradient(
     of: Tensor, parameters: Sequence[Tensor], weights: Tensor | None = None
 ) -> Tensor:
     """The gradient as one vector, with its graph; zeros for parameters that do not matter."""

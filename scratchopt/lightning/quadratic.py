@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scratchopt import stability
-from scratchopt.curvature import COMPILED, product_of
+from scratchopt.curvature import COMPILED, derivative, explained, flat_gradient
 from scratchopt.flat import flatten
 
 NONE_OF_COMPILED = COMPILED.replace("Newton", "Sharpness")
@@ -39,16 +39,12 @@ class Quadratic:
     ) -> None:
         scaled = loss * scale
         with _second_derivatives():
-            self._product = product_of("hessian", scaled, None, parameters)
-            found = torch.autograd.grad(
-                scaled, parameters, create_graph=True, materialize_grads=True
-            )
-            gradient = flatten(found)
+            gradient = flat_gradient(scaled, parameters)
             _refuse_once_differentiable(gradient)
-            gradient = gradient.detach()
+        self._product = derivative(gradient, parameters)
         self._mean, self._scale, self._narrow = mean, scale, gradient.dtype
         self.dtype = torch.promote_types(gradient.dtype, torch.float32)
-        self.gradient = self._whole(gradient)
+        self.gradient = self._whole(gradient.detach())
 
     def product(self, vector: Tensor) -> Tensor:
         """Hv."""
@@ -93,7 +89,8 @@ class Quadratic:
 @contextmanager
 def _second_derivatives() -> Iterator[None]:
     try:
-        yield
+        with explained():
+            yield
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         if reason == COMPILED:

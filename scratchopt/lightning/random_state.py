@@ -26,9 +26,9 @@ class RandomState(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The states of all processes, as `weights_only=True` allows; all must ask for them."""
         if not (distributed.is_available() and distributed.is_initialized()):
-            return {"processes": [_states()]}
+            return {"processes": [random_states()]}
         processes: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(processes, _states())
+        distributed.all_gather_object(processes, random_states())
         return {"processes": processes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ class RandomState(Callback):
                 "random numbers are others"
             )
         if loaded is not None and rank < len(loaded):
-            _set(loaded[rank])
+            set_random_states(loaded[rank])
         elif rank > 0:
             seeds = np.random.SeedSequence(torch.initial_seed(), spawn_key=(rank,))
             first, second, third = map(int, seeds.generate_state(3))
@@ -54,7 +54,8 @@ class RandomState(Callback):
             torch.manual_seed(third)
 
 
-def _states() -> dict[str, Any]:
+def random_states() -> dict[str, Any]:
+    """The states of this process's generators."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -64,7 +65,8 @@ def _states() -> dict[str, Any]:
     }
 
 
-def _set(states: dict[str, Any]) -> None:
+def set_random_states(states: dict[str, Any]) -> None:
+    """Has the generators go on from there."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])

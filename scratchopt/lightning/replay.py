@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from scratchopt.kept import Kept
-from scratchopt.lightning.random_state import _set, _states
+from scratchopt.lightning.random_state import random_states, set_random_states
 
 Attributes = dict[str, Any]
 
@@ -43,13 +43,13 @@ class Replay:
     ) -> None:
         self._trainer, self._module, self._step = trainer, module, step
         self._arguments = copy.deepcopy(arguments)
-        self._random = _states()
+        self._random = random_states()
         self._attributes = {part: _lent(vars(part)) for part in module.modules()}
 
     def __call__(self) -> Tensor | None:
         """The loss, with its graph where autograd is on; None where there is none."""
         with isolate_rng(), self._as_it_was():
-            _set(self._random)
+            set_random_states(self._random)
             with self._trainer.precision_plugin.train_step_context():
                 return loss_of(self._step(*copy.deepcopy(self._arguments)))
 

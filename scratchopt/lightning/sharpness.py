@@ -1,7 +1,6 @@
 """Sharpness: the largest curvature of the loss, beside the largest that the optimizer stands."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from inspect import signature
 from math import inf, isfinite, nan
 from typing import Any
@@ -19,23 +18,11 @@ from scratchopt.flat import flatten
 from scratchopt.lanczos import Ritz, lanczos
 from scratchopt.lightning.quadratic import NONE_OF_COMPILED, Quadratic
 from scratchopt.lightning.replaced import nothing, replaced
-from scratchopt.lightning.replay import Replay, loss_of, set_to
+from scratchopt.lightning.replay import loss_of, set_to
 from scratchopt.lightning.scalars import Rows, Scalars
-from scratchopt.nag import NAG
+from scratchopt.lightning.step_start import StepStart, copies, step_start, trained
 
 _TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease")
-
-
-@dataclass
-class _Step:
-    """What is known of a measured step before it is taken."""
-
-    number: int
-    replay: Replay
-    loss: Tensor  # as the training has it
-    start: list[Tensor]  # θ_i
-    point: list[Tensor]  # where the loss is evaluated: θ_i, and with an exact NAG θ_i + μv
-    groups: list[dict[str, Any]]  # the optimizer's numbers
 
 
 class Sharpness(Callback):
@@ -93,7 +80,7 @@ class Sharpness(Callback):
                 raise ValueError(f"Invalid {name}: {value} ({name} >= {least})")
         self.every, self.iterations, self.tol = every, iterations, tol
         self._scalars = Scalars(partial=_TAGS)
-        self._step: _Step | None = None
+        self._step: StepStart | None = None
         self._leave: Callable[[], None] = nothing
         self._warned = False
 
@@ -150,24 +137,17 @@ class Sharpness(Callback):
 
         def watched(*arguments: Any) -> Any:
             self._leave()  # only the first call is at the step's point
-            optimizer = trainer.optimizers[0]
-            start = point = _values(_parameters(trainer))
-            if isinstance(optimizer, NAG) and optimizer.ahead:
-                optimizer.restore_()
-                start = _values(_parameters(trainer))
-                optimizer.lookahead_()  # to the very point, bit for bit
-            replay, groups = Replay(trainer, module, train, arguments), stability.numbers(optimizer)
+            step = step_start(trainer, module, train, arguments)
             outputs = train(*arguments)
             loss = loss_of(outputs)
             if loss is not None:
-                loss = loss.detach().clone()
-                self._step = _Step(trainer.global_step, replay, loss, start, point, groups)
+                step.loss, self._step = loss.detach().clone(), step
             return outputs
 
         self._leave = replaced(module, "training_step", watched)
 
-    def _measure(self, trainer: Trainer, step: _Step) -> None:
-        parameters, after = _parameters(trainer), _values(_parameters(trainer))
+    def _measure(self, trainer: Trainer, step: StepStart) -> None:
+        parameters, after = trained(trainer), copies(trained(trainer))
         scaler = getattr(trainer.precision_plugin, "scaler", None)
 
         def mean(tensor: Tensor) -> Tensor:
@@ -201,7 +181,7 @@ class Sharpness(Callback):
         self._gather(step, "actual_decrease", before - loss_at(after))
         self._scalars.write(trainer)
 
-    def _largest(self, q: Quadratic, step: _Step, optimizer: Optimizer) -> Ritz | None:
+    def _largest(self, q: Quadratic, step: StepStart, optimizer: Optimizer) -> Ritz | None:
         """The eigenvalue; None where the step could move nothing."""
         operator = q.seen_by(optimizer, step.groups)
         if operator is None:
@@ -215,7 +195,7 @@ class Sharpness(Callback):
             device=q.gradient.device,
         )
 
-    def _gather_found(self, step: _Step, found: Ritz | None, optimizer: Optimizer) -> None:
+    def _gather_found(self, step: StepStart, found: Ritz | None, optimizer: Optimizer) -> None:
         if found is None:
             return
         self._gather(step, "sharpness", found.value)
@@ -230,7 +210,7 @@ class Sharpness(Callback):
                 f" after {found.products} products: Sharpness(iterations=...) may be more"
             )
 
-    def _gather(self, step: _Step, name: str, value: float) -> None:
+    def _gather(self, step: StepStart, name: str, value: float) -> None:
         number = torch.tensor(value, dtype=torch.float64)
         self._scalars.gather(f"train/{name}", step.number, number)
 
@@ -264,21 +244,8 @@ def _refuse(trainer: Trainer, module: LightningModule) -> None:
         raise RuntimeError(
             "Sharpness needs the batch: let training_step take it, not a dataloader_iter"
         )
-    if any(p.is_complex() for p in _parameters(trainer)):
+    if any(p.is_complex() for p in trained(trainer)):
         raise RuntimeError("Sharpness is for real parameters, not for complex ones")
-
-
-def _trained(group: dict[str, Any]) -> list[Tensor]:
-    return [p for p in group["params"] if p.requires_grad]
-
-
-def _parameters(trainer: Trainer) -> list[Tensor]:
-    """What the optimizer trains, in its order; under automatic optimization there is one."""
-    return [p for group in trainer.optimizers[0].param_groups for p in _trained(group)]
-
-
-def _values(parameters: Sequence[Tensor]) -> list[Tensor]:
-    return [p.detach().clone() for p in parameters]
 
 
 def _number(loss: Tensor | None, mean: Callable[[Tensor], Tensor]) -> float:

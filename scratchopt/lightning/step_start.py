@@ -1,0 +1,52 @@
+"""What a step starts from, taken down before it is taken."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from scratchopt import stability
+from scratchopt.lightning.replay import Replay
+from scratchopt.nag import NAG
+
+
+@dataclass
+class StepStart:
+    """What is known of a step when its first `training_step` is about to be called."""
+
+    number: int
+    replay: Replay
+    start: list[Tensor]  # θ_i
+    point: list[Tensor]  # where the loss is evaluated: θ_i, and with an exact NAG θ_i + μv
+    groups: list[dict[str, Any]]  # the optimizer's numbers
+    loss: Tensor | None = None  # that the training then had; detached
+
+
+def step_start(
+    trainer: Trainer,
+    module: LightningModule,
+    step: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> StepStart:
+    """Takes down the state before a call of `training_step`, and leaves it as it is."""
+    optimizer = trainer.optimizers[0]
+    start = point = copies(trained(trainer))
+    if isinstance(optimizer, NAG) and optimizer.ahead:
+        optimizer.restore_()
+        start = copies(trained(trainer))
+        optimizer.lookahead_()  # to the very point, bit for bit
+    replay = Replay(trainer, module, step, arguments)
+    return StepStart(trainer.global_step, replay, start, point, stability.numbers(optimizer))
+
+
+def trained(trainer: Trainer) -> list[Tensor]:
+    """What the optimizer trains, in its order; under automatic optimization there is one."""
+    groups = trainer.optimizers[0].param_groups
+    return [p for group in groups for p in group["params"] if p.requires_grad]
+
+
+def copies(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of what they hold."""
+    return [p.detach().clone() for p in parameters]
