@@ -1,8 +1,6 @@
 """What OptimizerMonitor adds to a step of MNIST's training, within one training."""
 
-import logging
 import time
-import warnings
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
@@ -14,6 +12,7 @@ from scratchopt import NAG
 from scratchopt.lightning import Lookahead, OptimizerMonitor
 from scripts.callbacks import Unprofiled
 from scripts.dashboard import Dashboard
+from scripts.quiet import quiet
 from tasks.mnist import MNIST
 
 BLOCK = 50  # steps, as many as lie between two writes
@@ -65,9 +64,7 @@ def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
         rounds: blocks of each.
         directory: of the logs, which are part of what it costs.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Lightning 2.6 asks torch 2.13 in the old way, and nobody here can mend it.
-    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
+    quiet()
     in_turn = InTurn(
         {
             "none": None,

@@ -54,7 +54,7 @@ def play(places: list[str], output: Path) -> str:
     try:
         from scripts.playback.page import account, page
     except ModuleNotFoundError as error:
-        if error.name not in ("plotly", "contourpy"):
+        if error.name not in ("plotly", "contourpy", "tqdm"):
             raise
         raise Refusal(f'{error.name} is not installed: pip install -e ".[play]"') from error
     from scripts.playback.scene import scene_of

@@ -1,10 +1,8 @@
 """The run itself: a validated configuration, trained and tested."""
 
-import logging
 import pickle
 import sys
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from scripts.callbacks import Interrupt, Progress, Unprofiled
 from scripts.dashboard import Dashboard
 from scripts.machine import check_doubles, on_this_machine
 from scripts.processes import watch
+from scripts.quiet import quiet
 from scripts.result import STEP, Result, hyperparameters
 from scripts.resume import CHECKPOINT
 from scripts.schema import Refusal
@@ -56,11 +55,8 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         Diverged: after the result was written.
         Refusal: a task that cannot be given an optimizer, or something that the machine lacks.
     """
-    for chatty in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    quiet()
     watch()
-    # Lightning 2.6 asks torch 2.13 in the old way, and nobody here can mend it.
-    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
     config = config | {"accelerator": on_this_machine(config["accelerator"])}
     result.hyperparameters |= hyperparameters(config)
     seed_everything(config["seed"], verbose=False)

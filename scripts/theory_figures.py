@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import scratchopt
-from scratchopt.lightning.style import BLUE, GREY, ORANGE, house_style, sheet
+from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
 from scratchopt.stability import LIMITS, adam_limit
 from scripts.closed_forms import best_momentum, eigenvalues, rate
 from scripts.regimes import (

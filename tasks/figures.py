@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratchopt.lightning.curves import History, curve, step_axis, training_curves
-from scratchopt.lightning.style import BLUE, GREY, ORANGE, house_style, sheet
+from scratchopt.pictures.curves import History, curve, step_axis, training_curves
+from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
 from tasks.toy_figures import toy_figures
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scratchopt.lightning.style import GREY, ORANGE
+from scratchopt.pictures.style import GREY, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

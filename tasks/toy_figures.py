@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from scratchopt.lightning.curves import curve, step_axis
-from scratchopt.lightning.style import BLUE, GREY, ORANGE, house_style, sheet
+from scratchopt.pictures.curves import curve, step_axis
+from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
 from tasks.landscape import contours, few, graph, ring_minima, scatter, view
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.lightning.style import BLACK, house_style, sheet
+from scratchopt.pictures.style import BLACK, house_style, sheet
 from tasks.landscape import contours, evaluate, graph, ring_minima, scatter, view
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from scratchopt import SGD, Momentum
 from scratchopt.lightning import Figures, OptimizerMonitor
-from scratchopt.lightning.curves import curve, training_curves
-from scratchopt.lightning.style import save, sheet
+from scratchopt.pictures.curves import curve, training_curves
+from scratchopt.pictures.style import save, sheet
 from tasks.batches import Endless
 from tasks.figures import mnist_figures, regression_figures, toy_figures
 from tasks.functions import functions

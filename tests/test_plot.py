@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from scratchopt.lightning.style import PALETTE
+from scratchopt.pictures.style import PALETTE
 from scratchopt.records import Layout, RecordFile
 from scripts.fields import Refusal
 from scripts.plotting.abscissa import abscissa

@@ -34,8 +34,8 @@ from scratchopt.lightning import (
     RandomState,
     Sharpness,
 )
-from scratchopt.lightning.sharpness_figure import sharpness_figures
-from scratchopt.lightning.style import save
+from scratchopt.pictures.sharpness_figure import sharpness_figures
+from scratchopt.pictures.style import save
 from tasks.batches import Batches
 
 pytestmark = [

@@ -11,11 +11,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
-from scratchopt.lightning.curves import History, training_curves
 from scratchopt.lightning.monitor import OptimizerMonitor
 from scratchopt.lightning.sharpness import Sharpness
-from scratchopt.lightning.sharpness_figure import sharpness_figures
-from scratchopt.lightning.style import house_style, save
+from scratchopt.pictures.curves import History, training_curves
+from scratchopt.pictures.sharpness_figure import sharpness_figures
+from scratchopt.pictures.style import house_style, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from scratchopt.pictures.style import AMBER, BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY
 from scripts.playback.contours import contours
 from scripts.playback.readings import readings
 from scripts.playback.scene import Scene
 
-# Okabe & Ito (2008): distinct to every eye; with a shape of its own, each also without colour.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+# With a shape of its own, each is told apart without colour, too.
+COLOURS = [BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, BLACK]
 SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagram"]
 MOVING = 6  # traces of a racer that move; of them θ's marker comes last
 TAIL = 8  # records behind the marker
@@ -233,7 +234,7 @@ def _marker(symbol: str, size: int, colour: str, edge: str) -> dict[str, Any]:
     return {"symbol": symbol, "size": size, "color": colour, "line": line, "opacity": 1}
 
 
-def _numbers(values: Sequence[float] | np.ndarray, digits: int = 7) -> list[float | None]:
-    """Plain numbers of a few digits, None where there is none."""
+def _numbers(values: Sequence[float] | np.ndarray) -> list[float | None]:
+    """Plain numbers of seven digits, None where there is none."""
     array = np.asarray(values, float)
-    return [float(f"{x:.{digits}g}") if np.isfinite(x) else None for x in array.tolist()]
+    return [float(f"{x:.7g}") if np.isfinite(x) else None for x in array.tolist()]

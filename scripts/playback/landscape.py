@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
+from tqdm import tqdm
 
 from scratchopt.flat import unflatten
 from scripts.fields import Refusal
 from scripts.playback.paths import Recording
+from scripts.quiet import quiet
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -63,15 +63,9 @@ def landscape_of(recording: Recording) -> Landscape:
 
 
 def counted(loss: Callable[[np.ndarray], np.ndarray], points: np.ndarray, what: str) -> np.ndarray:
-    """The loss at points, shape (k, n) to (k,), with a line of progress on a terminal."""
-    if not sys.stderr.isatty():
-        return loss(points)
-    values = np.empty(len(points))
-    for i in range(len(points)):
-        values[i : i + 1] = loss(points[i : i + 1])
-        print(f"\r{what}: {i + 1} of {len(points)}", end="", file=sys.stderr, flush=True)
-    print("\r\033[K", end="", file=sys.stderr, flush=True)
-    return values
+    """The loss at points, shape (k, n) to (k,), with a progress bar on a terminal."""
+    shown = tqdm(points, what, leave=False, disable=None)
+    return np.concatenate([loss(point[None]) for point in shown])
 
 
 def _function(task: dict[str, Any]) -> Landscape:
@@ -101,9 +95,7 @@ def _module(recording: Recording) -> Landscape:
 
     from scripts.run import task_of
 
-    for chatty in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
+    quiet()
     run, layout = recording.run, recording.layout
     seed_everything(run.config["seed"], verbose=False)
     try:

@@ -121,7 +121,9 @@ def _as_it_is(recordings: Sequence[Recording], landscape: Landscape, moments: np
         window = seen
         x, y = (np.linspace(low, high, GRID[landscape.cheap]) for low, high in window)
         mesh = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-        ground = counted(landscape.loss, mesh, "surface").reshape(len(y), len(x))
+        ground = (
+            landscape.loss(mesh) if landscape.cheap else counted(landscape.loss, mesh, "surface")
+        ).reshape(len(y), len(x))
 
     def places(points: np.ndarray) -> np.ndarray:
         return points if size == 2 else np.column_stack([points, landscape.loss(points)])

@@ -40,7 +40,8 @@ def abscissa(run: Run, steps: np.ndarray, against: str) -> np.ndarray:
 
 def _evaluations(run: Run) -> np.ndarray:
     """How many there were after each step from 0 on."""
-    each = np.full(1 + run.history["train/loss"][-1][0], run.config["accumulate_grad_batches"])
+    steps, batches = 1 + run.history["train/loss"][-1][0], run.config["accumulate_grad_batches"]
+    each = np.full(steps, batches, dtype=float)
     for step, cost in run.history.get("train/cost", ()):
         each[step] = cost
     total = each.cumsum()

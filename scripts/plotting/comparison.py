@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from scratchopt.pictures.style import DRAWABLE
 from scripts.fields import Refusal
 from scripts.recorded import Run, labels
 
 SEEDS = ("seed", "task.seed")
 QUARTILES_FROM = 5  # runs; of fewer a quartile says nothing
-ODD = 1e200  # further on, the limits of an axis overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ def line(setting: Setting, tag: str, xs: Sequence[np.ndarray], width: int = 1) -
 def series(run: Run, tag: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values that a run has logged; what overflows is infinite."""
     steps, values = np.array(run.history[tag], dtype=float).T
-    return steps, np.where(np.abs(values) < ODD, values, np.inf)
+    return steps, np.where(np.abs(values) < DRAWABLE, values, np.inf)
 
 
 def medians(values: np.ndarray, width: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from scratchopt.lightning.curves import LABELS, step_axis
-from scratchopt.lightning.style import BLACK, house_style, sheet
+from scratchopt.pictures.curves import LABELS, step_axis
+from scratchopt.pictures.style import BLACK, house_style, sheet
 from scripts.plotting.abscissa import ABSCISSAE
 from scripts.plotting.comparison import QUARTILES_FROM, Setting
 from scripts.plotting.looks import Look, key, looks

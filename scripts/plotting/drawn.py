@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scratchopt.lightning.sharpness_figure import sharpness_figures
-from scratchopt.lightning.style import save
+from scratchopt.pictures.sharpness_figure import sharpness_figures
+from scratchopt.pictures.style import save
 from scripts.fields import Refusal
 from scripts.plotting.comparison import settings_of
 from scripts.plotting.comparison_figures import history_figures

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from scratchopt.lightning.style import PALETTE
+from scratchopt.pictures.style import PALETTE
 from scripts.plotting.comparison import Setting
 
 if TYPE_CHECKING:

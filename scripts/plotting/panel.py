@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.lightning.curves import LABELS, log_scale, noisy
+from scratchopt.pictures.curves import LABELS, log_scale, noisy
+from scratchopt.pictures.style import DRAWABLE
 from scripts.plotting.abscissa import abscissa
-from scripts.plotting.comparison import ODD, Line, Setting, line, series
+from scripts.plotting.comparison import Line, Setting, line, series
 from scripts.plotting.looks import Look
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def panel(settings: Sequence[Setting], tag: str, against: str) -> Panel:
     drawn = [v for its in lines.values() for v in (its.low, its.high, *(y for _, y in its.tails))]
     drawn += [values for _, values in raw.values()]
     values = np.concatenate(drawn)
-    values = values[np.abs(values) <= min(limit, ODD)]
+    values = values[np.abs(values) <= min(limit, DRAWABLE)]
     ylim = _limits(values[values > 0] if decades else values, decades)
     return Panel(tag, lines, raw, width, decades, ylim)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.lightning.curves import log_scale
-from scratchopt.lightning.style import BLACK, house_style, sheet
+from scratchopt.pictures.curves import log_scale
+from scratchopt.pictures.style import BLACK, house_style, sheet
 from scripts.plotting.comparison import settings_of
 from scripts.plotting.looks import Look, key, looks
 from scripts.plotting.outcome import DIVERGED, TOO_LONG, Outcome, outcomes

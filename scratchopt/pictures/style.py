@@ -16,8 +16,10 @@ if TYPE_CHECKING:  # whoever draws nothing need not wait 0.3 s for matplotlib
 
 # Okabe & Ito (2008): distinct to every eye. Their yellow is lost on white.
 BLUE, ORANGE, BLACK, GREEN, PURPLE = "#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7"
-PALETTE = (BLUE, ORANGE, BLACK, GREEN, PURPLE, "#56B4E9", "#E69F00")
+SKY, AMBER = "#56B4E9", "#E69F00"
+PALETTE = (BLUE, ORANGE, BLACK, GREEN, PURPLE, SKY, AMBER)
 GREY = "#555555"  # of what is not data
+DRAWABLE = 1e200  # beyond, the limits of an axis overflow
 
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 110,

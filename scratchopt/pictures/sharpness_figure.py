@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.lightning.curves import LABELS, History, curve, log_scale, step_axis
-from scratchopt.lightning.style import BLUE, ORANGE, house_style, sheet
+from scratchopt.pictures.curves import LABELS, History, curve, log_scale, step_axis
+from scratchopt.pictures.style import BLUE, DRAWABLE, ORANGE, house_style, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,4 +88,4 @@ def _legend(axes: Axes) -> None:
 def _drawn(history: History, tag: str) -> np.ndarray:
     """Steps and values that are finite, as two rows."""
     rows = np.asarray(history.get(tag, ()), dtype=float).reshape(-1, 2)
-    return rows[np.abs(rows[:, 1]) < 1e200].T
+    return rows[np.abs(rows[:, 1]) < DRAWABLE].T

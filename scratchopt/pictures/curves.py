@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.lightning.style import BLUE, ORANGE, house_style, sheet
+from scratchopt.pictures.style import BLUE, DRAWABLE, ORANGE, house_style, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def curve(
             logarithmic and zeros are left out.
     """
     steps, values = np.asarray(series, dtype=float).reshape(-1, 2).T
-    drawn = np.abs(values) < 1e200  # further on, the limits of an axis overflow
+    drawn = np.abs(values) < DRAWABLE
     if not drawn.all():
         axes.axvline(steps[~drawn][0], color=ORANGE, linestyle=":", label="diverged")
         axes.legend(loc="upper left")
