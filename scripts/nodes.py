@@ -132,6 +132,17 @@ class Accelerator:
     precision: str = one_of(*machine.PRECISIONS)
 
 
+@dataclass
+class Comparison:
+    """What `scripts/compare.py` asks of a task; a key that is not given stays as it is in the run."""
+
+    metric: str = must_be("the tag of a number that the task logs, such as val/loss")
+    mode: str = one_of("min", "max")
+    target: float | None = must_be("a number, or null for a task that ends by itself")
+    validate_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    max_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+
+
 # A target that is not among these checks its own arguments.
 SCHEMAS = {
     "scratchopt.SGD": SGD,

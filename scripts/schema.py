@@ -17,7 +17,7 @@ from scripts.fields import (
     must_be,
     one_of,
 )
-from scripts.nodes import SCHEMAS, Accelerator
+from scripts.nodes import SCHEMAS, Accelerator, Comparison
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Run:
     optimizer: Any
     accelerator: Any
     datamodule: Any
+    comparison: Any
     settings: Any  # by optimizer: where optimizers' interpolations look for what suits the task
     settings_by_function: Any  # where the toy's settings come from
     batch_size_by_solver: Any  # where MNIST's batch size comes from, with Newton
@@ -38,6 +39,11 @@ class Run:
     gradient_clip_val: float | None = must_be("a number > 0, or null", lambda x: x > 0)
     gradient_clip_algorithm: str = one_of("norm", "value")
     validate_every: int = count()
+    validate_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    test: bool = must_be("true or false")
+    figures: bool = must_be("true or false")
+    threads: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    store: str | None = must_be("a folder, or null")
     checkpoint_seconds: float = must_be("a number > 0", lambda x: x > 0)
     checkpoint_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     sharpness_every: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
@@ -50,11 +56,17 @@ class Run:
 
 # Keys that are not in the configuration of an older run, which may go on or be looked at.
 LATER = {
+    "comparison": None,
+    "figures": True,
     "monitor_every": None,
     "monitor_layers": False,
     "record_every": None,
     "sharpness_every": None,
+    "store": None,
+    "test": True,
+    "threads": None,
     "validate_every": 1,
+    "validate_steps": None,
 }
 
 
@@ -83,6 +95,9 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     run["datamodule"] = _content(cfg, "datamodule")
     if run["datamodule"] is not None:
         run["datamodule"] = _made_of("datamodule", run["datamodule"])
+    run["comparison"] = _content(cfg, "comparison")
+    if run["comparison"] is not None:
+        run["comparison"] = held_against(Comparison, run["comparison"], "comparison.")
     return run
 
 

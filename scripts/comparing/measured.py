@@ -1,0 +1,192 @@
+"""What a comparison knows of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import inf, isfinite, nan
+from typing import Any
+
+FAILURES = ("diverged", "failed")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is asked of a task.
+
+    Args:
+        metric: tag of the number, such as `val/accuracy`.
+        mode: whether it should be great or small: max or min.
+        target: the value that counts as reached; None, where the run ends by itself as converged.
+    """
+
+    metric: str
+    mode: str
+    target: float | None
+
+    def reached(self, value: float) -> bool:
+        """Whether the target is."""
+        if self.target is None or not isfinite(value):
+            return False
+        return value >= self.target if self.mode == "max" else value <= self.target
+
+    def goodness(self, value: float) -> float:
+        """The value such that greater is better; of none, −∞."""
+        if value != value:
+            return -inf
+        return value if self.mode == "max" else -value
+
+
+@dataclass(frozen=True)
+class Point:
+    """A reading of the objective's metric.
+
+    Args:
+        steps: updates of the parameters before it.
+        cost: gradient evaluations before it, products with a curvature counted as such.
+        seconds: of training before it, validations not counted.
+        value: of the metric.
+    """
+
+    steps: int
+    cost: float
+    seconds: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run that has come to its end.
+
+    Args:
+        address: of the run in its store; the directory, where it was found outside of one.
+        optimizer: name of the choice in conf/optimizer.
+        settings: what was searched, by key, such as {"optimizer.lr": 0.1}.
+        seed: of the run.
+        status: finished, converged, diverged or failed.
+        points: the readings in order of steps; the last one is of the end.
+        to_target: the first of them at which the target was reached, or None.
+        train_loss: the last one.
+        test: metrics of the test set, by tag; empty, where it was not asked for.
+        updates: of the parameters.
+        cost: gradient evaluations, products with a curvature counted as such.
+        seconds: of training, by the clock, validations not counted.
+        memory: bytes of parameters, gradients and optimizer state; None, where not known.
+        versions: of Python, packages and code that ran it.
+        error: what a failed run ended with, one line.
+    """
+
+    address: str
+    optimizer: str
+    settings: Mapping[str, Any]
+    seed: int
+    status: str
+    points: tuple[Point, ...]
+    to_target: Point | None
+    train_loss: float = nan
+    test: Mapping[str, float] = field(default_factory=dict)
+    updates: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+    memory: int | None = None
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing came of it: it diverged, or raised an error."""
+        return self.status in FAILURES
+
+    @property
+    def cost_to_target(self) -> float:
+        """Gradient evaluations until the target was reached; ∞, if it never was."""
+        return self.to_target.cost if self.to_target else inf
+
+    @property
+    def steps_to_target(self) -> float:
+        """Updates until the target was reached; ∞, if it never was."""
+        return self.to_target.steps if self.to_target else inf
+
+    @property
+    def seconds_to_target(self) -> float:
+        """Seconds of training until the target was reached; ∞, if it never was."""
+        return self.to_target.seconds if self.to_target else inf
+
+    def final(self, objective: Objective) -> float:
+        """The metric at the end: the worst there is, where the run diverged or failed."""
+        if self.failed or not self.points:
+            return -inf if objective.mode == "max" else inf
+        return self.points[-1].value
+
+    def best(self, objective: Objective) -> float:
+        """The best reading of the metric."""
+        values = [point.value for point in self.points if isfinite(point.value)]
+        worst = -inf if objective.mode == "max" else inf
+        return max(values, key=objective.goodness, default=worst)
+
+
+@dataclass(frozen=True)
+class Study:
+    """An optimizer on a task: its trials, and its runs at what came of them.
+
+    Args:
+        optimizer: name of the choice in conf/optimizer.
+        default: its own settings of what is searched, such as {"optimizer.lr": 0.001}.
+        trials: all of the budget, in the order in which they were asked for.
+        chosen: the best settings; None, if no trial came to anything.
+        edges: the keys of `chosen` whose value is the least or the greatest tried.
+        tuned: runs at the chosen settings, of fresh seeds, in the seeds' order.
+        untuned: runs at the default settings, of the same seeds.
+    """
+
+    optimizer: str
+    default: Mapping[str, Any]
+    trials: tuple[Measured, ...]
+    chosen: Mapping[str, Any] | None
+    edges: tuple[str, ...]
+    tuned: tuple[Measured, ...]
+    untuned: tuple[Measured, ...]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """All optimizers on one task.
+
+    Args:
+        task: name of the choice in conf/task.
+        objective: what was asked of it.
+        studies: one an optimizer, in the order in which they were given.
+    """
+
+    task: str
+    objective: Objective
+    studies: tuple[Study, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a report is made of, beside the measured times in its runs.
+
+    Args:
+        contests: one a task.
+        decide: what names a winner: cost (gradient evaluations to the target) or metric (the
+            objective's metric at the end).
+        budget: trials of each optimizer on each task.
+        tuning_seed: of the trials.
+        seeds: the fresh ones.
+        space: the search space in words, by optimizer.
+        command: that makes this comparison, without what says where its files lie.
+    """
+
+    contests: tuple[Contest, ...]
+    decide: str
+    budget: int
+    tuning_seed: int
+    seeds: tuple[int, ...]
+    space: Mapping[str, str]
+    command: str
+
+
+def first_reached(points: Iterable[Point], objective: Objective) -> Point | None:
+    """The first reading at which the target was reached, or None."""
+    return next((point for point in points if objective.reached(point.value)), None)
