@@ -1,0 +1,191 @@
+"""The tuning of one optimizer: a function of what its trials came to, and of nothing else.
+
+Whoever runs the trials asks `wanted` what to run, runs it in any order, adds the outcomes to what
+is known, and asks again until nothing is wanted. As the answer depends on the known outcomes
+alone, a sweep that was killed goes on with the same trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import product
+from typing import Any, Protocol
+
+from scripts.comparing.edges import edges
+from scripts.comparing.lr_line import walked
+from scripts.comparing.measured import Measured, Objective
+from scripts.comparing.ranking import DECIDE, LR, rank
+from scripts.fields import Refusal
+
+LEAST = 8  # the budget of one grid from which on a quarter of it goes to further seeds
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run that a search asks for.
+
+    Args:
+        items: the settings, as pairs in the keys' order; a list among the values as a tuple.
+        repeat: which of the tuning seeds: 0, the first; 1, the next; …
+    """
+
+    items: tuple[tuple[str, Any], ...]
+    repeat: int = 0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], repeat: int = 0) -> Trial:
+        """The trial of some settings."""
+        pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items())
+        return cls(tuple(sorted(pairs)), repeat)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """By key, such as {"optimizer.lr": 0.1}."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self.items}
+
+
+Results = Mapping[Trial, Measured]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a search came to.
+
+    Args:
+        settings: the best ones; None, if no trial came to anything.
+        edges: keys of those whose value is the least or the greatest tried.
+    """
+
+    settings: dict[str, Any] | None
+    edges: tuple[str, ...]
+
+
+class Search(Protocol):
+    """What can be asked of a search."""
+
+    def asked(self, results: Results) -> list[Trial]:
+        """All trials so far, in order, those without a result included; at most the budget."""
+        ...
+
+    def wanted(self, results: Results) -> list[Trial]:
+        """The trials that can be run now; none, if the budget is spent."""
+        ...
+
+    def chosen(self, results: Results) -> Choice:
+        """The best settings, of those trials that have a result."""
+        ...
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Search on a grid of lrs that extends and refines itself.
+
+    It begins with an odd number of lrs, about 9/16 of the budget and at most nine, half a decade
+    apart, the default in their middle. While the best one is the least or the greatest, the next
+    one beyond is added; else the geometric means with its two neighbours, until these are 1/16 of
+    a decade apart (a factor of 1.15) or three quarters of the budget are spent. The rest goes to
+    further seeds for the best settings: one seed alone would choose by luck. The settings with the
+    best mean over their seeds are chosen, of those that have the most of them.
+
+    With further axes there is such a grid for each combination of their values, and an even share
+    of the budget for each; an axis whose key the optimizer does not have is left out. Every lr but
+    the default has three significant digits, so that it can be typed.
+
+    Args:
+        default: the optimizer's own settings of what may be searched, the lr among them.
+        axes: values of further keys, such as {"optimizer.momentum": [0.9, 0.99]}.
+        objective: of the task.
+        decide: cost or metric, as in `scripts.comparing.ranking`.
+        budget: number of trials, exactly as many for any optimizer.
+
+    Raises:
+        Refusal: a default lr, a budget or a `decide` that no grid can be built on.
+    """
+
+    default: Mapping[str, Any]
+    axes: Mapping[str, Sequence[Any]]
+    objective: Objective
+    decide: str
+    budget: int
+
+    def __post_init__(self) -> None:
+        lr = self.default[LR]
+        if not lr > 0:
+            raise Refusal(f"{LR}={lr}: a grid around it needs a default > 0")
+        if self.budget < 1:
+            raise Refusal(f"budget={self.budget}: must be an integer >= 1")
+        if self.decide not in DECIDE:
+            raise Refusal(f"decide={self.decide}: must be one of {', '.join(DECIDE)}")
+
+    def asked(self, results: Results) -> list[Trial]:
+        """All trials so far, in order, those without a result included; at most the budget."""
+        trials: list[Trial] = []
+        ended = True
+        for values, share in self._shares():
+            mine, all_known = self._line(values, share, results)
+            trials += mine
+            ended = ended and all_known
+        while ended and (left := self.budget - len(trials)):
+            trials += self._repeats(trials, results, left)
+            ended = all(trial in results for trial in trials)
+        return trials
+
+    def wanted(self, results: Results) -> list[Trial]:
+        """The trials that can be run now; none, if the budget is spent."""
+        return [trial for trial in self.asked(results) if trial not in results]
+
+    def chosen(self, results: Results) -> Choice:
+        """The best settings, of those trials that have a result."""
+        runs = self._runs(self.asked(results), results)
+        if all(run.failed for mine in runs.values() for run in mine):
+            return Choice(None, ())
+        most = max(map(len, runs.values()))
+        best = min((s for s in runs if len(runs[s]) == most), key=lambda s: self._rank(runs[s]))
+        return Choice(best.settings, tuple(edges(best.settings, [s.settings for s in runs])))
+
+    def _shares(self) -> list[tuple[dict[str, Any], int]]:
+        """The combinations of the axes' values, the default's first, and each one's budget."""
+        axes = {key: values for key, values in self.axes.items() if key in self.default}
+        combinations = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+        own = {key: self.default[key] for key in axes}
+        combinations.sort(key=lambda values: values != own)
+        each, more = divmod(self.budget, len(combinations))
+        shares = [each + (i < more) for i in range(len(combinations))]
+        return [pair for pair in zip(combinations, shares, strict=True) if pair[1]]
+
+    def _line(
+        self, values: Mapping[str, Any], share: int, results: Results
+    ) -> tuple[list[Trial], bool]:
+        """The trials of one grid, and whether it has come to its end."""
+
+        def trial(exponent: Fraction) -> Trial:
+            lr = self.default[LR]
+            lr = float(f"{lr * 10 ** float(exponent):.3g}") if exponent else lr
+            return Trial.of({**self.default, **values, LR: lr})
+
+        def order(exponents: list[Fraction]) -> list[Fraction] | None:
+            if any(trial(x) not in results for x in exponents):
+                return None
+            return sorted(exponents, key=lambda x: self._rank([results[trial(x)]]))
+
+        exponents, ended = walked(share, share // 4 if share >= LEAST else 0, order)
+        return [trial(x) for x in exponents], ended
+
+    def _repeats(self, trials: Sequence[Trial], results: Results, left: int) -> list[Trial]:
+        """The best settings, with a seed that they have not had yet."""
+        runs = self._runs(trials, results)
+        best = sorted(runs, key=lambda s: self._rank(runs[s]))[: max(1, left // 2)]
+        return [Trial(s.items, len(runs[s])) for s in best]
+
+    def _runs(self, trials: Sequence[Trial], results: Results) -> dict[Trial, list[Measured]]:
+        """The known runs of each settings, by its first trial."""
+        runs: dict[Trial, list[Measured]] = {}
+        for trial in trials:
+            if trial in results:
+                runs.setdefault(Trial(trial.items), []).append(results[trial])
+        return runs
+
+    def _rank(self, runs: Sequence[Measured]) -> Any:
+        return rank(runs, self.objective, self.decide, float(self.default[LR]))
