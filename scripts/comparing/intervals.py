@@ -1,0 +1,83 @@
+"""95 % intervals of a mean and of a median, of runs that differ in the seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+LEVEL = 0.95
+RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with what is known of it.
+
+    Args:
+        value: of the sample.
+        low: lower end of its 95 % interval; None, if these runs do not tell.
+        high: upper end.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def overlaps(self, other: Interval) -> bool:
+        """Whether the two have a point in common; they have, if one of them is not known."""
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return True
+        return self.low <= other.high and other.low <= self.high
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """The mean, with a bootstrap interval (BCa; Efron, 1987) from resamples of a fixed seed.
+
+    No interval is given of fewer than three values, of values that are all the same, which say
+    nothing of what another seed would bring, and of values that are not all finite. Of ten normal
+    values it covers the mean in about 91 % of cases, of five in 84 %.
+    """
+    from scipy.stats import bootstrap
+
+    value = float(np.mean(values)) if len(values) else float("nan")
+    if len(values) < 3 or not all(map(isfinite, values)) or min(values) == max(values):
+        return Interval(value)
+    draws = np.random.default_rng(0)
+    found = bootstrap(
+        (np.asarray(values),),
+        np.mean,
+        confidence_level=LEVEL,
+        n_resamples=RESAMPLES,
+        method="BCa",
+        rng=draws,
+    ).confidence_interval
+    low, high = float(found.low), float(found.high)
+    return Interval(value, low, high) if low <= high else Interval(value)
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """The median, with the interval between two of the sorted values, which may be ∞.
+
+    As many values as not lie below the true median by chance alone: the number is binomial, whatever
+    the distribution, so x₍ₖ₎ and x₍ₙ₊₁₋ₖ₎ enclose it with at least 95 % for the greatest k that
+    allows it (Thompson, 1936). A percentile bootstrap, the other way to treat ∞, takes the same
+    order statistics but one further in, and covers 89 % where this covers 98 %, of ten values.
+
+    No interval is given of fewer than six values, of which even the least and the greatest enclose
+    the median in less than 95 %, and of values that are all the same.
+    """
+    from scipy.stats import quantile_test
+
+    if not len(values):
+        return Interval(float("nan"))
+    ordered = sorted(float(x) for x in values)
+    lower, upper = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    value = lower if lower == upper else (lower + upper) / 2
+    if ordered[0] == ordered[-1]:
+        return Interval(value)
+    found = quantile_test(ordered, p=0.5).confidence_interval(LEVEL)
+    low, high = float(found.low), float(found.high)
+    return Interval(value, low, high) if low <= high else Interval(value)  # not with NaN

@@ -1,0 +1,167 @@
+"""What forbids to name a winner. Each function yields sentences, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+
+from scripts.comparing.digits import count, number, probability
+from scripts.comparing.inclusion import DECISIVE, includes
+from scripts.comparing.intervals import Interval
+from scripts.comparing.measured import Measured
+from scripts.comparing.significance import ALPHA, least_p
+from scripts.comparing.standing import Standing
+
+FEWEST = 3  # seeds of which anything is said
+
+
+def nothing_to_compare(standing: Standing) -> Iterator[str]:
+    """One optimizer alone, or one of which no trial came to anything."""
+    if len(standing.contest.studies) < 2:
+        yield "There is one optimizer alone."
+    for study in standing.contest.studies:
+        if study.chosen is None:
+            yield (
+                f"No trial of {study.optimizer} came to anything, so it was not compared: "
+                "a larger budget, or a default lr nearer to what works."
+            )
+        elif not study.tuned:
+            yield f"{study.optimizer} has no runs at its chosen settings."
+
+
+def few_seeds(standing: Standing) -> Iterator[str]:
+    """Fewer than three, or so few that the test cannot come below α."""
+    least = min(map(len, standing.values.values()), default=0)
+    pairs = max(1, len(standing.pairs))
+    if not standing.pairs:
+        return
+    if least < FEWEST:
+        yield f"{_seeds(least)}: fewer than {FEWEST} say nothing of what another would bring."
+    if least_p(least, least) * pairs > ALPHA:
+        enough = next(n for n in range(1, 100) if least_p(n, n) * pairs <= ALPHA)
+        yield (
+            f"{_seeds(least)}: the least p that they can have is "
+            f"{probability(least_p(least, least))}, times {pairs} for the pairs: "
+            f"seeds={enough} is the least that can tell."
+        )
+
+
+def not_significant(standing: Standing) -> Iterator[str]:
+    """The leader does not beat all others."""
+    leader = standing.leader
+    if leader is None or standing.best is not None:
+        return
+    mine = [p for p in standing.pairs if leader in (p.first, p.second) and p.better != leader]
+    if mine:
+        others = ", ".join(
+            f"{pair.other(leader)} ({_figure(standing, pair.other(leader))}; "
+            f"p = {probability(pair.corrected)})"
+            for pair in mine
+        )
+        yield (f"{leader} ({_figure(standing, leader)}) is not significantly better than {others}.")
+
+
+def overlap(standing: Standing) -> Iterator[str]:
+    """The leader's interval and another's have a point in common, or are not known."""
+    leader = standing.leader
+    if leader is None:
+        return
+    what = "median costs to the target" if standing.decide == "cost" else "mean metrics at the end"
+    for name, interval in standing.middles.items():
+        if name != leader and standing.middles[leader].overlaps(interval):
+            yield (
+                f"The 95 % intervals of the {what} of {leader} and {name} overlap: "
+                f"{_interval(standing, leader)} and {_interval(standing, name)}."
+            )
+
+
+def edge(standing: Standing) -> Iterator[str]:
+    """The best value of what was searched lies at the end of what was tried."""
+    for study in standing.contest.studies:
+        for key in study.edges:
+            if study.chosen is not None:
+                value = study.chosen[key]
+                yield (
+                    f"{study.optimizer} is undertuned: its best {key}={value} is on the edge of "
+                    "what was tried; a larger budget."
+                )
+
+
+def inclusion(standing: Standing) -> Iterator[str]:
+    """An optimizer is significantly worse than one that it includes."""
+    for pair in standing.pairs:
+        if pair.better is None:
+            continue
+        worse = pair.other(pair.better)
+        if includes(worse, pair.better):
+            searched = next(s.default for s in standing.contest.studies if s.optimizer == worse)
+            keys = [key for key in DECISIVE[worse] if key not in searched]
+            also = f", and a search of {' and '.join(keys)} too" if keys else ""
+            yield (
+                f"{worse} is undertuned: it includes {pair.better}, yet is worse "
+                f"({_figure(standing, worse)} to {_figure(standing, pair.better)}, "
+                f"p = {probability(pair.corrected)}); a larger budget{also}."
+            )
+
+
+def no_spread(standing: Standing) -> Iterator[str]:
+    """Runs of several seeds that are the same run."""
+    for study in standing.contest.studies:
+        if len(study.tuned) > 1 and len({_course(run) for run in study.tuned}) == 1:
+            yield (
+                f"All {len(study.tuned)} runs of {study.optimizer} are the same, whatever the seed: "
+                "the task has no chance in it, and they count as one."
+            )
+
+
+def no_target(standing: Standing) -> Iterator[str]:
+    """Costs decide, and no run has any."""
+    if standing.decide != "cost" or not standing.values:
+        return
+    if not any(isfinite(x) for values in standing.values.values() for x in values):
+        target = standing.contest.objective.target
+        what = "the end of convergence" if target is None else f"the target {number(target)}"
+        yield f"No run reached {what}: longer runs, an easier target, or decide=metric."
+
+
+def failures(standing: Standing) -> Iterator[str]:
+    """Errors of any; divergence of the leader."""
+    for study in standing.contest.studies:
+        for status, runs in (("failed", "ended with an error"), ("diverged", "diverged")):
+            number_of = sum(run.status == status for run in study.tuned)
+            if number_of and (status == "failed" or study.optimizer == standing.leader):
+                yield f"{number_of} of {len(study.tuned)} runs of {study.optimizer} {runs}."
+
+
+REFUSALS = (
+    nothing_to_compare,
+    failures,
+    no_target,
+    no_spread,
+    few_seeds,
+    not_significant,
+    overlap,
+    edge,
+    inclusion,
+)
+
+
+def _seeds(n: int) -> str:
+    return "One seed" if n == 1 else f"{n} seeds"
+
+
+def _figure(standing: Standing, name: str) -> str:
+    value = standing.middles[name].value
+    return count(value) if standing.decide == "cost" else number(value)
+
+
+def _interval(standing: Standing, name: str) -> str:
+    interval: Interval = standing.middles[name]
+    if interval.low is None or interval.high is None:
+        return "not known"
+    digits = count if standing.decide == "cost" else number
+    return f"[{digits(interval.low)}, {digits(interval.high)}]"
+
+
+def _course(run: Measured) -> tuple[tuple[int, float, float], ...]:
+    return tuple((point.steps, point.cost, point.value) for point in run.points)

@@ -1,0 +1,74 @@
+"""Whether two samples differ, and what remains of that among many pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+
+ALPHA = 0.05
+TEST = "Mann-Whitney, exact, two-sided; Holm"
+
+
+def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
+    """The exact two-sided p of Mann and Whitney (1947), with ties as they are.
+
+    Under the hypothesis that both samples are of one distribution, each way to choose which of the
+    ranks are the first's is as likely. p is the share of those whose sum of ranks is at least as
+    far from its expectation as the one found; equal values share the mean of their ranks. Only the
+    order counts, so ∞, a miss, is as good a value as any.
+
+    Why this test: the seeds of two optimizers are the same, but beyond the initial weights and the
+    first batches their runs have little in common, and a signed-rank test of ten pairs cannot get
+    below 2/2¹⁰ = 0.002, more than Holm asks of the first of 36 pairs (0.0014). Mann-Whitney's
+    limit is 2/C(20, 10) = 0.00001. What correlation there is makes it cautious. Brunner and
+    Munzel's (2000) test, which allows for unequal spread, is exact by permutation only under the
+    same hypothesis, and gains nothing there.
+
+    scipy.stats.mannwhitneyu has this p for samples without ties; costs to target are counted in
+    whole validations and so are full of them, and its way to treat these exactly, a permutation
+    of all 184,756 choices, takes seconds a pair.
+
+    Raises:
+        ValueError: an empty sample, or NaN.
+    """
+    both = np.asarray([*first, *second], dtype=float)
+    if not len(first) or not len(second) or np.isnan(both).any():
+        raise ValueError(f"{first} and {second}: must be two samples of numbers or ∞")
+    _, place, count = np.unique(both, return_inverse=True, return_counts=True)
+    doubled = 2 * np.cumsum(count) - count + 1  # twice the mean rank: whole numbers
+    ranks = doubled[place].tolist()
+    n, found, centre = len(first), sum(ranks[: len(first)]), len(first) * (len(ranks) + 1)
+    sums = _sums(ranks, n)
+    extreme = sum(
+        ways for total, ways in sums.items() if abs(total - centre) >= abs(found - centre)
+    )
+    return extreme / comb(len(ranks), n)
+
+
+def _sums(ranks: Sequence[int], n: int) -> dict[int, int]:
+    """How many ways there are to choose n of the ranks, by their sum."""
+    ways: list[dict[int, int]] = [{0: 1}] + [{} for _ in range(n)]
+    for rank in ranks:
+        for k in range(n, 0, -1):
+            for total, number in ways[k - 1].items():
+                ways[k][total + rank] = ways[k].get(total + rank, 0) + number
+    return ways[n]
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p of each after Holm's correction (1979): all ≤ α hold together with error α.
+
+    The k-th least of m, k from 0, is multiplied by m − k, and none is less than the one before.
+    """
+    corrected, highest = [0.0] * len(ps), 0.0
+    for k, i in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        highest = max(highest, min(1.0, (len(ps) - k) * ps[i]))
+        corrected[i] = highest
+    return corrected
+
+
+def least_p(n: int, m: int) -> float:
+    """The least p that `mann_whitney` can have of samples of n and m."""
+    return min(1.0, 2 / comb(n + m, n))

@@ -1,0 +1,77 @@
+"""Who is best on a task, if that can be said at all; and why it can't, if not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scripts.comparing.digits import count, number, probability
+from scripts.comparing.measured import Contest
+from scripts.comparing.refusals import REFUSALS
+from scripts.comparing.significance import ALPHA, TEST
+from scripts.comparing.standing import Pair, Standing, standing
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said of a contest.
+
+    Args:
+        winner: who is better than every other; None, if a reason forbids to name one.
+        statement: the same as a sentence, with the figures.
+        reasons: against a winner, one sentence each; none, if there is one.
+        pairs: all of them, in the order of the studies.
+        test: its name, and the correction's.
+        alpha: the share of contests without a difference in which a winner may be named.
+    """
+
+    winner: str | None
+    statement: str
+    reasons: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    test: str = TEST
+    alpha: float = ALPHA
+
+
+def verdict(contest: Contest, decide: str) -> Verdict:
+    """Names a winner, if one beats every other and nothing speaks against it.
+
+    It must be better than each of the others by an exact test, α = 0.05 for all pairs together.
+    Even then none is named while one of these holds, each of which is said: fewer than three seeds;
+    intervals that overlap; a best lr, of whichever optimizer, on the edge of what was tried; an
+    optimizer that is worse than one it includes, and so was not tuned well (Choi et al., 2019);
+    runs of all seeds that are the same; a target that nobody reached; errors, and a best one that
+    diverges.
+
+    Args:
+        contest: with the tuned runs of each optimizer.
+        decide: cost or metric, as in `scripts.comparing.ranking`.
+
+    Reference: Choi et al., "On empirical comparisons of optimizers for deep learning", 2019, arXiv
+    1910.05446.
+    """
+    found = standing(contest, decide)
+    reasons = tuple(reason for refusal in REFUSALS for reason in refusal(found))
+    winner = None if reasons else found.best
+    return Verdict(winner, _statement(found, winner), reasons, found.pairs)
+
+
+def _statement(found: Standing, winner: str | None) -> str:
+    if winner is None:
+        return f"No significant winner on {found.contest.task}."
+    digits = count if found.decide == "cost" else number
+    figures = {name: digits(middle.value) for name, middle in found.middles.items()}
+    others = ", ".join(
+        f"{other} {figures[other]} (p = {probability(found.pair(winner, other).corrected)})"
+        for other in figures
+        if other != winner
+    )
+    what = (
+        "gradient evaluations to the target, the median"
+        if found.decide == "cost"
+        else f"{found.contest.objective.metric} at the end, the mean"
+    )
+    n = min(map(len, found.values.values()))
+    return (
+        f"{winner} is the best on {found.contest.task}: {figures[winner]} {what} of {n} seeds; "
+        f"{others}."
+    )
