@@ -14,12 +14,20 @@ except ImportError:  # Windows
     fcntl = None
 
 
+class Busy(Refusal):
+    """Another run writes to the directory."""
+
+
 @contextmanager
-def claimed(directory: Path) -> Iterator[None]:
+def claimed(directory: Path, wait: bool = False) -> Iterator[None]:
     """Keeps other runs from a directory, where the system has locks; they end with a process.
 
+    Args:
+        directory: that is there.
+        wait: for another run's end, rather than to refuse.
+
     Raises:
-        Refusal: another run is there.
+        Busy: another run is there.
         OSError: nothing can be written.
     """
     try:
@@ -33,10 +41,10 @@ def claimed(directory: Path) -> Iterator[None]:
     lock = os.open(directory, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             message = f"{directory}: another run is writing there; wait for its end"
-            raise Refusal(message) from None
+            raise Busy(message) from None
         yield
     finally:
         os.close(lock)

@@ -110,14 +110,33 @@ class LinearRegression:
 
 
 @dataclass
-class MNIST:
+class LogisticRegression:
+    """The keys of `tasks.logistic_regression.LogisticRegression`, and of all tasks on MNIST."""
+
+    batch_size: int = count()
+    validation_size: int = must_be("an integer in [1, 60000)", lambda n: 1 <= n < 60_000)
+    data_dir: str | None = must_be("an existing folder", lambda d: Path(d).expanduser().is_dir())
+    seed: int = any_seed()
+
+
+@dataclass
+class MNIST(LogisticRegression):
     """The keys of `tasks.mnist.MNIST`."""
 
     hidden: list[int] = counts()  # noqa: RUF009
     activation: str = one_of("relu", "tanh", "sigmoid", "gelu")
+
+
+@dataclass
+class NoisyQuadratic:
+    """The keys of `tasks.noisy_quadratic.NoisyQuadratic`."""
+
+    dim: int = count()
+    condition_number: float = must_be("a number >= 1", lambda x: x >= 1)
+    noise: float = must_be("a number >= 0", lambda x: x >= 0)
+    rotated: bool = must_be("true or false")
     batch_size: int = count()
-    validation_size: int = must_be("an integer in [1, 60000)", lambda n: 1 <= n < 60_000)
-    data_dir: str | None = must_be("an existing folder", lambda d: Path(d).expanduser().is_dir())
+    dtype: str = one_of("float32", "float64")
     seed: int = any_seed()
 
 
@@ -134,7 +153,7 @@ class Accelerator:
 
 @dataclass
 class Comparison:
-    """What `scripts/compare.py` asks of a task; a key that is not given stays as it is in the run."""
+    """What `scripts/compare.py` asks of a task; what is not given stays as it is in any run."""
 
     metric: str = must_be("the tag of a number that the task logs, such as val/loss")
     mode: str = one_of("min", "max")
@@ -157,4 +176,6 @@ SCHEMAS = {
     "tasks.toy.Toy": Toy,
     "tasks.linear_regression.LinearRegression": LinearRegression,
     "tasks.mnist.MNIST": MNIST,
+    "tasks.logistic_regression.LogisticRegression": LogisticRegression,
+    "tasks.noisy_quadratic.NoisyQuadratic": NoisyQuadratic,
 }

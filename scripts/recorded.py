@@ -80,8 +80,21 @@ def runs_in(places: Iterable[str | Path]) -> list[Run]:
         directories = sorted(path.parents[1] for path in place.glob(f"**/{CONFIG}"))
         if not directories:
             raise Refusal(f"{place}: no run in it; give a directory that train.py has written")
-        found |= {directory.resolve(): _read(directory) for directory in directories}
+        found |= {directory.resolve(): read_run(directory) for directory in directories}
     return list(found.values())
+
+
+def read_run(directory: Path) -> Run:
+    """The run in a directory.
+
+    Raises:
+        Refusal: a file that cannot be read.
+    """
+    choices = _loaded(directory / ".hydra" / "hydra.yaml", _choices)
+    config = _loaded(directory / CONFIG, lambda path: validate(OmegaConf.load(path)))  # pyright: ignore
+    written = directory / "result.json"
+    result = _loaded(written, _result) if written.exists() else None
+    return Run(directory, choices["task"], choices["optimizer"], config, result)
 
 
 def labels(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
@@ -115,14 +128,6 @@ def _worded(key: str, value: Any) -> str:
         return str(value)
     number = f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
     return f"{key.rpartition('.')[2]}={number}"
-
-
-def _read(directory: Path) -> Run:
-    choices = _loaded(directory / ".hydra" / "hydra.yaml", _choices)
-    config = _loaded(directory / CONFIG, lambda path: validate(OmegaConf.load(path)))  # pyright: ignore
-    written = directory / "result.json"
-    result = _loaded(written, _result) if written.exists() else None
-    return Run(directory, choices["task"], choices["optimizer"], config, result)
 
 
 def _choices(path: Path) -> Any:

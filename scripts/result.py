@@ -2,32 +2,20 @@
 
 import json
 import os
-import platform
 import shlex
 import subprocess
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scripts.provenance import versions
 
 if TYPE_CHECKING:
     from scratchopt.footprint import Memory  # imports torch, which a refusal must not wait for
 
 # Of the Trainer's arguments, those that decide what a step is.
 STEP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
-PACKAGES = ("torch", "lightning", "scratchopt", "hydra-core")
-
-
-def _versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that a result may depend on."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def _commit() -> str | None:
@@ -49,19 +37,23 @@ class Result:
         optimizer: name of the choice in conf/optimizer.
         hyperparameters: by the key that overrides them, such as `optimizer.lr`.
         seed: of the run.
-        status: finished, converged, diverged or interrupted.
+        status: finished, converged, diverged, interrupted, or in a store failed.
         steps: of training, the same as updates.
         evaluations: of the gradient; with accumulated gradients each micro-batch counts.
         cost: gradient evaluations, the products with a curvature counted as such.
         updates: of the parameters.
+        validations: what each has found, as `scratchopt.lightning.Validations` has it.
         metrics: final values by tag, such as `test/accuracy`; null in the file where not finite.
         seconds: of training and testing, by the clock, without start-up; of this process alone,
             where a run was resumed.
+        training_seconds: of training alone, of all processes where it was resumed.
         memory: bytes of parameters, gradients and optimizer state, predicted before the run: in
             each process, of which fsdp2's share them.
         versions: of Python and the packages that matter; None for one that is not installed.
         commit: git hash of the project, with `-dirty` after it where files were changed; None
             outside of git.
+        error: what a failed run ended with.
+        complete: whether nothing is left to be done; false in the middle of a test, too.
     """
 
     task: str
@@ -73,18 +65,28 @@ class Result:
     evaluations: int = 0
     cost: float = 0.0
     updates: int = 0
+    validations: list[dict[str, float]] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    training_seconds: float = 0.0
     memory: "Memory | None" = None
-    versions: dict[str, str | None] = field(default_factory=_versions)
+    versions: dict[str, str | None] = field(default_factory=versions)
     commit: str | None = field(default_factory=_commit)
+    error: str | None = None
+    complete: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing came of it: it diverged, or raised an error."""
+        return self.status in ("diverged", "failed")
 
     def write(self, directory: Path) -> None:
         """Writes `result.json` whole or not at all."""
-        finite = {tag: x if isfinite(x) else None for tag, x in self.metrics.items()}
         partial = directory / "result.json.partial"
         memory = self.memory and self.memory._asdict()
-        text = json.dumps(asdict(self) | {"metrics": finite, "memory": memory}, indent=2)
+        content = asdict(self) | {"metrics": _finite(self.metrics), "memory": memory}
+        content["validations"] = [_finite(row) for row in self.validations]
+        text = json.dumps(content, indent=2)
         partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, directory / "result.json")
 
@@ -99,6 +101,7 @@ class Result:
             "evaluations": f"{self.evaluations:,}",
             **({"cost": f"{self.cost:,.0f}"} if self.cost != self.evaluations else {}),
             **metrics,
+            **({"error": self.error} if self.error else {}),
             "seconds": f"{self.seconds:.1f}",
             **({"memory": str(self.memory)} if self.memory else {}),
             "run": _from_here(directory),
@@ -120,6 +123,11 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         if not key.startswith("_")
     }
     return inner | {key: config[key] for key in ("max_epochs", "max_steps", *STEP, "seed")}
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: x if isfinite(x) else None for name, x in values.items()}
 
 
 def _siblings(directory: Path) -> Path:

@@ -1,6 +1,7 @@
 """`resume=<run directory>`: a command line that goes on with an earlier run."""
 
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from omegaconf import OmegaConf
@@ -39,13 +40,20 @@ def resumed(arguments: list[str]) -> list[str]:
             missing = "no such directory" if needed == "." else f"there is no {needed} in it"
             remedy = "; give the directory of a run that has begun to train"
             raise Refusal(f"resume={directory}: {missing}{remedy if needed != '.' else ''}")
-    if not _is_sound(path / CHECKPOINT):
+    if not is_sound(path / CHECKPOINT):
         raise Refusal(f"resume={directory}: {CHECKPOINT} is damaged; put back a copy of it")
     try:
+        config: Any
         choices = OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra.runtime.choices
-        OmegaConf.load(path / ".hydra" / "config.yaml").task  # noqa: B018  (is it there?)
+        config = OmegaConf.load(path / ".hydra" / "config.yaml")
+        config.task  # noqa: B018  (is it there?)
     except (YAMLError, OmegaConfBaseException, AttributeError, UnicodeDecodeError) as error:
         raise Refusal(f"resume={directory}: a file in its .hydra is damaged") from error
+    if config.get("store"):
+        raise Refusal(
+            f"resume={directory}: a run of a store goes on when it is asked for again, and is "
+            "longer as another run; give the command that asked for it"
+        )
     quoted = "'" + str(path).replace("'", r"\'") + "'"
     return [
         "--config-path",
@@ -62,7 +70,7 @@ def resumed(arguments: list[str]) -> list[str]:
     ]
 
 
-def _is_sound(checkpoint: Path) -> bool:
+def is_sound(checkpoint: Path) -> bool:
     """Whether every byte of a checkpoint is as it was written: each part has a checksum."""
     try:
         with ZipFile(checkpoint) as parts:

@@ -26,6 +26,7 @@ from scratchopt.lightning import (
     RandomState,
     Recorder,
     Sharpness,
+    Validations,
 )
 from scripts.callbacks import Interrupt, Progress, Unprofiled
 from scripts.dashboard import Dashboard
@@ -36,6 +37,7 @@ from scripts.result import STEP, Result, hyperparameters
 from scripts.resume import CHECKPOINT
 from scripts.schema import Refusal
 
+THREADS = torch.get_num_threads()  # of this process, before any run asked for another number
 # What the parameters are made, where Lightning's precision says so.
 DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
 
@@ -57,6 +59,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     """
     quiet()
     watch()
+    torch.set_num_threads(config["threads"] or THREADS)
     config = config | {"accelerator": on_this_machine(config["accelerator"])}
     result.hyperparameters |= hyperparameters(config)
     seed_everything(config["seed"], verbose=False)
@@ -68,6 +71,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     )
     every = config["sharpness_every"]
     sharpness = [Sharpness(every)] if every else []
+    validations = Validations(monitor)
     interrupt = Interrupt()
     dashboard = Dashboard(directory)
     trainer = Trainer(
@@ -75,19 +79,20 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         max_epochs=config["max_epochs"],
         max_steps=-1 if config["max_steps"] is None else config["max_steps"],
         **{key: config[key] for key in STEP},
-        check_val_every_n_epoch=config["validate_every"],
+        **_validated(config),
         default_root_dir=directory,
         logger=dashboard,
         callbacks=[
             Lookahead(),
             monitor,
+            validations,
             Recorder(config["record_every"]),
             LiveLoss(),
             *sharpness,
             interrupt,
             Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
             RandomState(),
-            Figures(),
+            *([Figures()] if config["figures"] else []),
             *([Progress(monitor)] if sys.stdout.isatty() else []),
         ],
         enable_progress_bar=sys.stdout.isatty(),
@@ -112,7 +117,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     with interrupt:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-            if checkpoint and not interrupt.begun:
+            if checkpoint and not interrupt.begun and not config["store"]:
                 raise Refusal(
                     f"resume={directory}: nothing is left to do after {trainer.global_step} "
                     "updates; give a greater max_steps or max_epochs"
@@ -129,14 +134,33 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         }
         for told in sharpness:
             result.metrics |= {tag: rows[-1][1] for tag, rows in told.history.items()}
+        result.validations, result.training_seconds = validations.rows, validations.seconds
         write({} if failure else trainer.callback_metrics)
-        if not failure and not interrupt.stopped and _has_test(module, data):
-            trainer.test(module, datamodule=data, verbose=False)
-            write(trainer.callback_metrics)
+        if not (failure or interrupt.stopped):
+            if validations.rows and validations.rows[-1]["steps"] < trainer.global_step:
+                trainer.validate(module, datamodule=data, verbose=False)  # where it has come to
+                write(trainer.callback_metrics)
+            if config["test"] and _has_test(module, data):
+                trainer.test(module, datamodule=data, verbose=False)
+                write(trainer.callback_metrics)
         dashboard.end(result, directory)
+        if not interrupt.stopped and trainer.is_global_zero:
+            result.complete = True
+            result.write(directory)
+            if not config["checkpoint_kept"]:
+                (directory / CHECKPOINT).unlink(missing_ok=True)
     if failure:
         raise failure
     return interrupt.signum
+
+
+def _validated(config: dict[str, Any]) -> dict[str, Any]:
+    """The Trainer's arguments that say when to validate; it counts batches, across epochs."""
+    steps = config["validate_steps"]
+    if steps is None:
+        return {"check_val_every_n_epoch": config["validate_every"]}
+    batches = steps * config["accumulate_grad_batches"]
+    return {"check_val_every_n_epoch": None, "val_check_interval": batches}
 
 
 def _check(checkpoint: Path, directory: Path) -> None:

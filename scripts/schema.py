@@ -45,6 +45,7 @@ class Run:
     threads: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     store: str | None = must_be("a folder, or null")
     checkpoint_seconds: float = must_be("a number > 0", lambda x: x > 0)
+    checkpoint_kept: bool = must_be("true or false")
     checkpoint_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     sharpness_every: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     log_every: int = count()
@@ -56,6 +57,7 @@ class Run:
 
 # Keys that are not in the configuration of an older run, which may go on or be looked at.
 LATER = {
+    "checkpoint_kept": True,
     "comparison": None,
     "figures": True,
     "monitor_every": None,

@@ -25,6 +25,7 @@ from scripts.processes import await_the_first, has_lost_another, is_first, leave
 from scripts.result import Result, hyperparameters
 from scripts.resume import resumed
 from scripts.schema import Refusal, validate
+from scripts.store import Kept, in_store, keep
 from scripts.sweep_names import naming_what_differs
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
@@ -38,7 +39,7 @@ def main() -> None:
     atexit.register(gc.freeze)  # what is left then goes with the process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
     try:
-        sys.argv[1:] = of_this_process(naming_what_differs(resumed(sys.argv[1:])))
+        sys.argv[1:] = of_this_process(in_store(naming_what_differs(resumed(sys.argv[1:]))))
         train()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -65,8 +66,29 @@ def perform(cfg: DictConfig, in_sweep: bool) -> None:
     config = validate(cfg)
     hydras = HydraConfig.get().runtime
     directory, chosen = Path(hydras.output_dir), hydras.choices
+    if config["store"]:
+        perform_in_store(config, in_sweep, chosen)
+        return
     with claimed(directory) if is_first() else nullcontext():
         _perform(config, in_sweep, directory, chosen)
+
+
+def perform_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> None:
+    """Has the run done, if it is not in the store, and tells what came of it."""
+    kept = Kept(config["store"], config, chosen)
+    done = keep(kept, wait=True)
+    if done is None:
+        print(f"{kept.directory}: complete already", flush=True)
+        return
+    result, signum = done
+    print(f"\n{result.table(kept.directory)}", flush=True)
+    if signum:
+        sys.exit(128 + signum)
+    if result.failed:
+        ending = f"train.py: {result.error or 'the run diverged'}; it stays so in the store"
+        print(ending, file=sys.stderr)
+        if not in_sweep:
+            sys.exit(1)
 
 
 def _perform(config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any) -> None:

@@ -15,6 +15,7 @@ from scratchopt.lightning.monitor import OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
 from scratchopt.lightning.recorder import Recorder
 from scratchopt.lightning.sharpness import Sharpness
+from scratchopt.lightning.validations import Validations
 from scratchopt.records import read_records
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "RandomState",
     "Recorder",
     "Sharpness",
+    "Validations",
     "read_records",
 ]

@@ -1,0 +1,95 @@
+"""Compares optimizers, each tuned with the same budget and judged by fresh seeds.
+
+    python scripts/compare.py task=mnist optimizers=[sgd,momentum,nag,adam] budget=16 seeds=10
+    python scripts/compare.py --from multirun/<time>
+
+The first trains what is missing in the store and writes a report; killed, it goes on when it is
+given again. The second makes the report of runs that are there already, those that differ by the
+seed alone put together. Keys and their values if they are not given:
+
+{keys}
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.pop(0)  # scripts/ itself: its modules' names are too common to be found by everyone
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's packages first
+sys.path.append(os.getcwd())  # a user's own tasks and optimizers
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
+
+from scripts.command_line import Parser
+from scripts.comparing.measured import Measured
+from scripts.comparing.plan import Plan
+from scripts.comparing.request import CONF, Request, requested
+from scripts.fields import Refusal
+
+NEEDED = ("scipy", "tabulate")
+
+
+def main() -> None:
+    """Does what the command line says, or says in one line why not."""
+    keys = (CONF / "compare.yaml").read_text(encoding="utf-8")
+    parser = Parser((__doc__ or "").replace("{keys}", keys.rstrip().replace("\n", "\n    ")))
+    parser.add_argument("keys", nargs="*", metavar="key=value")
+    parser.add_argument("--from", dest="place", metavar="DIR", help="of runs, or of a multirun")
+    parser.add_argument("--config-dir", type=Path, help="a further folder of configurations")
+    given = parser.parse_intermixed_args()
+    try:
+        request = requested(given.keys, given.config_dir and given.config_dir.absolute())
+        if given.place:
+            ...
+        else:
+            compare(request)
+    except (Refusal, HydraException, OmegaConfBaseException, OSError) as error:
+        parser.exit(1, f"compare.py: {' '.join(str(error).split())}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "\ncompare.py: stopped; the same command goes on\n")
+
+
+def compare(request: Request) -> None:
+    """Trains what is missing, and reports."""
+    from scripts.comparing.conduct import Conduct
+    from scripts.comparing.workers import Workers
+
+    plan = Plan(request)
+    store = Path(request.keys["store"]).expanduser().absolute()
+    count = request.keys["workers"] or _cores()
+    with (
+        tqdm(total=plan.most, unit="run", disable=None) as bar,
+        Workers(count, store) as workers,
+    ):
+
+        def tell(run: Measured, done: int, most: int) -> None:
+            bar.update()
+            if not sys.stderr.isatty():
+                print(f"{done}/{most} {_line(run)}", file=sys.stderr, flush=True)
+
+        comparison = Conduct(plan, workers, tell).complete()
+    from pprint import pprint
+    for c in comparison.contests:
+        for s in c.studies:
+            print(s.optimizer, s.default, s.chosen, s.edges, [t.cost_to_target for t in s.tuned], [t.cost_to_target for t in s.untuned])
+            for t in s.trials: print("   ", t.settings, t.seed, t.status, t.cost_to_target, t.best(c.objective))
+
+
+def _line(run: Measured) -> str:
+    settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in run.settings.items())
+    reached = f"{run.cost_to_target:,g} evaluations" if run.to_target else "target not reached"
+    ending = run.error or (run.status if run.failed else reached)
+    return f"{run.optimizer} {settings} seed={run.seed}: {ending}"
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""What a command line asks to compare: conf/compare.yaml, and a configuration of each run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from scripts.comparing.measured import Objective
+from scripts.fields import any_seed, as_typed, count, held_against, must_be, one_of
+from scripts.schema import Refusal, validate
+
+CONF = Path(__file__).parents[2] / "conf"
+APART = ("store", "output", "workers")  # which decide nothing of what is reported
+
+
+def _are_names(value: Any) -> bool:
+    names = value if isinstance(value, list) else [value]
+    return bool(names) and all(isinstance(n, str) and n for n in names) and _distinct(names)
+
+
+def _distinct(names: Sequence[Any]) -> bool:
+    return len(set(names)) == len(names)
+
+
+@dataclass
+class Compare:
+    """The keys of conf/compare.yaml."""
+
+    task: Any = must_be("a task's name, or a list of several", _are_names)  # noqa: RUF009
+    optimizers: Any = must_be("a list of optimizers' names, each once", _are_names)  # noqa: RUF009
+    budget: int = count()
+    seeds: int = count()
+    seed: int = any_seed()
+    search: str = one_of("grid", "optuna")
+    tune: Any = must_be("a dict of keys and lists of values, such as {momentum: [0.5, 0.9]}")  # noqa: RUF009
+    start: str = one_of("library", "task")
+    decide: str = one_of("cost", "metric")
+    workers: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    store: str = must_be("a folder")
+    output: str | None = must_be("a folder, or null")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Args:
+        keys: of conf/compare.yaml, with their values.
+        overrides: of train.yaml, for every run.
+        config_dir: a further folder of configurations, or None.
+    """
+
+    keys: dict[str, Any]
+    overrides: tuple[str, ...]
+    config_dir: Path | None = None
+
+    @property
+    def tasks(self) -> list[str]:
+        """Their names."""
+        given = self.keys["task"]
+        return given if isinstance(given, list) else [given]
+
+    @property
+    def optimizers(self) -> list[str]:
+        """Their names."""
+        given = self.keys["optimizers"]
+        return given if isinstance(given, list) else [given]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The fresh ones."""
+        first = self.keys["seed"] + 100
+        return tuple(range(first, first + self.keys["seeds"]))
+
+    @property
+    def output(self) -> Path:
+        """The folder of the report."""
+        if self.keys["output"]:
+            return Path(self.keys["output"]).expanduser()
+        asked = f"budget={self.keys['budget']},seeds={self.keys['seeds']}"
+        return Path("comparisons", ",".join(self.tasks), ",".join([*self.optimizers, asked]))
+
+    @property
+    def command(self) -> str:
+        """That asks for the same, wherever its runs lie."""
+        own = [f"{k}={_written(v)}" for k, v in self.keys.items() if k not in APART]
+        return shlex.join(["python", "scripts/compare.py", *own, *self.overrides])
+
+    @cached_property
+    def _composed(self) -> dict[tuple[str, str], DictConfig]:
+        folder = f"hydra.searchpath=[{self.config_dir}]" if self.config_dir else None
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return {
+                (task, optimizer): compose(
+                    "train",
+                    [
+                        *([folder] if folder else []),
+                        f"task={task}",
+                        f"optimizer={optimizer}",
+                        *self.overrides,
+                    ],
+                )
+                for task in self.tasks
+                for optimizer in self.optimizers
+            }
+
+    def base(self, task: str, optimizer: str) -> DictConfig:
+        """The configuration of a run at its default settings, as Hydra composes it.
+
+        With `start=library` these are the optimizer's own defaults, whatever suits it on the task.
+        """
+        cfg = deepcopy(self._composed[task, optimizer])
+        comparison = cfg.get("comparison") or {}
+        asked = {key for key, _, _ in (o.partition("=") for o in self.overrides)}
+        with open_dict(cfg):
+            if self.keys["start"] == "library":
+                cfg.settings = None
+            for key in ("validate_steps", "max_steps"):
+                if comparison.get(key) is not None and key not in asked:
+                    cfg[key] = comparison[key]
+            cfg.threads = 1 if "threads" not in asked else cfg.threads
+            cfg.figures = cfg.checkpoint_kept = False
+        return cfg
+
+    def config(
+        self, task: str, optimizer: str, settings: dict[str, Any], seed: int, test: bool
+    ) -> dict[str, Any]:
+        """The configuration of a run, validated.
+
+        Args:
+            task: name of the choice in conf/task.
+            optimizer: name of the choice in conf/optimizer.
+            settings: by key, such as {"optimizer.lr": 0.1}.
+            seed: of the run.
+            test: whether it is tested at its end.
+
+        Raises:
+            Refusal: a value out of its range.
+        """
+        cfg = self.base(task, optimizer)
+        for key, value in {**settings, "seed": seed, "test": test}.items():
+            OmegaConf.update(cfg, key, value)
+        return validate(cfg)
+
+    def default(self, task: str, optimizer: str) -> dict[str, Any]:
+        """An optimizer's own settings of what is searched: the lr and the keys of `tune`."""
+        node: Any = OmegaConf.to_container(self.base(task, optimizer).optimizer, resolve=True)
+        if not isinstance(node.get("lr"), int | float):
+            raise Refusal(f"optimizers: {optimizer} has no lr to be searched; leave it out")
+        return {f"optimizer.{k}": node[k] for k in ("lr", *self.keys["tune"]) if k in node}
+
+    def objective(self, task: str) -> Objective:
+        """What is asked of a task.
+
+        Raises:
+            Refusal: a task that says nothing of it.
+        """
+        asked = validate(self.base(task, self.optimizers[0]))["comparison"]
+        if not asked or not {"metric", "mode", "target"} <= asked.keys():
+            raise Refusal(
+                f"task={task}: its configuration does not say what to compare by; give it "
+                "comparison: {metric: val/loss, mode: min, target: 0.1} or the like"
+            )
+        return Objective(asked["metric"], asked["mode"], asked["target"])
+
+
+def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Request:
+    """What some arguments, `key=value` each, ask for.
+
+    Raises:
+        Refusal: a value that no comparison can have.
+        OverrideParseException: an argument that is none.
+    """
+    own = {field.name for field in fields(Compare)}
+    parsed = OverridesParser.create().parse_overrides(list(arguments))
+    mine = {o.key_or_group: o.value() for o in parsed if o.key_or_group in own}
+    rest = tuple(str(o.input_line) for o in parsed if o.key_or_group not in own)
+    if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
+        raise Refusal(f"{swept[0]}: a list is written [a,b] here")
+    content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
+    keys = held_against(Compare, {**content, **mine}, "")  # pyright: ignore
+    tune = keys["tune"]
+    if not isinstance(tune, dict):
+        raise Refusal(f"tune={as_typed(tune)}: must be a dict, such as {{momentum: [0.5, 0.9]}}")
+    return Request(keys, rest, config_dir)
+
+
+def _written(value: Any) -> str:
+    """A value as Hydra reads it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{k}:{_written(v)}' for k, v in value.items())}}}"
+    return as_typed(value)

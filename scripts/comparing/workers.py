@@ -1,0 +1,100 @@
+"""Processes that do runs side by side: each begins with the imports once, and does many."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any
+
+WORKER = Path(__file__).parents[1] / "worker.py"
+LIVES = 3  # of a run: so many processes may die of it
+
+
+class Workers:
+    """Runs of one store, done by some processes of `scripts/worker.py`; a context.
+
+    Leaving it ends them: a run at hand stops after its step, and has a checkpoint. A process that
+    dies is replaced, and its run begun again or gone on with.
+
+    Args:
+        count: of processes, >= 1.
+        store: the folder.
+    """
+
+    def __init__(self, count: int, store: Path) -> None:
+        self.store = store
+        self._threads = ThreadPoolExecutor(count)
+        self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
+        self._all: list[subprocess.Popen[str]] = []
+        self._ending = False
+
+    def __enter__(self) -> Workers:
+        """Nothing yet: a process starts when it is needed."""
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        """Ends the processes."""
+        self._ending = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in self._all:
+            if process.poll() is None:
+                process.terminate()
+        self._threads.shutdown()
+        for process in self._all:
+            process.communicate()
+
+    def submit(self, config: dict[str, Any], choices: Mapping[str, str]) -> Future[dict[str, str]]:
+        """Has a run done; the future has the worker's answer, "died" among the states."""
+        asked = {"store": str(self.store), "config": config, "choices": dict(choices)}
+        return self._threads.submit(self._do, json.dumps(asked))
+
+    def _do(self, line: str) -> dict[str, str]:
+        status = 0
+        for _ in range(LIVES):
+            process = self._process()
+            told = _said(process, line)
+            if told:
+                self._idle.put(process)
+                return json.loads(told)
+            status = process.wait()
+            if self._ending:
+                return {"state": "stopped"}
+        return {"state": "died", "reason": f"{LIVES} processes, the last with status {status}"}
+
+    def _process(self) -> subprocess.Popen[str]:
+        while not self._idle.empty():
+            process = self._idle.get()
+            if process.poll() is None:
+                return process
+        process = subprocess.Popen(
+            [sys.executable, str(WORKER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # a Ctrl-C is for the one who asks, who then ends them
+        )
+        self._all.append(process)
+        return process
+
+
+def _said(process: subprocess.Popen[str], line: str) -> str:
+    """The answer of a process; empty, if it has died."""
+    asks, answers = _ends(process)
+    try:
+        asks.write(f"{line}\n")
+        asks.flush()
+    except BrokenPipeError:
+        return ""
+    return answers.readline()
+
+
+def _ends(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("the worker has no pipes")
+    return process.stdin, process.stdout

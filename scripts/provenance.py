@@ -1,0 +1,75 @@
+"""What runs are made by: a hash of the code, and versions of what it stands on."""
+
+import json
+import platform
+import sys
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "lightning", "scratchopt", "hydra-core")
+NUMERIC = ("torch", "lightning", "torchmetrics", "numpy")  # what a number may depend on
+# Of this folder, what has a part in training; all of scratchopt/ and tasks/ has.
+RUNNING = ("callbacks", "machine", "result", "run")
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that a result may depend on."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def code_of(config: dict[str, Any]) -> str:
+    """SHA-256, 16 hexadecimal digits, of the code that a validated configuration runs.
+
+    It covers this project's code for training, the modules that the `_target_`s name if they lie
+    elsewhere (a package with all its Python files, but not what these import in turn), and the
+    versions of Python and of the numerical packages.
+    """
+    nodes = [config[name] for name in ("task", "optimizer", "datamodule") if config[name]]
+    modules = sorted({str(node["_target_"]).partition(".")[0] for node in nodes})
+    parts = [_ours(), *(_theirs(name) for name in modules if name not in ("scratchopt", "tasks"))]
+    return sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _ours() -> str:
+    files = [
+        *(ROOT / "scratchopt").rglob("*.py"),
+        *(ROOT / "tasks").rglob("*.py"),
+        *(ROOT / "scripts" / f"{name}.py" for name in RUNNING),
+    ]
+    known = {name: _version(name) for name in NUMERIC}
+    system = [platform.python_version(), platform.machine(), sys.platform]
+    return _hash_of(files, ROOT) + json.dumps([system, known])
+
+
+@cache
+def _theirs(name: str) -> str:
+    """Of a top-level module: the version, if it is installed as a package's, else the files."""
+    spec = find_spec(name)  # of a module without dots: imports nothing
+    if spec is None or spec.origin is None:
+        return name
+    origin = Path(spec.origin)
+    if "site-packages" in origin.parts:
+        return f"{name} {_version(name)}"
+    files = [origin] if spec.submodule_search_locations is None else origin.parent.rglob("*.py")
+    return _hash_of(files, origin.parent)
+
+
+def _hash_of(files: Any, root: Path) -> str:
+    whole = sha256()
+    for path in sorted(files):
+        content = path.read_bytes()
+        whole.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return whole.hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

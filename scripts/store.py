@@ -1,0 +1,163 @@
+"""A store of runs: each is addressed by what it is, done once, and never changed after that.
+
+A store is a folder with a folder for each run, such as `runs/3f9a0c5e1b7d2468`. The name is a hash
+of the run's resolved configuration and of the code that runs it. A run is complete when its
+`result.json` says so, and that file takes its place by one rename; so a process that is killed
+leaves either a complete run or one that is still to be done, which the next goes on with. Whoever
+works on a run holds a lock of the system on its folder, which ends with the process.
+
+Files and not a database: a run leaves a log, pictures and a checkpoint in any case, `plot.py`,
+`play.py` and TensorBoard read them as they read any other run's, and there is nothing that could
+fall out of step with them.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from scripts.claim import claimed
+from scripts.fields import Refusal
+from scripts.provenance import code_of
+from scripts.result import Result, hyperparameters
+from scripts.resume import CHECKPOINT, is_sound
+
+# Keys that say where a run lies or what is asked of it later, not what it is.
+APART = ("comparison", "resume", "store")
+
+
+class Kept:
+    """A run in a store.
+
+    Args:
+        store: the folder.
+        config: as `scripts.schema.validate` returns it.
+        choices: names of the task and of the optimizer, by "task" and "optimizer".
+
+    Raises:
+        Refusal: a run of several processes, which could not agree on whether it is to be done.
+    """
+
+    def __init__(self, store: str | Path, config: dict[str, Any], choices: Mapping[str, str]):
+        accelerator = config["accelerator"]
+        if accelerator["devices"] not in (1, [0]) or accelerator["strategy"] != "auto":
+            raise Refusal(
+                f"store={store}: its runs have one process each; take accelerator.devices=1 and "
+                "accelerator.strategy=auto, or leave store out"
+            )
+        self.config, self.choices = config, {key: choices[key] for key in ("task", "optimizer")}
+        self.address = address_of(config, self.choices)
+        self.directory = Path(store).expanduser().absolute() / self.address
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What came of it; None, if it is not complete."""
+        try:
+            content = json.loads((self.directory / "result.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise Refusal(
+                f"{self.directory / 'result.json'} is damaged; put a copy back, or delete that "
+                "folder and have the run done again"
+            ) from error
+        return content if content.get("complete") else None
+
+    @contextmanager
+    def begun(self, wait: bool) -> Iterator[dict[str, Any]]:
+        """Holds the run, and gives the configuration with which it begins or goes on.
+
+        Args:
+            wait: for somebody else who holds it, rather than to refuse.
+
+        Raises:
+            Busy: somebody else holds it.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with claimed(self.directory, wait):
+            sound = (self.directory / CHECKPOINT).exists() and is_sound(self.directory / CHECKPOINT)
+            if self.result is None and not sound:
+                for left in self.directory.iterdir():  # by somebody who was killed
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                self._describe()
+            yield self.config | {"resume": str(self.directory) if sound else None}
+
+    def _describe(self) -> None:
+        """Writes what Hydra writes for other runs."""
+        folder = self.directory / ".hydra"
+        folder.mkdir()
+        known = {
+            "config.yaml": self.config | {"resume": None},
+            "hydra.yaml": {"hydra": {"runtime": {"choices": self.choices}}},
+        }
+        for name, content in known.items():
+            new = folder / f"{name}.new"
+            OmegaConf.save(OmegaConf.create(content), new)
+            os.replace(new, folder / name)
+
+
+def keep(kept: Kept, wait: bool) -> tuple[Result, int] | None:
+    """Has a run done, whatever comes of it.
+
+    An error in training is an outcome: its `result.json` then has the status `failed`, and the
+    error. What is about this machine and not about the run is none, and is raised: a file that
+    cannot be written, memory or a device that is missing, a target that cannot be made.
+
+    Args:
+        kept: the run.
+        wait: for somebody else who is doing it, rather than to refuse.
+
+    Returns:
+        What came of it, and the signal that ended it before its time or 0; None, if it was
+        complete before.
+
+    Raises:
+        Busy: somebody else is doing it.
+    """
+    with kept.begun(wait) as config:
+        if kept.result is not None:
+            return None
+        from scripts.run import Diverged, run  # imports torch: only for what is to be done
+
+        task, optimizer = kept.choices["task"], kept.choices["optimizer"]
+        result = Result(task, optimizer, hyperparameters(config), config["seed"])
+        try:
+            return result, run(config, result, kept.directory)
+        except Diverged:
+            return result, 0
+        except (OSError, MemoryError, Refusal, HydraException):
+            raise
+        except Exception as error:
+            result.status, result.complete = "failed", True
+            result.error = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            result.write(kept.directory)
+            return result, 0
+
+
+def in_store(arguments: list[str]) -> list[str]:
+    """The command line's arguments, such that with `store=` Hydra makes no folders of its own."""
+    stores = [value for key, _, value in (a.partition("=") for a in arguments) if key == "store"]
+    if not stores or stores[-1] in ("", "null"):
+        return arguments
+    folder = f"'{Path(stores[-1]).expanduser().absolute()}'"
+    return [
+        *arguments,
+        "hydra.output_subdir=null",
+        f"hydra.run.dir={folder}",
+        f"hydra.sweep.dir={folder}",
+        "hydra.sweep.subdir=.",
+    ]
+
+
+def address_of(config: dict[str, Any], choices: Mapping[str, str]) -> str:
+    """The name of a run in a store, 16 hexadecimal digits."""
+    decisive = {key: value for key, value in config.items() if key not in APART}
+    text = json.dumps([decisive, dict(choices), code_of(config)], sort_keys=True)
+    return sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,82 @@
+"""A process that does runs of a store, one after the other, as `scripts/compare.py` tells it.
+
+It reads a line of JSON for each, {"store", "config", "choices"}, and answers with one:
+{"state": "done"}; "busy", where another process is doing that run; "stopped" by a signal; or
+"refused", with the "reason". What a run prints, warnings above all, is in `<its folder>.console`.
+"""
+
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.pop(0)  # scripts/ itself: its modules' names are too common to be found by everyone
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's packages first
+sys.path.append(os.getcwd())  # a user's own tasks and optimizers
+
+from scripts.claim import Busy
+from scripts.store import Kept, keep
+
+PARENT = os.getppid()
+
+
+def main() -> None:
+    """Does runs until no more are asked for."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    threading.Thread(target=_follow_the_parent, daemon=True).start()
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
+        gc.collect()
+
+
+def answer(asked: dict[str, Any]) -> dict[str, str]:
+    """Does a run, and says how it went."""
+    try:
+        kept = Kept(asked["store"], asked["config"], asked["choices"])
+        with _writing_to(kept):
+            done = keep(kept, wait=False)
+    except Busy:
+        return {"state": "busy"}
+    except Exception as error:
+        return {"state": "refused", "reason": " ".join(str(error).split()) or repr(error)}
+    _, signum = done or (None, 0)
+    return {"state": "stopped" if signum else "done"}
+
+
+@contextmanager
+def _writing_to(kept: Kept) -> Iterator[None]:
+    """Sends what is printed to a file beside the run's folder, if it is anything."""
+    console = Path(f"{kept.directory}.console")
+    console.parent.mkdir(parents=True, exist_ok=True)
+    before = [os.dup(stream) for stream in (1, 2)]
+    with console.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        for stream, old in zip((1, 2), before, strict=True):
+            os.dup2(old, stream)
+            os.close(old)
+        if console.stat().st_size == 0:
+            console.unlink()
+
+
+def _follow_the_parent() -> None:
+    """Stops the run at hand, with a checkpoint, when nobody is there to ask for another."""
+    while os.getppid() == PARENT:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
