@@ -1,0 +1,53 @@
+"""How a comparison was made: what was held equal, and what was searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scripts.comparing.digits import target_of
+from scripts.comparing.table import Table
+
+DECIDES = {
+    "cost": "gradient evaluations until the target was reached",
+    "metric": "the metric at the end of the run",
+}
+
+
+def method_table(report: Mapping[str, Any]) -> Table:
+    """A row for each thing that a reader has to know to do it again."""
+    tuned = report["kind"] == "comparison"
+    rows = [["command", report["command"]]]
+    for task in report["tasks"]:
+        objective = task["objective"]
+        better = "greater" if objective["mode"] == "max" else "smaller"
+        asked = f"{objective['metric']}, {better} is better; target: {target_of(objective)}"
+        rows.append([f"objective on {task['task']}", asked])
+    rows.append(["decided by", DECIDES[report["decide"]]])
+    rows.append(
+        [
+            "evaluations",
+            "One is a gradient of one batch; a product with a curvature, as Newton takes them, "
+            "counts as one more; steps and seconds leave such differences out.",
+        ]
+    )
+    if tuned:
+        rows += [
+            ["budget", f"{report['budget']} trials for each optimizer on each task"],
+            ["seeds of tuning", f"from {report['tuning_seed']} on"],
+            ["seeds of the runs", _seeds(report["seeds"]) + ", none of which tuned anything"],
+            *(["search space of " + name, words] for name, words in report["space"].items()),
+        ]
+    else:
+        rows.append(["seeds", _seeds(report["seeds"])])
+    failed = [run for run in report["runs"] if run["error"]]
+    for error in sorted({f"{run['name']}: {run['error']}" for run in failed}):
+        rows.append(["error", error])
+    rows += [[package, ", ".join(found)] for package, found in report["versions"].items()]
+    return Table("How it was done", ["what", "how"], rows, prose=True)
+
+
+def _seeds(seeds: list[int]) -> str:
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))

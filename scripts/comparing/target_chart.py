@@ -1,0 +1,130 @@
+"""What the target has cost each seed: a dot a run, and their medians."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from scratchopt.pictures.style import GREY
+from scripts.comparing.canvas import canvas, shortened, sign
+from scripts.comparing.digits import target_of
+from scripts.comparing.scales import cost_scale
+from scripts.plotting.looks import Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ROW = 0.3  # inches
+ROLES = {"tuned": "tuned", "untuned": "default settings"}
+
+
+def target_chart(
+    task: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], look: Mapping[str, Look]
+) -> Figure | None:
+    """A row for each optimizer and role; at the right edge those that missed the target.
+
+    Args:
+        task: of the report.
+        runs: of this task in the report.
+        look: of each optimizer.
+    """
+    rows = [
+        (name, role, [run["cost_to_target"] for run in own])
+        for name in (entry["name"] for entry in task["entries"])
+        for role in ROLES
+        if (own := [run for run in runs if run["name"] == name and run["role"] == role])
+    ]
+    costs = [cost for _, _, own in rows for cost in own if isfinite(cost)]
+    if not costs:
+        return None
+    missed = any(not isfinite(cost) for _, _, own in rows for cost in own)
+    handles = [sign("a run", marker="o"), sign("median", marker="|", markersize=13, mew=2.5)]
+    if any(role == "untuned" for _, role, _ in rows):
+        handles.insert(1, sign("with default settings", marker="o", markerfacecolor="none"))
+    names = [shortened(name, 18) for name, _, _ in rows]
+    left = 0.35 + 0.085 * max(map(len, names))
+    figure, (axes,) = canvas(
+        f"{task['task']}: evaluations to {target_of(task['objective'])}",
+        handles,
+        [_ROW * len(rows) + 0.3],
+        left,
+    )
+    cost_scale(axes, costs)
+    edge = _edge(axes) if missed else 0.0
+    ticks: dict[str, list[int]] = {}
+    for y, (name, role, own) in enumerate(rows):
+        _row(axes, y, own, look[name], role == "tuned", edge)
+        ticks.setdefault(name, []).append(y)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(
+        [sum(own) / len(own) for own in ticks.values()],
+        [shortened(name, 18) for name in ticks],
+    )
+    axes.tick_params(axis="y", length=0, labelcolor="#222222")
+    axes.grid(visible=False, axis="y")
+    for own in list(ticks.values())[1:]:
+        axes.axhline(own[0] - 0.5, color="#E4E4E4", linewidth=0.8)
+    axes.set_xlabel("gradient evaluations")
+    return figure
+
+
+def _edge(axes: Axes) -> float:
+    """Makes room at the right for what missed the target; where its dots stand."""
+    low, high = axes.get_xlim()
+    if axes.get_xscale() == "log":
+        line, edge, end = (high * (high / low) ** part for part in (0, 0.07, 0.24))
+    else:
+        line, edge, end = (high + (high - low) * part for part in (0, 0.07, 0.24))
+    axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= line])
+    axes.set_xlim(low, end)
+    axes.axvspan(line, end, color="#E4E4E4", alpha=0.45, linewidth=0)
+    axes.text(
+        edge,
+        1.0,
+        "not reached",
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="bottom",
+        fontsize=9,
+        color=GREY,
+    )
+    return edge
+
+
+def _row(axes: Axes, y: int, costs: Sequence[float], look: Look, filled: bool, edge: float) -> None:
+    drawn = sorted(cost if isfinite(cost) else edge for cost in costs)
+    jitter = [0.16 * ((i * 0.618034) % 1 - 0.5) * 2 for i in range(len(drawn))]
+    axes.plot(
+        drawn,
+        [y + shift for shift in jitter],
+        linestyle="none",
+        marker="o",
+        markersize=5,
+        alpha=0.75,
+        markeredgewidth=1.0,
+        markeredgecolor=look.color,
+        markerfacecolor=look.color if filled else "none",
+    )
+    middle = median(costs)
+    axes.plot(
+        [middle if isfinite(middle) else edge],
+        [y],
+        marker="|",
+        markersize=15,
+        mew=2.5,
+        color=look.color,
+    )
+    lost = sum(not isfinite(cost) for cost in costs)
+    if lost:
+        axes.annotate(
+            f"{lost} of {len(costs)}",
+            (edge, y),
+            (12, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=GREY,
+        )
