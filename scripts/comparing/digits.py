@@ -22,11 +22,13 @@ def count(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A value in some digits: 0.9712, 1.2e-07; ∞ is ∞ here, and what is no number a dash."""
+    """A value in some digits: 0.9712, 1.2e-7; ∞ is ∞ here, and what is no number a dash."""
     if value is None or value != value:
         return NONE
     if not isfinite(value):
         return "∞" if value > 0 else "−∞"
+    if 10**digits <= abs(value) < 1e7:
+        return f"{value:,.0f}".replace("-", "−")
     short = re.sub(r"e([+-])0*", r"e\1", f"{value:.{digits}g}").replace("e+", "e")
     return short.replace("-", "−", 1) if value < 0 else short
 

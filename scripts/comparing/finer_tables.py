@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-from scripts.comparing.digits import NONE, number, probability, settings
+from scripts.comparing.digits import NONE, count, number, probability, settings
 from scripts.comparing.table import Table
 
 

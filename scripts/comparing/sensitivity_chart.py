@@ -123,8 +123,9 @@ def _make_room(axes: Axes, top: float) -> None:
     low, high = transform.transform(np.array(axes.get_ylim()))
     ends = axes.get_ylim()
     axes.set_yticks([tick for tick in axes.get_yticks() if ends[0] <= tick <= ends[1]])
-    axes.set_ylim(ends[0], float(transform.inverted().transform(low + (high - low) / top)))
-    axes.axhspan(top, 1, color="#E4E4E4", alpha=0.45, linewidth=0, transform=axes.transAxes)
+    highest = float(transform.inverted().transform(low + (high - low) / top))
+    axes.set_ylim(ends[0], highest)
+    axes.axhspan(ends[1], highest, color="#E4E4E4", alpha=0.45, linewidth=0)
 
 
 def _legend(
