@@ -13,6 +13,7 @@ from scripts.comparing.table import Table
 from scripts.comparing.tables import cost_table, quality_table
 
 WIDTH = 100
+MANY = 10  # pairs; more are in the files only
 
 
 def console(report: Mapping[str, Any]) -> str:
@@ -20,8 +21,10 @@ def console(report: Mapping[str, Any]) -> str:
     parts = []
     for task in report["tasks"]:
         pairs = pairs_table(task, report["decide"])
-        for each in (cost_table(task), quality_table(task), *([pairs] if pairs else [])):
-            parts.append(table(each, task["task"]))
+        tables = [cost_table(task), quality_table(task)]
+        if pairs and len(pairs.rows) <= MANY:
+            tables.append(pairs)
+        parts += [table(each, task["task"]) for each in tables]
         parts.append(_verdict(task))
     return "\n\n".join(parts)
 

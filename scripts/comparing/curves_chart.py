@@ -20,7 +20,7 @@ _KEYS = 6  # markers on a line
 
 
 def curves_chart(task: Mapping[str, Any], look: Mapping[str, Look]) -> Figure | None:
-    """The median of the tuned runs, in a band between their quartiles; the target dashed.
+    """The median of the runs that are compared, in a band between their quartiles; the target dashed.
 
     Args:
         task: of the report.
@@ -38,7 +38,7 @@ def curves_chart(task: Mapping[str, Any], look: Mapping[str, Look]) -> Figure | 
     handles = [named(look[name], name) for name in curves]
     if target is not None:
         handles.append(sign(f"target {target:g}", linestyle=(0, (4, 3)), linewidth=1.2))
-    title = f"{task['task']}: {objective['metric']}, medians of the tuned runs"
+    title = f"{task['task']}: {objective['metric']}, medians over the seeds"
     figure, (axes,) = canvas(title, handles, [3.1])
     cost_scale(axes, [curve["cost"][-1] for curve in curves.values()])
     metric_scale(axes, [*_seen(curves, objective["mode"]), target or np.nan], objective["mode"])

@@ -69,12 +69,12 @@ def mean_of(spread: Mapping[str, Any]) -> str:
 
 def settings(of: Mapping[str, Any] | None) -> str:
     """`lr 0.1, momentum 0.9`: keys without their group, where no two become the same."""
-    if of is None:
+    if not of:
         return NONE
     last = [key.rsplit(".", 1)[-1] for key in of]
     names = last if len(set(last)) == len(last) else list(of)
     values = [number(v) if isinstance(v, float) else str(v) for v in of.values()]
-    return ", ".join(f"{n} {v}" for n, v in zip(names, values, strict=True)) or "as they are"
+    return ", ".join(f"{n} {v}" for n, v in zip(names, values, strict=True))
 
 
 def bytes_of(value: float | None) -> str:

@@ -39,10 +39,10 @@ class Section:
 
 
 CAPTIONS = {
-    "target": "A dot is a run, filled with the tuned settings, open with the default ones; the "
-    "bar is the median. In the grey margin: runs that missed the target.",
-    "curves": "The median over the seeds at the tuned settings, in a band between the quartiles; "
-    "further left is cheaper. Dashed: the target.",
+    "target": "A dot is a run, the bar their median; open dots are runs with the default settings. "
+    "In the grey margin: runs that missed the target.",
+    "curves": "The median over the seeds, in a band between the quartiles; further left is "
+    "cheaper. Dashed: the target.",
     "sensitivity": "A dot is a trial; the lines go through the best at each lr. A wide valley, or "
     "plateau, forgives a badly chosen lr. In the grey margin: trials without a value.",
     "budget": "What the best of k trials is expected to come to, if they are drawn at random from "
@@ -56,8 +56,9 @@ def title(report: Mapping[str, Any]) -> str:
     """What the report is called."""
     tasks = " and ".join(task["task"] for task in report["tasks"])
     names = report["names"]
-    if len(names) > 6:
-        return f"{len(names)} optimizers on {tasks}"
+    if len(names) > 6 or max(map(len, names), default=0) > 30:
+        what = "optimizer" if report["kind"] == "comparison" else "setting"
+        return f"{len(names)} {what}{'s' * (len(names) != 1)} on {tasks}"
     return f"{', '.join(names)} on {tasks}"
 
 
@@ -84,8 +85,9 @@ def document(report: Mapping[str, Any], charts: Collection[str]) -> Iterator[Sec
         prefix = f"{task['name']}_"
         yield Section(task["task"])
         cost, quality = cost_table(task), quality_table(task)
-        yield Section(cost.title, 3, tables=[cost], charts=drawn(prefix, "target", "curves"))
-        yield Section(quality.title, 3, tables=[quality])
+        first = Section(cost.title, 3, tables=[cost], charts=drawn(prefix, "target", "curves"))
+        second = Section(quality.title, 3, tables=[quality])
+        yield from (first, second) if report["decide"] == "cost" else (second, first)
         pairs = pairs_table(task, report["decide"])
         if pairs:
             yield Section(pairs.title, 3, tables=[pairs])

@@ -18,8 +18,9 @@ def pairs_table(task: Mapping[str, Any], decide: str) -> Table | None:
     of = "evaluations to the target" if decide == "cost" else task["objective"]["metric"]
     rows = [
         [
-            f"{pair['first']} : {pair['second']}",
-            number(pair["ratio"], 3) if isfinite(pair["ratio"]) else NONE,
+            pair["first"],
+            pair["second"],
+            _ratio(pair["ratio"]),
             probability(pair["p"]),
             probability(pair["corrected"]),
             pair["better"] or "no difference shown",
@@ -28,7 +29,7 @@ def pairs_table(task: Mapping[str, Any], decide: str) -> Table | None:
     ]
     return Table(
         "Pairs",
-        ["pair", "ratio of medians", "p", "corrected p", "better"],
+        ["first", "second", "ratio of medians", "p", "corrected p", "better"],
         rows,
         [
             f"Ratio: of the medians of the {of}, the first's to the second's. p: how often such a "
@@ -84,6 +85,12 @@ def budget_table(task: Mapping[str, Any], decide: str) -> Table | None:
         rows,
         [],
     )
+
+
+def _ratio(ratio: float) -> str:
+    if not isfinite(ratio):
+        return NONE
+    return f"{ratio:.3f}" if 0.01 <= ratio < 100 else number(ratio, 3)
 
 
 def _basin(found: Mapping[str, Any]) -> str:

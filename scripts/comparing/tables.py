@@ -16,6 +16,10 @@ from scripts.comparing.digits import (
 from scripts.comparing.table import Table
 
 ROLES = {"tuned": "", "untuned": " (default)"}
+ON_EDGE = (
+    "On edge: settings whose best value was the least or greatest tried, so that a better one may "
+    "lie beyond."
+)
 
 
 def cost_table(task: Mapping[str, Any]) -> Table:
@@ -29,7 +33,7 @@ def cost_table(task: Mapping[str, Any]) -> Table:
             [
                 name + ROLES[role],
                 settings(entry["chosen" if role == "tuned" else "default"]),
-                _edges(entry) if role == "tuned" else NONE,
+                _edges(entry) if role == "tuned" and entry["chosen"] else NONE,
                 median_of(account["cost_to_target"]),
                 median_of(account["steps_to_target"]),
                 f"{account['missed']} of {n}",
@@ -37,6 +41,7 @@ def cost_table(task: Mapping[str, Any]) -> Table:
             ]
         )
     target = target_of(task["objective"])
+    tuned = any(entry["chosen"] for entry in task["entries"])
     return Table(
         f"Cost of reaching {target}",
         ["optimizer", "settings", "on edge", "evaluations", "steps", "missed", "failed"],
@@ -45,8 +50,8 @@ def cost_table(task: Mapping[str, Any]) -> Table:
             "Evaluations: of the gradient, until the target was first read; the median over all "
             "seeds, with its 95 % interval where there are six seeds. A run that missed the target "
             "counts as “not reached”, which is more than any number.",
-            "On edge: settings whose best value was the least or greatest tried, so that a better "
-            "one may lie beyond. Failed: runs that diverged or ended in an error.",
+            "Failed: runs that diverged or ended in an error.",
+            *([ON_EDGE] if tuned else []),
         ],
         pale=frozenset(pale),
     ).without_empty()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from statistics import median
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import GREY
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW = 0.3  # inches
+_LETTERS = 20  # of a name, in a line
 ROLES = {"tuned": "tuned", "untuned": "default settings"}
 
 
@@ -44,12 +46,13 @@ def target_chart(
     handles = [sign("a run", marker="o"), sign("median", marker="|", markersize=13, mew=2.5)]
     if any(role == "untuned" for _, role, _ in rows):
         handles.insert(1, sign("with default settings", marker="o", markerfacecolor="none"))
-    names = [shortened(name, 18) for name, _, _ in rows]
-    left = 0.35 + 0.085 * max(map(len, names))
+    names = {name: _two_lines(name) for name, _, _ in rows}
+    left = 0.2 + 0.078 * max(len(line) for name in names.values() for line in name.split("\n"))
+    tall = max(_ROW, 0.34 * any("\n" in name for name in names.values()))
     figure, (axes,) = canvas(
         f"{task['task']}: evaluations to {target_of(task['objective'])}",
         handles,
-        [_ROW * len(rows) + 0.3],
+        [tall * len(rows) + 0.3],
         left,
     )
     cost_scale(axes, costs)
@@ -61,14 +64,19 @@ def target_chart(
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(
         [sum(own) / len(own) for own in ticks.values()],
-        [shortened(name, 18) for name in ticks],
+        [names[name] for name in ticks],
     )
-    axes.tick_params(axis="y", length=0, labelcolor="#222222")
+    axes.tick_params(axis="y", length=0, labelcolor="#222222", labelsize=9)
     axes.grid(visible=False, axis="y")
     for own in list(ticks.values())[1:]:
         axes.axhline(own[0] - 0.5, color="#E4E4E4", linewidth=0.8)
     axes.set_xlabel("gradient evaluations")
     return figure
+
+
+def _two_lines(name: str) -> str:
+    first, *others = wrap(name, _LETTERS, break_on_hyphens=False) or [name]
+    return "\n".join([first, shortened(" ".join(others), _LETTERS)] if others else [first])
 
 
 def _edge(axes: Axes) -> float:
