@@ -101,6 +101,12 @@ def _rebuilt(optimizer: Any, cls: type, drop: tuple[str, ...]) -> Any:
             key: value.clone() if isinstance(value, torch.Tensor) else value
             for key, value in state.items()
         }
+    for group in twin.param_groups:
+        fused = group.get("fused") and not isinstance(twin, Optimizer)  # ours counts on the CPU
+        for p in group["params"]:
+            if isinstance(step := twin.state.get(p, {}).get("step"), torch.Tensor):
+                counted = p.device if fused or group.get("capturable") else "cpu"
+                twin.state[p]["step"] = step.to(counted)
     return twin
 
 

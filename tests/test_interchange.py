@@ -175,3 +175,13 @@ def test_what_has_no_counterpart_in_torch_is_refused(cls):
     resting = scratchopt.Momentum(params(), lr=0.0)
     with pytest.raises(ValueError, match="Invalid learning rate: 0"):
         to_torch(resting)
+
+
+@pytest.mark.parametrize("option", ["fused", "capturable", "foreach"])
+def test_the_count_of_steps_goes_to_where_torch_looks_for_it(option):
+    """Its fused kernels count on the device; "meta" stands in for a GPU."""
+    p = torch.ones(3, device="meta", requires_grad=True)
+    ours = scratchopt.Adam([p], **{option: True})
+    ours.new_state(p, ours.param_groups[0])
+    theirs = to_torch(ours)
+    assert theirs.state[p]["step"].device.type == ("cpu" if option == "foreach" else "meta")
