@@ -141,6 +141,14 @@ def nag(params: Any) -> Any:
     return CASES["nag"].cls(params, **CASES["nag"].settings)
 
 
+class MadeSingle(Dropped):
+    """Its parameters are float32 until the precision makes them float64."""
+
+    def __init__(self, configure: Callable[..., Any]) -> None:
+        super().__init__(configure)
+        self.net.float()
+
+
 class Shuffled(Dropped):
     """With torch's own loader, which cannot go on within an epoch."""
 
@@ -213,6 +221,7 @@ WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "a shuffled DataLoader, by epochs": (with_plateau, {"module": Shuffled, "steps": None}),
     "a scaler": (nag, {"scale": 2.0**20}),
     "two optimizers": (nag, {"module": ByHand}),
+    "in float64": (nag, {"module": MadeSingle, "precision": "64-true"}),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+from lightning.pytorch.plugins.precision import DoublePrecision
 
 
 class Checkpoint(LightningCheckpoint):
@@ -47,6 +48,14 @@ class Checkpoint(LightningCheckpoint):
         self._due_after_validation = False
         self._unasked = 0  # steps since the processes compared their clocks
         self._saving = self._between_epochs = self._plateaus = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Makes the parameters float64, where they will be, before those of a checkpoint come.
+
+        Lightning loads them first, and would round them to float32 on the way.
+        """
+        if isinstance(trainer.precision_plugin, DoublePrecision):
+            trainer.precision_plugin.convert_module(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts steps and seconds from here; leaves a run alone that had been stopped early."""
