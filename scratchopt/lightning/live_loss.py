@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from scratchopt.curvature import COMPILED
@@ -32,12 +32,12 @@ class LiveLoss(Callback):
         newtons = _newtons(trainer)
         if newtons and getattr(pl_module, "_compiler_ctx", None) is not None:
             raise RuntimeError(COMPILED)
-        if trainer.world_size > 1 and newtons:
-            if not isinstance(trainer.strategy, DDPStrategy):
-                raise RuntimeError(
-                    "Newton needs all parameters in each process: use strategy='ddp' "
-                    f"(accelerator=ddp), not {type(trainer.strategy).__name__}"
-                )
+        if newtons and not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            raise RuntimeError(
+                "Newton needs all parameters in each process: use strategy='ddp' "
+                f"(accelerator=ddp), not {type(trainer.strategy).__name__}"
+            )
+        if trainer.world_size > 1:
             for optimizer in newtons:
                 optimizer.average = trainer.strategy.reduce
         self._undo = ()
