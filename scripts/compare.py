@@ -12,6 +12,7 @@ seed alone put together. Keys and their values if they are not given:
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.pop(0)  # scripts/ itself: its modules' names are too common to be found by everyone
@@ -23,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from scripts.command_line import Parser
-from scripts.comparing.measured import Measured
+from scripts.comparing.measured import Comparison, Measured
 from scripts.comparing.plan import Plan
 from scripts.comparing.request import CONF, Request, requested
 from scripts.fields import Refusal
@@ -41,8 +42,10 @@ def main() -> None:
     given = parser.parse_intermixed_args()
     try:
         request = requested(given.keys, given.config_dir and given.config_dir.absolute())
+        if missing := [name for name in NEEDED if find_spec(name) is None]:
+            raise Refusal(f"{missing[0]} is not installed: pip install -e '.[compare]'")
         if given.place:
-            ...
+            compare_earlier(Path(given.place), request)
         else:
             compare(request)
     except (Refusal, HydraException, OmegaConfBaseException, OSError) as error:
@@ -70,11 +73,27 @@ def compare(request: Request) -> None:
                 print(f"{done}/{most} {_line(run)}", file=sys.stderr, flush=True)
 
         comparison = Conduct(plan, workers, tell).complete()
-    from pprint import pprint
-    for c in comparison.contests:
-        for s in c.studies:
-            print(s.optimizer, s.default, s.chosen, s.edges, [t.cost_to_target for t in s.tuned], [t.cost_to_target for t in s.untuned])
-            for t in s.trials: print("   ", t.settings, t.seed, t.status, t.cost_to_target, t.best(c.objective))
+    tell_of(comparison, request.output)
+
+
+def compare_earlier(place: Path, request: Request) -> None:
+    """Reports on runs that are there."""
+    from scripts.comparing.earlier import earlier
+
+    comparison, unended = earlier(place, request)
+    for directory in unended:
+        print(f"compare.py: {directory} has not ended, and is left out", file=sys.stderr)
+    given = request.keys["output"]
+    tell_of(comparison, request.output if given else place / "comparison")
+
+
+def tell_of(comparison: Comparison, directory: Path) -> None:
+    """Writes the report, and prints its core."""
+    from scripts.comparing.console import console
+    from scripts.comparing.files import write
+
+    print(console(write(comparison, directory)))
+    print(f"\nreport  {directory / 'report.html'}")
 
 
 def _line(run: Measured) -> str:

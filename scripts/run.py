@@ -135,6 +135,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         for told in sharpness:
             result.metrics |= {tag: rows[-1][1] for tag, rows in told.history.items()}
         result.validations, result.training_seconds = validations.rows, validations.seconds
+        result.metrics |= validations.latest  # where nothing was left to do but the test
         write({} if failure else trainer.callback_metrics)
         if not (failure or interrupt.stopped):
             if validations.rows and validations.rows[-1]["steps"] < trainer.global_step:

@@ -33,6 +33,11 @@ class Validations(Callback):
         """Of training, so far."""
         return self._seconds + (time.perf_counter() - self._since if self._since else 0.0)
 
+    @property
+    def latest(self) -> dict[str, float]:
+        """The metrics of the last validation, by tag; none before the first."""
+        return {k: v for row in self.rows[-1:] for k, v in row.items() if k.startswith("val/")}
+
     def on_train_start(self, *args: Any, **kwargs: Any) -> None:
         """Starts the clock."""
         self._since = time.perf_counter()

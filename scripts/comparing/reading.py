@@ -13,6 +13,8 @@ from scripts.fields import Refusal
 from scripts.plotting.abscissa import abscissa
 from scripts.recorded import Run
 
+COMPLETE = ("finished", "converged", "diverged", "failed")  # ways in which a run can have ended
+
 
 def measured(run: Run, objective: Objective, settings: Mapping[str, Any]) -> Measured:
     """A run that has come to its end.

@@ -55,11 +55,13 @@ class Request:
 
     Args:
         keys: of conf/compare.yaml, with their values.
+        given: those of them that the command line gives.
         overrides: of train.yaml, for every run.
         config_dir: a further folder of configurations, or None.
     """
 
     keys: dict[str, Any]
+    given: tuple[str, ...]
     overrides: tuple[str, ...]
     config_dir: Path | None = None
 
@@ -88,6 +90,12 @@ class Request:
             return Path(self.keys["output"]).expanduser()
         asked = f"budget={self.keys['budget']},seeds={self.keys['seeds']}"
         return Path("comparisons", ",".join(self.tasks), ",".join([*self.optimizers, asked]))
+
+    @property
+    def asked(self) -> list[str]:
+        """What the command line gives, without what says where files lie."""
+        own = [f"{k}={_written(self.keys[k])}" for k in self.given if k not in APART]
+        return [*own, *self.overrides]
 
     @property
     def command(self) -> str:
@@ -191,7 +199,7 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
     tune = keys["tune"]
     if not isinstance(tune, dict):
         raise Refusal(f"tune={as_typed(tune)}: must be a dict, such as {{momentum: [0.5, 0.9]}}")
-    return Request(keys, rest, config_dir)
+    return Request(keys, tuple(mine), rest, config_dir)
 
 
 def _written(value: Any) -> str:

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 WORKER = Path(__file__).parents[1] / "worker.py"
-LIVES = 3  # of a run: so many processes may die of it
+LIVES = 4  # of a run: so many processes may die of it
 
 
 class Workers:
