@@ -21,14 +21,21 @@ from scripts.schema import Refusal, validate
 CONF = Path(__file__).parents[2] / "conf"
 APART = ("store", "output", "workers")  # which decide nothing of what is reported
 
+SET = {  # keys of a run that the comparison itself sets
+    "optimizer": "the optimizers are named by optimizers=[...]",
+    "optimizer.lr": "it is searched",
+    "resume": "the same command goes on by itself",
+    "test": "only the runs that are judged are tested",
+}
+
 
 def _are_names(value: Any) -> bool:
     names = value if isinstance(value, list) else [value]
     return bool(names) and all(isinstance(n, str) and n for n in names) and _distinct(names)
 
 
-def _distinct(names: Sequence[Any]) -> bool:
-    return len(set(names)) == len(names)
+def _distinct(values: Sequence[Any]) -> bool:
+    return len(set(map(as_typed, values))) == len(values)
 
 
 @dataclass
@@ -196,10 +203,25 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
         raise Refusal(f"{swept[0]}: a list is written [a,b] here")
     content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
     keys = held_against(Compare, {**content, **mine}, "")  # pyright: ignore
-    tune = keys["tune"]
-    if not isinstance(tune, dict):
-        raise Refusal(f"tune={as_typed(tune)}: must be a dict, such as {{momentum: [0.5, 0.9]}}")
+    _check_tune(keys["tune"], keys["search"])
+    for override in parsed:
+        if override.key_or_group in SET:
+            raise Refusal(f"{override.input_line}: {SET[override.key_or_group]}; leave it out")
     return Request(keys, tuple(mine), rest, config_dir)
+
+
+def _check_tune(tune: Any, search: str) -> None:
+    if not isinstance(tune, dict) or "lr" in tune:
+        raise Refusal(
+            f"tune={as_typed(tune)}: must be a dict of keys beside the lr, such as "
+            "{momentum: [0.5, 0.9]}"
+        )
+    for key, values in tune.items():
+        if search == "grid" and not (isinstance(values, list) and values and _distinct(values)):
+            raise Refusal(
+                f"tune={as_typed(tune)}: must have a list of different values for {key}, such as "
+                f"{{{key}: [0.5, 0.9]}}"
+            )
 
 
 def _written(value: Any) -> str:

@@ -1,0 +1,245 @@
+"""scripts/compare.py as its users meet it: one command, a report, and one line where it can't."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from scripts.comparing.plan import Plan
+from scripts.comparing.request import Request, requested
+from scripts.fields import Refusal
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = [sys.executable, str(ROOT / "scripts" / "compare.py")]
+# Mini-batches, so that a seed makes a difference.
+SMALL = ["task=linear_regression", "task.batch_size=20", "max_steps=60", "comparison.target=1.5",
+         "optimizers=[sgd,nag]", "budget=4", "seeds=3", "workers=2"]  # fmt: skip
+
+
+def compare(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *arguments], cwd=folder, capture_output=True, text=True, timeout=280
+    )
+
+
+def report_of(folder: Path) -> Path:
+    [page] = folder.glob("**/report.html")
+    return page.parent
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with a small comparison, and what it printed."""
+    folder = tmp_path_factory.mktemp("compared")
+    ran = compare(folder, *SMALL)
+    assert ran.returncode == 0, ran.stderr
+    return folder, ran.stdout
+
+
+def test_a_comparison_writes_a_report_and_prints_its_core(done):
+    folder, printed = done
+    where = report_of(folder)
+    assert printed.splitlines()[-1] == f"report  {where.relative_to(folder) / 'report.html'}"
+    for name in ("report.md", "report.json", "runs.csv", "times.md", "times.csv", "times.json"):
+        assert (where / name).stat().st_size > 100, name
+    report = json.loads((where / "report.json").read_text())
+    roles = [run["role"] for run in report["runs"]]
+    assert {role: roles.count(role) for role in set(roles)} == {
+        "trials": 2 * 4,
+        "tuned": 2 * 3,
+        "untuned": 2 * 3,
+    }
+
+
+def test_only_the_runs_that_are_judged_are_tested(done):
+    folder, _ = done
+    report = json.loads((report_of(folder) / "report.json").read_text())
+    for run in report["runs"]:
+        assert bool(run["test"]) == (run["role"] != "trials")
+        assert (run["seed"] >= 100) == (run["role"] != "trials")
+
+
+def test_asked_again_it_does_nothing_and_writes_the_same(done):
+    folder, printed = done
+    where = report_of(folder)
+    before = {
+        path: (path.read_bytes(), path.stat().st_ino) for path in folder.glob("runs/*/result.json")
+    }
+    report = {path: path.read_bytes() for path in where.rglob("*") if path.is_file()}
+    again = compare(folder, *SMALL)
+    assert again.stdout == printed
+    assert {path: path.read_bytes() for path in where.rglob("*") if path.is_file()} == report
+    assert {
+        path: (path.read_bytes(), path.stat().st_ino) for path in folder.glob("runs/*/result.json")
+    } == before
+
+
+def test_more_seeds_do_only_what_is_missing(done, tmp_path):
+    folder, _ = done
+    before = set(folder.glob("runs/*/"))
+    more = compare(folder, *SMALL, "seeds=4", f"output={tmp_path / 'more'}")
+    assert more.returncode == 0, more.stderr
+    added = set(folder.glob("runs/*/")) - before
+    assert 1 <= len(added) <= 2 * 2  # a fresh seed at the chosen and at the default settings
+
+
+def test_a_multirun_of_before_is_aggregated_over_its_seeds(tmp_path):
+    train = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *SMALL[:3], "figures=false"]
+    made = subprocess.run(
+        [*train, "optimizer=sgd,nag", "seed=range(3)", "hydra.sweep.dir=swept"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    ran = compare(tmp_path, "--from", "swept", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((tmp_path / "swept" / "comparison" / "report.json").read_text())
+    [task] = report["tasks"]
+    assert [(entry["name"], entry["tuned"]["n"]) for entry in task["entries"]] == [
+        ("nag", 3),
+        ("sgd", 3),
+    ]
+    swept = [json.loads(p.read_text()) for p in tmp_path.glob("swept/sgd*/result.json")]
+    [sgd] = [entry for entry in task["entries"] if entry["name"] == "sgd"]
+    mean = sum(result["metrics"]["train/loss"] for result in swept) / 3
+    assert sgd["tuned"]["train_loss"]["value"] == pytest.approx(mean, rel=1e-6)
+    again = compare(tmp_path, "--from", "swept", "comparison.target=1.5")
+    assert again.stdout == ran.stdout
+
+
+def test_runs_that_have_not_ended_are_named_and_left_out(done, tmp_path):
+    folder, _ = done
+    [first, *_] = sorted(folder.glob("runs/*/"))
+    (folder / "runs" / "unended").mkdir()
+    (folder / "runs" / "unended" / ".hydra").symlink_to(first / ".hydra")
+    ran = compare(folder, "--from", "runs", f"output={tmp_path}", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    assert "runs/unended has not ended, and is left out" in ran.stderr
+
+
+def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
+    command = [*PROGRAM, *SMALL, "max_steps=400"]
+    asking = subprocess.Popen(command, cwd=tmp_path, stderr=-1, stdout=-1, text=True)
+    until = time.monotonic() + 120
+    while len(list(tmp_path.glob("runs/*/result.json"))) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    asking.send_signal(signal.SIGINT)
+    _, told = asking.communicate(timeout=120)
+    assert asking.returncode == 130
+    assert told.splitlines()[-1] == "compare.py: stopped; the same command goes on"
+    before = {
+        path: path.stat().st_ino
+        for path in tmp_path.glob("runs/*/result.json")
+        if json.loads(path.read_text())["complete"]
+    }
+    assert before
+    ran = compare(tmp_path, *SMALL, "max_steps=400")
+    assert ran.returncode == 0, ran.stderr
+    assert all(path.stat().st_ino == inode for path, inode in before.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("budget=0", "budget=0: must be an integer >= 1"),
+        ("seeds=ten", "seeds=ten: must be an integer >= 1"),
+        ("decide=luck", "decide=luck: must be one of cost, metric"),
+        ("start=nowhere", "start=nowhere: must be one of library, task"),
+        ("optimizers=[sgd,sgd]", 'optimizers=["sgd", "sgd"]: must be a list'),
+        ("optimizers=[sgd,nagg]", "nagg"),
+        ("task=mnits", "mnits"),
+        ("tune=[0.9]", "tune=[0.9]: must be a dict"),
+        ("optimizer.lr=0.1", "optimizer.lr=0.1: it is searched"),
+        ("seed=1,2", "seed=1,2: a list is written [a,b] here"),
+        ("+foo=1", "foo: no such key"),
+        ("nonsense", "nonsense"),
+        ("--from nowhere", "nowhere: no such directory"),
+        ("--from . budget=3", "budget: with --from only"),
+        ("accelerator=ddp", "one process each"),
+        ("max_steps=abc", "max_steps=abc"),
+        ("comparison=null", "does not say what to compare by"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_one_line(arguments, said, tmp_path):
+    ran = compare(tmp_path, *arguments.split())
+    assert ran.returncode != 0
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert ran.stderr.startswith("compare.py: ")
+    assert said in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_optimizer_that_fails_is_an_outcome_of_the_report(tmp_path):
+    """Newton's own default solver wants few parameters, and MNIST's net has many."""
+    asked = ["task=mnist", "task.hidden=[8]", "optimizers=[newton]", "budget=1", "seeds=1"]
+    ran = compare(tmp_path, *asked, "max_steps=20", "workers=1")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((report_of(tmp_path) / "report.json").read_text())
+    assert {run["status"] for run in report["runs"]} == {"failed"}
+    assert all("solver" in run["error"] for run in report["runs"])
+
+
+# ---- the plan
+
+
+@pytest.fixture(autouse=True)
+def _no_hydra():
+    GlobalHydra.instance().clear()
+
+
+def test_the_plan_asks_for_the_same_whatever_came_first():
+    request = requested([*SMALL, "tune={momentum:[0.5,0.9]}"])
+    plan = Plan(request)
+    missing, _ = plan.look(lambda wanted, objective: None)
+    other, _ = Plan(request).look(lambda wanted, objective: None)
+    assert [w.config for w in missing] == [w.config for w in other]
+    momenta = {w.settings.get("optimizer.momentum") for w in missing}
+    assert momenta == {None, 0.5, 0.9}
+
+
+def test_the_library_s_defaults_are_not_the_task_s():
+    library = requested(["task=mnist", "optimizers=[sgd]"])
+    assert library.default("mnist", "sgd") == {"optimizer.lr": 0.01}
+    task = requested(["task=mnist", "optimizers=[sgd]", "start=task"])
+    assert task.default("mnist", "sgd") == {"optimizer.lr": 0.3}
+
+
+def test_a_comparison_s_length_gives_way_to_the_command_line():
+    def config(*more: str) -> dict:
+        request: Request = requested(["task=mnist", "optimizers=[sgd]", *more])
+        return request.config("mnist", "sgd", {"optimizer.lr": 0.1}, 3, False)
+
+    assert (config()["max_steps"], config()["validate_steps"]) == (1720, 25)
+    assert config("max_steps=50")["max_steps"] == 50
+    assert (config()["threads"], config("threads=2")["threads"]) == (1, 2)
+    assert (config()["seed"], config()["task"]["seed"], config()["test"]) == (3, 3, False)
+
+
+def test_the_command_in_the_report_asks_for_the_same_again():
+    request = requested([*SMALL, "tune={momentum:[0.5,0.9]}", "store=elsewhere"])
+    again = requested(request.command.replace("'", "").split()[2:])
+    apart = {"store", "output", "workers"}
+    assert {k: v for k, v in again.keys.items() if k not in apart} == {
+        k: v for k, v in request.keys.items() if k not in apart
+    }
+    assert again.overrides == request.overrides
+    assert "elsewhere" not in request.command
+
+
+def test_nothing_is_imported_that_a_refusal_must_wait_for():
+    code = "import sys, scripts.comparing.plan; print({'torch', 'scipy'} & sys.modules.keys())"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert ran.stdout == "set()\n", ran.stderr
+
+
+def test_a_sweep_is_refused_in_python_too():
+    with pytest.raises(Refusal, match="a list is written"):
+        requested(["optimizers=sgd,nag"])
