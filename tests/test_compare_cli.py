@@ -103,11 +103,11 @@ def test_a_multirun_of_before_is_aggregated_over_its_seeds(tmp_path):
     report = json.loads((tmp_path / "swept" / "comparison" / "report.json").read_text())
     [task] = report["tasks"]
     assert [(entry["name"], entry["tuned"]["n"]) for entry in task["entries"]] == [
-        ("nag", 3),
-        ("sgd", 3),
+        ("nag, lr=0.1", 3),
+        ("sgd, lr=0.05", 3),
     ]
     swept = [json.loads(p.read_text()) for p in tmp_path.glob("swept/sgd*/result.json")]
-    [sgd] = [entry for entry in task["entries"] if entry["name"] == "sgd"]
+    [sgd] = [entry for entry in task["entries"] if entry["name"] == "sgd, lr=0.05"]
     mean = sum(result["metrics"]["train/loss"] for result in swept) / 3
     assert sgd["tuned"]["train_loss"]["value"] == pytest.approx(mean, rel=1e-6)
     again = compare(tmp_path, "--from", "swept", "comparison.target=1.5")
