@@ -128,6 +128,15 @@ class MNIST(LogisticRegression):
 
 
 @dataclass
+class Autoencoder(LogisticRegression):
+    """The keys of `tasks.autoencoder.Autoencoder`."""
+
+    hidden: list[int] = counts()  # noqa: RUF009
+    code: int = count()
+    incoming: int = count()
+
+
+@dataclass
 class NoisyQuadratic:
     """The keys of `tasks.noisy_quadratic.NoisyQuadratic`."""
 
@@ -177,5 +186,6 @@ SCHEMAS = {
     "tasks.linear_regression.LinearRegression": LinearRegression,
     "tasks.mnist.MNIST": MNIST,
     "tasks.logistic_regression.LogisticRegression": LogisticRegression,
+    "tasks.autoencoder.Autoencoder": Autoencoder,
     "tasks.noisy_quadratic.NoisyQuadratic": NoisyQuadratic,
 }

@@ -80,11 +80,12 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         """What is left of the epoch; nothing happens before the first batch is asked for."""
         epoch, order = self.epoch, self._order(self.epoch)
+        tensors = self._contents(epoch)
         for start in range(self.position * self._global, self._used, self._global):
             self._go_to(epoch, start // self._global + 1)
             whole = order[start : start + self._global]
             part = whole.view(self.world_size, -1)[self.rank]
-            yield tuple(tensor.index_select(0, part) for tensor in self.tensors)
+            yield tuple(tensor.index_select(0, part) for tensor in tensors)
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands: the same on every rank."""
@@ -122,10 +123,58 @@ class Batches:
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:
             return torch.arange(self._used)
+        return torch.randperm(self._entries, generator=self._generator(epoch))[: self._used]
+
+    def _contents(self, epoch: int) -> Sequence[Tensor]:
+        return self.tensors
+
+    def _generator(self, epoch: int) -> torch.Generator:
         # torch's generator uses only the lowest 32 bits of its seed, so the two are hashed to 32.
         mixed = np.random.SeedSequence(self.seed, spawn_key=(epoch,)).generate_state(1)
-        generator = torch.Generator().manual_seed(int(mixed[0]))
-        return torch.randperm(self._entries, generator=generator)[: self._used]
+        return torch.Generator().manual_seed(int(mixed[0]))
+
+
+class Draws(Batches):
+    """Standard normal vectors, for tasks whose noise is drawn: no two epochs have the same.
+
+    All draws of epoch e are a function of (seed, e) alone, handed out as `Batches` hands out its
+    entries: so two processes have the halves of one's batch, and a checkpoint resumes anywhere.
+
+    Args:
+        steps: batches in an epoch, >= 1.
+        batch_size: vectors per process, >= 1.
+        dim: numbers in a vector, d; a batch is one tensor of shape (batch_size, d), float64.
+        seed: of the draws, >= 0.
+        rank: of this process, in [0, world_size).
+        world_size: number of processes.
+
+    Raises:
+        ValueError: a batch_size or steps below 1.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        batch_size: int,
+        dim: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.dim = dim
+        super().__init__(
+            [torch.empty(steps * batch_size * world_size, 0)],
+            batch_size,
+            shuffle=False,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def _contents(self, epoch: int) -> Sequence[Tensor]:
+        generator = self._generator(epoch)
+        return [torch.randn(self._entries, self.dim, generator=generator, dtype=torch.float64)]
 
 
 class InOrder:

@@ -1,4 +1,4 @@
-"""Pictures of the regression and of MNIST; the toy's are in `tasks.toy_figures`."""
+"""Pictures of the regression and of MNIST's digits; the toy's are in `tasks.toy_figures`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tasks.mnist import MNIST
+    from tasks.classifier import Classifier
+    from tasks.mnist_task import MNISTTask
 
-__all__ = ["mnist_figures", "regression_figures", "toy_figures"]
+__all__ = ["mnist_figures", "reconstruction_figures", "regression_figures", "toy_figures"]
+SHOWN = 12  # digits that are shown with what an autoencoder makes of them
 
 
 @house_style()
@@ -61,11 +63,11 @@ def regression_figures(
 
 @house_style()
 @torch.no_grad()
-def mnist_figures(module: MNIST, history: History, title: str) -> dict[str, Figure]:
-    """`curves`, and of a net whose outputs are finite: `mistakes` and `weights`.
+def mnist_figures(module: Classifier, history: History, title: str) -> dict[str, Figure]:
+    """`curves`, and of a net whose outputs are finite: `mistakes`, and `weights` where it has any.
 
     `mistakes`: 40 test digits, those that are wrong with most confidence first.
-    `weights`: of the first layer, an image per unit, of the 96 units with the largest norm.
+    `weights`: the net's templates, an image per unit, of the 96 units with the largest norm.
 
     Args:
         module: after `setup`.
@@ -78,7 +80,34 @@ def mnist_figures(module: MNIST, history: History, title: str) -> dict[str, Figu
     logits = module(images.to(kind)).float().cpu()
     if logits.isfinite().all():
         figures["mistakes"] = _mistakes(images, labels, logits, title)
-        figures["weights"] = _weights(next(module.net.parameters()).cpu(), title)
+        templates = module.templates()
+        if templates is not None:
+            figures["weights"] = _weights(templates.float().cpu(), title)
+    return figures
+
+
+@house_style()
+@torch.no_grad()
+def reconstruction_figures(module: MNISTTask, history: History, title: str) -> dict[str, Figure]:
+    """`curves`, and of a net whose outputs are finite: `reconstructions`.
+
+    `reconstructions`: the first 36 test digits, and under each what the net makes of it.
+
+    Args:
+        module: after `setup`; from pixels in [0, 1] it makes such pixels.
+        history: of the run.
+        title: of each picture.
+    """
+    figures = training_curves(history, title)
+    images = module.test_set[0][: 3 * SHOWN]
+    kind = next(module.parameters())
+    made = module(images.to(kind)).float().cpu()
+    if made.isfinite().all():
+        pairs = torch.stack([images.view(3, SHOWN, 784), made.view(3, SHOWN, 784)], dim=1)
+        tiles = 2 * pairs.reshape(-1, 784).numpy() - 1
+        error = (images - made).square().sum(dim=1).mean()
+        title = f"{title}: test digits, and under each its reconstruction (mean error {error:.1f})"
+        figures["reconstructions"] = _gallery(tiles, title, columns=SHOWN, above=4, gap=4)[0]
     return figures
 
 
@@ -100,7 +129,7 @@ def _mistakes(images: Tensor, labels: Tensor, logits: Tensor, title: str) -> Fig
 def _weights(weight: Tensor, title: str) -> Figure:
     strongest = weight[weight.norm(dim=1).argsort(descending=True)[:96]].numpy()
     tiles = strongest / np.abs(strongest).max(axis=1, keepdims=True, initial=1e-30)
-    title = f"{title}: weights of {len(tiles)} first-layer units (black +, white −)"
+    title = f"{title}: weights of {len(tiles)} units on the pixels (black +, white −)"
     return _gallery(tiles, title, columns=min(12, len(tiles)), above=2, gap=2)[0]
 
 
