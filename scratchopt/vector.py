@@ -70,7 +70,7 @@ class Vector:
         return self._new("sqrt")
 
     def clamp_min_(self, floor: Vector) -> Vector:
-        return self._write("clamp_min", (floor if floor.role else floor._new("mul", 1.0)).tensors)
+        return self._write("maximum", (floor if floor.role else floor._new("mul", 1.0)).tensors)
 
     def _now(self) -> tuple[int, ...]:
         return tuple(tensors[0]._version for tensors in self.lists if tensors)
@@ -96,7 +96,7 @@ class Vector:
 
     def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
         into = self if self.role else self._new("mul", 1.0)
-        getattr(torch, f"_foreach_{name}_")(into.tensors, *arguments, **options)
+        _in_place(name, into.tensors, *arguments, **options)
         into._versions = into._versions and into._now()
         return into
 
@@ -107,3 +107,9 @@ class Vector:
         in_place = "_" if self.role == "temporary" else ""
         result = getattr(torch, f"_foreach_{name}{in_place}")(self.tensors, *arguments, **options)
         return Vector(self.lists[0] if in_place else result, role="temporary")
+
+
+def _in_place(name: str, tensors: list[torch.Tensor], *arguments: Any, **options: float) -> None:
+    getattr(torch, f"_foreach_{name}_")(tensors, *arguments, **options)
+    if name == "lerp":  # of which torch's kernel on a GPU does not say that it has written
+        torch.autograd.graph.increment_version(tensors[0])

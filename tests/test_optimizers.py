@@ -223,6 +223,26 @@ def test_a_rule_of_ones_own_has_every_option_and_driver():
         Averaged(quadratic()[0], foo=1)
 
 
+@pytest.mark.parametrize("name", ["adam", "amsgrad", "rmsprop_centered"])
+def test_a_kernel_that_does_not_say_that_it_has_written_is_believed(name, monkeypatch):
+    """As torch's lerp of lists on a GPU, which leaves the tensors' versions as they were."""
+
+    def run():
+        params, loss = quadratic()
+        optimizer = CASES[name].cls(params, **CASES[name].settings, foreach=True)
+        for _ in range(3):
+            take_step(optimizer, loss)
+        return params
+
+    def silent(tensors, ends, weight):
+        for tensor, end in zip(tensors, ends, strict=True):
+            tensor.data.lerp_(end, weight)
+
+    expected = run()
+    monkeypatch.setattr(torch, "_foreach_lerp_", silent)
+    assert all(map(torch.equal, run(), expected))
+
+
 def test_every_method_has_a_file_a_configuration_and_a_row_of_the_table():
     root = Path(__file__).parents[1]
     configured = {path.stem for path in (root / "conf" / "optimizer").glob("*.yaml")}
