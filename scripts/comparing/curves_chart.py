@@ -20,7 +20,7 @@ _KEYS = 6  # markers on a line
 
 
 def curves_chart(task: Mapping[str, Any], look: Mapping[str, Look]) -> Figure | None:
-    """The median of the runs that are compared, in a band between their quartiles; the target dashed.
+    """The median of the compared runs in a band between their quartiles; the target dashed.
 
     Args:
         task: of the report.

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchopt.pictures.style import DRAWABLE
 from scripts.comparing.canvas import canvas, named, shortened, sign
 from scripts.comparing.digits import number
+from scripts.comparing.lr_curve import CHOSEN, DEFAULT, DIVERGED, MISSED, draw, missed, valued
+from scripts.comparing.measured import FAILURES
+from scripts.comparing.ranking import LR
 from scripts.comparing.scales import cost_scale, metric_scale
 from scripts.plotting.looks import Look
 
@@ -18,12 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LR = "optimizer.lr"
 _ROW = 0.18  # inches between the marks of two optimizers
-DIVERGED: dict[str, Any] = {"marker": "X", "markersize": 8, "markeredgecolor": "white"}
-MISSED: dict[str, Any] = {"marker": "^", "markersize": 6.5, "markerfacecolor": "white"}
-CHOSEN: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "mew": 1.6}
-DEFAULT: dict[str, Any] = {"marker": 6, "markersize": 8}  # a triangle that stands on the axis
 
 
 def sensitivity_chart(
@@ -31,24 +28,17 @@ def sensitivity_chart(
 ) -> Figure | None:
     """Above the cost of the target, beneath the metric at the end; marks for what has neither.
 
-    A dot is a trial, the line goes through the best at each lr. A ring is around the chosen lr, and
-    a triangle beneath the default one.
+    A dot is a trial; the line goes through the medians of those with the same settings, the best
+    ones at each lr. A ring is around the chosen settings, and a triangle beneath the default lr.
 
     Args:
         task: of the report.
         runs: of this task in the report.
         look: of each optimizer.
     """
-    trials = {
-        entry["name"]: [
-            run
-            for run in runs
-            if run["name"] == entry["name"]
-            and run["role"] == "trials"
-            and run["settings"].get(LR, 0) > 0
-        ]
-        for entry in task["entries"]
-    }
+    swept = [run for run in runs if run["role"] == "trials" and run["settings"].get(LR, 0) > 0]
+    entries = {entry["name"]: entry for entry in task["entries"]}
+    trials = {name: [run for run in swept if run["name"] == name] for name in entries}
     trials = {name: own for name, own in trials.items() if own}
     everything = [run for own in trials.values() for run in own]
     if not everything:
@@ -70,51 +60,16 @@ def sensitivity_chart(
         else:
             cost_scale(axes, costs, "y")
             axes.set_ylabel("evaluations to target")
-        top = 1 - room / height  # above it, marks of what has no value
-        _make_room(axes, top)
+        if not all(valued(run, key) for run in everything):
+            _make_room(axes, 1 - room / height)
         for row, (name, own) in enumerate(trials.items()):
-            entry = next(entry for entry in task["entries"] if entry["name"] == name)
-            _draw(axes, own, key, mode, look[name], 1 - _ROW * (row + 0.75) / height, entry)
+            best = max if key == "final" and mode == "max" else min
+            above = 1 - _ROW * (row + 0.75) / height
+            draw(axes, own, key, best, look[name], above, entries[name])
+        _defaults(axes, [(entries[name]["default"].get(LR), look[name]) for name in trials])
     _lr_axis(panels[-1], [run["settings"][LR] for run in everything])
     figure.align_ylabels(panels)
     return figure
-
-
-def _draw(
-    axes: Axes,
-    runs: Sequence[Mapping[str, Any]],
-    key: str,
-    mode: str,
-    look: Look,
-    above: float,
-    entry: Mapping[str, Any],
-) -> None:
-    best = max if key == "final" and mode == "max" else min
-    lrs = sorted({run["settings"][LR] for run in runs})
-    good = {lr: [_value(r, key) for r in runs if r["settings"][LR] == lr] for lr in lrs}
-    line = {lr: [v for v in values if abs(v) < DRAWABLE] for lr, values in good.items()}
-    best_of = [best(line[lr]) if line[lr] else np.nan for lr in lrs]
-    axes.plot(lrs, best_of, **look.plot(marker=None))
-    dots = [(lr, value) for lr, values in line.items() for value in values]
-    axes.plot(*np.array(dots).reshape(-1, 2).T, **look.plot(linestyle="none"))
-    plain: dict[str, Any] = {"linestyle": "none", "color": look.color}
-    on_axis = plain | {"transform": axes.get_xaxis_transform(), "clip_on": False}
-    for how, at in (
-        (DIVERGED, [r["settings"][LR] for r in runs if r["status"] in ("diverged", "failed")]),
-        (MISSED, [r["settings"][LR] for r in runs if _missed(r, key)]),
-    ):
-        axes.plot(at, [above] * len(at), **(on_axis | how))
-    if entry["chosen"] and (value := best(line.get(entry["chosen"][LR]) or [np.nan])) == value:
-        axes.plot([entry["chosen"][LR]], [value], **(plain | CHOSEN))
-    axes.plot([entry["default"][LR]], [0], **(on_axis | DEFAULT))
-
-
-def _value(run: Mapping[str, Any], key: str) -> float:
-    return np.inf if run["status"] in ("diverged", "failed") else run[key]
-
-
-def _missed(run: Mapping[str, Any], key: str) -> bool:
-    return run["status"] not in ("diverged", "failed") and not isfinite(run[key])
 
 
 def _make_room(axes: Axes, top: float) -> None:
@@ -128,6 +83,19 @@ def _make_room(axes: Axes, top: float) -> None:
     axes.axhspan(ends[1], highest, color="#E4E4E4", alpha=0.45, linewidth=0)
 
 
+def _defaults(axes: Axes, marks: Sequence[tuple[float | None, Look]]) -> None:
+    """On the axis; of several optimizers with the same default lr, side by side."""
+    from matplotlib.transforms import ScaledTranslation
+
+    for lr in dict.fromkeys(lr for lr, _ in marks if lr):
+        same = [look for its, look in marks if its == lr]
+        for i, look in enumerate(same):
+            inches = 0.11 * (i - (len(same) - 1) / 2)
+            beside = ScaledTranslation(inches, 0, axes.figure.dpi_scale_trans)
+            where: dict[str, Any] = {"transform": axes.get_xaxis_transform() + beside}
+            axes.plot([lr], [0], color=look.color, clip_on=False, **DEFAULT, **where)
+
+
 def _legend(
     trials: Mapping[str, Any],
     look: Mapping[str, Look],
@@ -135,9 +103,9 @@ def _legend(
     costs: bool,
 ) -> list[Any]:
     handles = [named(look[name], shortened(name, 30)) for name in trials]
-    if any(run["status"] in ("diverged", "failed") for run in runs):
+    if any(run["status"] in FAILURES for run in runs):
         handles.append(sign("diverged or failed", **DIVERGED))
-    if costs and any(_missed(run, "cost_to_target") for run in runs):
+    if costs and any(missed(run, "cost_to_target") for run in runs):
         handles.append(sign("target not reached", **MISSED))
     ring = CHOSEN | {"markersize": 9}
     return [*handles, sign("chosen lr", **ring), sign("default lr", **DEFAULT)]

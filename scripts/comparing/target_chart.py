@@ -47,7 +47,7 @@ def target_chart(
     if any(role == "untuned" for _, role, _ in rows):
         handles.insert(1, sign("with default settings", marker="o", markerfacecolor="none"))
     names = {name: _two_lines(name) for name, _, _ in rows}
-    left = 0.2 + 0.078 * max(len(line) for name in names.values() for line in name.split("\n"))
+    left = 0.3 + 0.08 * max(len(line) for name in names.values() for line in name.split("\n"))
     tall = max(_ROW, 0.34 * any("\n" in name for name in names.values()))
     figure, (axes,) = canvas(
         f"{task['task']}: evaluations to {target_of(task['objective'])}",
