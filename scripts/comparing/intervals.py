@@ -61,13 +61,13 @@ def mean_interval(values: Sequence[float]) -> Interval:
 def median_interval(values: Sequence[float]) -> Interval:
     """The median, with the interval between two of the sorted values, which may be ∞.
 
-    As many values as not lie below the true median by chance alone: the number is binomial, whatever
-    the distribution, so x₍ₖ₎ and x₍ₙ₊₁₋ₖ₎ enclose it with at least 95 % for the greatest k that
-    allows it (Thompson, 1936). A percentile bootstrap, the other way to treat ∞, takes the same
-    order statistics but one further in, and covers 89 % where this covers 98 %, of ten values.
+    How many values lie below the true median is binomial, whatever their distribution, so x₍ₖ₎ and
+    x₍ₙ₊₁₋ₖ₎ enclose it with at least 95 % for the greatest k that allows it (Thompson, 1936). A
+    percentile bootstrap, the other way to treat ∞, ends at order statistics too, but further in:
+    of ten values it covers 89 % where this covers 98 %.
 
     No interval is given of fewer than six values, of which even the least and the greatest enclose
-    the median in less than 95 %, and of values that are all the same.
+    the median in less than 95 %.
     """
     from scipy.stats import quantile_test
 
@@ -76,8 +76,6 @@ def median_interval(values: Sequence[float]) -> Interval:
     ordered = sorted(float(x) for x in values)
     lower, upper = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     value = lower if lower == upper else (lower + upper) / 2
-    if ordered[0] == ordered[-1]:
-        return Interval(value)
     found = quantile_test(ordered, p=0.5).confidence_interval(LEVEL)
     low, high = float(found.low), float(found.high)
     return Interval(value, low, high) if low <= high else Interval(value)  # not with NaN

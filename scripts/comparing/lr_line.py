@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-HALF, FINEST = Fraction(1, 2), Fraction(1, 16)  # decades between neighbours, at first and at last
+HALF, QUARTER = Fraction(1, 2), Fraction(1, 4)  # decades
+FINEST = Fraction(1, 16)  # between neighbours, at last
 WIDEST = 9  # points at first: two decades to either side
 
 
@@ -37,6 +38,12 @@ def is_inside(exponents: Sequence[Fraction], best: Fraction) -> bool:
     return min(exponents) < best < max(exponents)
 
 
+def is_settled(exponents: Sequence[Fraction], best: Fraction) -> bool:
+    """Whether there are points to both sides, and none is further off than a quarter decade."""
+    near = [x for x in exponents if abs(x - best) <= QUARTER]
+    return is_inside(near, best)
+
+
 def walked(
     budget: int, reserve: int, order: Callable[[list[Fraction]], list[Fraction] | None]
 ) -> tuple[list[Fraction], bool]:
@@ -44,7 +51,7 @@ def walked(
 
     Args:
         budget: number of points.
-        reserve: how many of them are not to be spent on refining.
+        reserve: how many of them are not to be spent on refining beyond a quarter decade.
         order: of points, the best first; None, if that is not known yet.
     """
     exponents = first(budget)
@@ -52,7 +59,7 @@ def walked(
         known = order(exponents)
         if known is None:
             return exponents, False
-        room = budget - len(exponents) - (reserve if is_inside(exponents, known[0]) else 0)
+        room = budget - len(exponents) - (reserve if is_settled(exponents, known[0]) else 0)
         more = following(exponents, known)[: max(room, 0)]
         if not more:
             return exponents, True

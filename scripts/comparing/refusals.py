@@ -62,16 +62,28 @@ def not_significant(standing: Standing) -> Iterator[str]:
 
 
 def overlap(standing: Standing) -> Iterator[str]:
-    """The leader's interval and another's have a point in common, or are not known."""
+    """The leader's interval and another's have a point in common, or are not known.
+
+    Of costs and of metrics alike it is the interval of the mean. Where one of the two has none,
+    because a run missed the target or because all have the same cost, it is that of the median:
+    exact but wide, with a spread of 5 % it would let pass 61 % of the speed-ups of 10 % in ten
+    seeds, where the means' lets pass 95 %.
+    """
     leader = standing.leader
-    if leader is None:
-        return
-    what = "median costs to the target" if standing.decide == "cost" else "mean metrics at the end"
-    for name, interval in standing.middles.items():
-        if name != leader and standing.middles[leader].overlaps(interval):
+    for name in standing.values:
+        if leader is None or name == leader:
+            continue
+        bare = any(standing.means[x].low is None for x in (leader, name))
+        kind, intervals = ("median", standing.medians) if bare else ("mean", standing.means)
+        if intervals[leader].overlaps(intervals[name]):
+            ours, theirs = (_interval(standing, intervals[x]) for x in (leader, name))
+            what = "costs to the target" if standing.decide == "cost" else "metrics at the end"
             yield (
-                f"The 95 % intervals of the {what} of {leader} and {name} overlap: "
-                f"{_interval(standing, leader)} and {_interval(standing, name)}."
+                f"The 95 % intervals of the {kind} {what} of {leader} and {name} overlap: "
+                f"{ours} and {theirs}."
+                if "not known" not in (ours, theirs)
+                else f"The 95 % interval of the {kind} {what} is not known of "
+                f"{leader if ours == 'not known' else name}, whose runs are too few or all alike."
             )
 
 
@@ -109,8 +121,8 @@ def no_spread(standing: Standing) -> Iterator[str]:
     for study in standing.contest.studies:
         if len(study.tuned) > 1 and len({_course(run) for run in study.tuned}) == 1:
             yield (
-                f"All {len(study.tuned)} runs of {study.optimizer} are the same, whatever the seed: "
-                "the task has no chance in it, and they count as one."
+                f"All {len(study.tuned)} runs of {study.optimizer} are the same, whatever the "
+                "seed: the task has no chance in it, and they count as one."
             )
 
 
@@ -155,8 +167,7 @@ def _figure(standing: Standing, name: str) -> str:
     return count(value) if standing.decide == "cost" else number(value)
 
 
-def _interval(standing: Standing, name: str) -> str:
-    interval: Interval = standing.middles[name]
+def _interval(standing: Standing, interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return "not known"
     digits = count if standing.decide == "cost" else number

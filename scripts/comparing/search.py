@@ -7,10 +7,10 @@ alone, a sweep that was killed goes on with the same trials.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
+from itertools import count, islice, product
 from typing import Any, Protocol
 
 from scripts.comparing.edges import edges
@@ -19,7 +19,8 @@ from scripts.comparing.measured import Measured, Objective
 from scripts.comparing.ranking import DECIDE, LR, rank
 from scripts.fields import Refusal
 
-LEAST = 8  # the budget of one grid from which on a quarter of it goes to further seeds
+LEAST = 8  # the budget from which on a quarter of it goes to further seeds
+FINALISTS = 4  # settings that get them
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ class Grid:
     apart, the default in their middle. While the best one is the least or the greatest, the next
     one beyond is added; else the geometric means with its two neighbours, until these are 1/16 of
     a decade apart (a factor of 1.15) or three quarters of the budget are spent. The rest goes to
-    further seeds for the best settings: one seed alone would choose by luck. The settings with the
-    best mean over their seeds are chosen, of those that have the most of them.
+    further seeds for the four best settings, in turn; of these the one with the best mean over its
+    seeds is chosen. By one seed alone the luckiest would be, which shows when it is run again. A
+    budget below eight has no room for that.
 
     With further axes there is such a grid for each combination of their values, and an even share
     of the budget for each; an axis whose key the optimizer does not have is left out. Every lr but
@@ -127,9 +129,8 @@ class Grid:
             mine, all_known = self._line(values, share, results)
             trials += mine
             ended = ended and all_known
-        while ended and (left := self.budget - len(trials)):
-            trials += self._repeats(trials, results, left)
-            ended = all(trial in results for trial in trials)
+        if ended:
+            trials += islice(self._repeats(trials, results), self.budget - len(trials))
         return trials
 
     def wanted(self, results: Results) -> list[Trial]:
@@ -141,8 +142,8 @@ class Grid:
         runs = self._runs(self.asked(results), results)
         if all(run.failed for mine in runs.values() for run in mine):
             return Choice(None, ())
-        most = max(map(len, runs.values()))
-        best = min((s for s in runs if len(runs[s]) == most), key=lambda s: self._rank(runs[s]))
+        finalists = [s for s in runs if len(runs[s]) > 1] or list(runs)
+        best = min(finalists, key=lambda s: self._rank(runs[s]))
         return Choice(best.settings, tuple(edges(best.settings, [s.settings for s in runs])))
 
     def _shares(self) -> list[tuple[dict[str, Any], int]]:
@@ -170,14 +171,14 @@ class Grid:
                 return None
             return sorted(exponents, key=lambda x: self._rank([results[trial(x)]]))
 
-        exponents, ended = walked(share, share // 4 if share >= LEAST else 0, order)
+        exponents, ended = walked(share, share // 4 if self.budget >= LEAST else 0, order)
         return [trial(x) for x in exponents], ended
 
-    def _repeats(self, trials: Sequence[Trial], results: Results, left: int) -> list[Trial]:
-        """The best settings, with a seed that they have not had yet."""
-        runs = self._runs(trials, results)
-        best = sorted(runs, key=lambda s: self._rank(runs[s]))[: max(1, left // 2)]
-        return [Trial(s.items, len(runs[s])) for s in best]
+    def _repeats(self, trials: Sequence[Trial], results: Results) -> Iterator[Trial]:
+        """The best settings in turn, each time with the next seed, without end."""
+        runs = {trial: [results[trial]] for trial in trials}
+        best = sorted(runs, key=lambda trial: self._rank(runs[trial]))[:FINALISTS]
+        return (Trial(trial.items, repeat) for repeat in count(1) for trial in best)
 
     def _runs(self, trials: Sequence[Trial], results: Results) -> dict[Trial, list[Measured]]:
         """The known runs of each settings, by its first trial."""
