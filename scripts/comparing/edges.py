@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.comparing.ranking import LR
@@ -11,16 +11,17 @@ from scripts.comparing.ranking import LR
 def edges(best: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The keys whose value in `best` is the least or the greatest tried.
 
-    The lr is held against those that were tried together with the same other values. Another key
-    counts only if more than two numbers of it were tried: two are a choice, not a range; and 0 is
-    no edge, for there is nothing below.
+    The lr is held against those that were tried together with the same other values or, if there
+    are none, as where all values are drawn, against all. Another key counts only if more than two
+    numbers of it were tried: two are a choice, not a range; and 0 is no edge, for there is nothing
+    below.
     """
     for key, value in best.items():
         others = {k: v for k, v in best.items() if k != key}
-        alike: Iterable[Mapping[str, Any]] = tried
+        values = [s[key] for s in tried]
         if key == LR:
-            alike = (s for s in tried if all(s[k] == v for k, v in others.items()))
-        values = [s[key] for s in alike]
+            alike = [s[LR] for s in tried if all(s[k] == v for k, v in others.items())]
+            values = alike if len(set(alike)) > 1 else values
         if not all(isinstance(x, (int, float)) for x in values):
             continue
         end = value in (min(values), max(values))

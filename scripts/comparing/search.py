@@ -7,60 +7,18 @@ alone, a sweep that was killed goes on with the same trials.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count, islice, product
+from itertools import product
 from typing import Any, Protocol
 
-from scripts.comparing.edges import edges
+from scripts.comparing.finals import choice, finals, reserve
 from scripts.comparing.lr_line import walked
 from scripts.comparing.measured import Measured, Objective
 from scripts.comparing.ranking import DECIDE, LR, rank
+from scripts.comparing.trial import Choice, Results, Trial
 from scripts.fields import Refusal
-
-LEAST = 8  # the budget from which on a quarter of it goes to further seeds
-FINALISTS = 4  # settings that get them
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A run that a search asks for.
-
-    Args:
-        items: the settings, as pairs in the keys' order; a list among the values as a tuple.
-        repeat: which of the tuning seeds: 0, the first; 1, the next; …
-    """
-
-    items: tuple[tuple[str, Any], ...]
-    repeat: int = 0
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any], repeat: int = 0) -> Trial:
-        """The trial of some settings."""
-        pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items())
-        return cls(tuple(sorted(pairs)), repeat)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """By key, such as {"optimizer.lr": 0.1}."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in self.items}
-
-
-Results = Mapping[Trial, Measured]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a search came to.
-
-    Args:
-        settings: the best ones; None, if no trial came to anything.
-        edges: keys of those whose value is the least or the greatest tried.
-    """
-
-    settings: dict[str, Any] | None
-    edges: tuple[str, ...]
 
 
 class Search(Protocol):
@@ -130,7 +88,7 @@ class Grid:
             trials += mine
             ended = ended and all_known
         if ended:
-            trials += islice(self._repeats(trials, results), self.budget - len(trials))
+            trials += finals(trials, results, self._rank, self.budget - len(trials))
         return trials
 
     def wanted(self, results: Results) -> list[Trial]:
@@ -139,12 +97,7 @@ class Grid:
 
     def chosen(self, results: Results) -> Choice:
         """The best settings, of those trials that have a result."""
-        runs = self._runs(self.asked(results), results)
-        if all(run.failed for mine in runs.values() for run in mine):
-            return Choice(None, ())
-        finalists = [s for s in runs if len(runs[s]) > 1] or list(runs)
-        best = min(finalists, key=lambda s: self._rank(runs[s]))
-        return Choice(best.settings, tuple(edges(best.settings, [s.settings for s in runs])))
+        return choice(self.asked(results), results, self._rank)
 
     def _shares(self) -> list[tuple[dict[str, Any], int]]:
         """The combinations of the axes' values, the default's first, and each one's budget."""
@@ -171,22 +124,8 @@ class Grid:
                 return None
             return sorted(exponents, key=lambda x: self._rank([results[trial(x)]]))
 
-        exponents, ended = walked(share, share // 4 if self.budget >= LEAST else 0, order)
+        exponents, ended = walked(share, reserve(share) if reserve(self.budget) else 0, order)
         return [trial(x) for x in exponents], ended
-
-    def _repeats(self, trials: Sequence[Trial], results: Results) -> Iterator[Trial]:
-        """The best settings in turn, each time with the next seed, without end."""
-        runs = {trial: [results[trial]] for trial in trials}
-        best = sorted(runs, key=lambda trial: self._rank(runs[trial]))[:FINALISTS]
-        return (Trial(trial.items, repeat) for repeat in count(1) for trial in best)
-
-    def _runs(self, trials: Sequence[Trial], results: Results) -> dict[Trial, list[Measured]]:
-        """The known runs of each settings, by its first trial."""
-        runs: dict[Trial, list[Measured]] = {}
-        for trial in trials:
-            if trial in results:
-                runs.setdefault(Trial(trial.items), []).append(results[trial])
-        return runs
 
     def _rank(self, runs: Sequence[Measured]) -> Any:
         return rank(runs, self.objective, self.decide, float(self.default[LR]))

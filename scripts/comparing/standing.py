@@ -134,7 +134,9 @@ def _spread(a: Sequence[float], b: Sequence[float], decide: str) -> float:
 
 def _tuning_seeds(study: Study) -> float:
     """How many trials the chosen settings had; ∞, if there was no tuning."""
-    mine = sum(run.settings == study.chosen for run in study.trials)
+    if study.chosen is None:
+        return inf
+    mine = sum(dict(run.settings) == dict(study.chosen) for run in study.trials)
     return mine or inf
 
 
