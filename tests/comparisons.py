@@ -163,7 +163,7 @@ def _contest(task: str, hard: float, names: tuple[str, ...], seeds: int, budget:
                 name, values(lr, seed), seed=seed, lr=lr, test=test, cost=cost, objective=objective
             )
 
-        lrs = [float(f"{best * 10 ** ((j - budget * 0.6) / 3):.3g}") for j in range(budget)]
+        lrs = [float(f"{best * 10 ** ((j - budget // 2) / 4 - 0.5):.3g}") for j in range(budget)]
         trials = tuple(run(lr, 0, test=False) for lr in lrs)
         sound = [trial for trial in trials if not trial.failed]
         chosen = max(sound, key=lambda trial: objective.goodness(trial.final(objective))).settings

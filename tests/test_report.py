@@ -22,6 +22,12 @@ from scripts.comparing.console import console
 from scripts.comparing.curves import learning_curve
 from scripts.comparing.digits import bytes_of, count, mean_of, median_of, number, probability
 from scripts.comparing.files import write
+from scripts.comparing.finer_tables import (
+    budget_table,
+    pairs_table,
+    profile_table,
+    sensitivity_table,
+)
 from scripts.comparing.measured import Comparison, Contest, Objective, Study
 from scripts.comparing.parts import Aggregate, compared
 from scripts.comparing.report import report
@@ -76,6 +82,31 @@ def test_metrics_are_means_of_the_runs_that_have_one():
         "0.798 (1 of 3)",
     ]
     assert rows["slow"][-1] == "4 MB"
+
+
+def test_what_explains_the_verdict_stands_in_its_tables():
+    told = report(known())
+    task = told["tasks"][0]
+    pairs = pairs_table(task, "cost")
+    assert pairs is not None
+    assert list(pairs.rows[0][:3]) == ["fast", "slow", "0.600"]
+    lrs = sensitivity_table(task, "cost")
+    assert lrs is not None
+    fast, slow = lrs.rows
+    assert fast == ["fast", "lr 0.1", "lr 0.1", "0.0 decades", "0.1 to 0.1", "0%", "3"]
+    assert slow == ["slow", "lr 0.03", "lr 0.3", "–", "–", "33%", "3"]
+    best = budget_table(task, "metric")
+    assert best is not None
+    assert best.head == ["optimizer", "k = 1", "k = 2", "k = 3"]
+    assert best.rows[0] == ["fast", "0.9633", "0.9733", "0.98"]  # of 0.95, 0.96 and 0.98
+
+
+def test_a_profile_is_there_of_several_tasks_only():
+    assert report(known())["profile"] is None
+    several = report(plausible(("sgd", "adam"), seeds=3, budget=4))["profile"]
+    rows = profile_table(several).rows
+    assert [row[0] for row in rows] == ["sgd", "adam"]
+    assert rows[1][1:] == ["100%", "100%", "100%", "100%", "1.00"]
 
 
 def test_json_has_every_run_with_its_readings(written: Path):

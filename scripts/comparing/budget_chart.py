@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from scratchopt.pictures.style import DRAWABLE
 from scripts.comparing.canvas import canvas, named
-from scripts.comparing.digits import target_of
 from scripts.comparing.scales import cost_scale, metric_scale
 from scripts.plotting.looks import Look
 
@@ -15,38 +14,44 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def budget_chart(task: Mapping[str, Any], decide: str, look: Mapping[str, Look]) -> Figure | None:
-    """A line for each optimizer over k; it begins where there is a number.
+def budget_chart(task: Mapping[str, Any], look: Mapping[str, Look]) -> Figure | None:
+    """Over k the cost of the target above, and beneath the metric at the end.
+
+    A line begins where there is a number: where k trials cannot all come to nothing.
 
     Args:
         task: of the report.
-        decide: cost or metric.
         look: of each optimizer.
     """
     from matplotlib.ticker import MaxNLocator
 
-    lines = {
-        entry["name"]: [(k, value) for k, value in entry["expected_best"] if isfinite(value)]
-        for entry in task["entries"]
-        if entry["expected_best"]
-    }
-    lines = {name: points for name, points in lines.items() if points}
+    lines = {of: _lines(task, of) for of in ("cost", "metric")}
+    lines = {of: found for of, found in lines.items() if found}
     if not lines:
         return None
-    objective = task["objective"]
+    names = [e["name"] for e in task["entries"] if any(e["name"] in own for own in lines.values())]
     title = f"{task['task']}: expected best of k trials"
-    figure, (axes,) = canvas(title, [named(look[name], name) for name in lines], [2.8])
-    values = [value for points in lines.values() for _, value in points]
-    if decide == "cost":
-        cost_scale(axes, values, "y")
-        axes.set_ylabel(f"evaluations to {target_of(objective)}", fontsize=10)
-    else:
-        metric_scale(axes, values, objective["mode"])
-        axes.set_ylabel(objective["metric"])
-    for name, points in lines.items():
-        axes.plot(*zip(*points, strict=True), **look[name].plot())
-    most = max(k for points in lines.values() for k, _ in points)
-    axes.set_xlim(1 - 0.03 * most, most * 1.03)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.set_xlabel("k, trials")
+    figure, panels = canvas(title, [named(look[name], name) for name in names], [2.2] * len(lines))
+    for axes, (of, found) in zip(panels, lines.items(), strict=True):
+        values = [value for points in found.values() for _, value in points]
+        if of == "cost":
+            cost_scale(axes, values, "y")
+            axes.set_ylabel("evaluations to target")
+        else:
+            metric_scale(axes, values, task["objective"]["mode"])
+            axes.set_ylabel(task["objective"]["metric"])
+        for name, points in found.items():
+            axes.plot(*zip(*points, strict=True), **look[name].plot())
+    most = max(k for found in lines.values() for points in found.values() for k, _ in points)
+    panels[-1].set_xlim(0.7, most + 0.3)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    panels[-1].set_xlabel("k, trials")
     return figure
+
+
+def _lines(task: Mapping[str, Any], of: str) -> dict[str, list[tuple[int, float]]]:
+    found = {
+        entry["name"]: [(k, x) for k, x in entry["expected_best"][of] if abs(x) < DRAWABLE]
+        for entry in task["entries"]
+    }
+    return {name: points for name, points in found.items() if points}

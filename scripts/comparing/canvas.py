@@ -24,7 +24,7 @@ PLAIN: dict[str, Any] = {"linestyle": "none", "color": GREY, "markersize": 7}
 
 
 def canvas(
-    title: str, handles: Sequence[Line2D], heights: Sequence[float], left: float = 0.85
+    title: str, handles: Sequence[Line2D], heights: Sequence[float], left: float = 0.95
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a title, a legend and one axes above another.
 
@@ -46,6 +46,7 @@ def canvas(
         place.set_position(
             (left / WIDTH, (below - tall) / height, (WIDTH - left - 0.2) / WIDTH, tall / height)
         )
+        place.yaxis.set_label_coords((0.2 - left) / (WIDTH - left - 0.2), 0.5)
         below -= tall + gap
     for i, line in enumerate(lines):
         figure.text(0.15 / WIDTH, 1 - (0.2 + _LINE * i) / height, line, fontsize=12, va="center")

@@ -35,6 +35,6 @@ def charts(report: Mapping[str, Any]) -> dict[str, Figure]:
         found[f"{prefix}_target"] = target_chart(task, runs, look)
         found[f"{prefix}_curves"] = curves_chart(task, look)
         found[f"{prefix}_sensitivity"] = sensitivity_chart(task, runs, look)
-        found[f"{prefix}_budget"] = budget_chart(task, report["decide"], look)
+        found[f"{prefix}_budget"] = budget_chart(task, look)
     found["profile"] = profile_chart(report["profile"], look)
     return {name: figure for name, figure in found.items() if figure is not None}

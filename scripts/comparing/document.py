@@ -9,7 +9,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.comparing.finer_tables import budget_table, pairs_table, sensitivity_table
+from scripts.comparing.digits import mean_of, median_of
+from scripts.comparing.finer_tables import (
+    budget_table,
+    pairs_table,
+    profile_table,
+    sensitivity_table,
+)
 from scripts.comparing.method import method_table
 from scripts.comparing.table import Table
 from scripts.comparing.tables import cost_table, quality_table
@@ -45,8 +51,9 @@ CAPTIONS = {
     "cheaper. Dashed: the target.",
     "sensitivity": "A dot is a trial; the lines go through the best at each lr. A wide valley, or "
     "plateau, forgives a badly chosen lr. In the grey margin: trials without a value.",
-    "budget": "What the best of k trials is expected to come to, if they are drawn at random from "
-    "those made. Lines that still improve at the right were given too small a budget.",
+    "budget": "What the best of k lrs, drawn at random, comes to on average; a line begins where k "
+    "of them cannot all come to nothing. Lines that still improve at the right want a larger "
+    "budget.",
     "profile": "The share of tasks on which an optimizer needs at most τ times the evaluations of "
     "the best one. Higher and further left is better.",
 }
@@ -88,18 +95,30 @@ def document(report: Mapping[str, Any], charts: Collection[str]) -> Iterator[Sec
         first = Section(cost.title, 3, tables=[cost], charts=drawn(prefix, "target", "curves"))
         second = Section(quality.title, 3, tables=[quality])
         yield from (first, second) if report["decide"] == "cost" else (second, first)
+        if task["best_default"]:
+            untuned = next(e for e in task["entries"] if e["name"] == task["best_default"])
+            yield Section("", lines=[_untuned(untuned, report["decide"])])
         pairs = pairs_table(task, report["decide"])
         if pairs:
             yield Section(pairs.title, 3, tables=[pairs])
-        found = [sensitivity_table(task), budget_table(task, report["decide"])]
+        found = [sensitivity_table(task, report["decide"]), budget_table(task, report["decide"])]
         finer = [table for table in found if table]
         if finer:
             about = drawn(prefix, "sensitivity", "budget")
             yield Section("How hard they are to tune", 3, tables=finer, charts=about)
-    if "profile" in charts:
-        yield Section("Over all tasks", charts=drawn("", "profile"))
+    if report["profile"]:
+        tables = [profile_table(report["profile"])]
+        yield Section("Over all tasks", tables=tables, charts=drawn("", "profile"))
     method = method_table(report)
     yield Section(method.title, lines=NOT_SHOWN, tables=[method])
+
+
+def _untuned(entry: Mapping[str, Any], decide: str) -> str:
+    account = entry["untuned"]
+    cost = decide == "cost"
+    spread = median_of(account["cost_to_target"]) if cost else mean_of(account["final"])
+    what = "evaluations to the target" if cost else "at the end"
+    return f"Of the defaults, untuned, {entry['name']}'s are the best: {spread} {what}."
 
 
 NOT_SHOWN = (

@@ -25,8 +25,8 @@ def profile_chart(profile: Mapping[str, Any] | None, look: Mapping[str, Look]) -
         return None
     handles = [named(look[name], name) for name in profile]
     figure, (axes,) = canvas("Over all tasks: share within τ of the best", handles, [2.8])
-    for name, points in profile.items():
-        axes.plot(*zip(*points, strict=True), **look[name].plot(drawstyle="steps-post"))
+    for name, of in profile.items():
+        axes.plot(*zip(*of["steps"], strict=True), **look[name].plot(drawstyle="steps-post"))
     axes.set_ylim(-0.03, 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("τ, times the evaluations of the best")

@@ -12,8 +12,12 @@ from dataclasses import asdict
 from typing import Any
 
 from scripts.comparing.account import account, told
+from scripts.comparing.expected_best import expected_best
 from scripts.comparing.measured import Comparison, Contest, Objective, Study
 from scripts.comparing.parts import parts
+from scripts.comparing.profiles import best_of_defaults, profile, profile_score
+from scripts.comparing.ranking import DECIDE
+from scripts.comparing.sensitivity import sensitivity
 from scripts.comparing.verdict import verdict
 
 
@@ -36,33 +40,46 @@ def report(comparison: Comparison) -> dict[str, Any]:
         "command": comparison.command,
         "versions": _versions(runs),
         "tasks": [_task(contest, comparison.decide) for contest in comparison.contests],
-        "profile": None,
+        "profile": _profile(comparison),
         "runs": runs,
     }
 
 
 def _task(contest: Contest, decide: str) -> dict[str, Any]:
+    default = best_of_defaults(contest, decide)
     return {
         "task": contest.task,
         "name": re.sub(r"[^\w=.,-]+", "_", contest.task),  # of files
         "objective": asdict(contest.objective),
         "verdict": asdict(verdict(contest, decide)),
+        "best_default": default and default[0],
         "entries": [_entry(study, contest.objective, decide) for study in contest.studies],
     }
 
 
 def _entry(study: Study, objective: Objective, decide: str) -> dict[str, Any]:
+    found = sensitivity(study, objective, decide)
     return {
         "name": study.optimizer,
         "default": dict(study.default),
         "chosen": None if study.chosen is None else dict(study.chosen),
         "edges": list(study.edges),
         "trials": len(study.trials),
-        "sensitivity": None,
-        "expected_best": None,
+        "sensitivity": None if found is None else asdict(found),
+        "expected_best": {
+            of: expected_best(study, objective, of) if study.trials else [] for of in DECIDE
+        },
         "tuned": account(study.tuned, objective),
         "untuned": account(study.untuned, objective),
     }
+
+
+def _profile(comparison: Comparison) -> dict[str, Any] | None:
+    """Of each optimizer over the tasks; None, where there is one task."""
+    if len(comparison.contests) < 2:
+        return None
+    steps, scores = profile(comparison), profile_score(comparison)
+    return {name: {"steps": steps[name], "score": scores[name]} for name in steps}
 
 
 def _versions(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

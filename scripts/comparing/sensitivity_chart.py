@@ -68,7 +68,6 @@ def sensitivity_chart(
             draw(axes, own, key, best, look[name], above, entries[name])
         _defaults(axes, [(entries[name]["default"].get(LR), look[name]) for name in trials])
     _lr_axis(panels[-1], [run["settings"][LR] for run in everything])
-    figure.align_ylabels(panels)
     return figure
 
 
