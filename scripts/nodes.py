@@ -128,12 +128,39 @@ class MNIST(LogisticRegression):
 
 
 @dataclass
+class DeepLinear(LogisticRegression):
+    """The keys of `tasks.deep_linear.DeepLinear`."""
+
+    hidden: list[int] = counts()  # noqa: RUF009
+    gain: float = must_be("a number > 0", lambda x: x > 0)
+
+
+@dataclass
+class CNN(LogisticRegression):
+    """The keys of `tasks.cnn.CNN`."""
+
+    channels: list[int] = counts()  # noqa: RUF009
+
+
+@dataclass
 class Autoencoder(LogisticRegression):
     """The keys of `tasks.autoencoder.Autoencoder`."""
 
     hidden: list[int] = counts()  # noqa: RUF009
     code: int = count()
     incoming: int = count()
+
+
+@dataclass
+class Transformer:
+    """The keys of `tasks.transformer.Transformer`."""
+
+    width: int = count()
+    layers: int = count()
+    heads: int = count()
+    context: int = must_be("an integer in [1, 10000]", lambda n: 1 <= n <= 10_000)
+    batch_size: int = count()
+    seed: int = any_seed()
 
 
 @dataclass
@@ -186,6 +213,9 @@ SCHEMAS = {
     "tasks.linear_regression.LinearRegression": LinearRegression,
     "tasks.mnist.MNIST": MNIST,
     "tasks.logistic_regression.LogisticRegression": LogisticRegression,
+    "tasks.deep_linear.DeepLinear": DeepLinear,
+    "tasks.cnn.CNN": CNN,
     "tasks.autoencoder.Autoencoder": Autoencoder,
+    "tasks.transformer.Transformer": Transformer,
     "tasks.noisy_quadratic.NoisyQuadratic": NoisyQuadratic,
 }

@@ -52,10 +52,10 @@ class Autoencoder(MNISTTask):
     def __init__(
         self,
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
-        hidden: Sequence[int] = (128, 64),
-        code: int = 12,
+        hidden: Sequence[int] = (64, 32),
+        code: int = 8,
         incoming: int = 15,
-        batch_size: int = 200,
+        batch_size: int = 500,
         validation_size: int = 5000,
         data_dir: str | Path | None = None,
         seed: int = 0,

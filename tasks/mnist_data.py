@@ -1,17 +1,16 @@
 """The MNIST files: handwritten digits, as LeCun, Cortes and Burges published them (1998)."""
 
-import gzip
-import zlib
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from tasks.packed import unpacked
+
 SHIPPED = Path(__file__).parent / "data" / "mnist"
 
-SHA256 = {  # of the unpacked files, since two packers pack differently
+SHA256 = {  # of the unpacked files
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -64,15 +63,7 @@ def read(data_dir: str | Path | None = None) -> MNISTData:
 
 
 def _content(path: Path) -> bytearray:
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"Damaged MNIST file: {path} ({error}; {REMEDY})") from error
-    if (found := sha256(content).hexdigest()) != SHA256[path.stem]:
-        raise ValueError(
-            f"Damaged MNIST file: {path} (SHA-256 of its content {found[:12]}…, not "
-            f"{SHA256[path.stem][:12]}…; {REMEDY})"
-        )
+    content = unpacked(path, SHA256[path.stem], "MNIST", REMEDY)
     return bytearray(content)  # torch warns of memory that cannot be written
 
 

@@ -1,5 +1,6 @@
 """The further problems against closed forms, NumPy and what their papers say of them."""
 
+import gzip
 import os
 import sys
 from collections.abc import Callable
@@ -18,10 +19,15 @@ from torch.optim import SGD, Adam
 from two_processes import run_by_two
 
 from scratchopt.lightning import Checkpoint, RandomState
+from tasks import text_data
 from tasks.autoencoder import Autoencoder
 from tasks.batches import Draws
+from tasks.cnn import CNN
+from tasks.deep_linear import DeepLinear
+from tasks.gpt import Attention
 from tasks.logistic_regression import LogisticRegression
 from tasks.noisy_quadratic import STEPS, NoisyQuadratic
+from tasks.transformer import Transformer
 
 descent = partial(SGD, lr=0.01)
 HISTORY = {"train/loss": [(0, 2.0), (1, 1.0)], "train/gradnorm": [(0, 1.0), (1, 0.5)]}
@@ -29,6 +35,11 @@ HISTORY = {"train/loss": [(0, 2.0), (1, 1.0)], "train/gradnorm": [(0, 1.0), (1, 
 PROBLEMS: dict[str, Callable[..., LightningModule]] = {
     "logistic_regression": partial(LogisticRegression, batch_size=512, seed=3),
     "noisy_quadratic": partial(NoisyQuadratic, dim=7, noise=1.0, batch_size=4, seed=3),
+    "deep_linear": partial(DeepLinear, hidden=(9, 8), gain=0.7, batch_size=512, seed=3),
+    "cnn": partial(CNN, channels=(3, 4), batch_size=512, seed=3),
+    "transformer": partial(
+        Transformer, width=8, layers=1, heads=2, context=10, batch_size=4, seed=3
+    ),
     "autoencoder": partial(Autoencoder, hidden=(16,), code=3, batch_size=512, seed=3),
 }
 
@@ -175,6 +186,161 @@ def test_no_two_epochs_ranks_or_seeds_have_the_same_noise():
     assert torch.equal(drawn(5), drawn(5))
 
 
+# ---- the deep linear net
+
+
+def test_the_deep_linear_net_is_the_product_of_its_matrices():
+    task = DeepLinear(descent, hidden=(20, 15, 12)).double()
+    x = np.random.default_rng(0).normal(size=(6, 784))
+    w1, w2, w3, w4 = (parameter.detach().numpy() for parameter in task.parameters())
+    product = w4 @ w3 @ w2 @ w1
+    np.testing.assert_allclose(task(torch.tensor(x)).detach().numpy(), x @ product.T, rtol=1e-11)
+    np.testing.assert_allclose(task.templates().detach().numpy(), product, rtol=1e-11, atol=1e-15)
+
+
+def test_the_deep_linear_net_s_gradient_is_that_of_least_squares_through_the_factors():
+    task = DeepLinear(descent, hidden=(20,)).double()
+    random = np.random.default_rng(0)
+    x, labels = random.normal(size=(6, 784)), np.arange(6)
+    first, second = (parameter.detach().numpy() for parameter in task.parameters())
+    error = x @ first.T @ second.T - np.eye(10)[labels]
+    batch = torch.tensor(x), torch.tensor(labels)
+    loss = task.training_step(batch, 0).item()
+    assert loss == pytest.approx((error**2).sum() / 12, rel=1e-13)
+    of_product = error.T @ x / 6
+    by_hand = np.concatenate([(second.T @ of_product).ravel(), (of_product @ first.T).ravel()])
+    np.testing.assert_allclose(gradient(task, batch), by_hand, rtol=1e-9, atol=1e-13)
+
+
+def test_each_matrix_of_the_deep_linear_net_starts_orthogonal_times_gain():
+    task = DeepLinear(descent, hidden=(20, 30), gain=0.7)
+    for parameter in task.parameters():
+        values = np.linalg.svd(parameter.detach().double().numpy(), compute_uv=False)
+        np.testing.assert_allclose(values, 0.7, rtol=1e-5)
+
+
+# ---- the CNN
+
+
+def test_the_cnn_is_convolutions_of_5_by_5_in_steps_of_2_by_hand():
+    task = CNN(descent, channels=(2, 3)).double()
+    images = np.random.default_rng(0).normal(size=(2, 784))
+    parameters = [parameter.detach().numpy() for parameter in task.parameters()]
+    x = images.reshape(2, 1, 28, 28)
+    for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+        padded = np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2)))
+        side = x.shape[-1] // 2
+        corners = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), (2, 3))
+        places = corners[:, :, ::2, ::2][:, :, :side, :side]
+        z = np.einsum("ncijkl,ockl->noij", places, weight) + bias[:, None, None]
+        x = np.maximum(z, 0)
+    by_hand = x.reshape(2, -1) @ parameters[-2].T + parameters[-1]
+    np.testing.assert_allclose(task(torch.tensor(images)).detach().numpy(), by_hand, rtol=1e-10)
+
+
+@pytest.mark.parametrize("channels", [(1,), (2, 3, 4), (1, 1, 1, 1, 1, 1)])
+def test_a_cnn_of_any_depth_halves_its_sides_down_to_one(channels):
+    task = CNN(descent, channels=channels)
+    assert task(torch.randn(4, 784)).shape == (4, 10)
+    side = -(-28 // 2 ** len(channels))
+    *_, weight, _ = task.parameters()
+    assert weight.shape == (10, channels[-1] * side**2)
+
+
+# ---- the transformer
+
+
+@pytest.mark.parametrize("place", [0, 5, 15])
+def test_a_character_changes_no_earlier_logit_and_every_later_one(place):
+    torch.manual_seed(0)
+    task = Transformer(descent, width=16, layers=3, heads=2, context=16).double()
+    for parameter in task.parameters():
+        torch.nn.init.normal_(parameter)
+    characters = torch.randint(72, (4, 16))
+    changed = characters.clone()
+    changed[:, place] = (changed[:, place] + 1) % 72
+    before, after = task(characters), task(changed)
+    assert torch.equal(before[:, :place], after[:, :place])
+    assert (before[:, place:] != after[:, place:]).any(dim=2).all()
+
+
+def test_attention_is_its_formula():
+    attention = Attention(width=6, heads=2, context=5).double()
+    x = np.random.default_rng(0).normal(size=(1, 4, 6))
+    (wi, bi), (wo, bo) = (
+        (layer.weight.detach().numpy(), layer.bias.detach().numpy())
+        for layer in (attention.inward, attention.out)
+    )
+    q, k, v = np.split(x[0] @ wi.T + bi, 3, axis=1)
+    heads = []
+    for part in (slice(0, 3), slice(3, 6)):
+        weights = np.exp(q[:, part] @ k[:, part].T / 3**0.5) * np.tri(4)
+        heads.append(weights / weights.sum(axis=1, keepdims=True) @ v[:, part])
+    by_hand = np.concatenate(heads, axis=1) @ wo.T + bo
+    np.testing.assert_allclose(attention(torch.tensor(x)).detach().numpy()[0], by_hand, rtol=1e-12)
+
+
+def test_the_transformer_starts_as_good_as_guessing():
+    torch.manual_seed(0)
+    task = Transformer(descent)
+    loss = task.training_step((task.train_windows[:64],), 0).item()
+    assert loss == pytest.approx(np.log(len(task.alphabet)), rel=0.02)
+
+
+def test_the_text_s_parts_are_apart_and_every_character_but_the_first_is_predicted_once():
+    task, (text, _) = Transformer(descent, context=10), text_data.read()
+    first, second = len(text) * 8 // 10, len(text) * 9 // 10
+    assert torch.equal(task.train_windows[:, 0], text[: first - 10])
+    assert torch.equal(task.train_windows[-1], text[first - 11 : first])
+    for windows, part in [
+        (task.val_windows, text[first:second]),
+        (task.test_windows, text[second:]),
+    ]:
+        predicted = windows[:, 1:].flatten()
+        assert torch.equal(predicted, part[1 : 1 + len(predicted)])
+        assert len(part) - len(predicted) <= 10
+
+
+def test_what_is_to_be_predicted_is_the_next_character():
+    task = Transformer(descent, context=10).double()
+    windows = task.val_windows[:3]
+    logits = task(windows[:, :10]).detach().numpy()
+    rows = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    n, t = np.indices((3, 10))
+    by_hand = -np.log(rows[n, t, windows[:, 1:].numpy()]).mean()
+    assert task.training_step((windows,), 0).item() == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_the_text_is_carroll_s():
+    characters, alphabet = text_data.read()
+    text = "".join(alphabet[i] for i in characters.tolist())
+    assert text.strip().startswith("ALICE'S ADVENTURES IN WONDERLAND\n\n")
+    assert text.endswith("THE END\n")
+    assert text.count("Alice") == 395
+    assert (len(text), len(alphabet)) == (148_480, 72)
+    assert set(alphabet) == set(text)
+    assert list(alphabet) == sorted(alphabet)
+
+
+def test_the_checksum_in_the_readme_is_that_in_the_code():
+    readme = (text_data.SHIPPED.parent / "README.md").read_text()
+    assert f"{text_data.SHA256}  {text_data.SHIPPED.stem}" in readme
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:1000] + b"x" + b[1001:]])
+def test_a_damaged_text_is_named_with_the_remedy(damage, tmp_path):
+    path = tmp_path / "alice29.txt.gz"
+    path.write_bytes(gzip.compress(damage(gzip.decompress(text_data.SHIPPED.read_bytes()))))
+    with pytest.raises(ValueError, match=f"^Damaged text file: {path} .*take tasks/data") as error:
+        text_data.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_text_that_is_not_there_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"^Missing text file: {tmp_path}/a.*take tasks"):
+        text_data.read(tmp_path / "a")
+
+
 # ---- the autoencoder
 
 
@@ -233,8 +399,8 @@ class Losses(Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.losses.append(float(outputs["loss"]))
+    def on_train_batch_end(self, trainer, pl_module, outputs: Any, batch, batch_idx) -> None:
+        self.losses.append(outputs["loss"].item())
 
 
 def train(problem: str, folder: Path, steps: int, **options: Any) -> list[float]:
@@ -306,6 +472,14 @@ def test_a_problem_s_pictures_are_figures_by_name(problem):
     ("make", "message"),
     [
         (partial(LogisticRegression, batch_size=0), r"Invalid batch_size: 0 \(batch_size >= 1\)"),
+        (partial(DeepLinear, hidden=(5, 0)), r"Invalid hidden: \[5, 0\] \(each width >= 1\)"),
+        (partial(DeepLinear, gain=0), r"Invalid gain: 0 \(gain > 0\)"),
+        (partial(CNN, channels=()), r"Invalid channels: \[\] \(one or more, each >= 1\)"),
+        (partial(CNN, channels=(4, 0)), r"Invalid channels: \[4, 0\] \(one or more, each >= 1"),
+        (partial(Transformer, width=10), r"Invalid width: 10 \(a multiple of heads, 4\)"),
+        (partial(Transformer, layers=0), r"Invalid layers: 0 \(layers >= 1\)"),
+        (partial(Transformer, heads=0), r"Invalid heads: 0 \(heads >= 1\)"),
+        (partial(Transformer, context=0), r"Invalid context: 0 \(1 <= context <= 10000\)"),
         (partial(Autoencoder, hidden=(5, 0)), r"Invalid hidden: \[5, 0\] \(each width >= 1\)"),
         (partial(Autoencoder, code=0), r"Invalid code: 0 \(code >= 1\)"),
         (partial(Autoencoder, incoming=0), r"Invalid incoming: 0 \(incoming >= 1\)"),
