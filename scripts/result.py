@@ -49,7 +49,8 @@ class Result:
         training_seconds: of training alone, of all processes where it was resumed.
         memory: bytes of parameters, gradients and optimizer state, predicted before the run: in
             each process, of which fsdp2's share them.
-        versions: of Python and the packages that matter; None for one that is not installed.
+        versions: of Python and the packages that matter; None for one that is not installed. In a
+            store the hash of the code too.
         commit: git hash of the project, with `-dirty` after it where files were changed; None
             outside of git.
         error: what a failed run ended with.

@@ -128,6 +128,7 @@ def keep(kept: Kept, wait: bool) -> tuple[Result, int] | None:
 
         task, optimizer = kept.choices["task"], kept.choices["optimizer"]
         result = Result(task, optimizer, hyperparameters(config), config["seed"])
+        result.versions["code"] = code_of(config)
         try:
             return result, run(config, result, kept.directory)
         except Diverged:

@@ -158,14 +158,13 @@ def test_times_are_in_their_own_files_only(written: Path):
     assert "| slow           | 617                 | 4,938         | 3      |" in table
 
 
-def test_other_times_and_places_change_nothing_but_the_files_of_times(
+def test_other_times_change_nothing_but_the_files_of_times(
     written: Path, tmp_path: Path
 ):
     def elsewhere(runs: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(
             replace(
                 run,
-                address="/home/elsewhere/" + run.address,
                 seconds=77 * run.seconds,
                 points=tuple(replace(point, seconds=77.0) for point in run.points),
                 to_target=run.to_target and replace(run.to_target, seconds=77.0),
@@ -186,6 +185,15 @@ def test_other_times_and_places_change_nothing_but_the_files_of_times(
     here, there = files(written), files(tmp_path)
     assert here.keys() == there.keys()
     assert {name for name in here if here[name] != there[name]} == CLOCK
+
+
+def test_the_place_of_an_earlier_run_is_in_the_files_of_times_only(tmp_path: Path):
+    groups = [Aggregate("here", (measured("adam", 0.1, 0, (0.5, 0.9)),))]
+    elsewhere = [Aggregate("here", (replace(groups[0].runs[0], address="odd-place"),))]
+    for name, each in (("one", groups), ("two", elsewhere)):
+        write(compared(each, ACCURACY, "mnist", "cost", "command"), tmp_path / name)
+    here, there = files(tmp_path / "one"), files(tmp_path / "two")
+    assert {name for name in here if here[name] != there[name]} == CLOCK - {"times.md"}
 
 
 def test_the_same_comparison_gives_the_same_bytes_in_any_process(tmp_path: Path):

@@ -33,6 +33,12 @@ def number(value: float | None, digits: int = 4) -> str:
     return short.replace("-", "−", 1) if value < 0 else short
 
 
+def p_is(value: float) -> str:
+    """p = 0.031, p < 0.0001."""
+    said = probability(value)
+    return f"p {said}" if said.startswith("<") else f"p = {said}"
+
+
 def probability(value: float | None) -> str:
     """p: 0.0312, 0.00042, < 0.0001."""
     if value is None or value != value:

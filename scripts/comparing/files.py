@@ -36,6 +36,7 @@ COLUMNS = (
     "cost",
     "memory",
     "error",
+    "address",
 )
 
 

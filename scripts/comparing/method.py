@@ -28,7 +28,7 @@ def method_table(report: Mapping[str, Any]) -> Table:
         [
             "evaluations",
             "One is a gradient of one batch; a product with a curvature, as Newton takes them, "
-            "counts as one more; steps and seconds leave such differences out.",
+            "counts as two.",
         ]
     )
     if tuned:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from scripts.comparing.digits import count, number, probability
+from scripts.comparing.digits import count, number, p_is, probability
 from scripts.comparing.inclusion import DECISIVE, includes
 from scripts.comparing.intervals import Interval
 from scripts.comparing.measured import Measured
 from scripts.comparing.significance import ALPHA, least_p
-from scripts.comparing.standing import Standing
+from scripts.comparing.standing import Pair, Standing
 
 FEWEST = 3  # seeds of which anything is said
 
@@ -55,7 +55,7 @@ def not_significant(standing: Standing) -> Iterator[str]:
     if mine:
         others = ", ".join(
             f"{pair.other(leader)} ({_figure(standing, pair.other(leader))}; "
-            f"p = {probability(pair.corrected)})"
+            f"{p_is(pair.corrected)})"
             for pair in mine
         )
         yield (f"{leader} ({_figure(standing, leader)}) is not significantly better than {others}.")
@@ -112,16 +112,17 @@ def inclusion(standing: Standing) -> Iterator[str]:
             yield (
                 f"{worse} is undertuned: it includes {pair.better}, yet is worse "
                 f"({_figure(standing, worse)} to {_figure(standing, pair.better)}, "
-                f"p = {probability(pair.corrected)}); a larger budget{also}."
+                f"{p_is(pair.corrected)}); a larger budget{also}."
             )
 
 
 def no_spread(standing: Standing) -> Iterator[str]:
     """Runs of several seeds that are the same run."""
     for study in standing.contest.studies:
-        if len(study.tuned) > 1 and len({_course(run) for run in study.tuned}) == 1:
+        courses = [_course(run) for run in study.tuned if not run.failed]
+        if len(courses) > 1 and len(set(courses)) == 1:
             yield (
-                f"All {len(study.tuned)} runs of {study.optimizer} are the same, whatever the "
+                f"All {len(courses)} runs of {study.optimizer} are the same, whatever the "
                 "seed: the task has no chance in it, and they count as one."
             )
 
@@ -156,6 +157,12 @@ REFUSALS = (
     edge,
     inclusion,
 )
+
+
+def p_of(pair: Pair) -> str:
+    """In words: p = 0.012, p < 0.0001."""
+    text = probability(pair.corrected)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _seeds(n: int) -> str:

@@ -25,7 +25,9 @@ def report(comparison: Comparison) -> dict[str, Any]:
     """Of a comparison; of the groups of an earlier multirun, if nothing was tried in it."""
     names = [study.optimizer for contest in comparison.contests for study in contest.studies]
     runs = [
-        {"task": part.task, "name": part.name, "role": part.role} | told(run, part.objective)
+        {"task": part.task, "name": part.name, "role": part.role}
+        | {"address": run.address if comparison.budget else None}
+        | told(run, part.objective)
         for part in parts(comparison)
         for run in part.runs
     ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scripts.comparing.digits import count, number, probability
+from scripts.comparing.digits import count, number, p_is
 from scripts.comparing.measured import Contest
-from scripts.comparing.refusals import REFUSALS
+from scripts.comparing.refusals import REFUSALS, p_of
 from scripts.comparing.significance import ALPHA, TEST
 from scripts.comparing.standing import Pair, Standing, standing
 
@@ -61,7 +61,7 @@ def _statement(found: Standing, winner: str | None) -> str:
     digits = count if found.decide == "cost" else number
     figures = {name: digits(middle.value) for name, middle in found.middles.items()}
     others = ", ".join(
-        f"{other} {figures[other]} (p = {probability(found.pair(winner, other).corrected)})"
+        f"{other} {figures[other]} ({p_is(found.pair(winner, other).corrected)})"
         for other in figures
         if other != winner
     )
