@@ -159,12 +159,6 @@ REFUSALS = (
 )
 
 
-def p_of(pair: Pair) -> str:
-    """In words: p = 0.012, p < 0.0001."""
-    text = probability(pair.corrected)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
 def _seeds(n: int) -> str:
     return "One seed" if n == 1 else f"{n} seeds"
 

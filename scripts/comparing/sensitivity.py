@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, inf, isfinite, log, log10
+from itertools import pairwise
+from math import inf, isfinite, log, log10
 from statistics import fmean, median
 
 from scripts.comparing.measured import Measured, Objective, Study
@@ -53,9 +54,10 @@ def sensitivity(study: Study, objective: Objective, decide: str) -> Sensitivity 
     if not any(map(isfinite, best.values())):
         return Sensitivity(curve, lost, None, None, False)
     levels = [(log10(lr), _level(best[lr], decide)) for lr in sorted(best)]
-    least = min(y for _, y in levels)
+    i = min(range(len(levels)), key=lambda i: levels[i][1])
+    least = levels[i][1]
     allowed = least + (log(FACTOR) if decide == "cost" else PART * abs(least))
-    low, high = _end(levels[::-1], allowed), _end(levels, allowed)
+    low, high = _end(levels[i::-1], allowed), _end(levels[i:], allowed)
     reaches = low == levels[0][0] or high == levels[-1][0]
     return Sensitivity(curve, lost, high - low, (10**low, 10**high), reaches)
 
@@ -81,9 +83,8 @@ def _level(value: float, decide: str) -> float:
 
 
 def _end(levels: Sequence[tuple[float, float]], allowed: float) -> float:
-    """Where the curve leaves what is allowed, on the way from its least point to its last."""
-    start = min(range(len(levels)), key=lambda i: levels[i][1])
-    for (x, y), (further, above) in zip(levels[start:], levels[start + 1 :], strict=False):
+    """Where the curve, on the way from its first point to its last, leaves what is allowed."""
+    for (x, y), (further, above) in pairwise(levels):
         if above > allowed:
             return x + (further - x) * (allowed - y) / (above - y) if isfinite(above) else x
     return levels[-1][0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scripts.comparing.digits import count, number, p_is
 from scripts.comparing.measured import Contest
-from scripts.comparing.refusals import REFUSALS, p_of
+from scripts.comparing.refusals import REFUSALS
 from scripts.comparing.significance import ALPHA, TEST
 from scripts.comparing.standing import Pair, Standing, standing
 

@@ -1,0 +1,175 @@
+"""Thousands of small noisy training runs at once, by scratchopt's own optimizers.
+
+All runs of a batch are rows of one parameter for each lr. The rules go element by element, so that
+a row moves as it would alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scripts.comparing.measured import Measured, Objective, Point
+from scripts.comparing.ranking import LR
+
+FAR = 1e4  # a reading beyond it, or that is no number: the run diverged
+Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+
+
+class Problem(Protocol):
+    """What is minimized: `steps` updates, with a reading of the metric after each `every`."""
+
+    objective: Objective
+    steps: int
+    every: int
+
+    def start(self, runs: int, generator: torch.Generator) -> Tensor:
+        """θ₀ of each run: [runs, dim]."""
+        ...
+
+    def gradient(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """With noise of its own for each run: [runs, dim]."""
+        ...
+
+    def reading(self, x: Tensor) -> Tensor:
+        """The metric: [runs]."""
+        ...
+
+
+class Quadratic:
+    """f(θ) = ½ Σ λᵢθᵢ², λ from 1 to 1000, and noise in the gradient of a covariance as λ.
+
+    Each direction has the same share of the loss at the start.
+    """
+
+    objective = Objective("val/loss", "min", 0.01)
+    steps, every, dim, noise = 180, 1, 32, 0.02
+
+    def __init__(self) -> None:
+        self.curvature = torch.logspace(0, 3, self.dim)
+        self.share = (self.curvature / self.dim).sqrt()
+
+    def start(self, runs: int, generator: torch.Generator) -> Tensor:
+        """±1/√(λᵢ·dim), the sign by chance."""
+        signs = torch.randint(2, (runs, self.dim), generator=generator) * 2.0 - 1.0
+        return signs / (self.curvature * self.dim).sqrt()
+
+    def gradient(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """λθ and the noise."""
+        noise = torch.randn(x.shape, generator=generator)
+        return self.curvature * x + self.noise * self.share * noise
+
+    def reading(self, x: Tensor) -> Tensor:
+        """2f(θ), 1 at the start."""
+        return (self.curvature * x * x).sum(1)
+
+
+class LinearRegression:
+    """Mini-batches of synthetic data in eight dimensions of unequal scale, and held out data."""
+
+    objective = Objective("val/loss", "min", 0.15)
+    steps, every, dim, batch = 100, 1, 8, 256
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        scale = torch.logspace(0, -1.25, self.dim)
+        x = torch.randn(4096, self.dim, generator=generator) * scale
+        w = torch.randn(self.dim, generator=generator).sign() / scale / self.dim**0.5
+        y = x @ w + 0.2 * torch.randn(4096, generator=generator)
+        (inputs, held), (outputs, labels) = x.split(2048), y.split(2048)
+        self.x = inputs.unfold(0, self.batch, 1).transpose(1, 2).flatten(1)  # every window
+        self.y = outputs.unfold(0, self.batch, 1).contiguous()
+        self.moment, self.cross = held.T @ held / len(held), held.T @ labels / len(held)
+        self.square = (labels**2).mean()
+
+    def start(self, runs: int, generator: torch.Generator) -> Tensor:
+        """Small random weights."""
+        return 0.01 * torch.randn(runs, self.dim, generator=generator)
+
+    def gradient(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Of a batch for each run: neighbours in the data, which are in no order."""
+        picked = torch.randint(len(self.x), (len(x),), generator=generator)
+        inputs = self.x[picked].unflatten(1, (self.batch, self.dim))
+        off = torch.bmm(inputs, x.unsqueeze(2)).squeeze(2) - self.y[picked]
+        return torch.bmm(off.unsqueeze(1), inputs).squeeze(1) / self.batch
+
+    def reading(self, x: Tensor) -> Tensor:
+        """Mean square error."""
+        return (x @ self.moment * x).sum(1) - 2 * x @ self.cross + self.square
+
+
+def measure(
+    problem: Problem, make: Make, lrs: Sequence[float], generator: torch.Generator
+) -> list[Measured]:
+    """A run for each lr, in their order.
+
+    Of the readings those three are kept that are ever asked for: the first at the target, the best
+    and the last.
+    """
+    values, place, counts = np.unique(lrs, return_inverse=True, return_counts=True)
+    rows = np.argsort(np.argsort(place, kind="stable"), kind="stable")
+    sizes = counts.tolist()
+    whole = problem.start(len(lrs), generator)
+    params = [torch.nn.Parameter(part.clone()) for part in whole.split(sizes)]
+    groups = [
+        {"params": [p], "lr": float(lr)} for p, lr in zip(params, values.tolist(), strict=True)
+    ]
+    optimizer = make(groups)
+
+    def closure() -> float:
+        g = problem.gradient(torch.cat([p.detach() for p in params]), generator)
+        for p, part in zip(params, g.split(sizes), strict=True):
+            p.grad = part
+        return 0.0  # a loss, that no rule asks for
+
+    readings = []
+    for t in range(1, problem.steps + 1):
+        optimizer.step(closure)
+        if t % problem.every == 0:
+            readings.append(problem.reading(torch.cat([p.detach() for p in params])))
+    table = torch.stack(readings, 1).double().numpy()[rows]
+    return [_measured(problem, float(lr), row) for lr, row in zip(lrs, table, strict=True)]
+
+
+def _measured(problem: Problem, lr: float, values: np.ndarray) -> Measured:
+    objective = problem.objective
+    good = np.isfinite(values) & (np.abs(values) < FAR)
+    sound = values if good.all() else values[: int(np.argmin(good))]
+    signed = sound if objective.mode == "max" else -sound
+    kept: list[int] = []
+    hits: list[int] = []
+    if len(sound):
+        target = objective.target if objective.mode == "max" else -(objective.target or 0.0)
+        hits = np.flatnonzero(signed >= target)[:1].tolist()
+        kept = sorted({*hits, int(signed.argmax()), len(sound) - 1})
+    points = {
+        i: Point((i + 1) * problem.every, (i + 1.0) * problem.every, 0.0, float(sound[i]))
+        for i in kept
+    }
+    return Measured(
+        address="",
+        optimizer="",
+        settings={LR: lr},
+        seed=0,
+        status="finished" if good.all() else "diverged",
+        points=tuple(points.values()),
+        to_target=points[hits[0]] if hits else None,
+    )
+
+
+def at_cost(run: Measured, factor: float) -> Measured:
+    """The same run, each evaluation of the gradient for that much."""
+
+    def dear(point: Point) -> Point:
+        return replace(point, cost=factor * point.cost)
+
+    return replace(
+        run,
+        points=tuple(map(dear, run.points)),
+        to_target=None if run.to_target is None else dear(run.to_target),
+    )
