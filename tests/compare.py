@@ -17,7 +17,9 @@ def same(a: Any, b: Any) -> bool:
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """What is not the same in two checkpoints."""
+    """What is not the same in two checkpoints, times by the clock aside."""
+    if where.endswith("/seconds"):
+        return []
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return [d for k in a for d in differences(a[k], b[k], f"{where}/{k}")]
     if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):

@@ -188,7 +188,7 @@ def test_other_times_change_nothing_but_the_files_of_times(
 
 
 def test_the_place_of_an_earlier_run_is_in_the_files_of_times_only(tmp_path: Path):
-    groups = [Aggregate("here", (measured("adam", 0.1, 0, (0.5, 0.9)),))]
+    groups = [Aggregate("here", (measured("adam", [0.5, 0.9]),))]
     elsewhere = [Aggregate("here", (replace(groups[0].runs[0], address="odd-place"),))]
     for name, each in (("one", groups), ("two", elsewhere)):
         write(compared(each, ACCURACY, "mnist", "cost", "command"), tmp_path / name)

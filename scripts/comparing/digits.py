@@ -34,7 +34,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def p_is(value: float) -> str:
-    """p = 0.031, p < 0.0001."""
+    """How a sentence has it: p = 0.031, p < 0.0001."""
     said = probability(value)
     return f"p {said}" if said.startswith("<") else f"p = {said}"
 

@@ -10,7 +10,7 @@ from scripts.comparing.inclusion import DECISIVE, includes
 from scripts.comparing.intervals import Interval
 from scripts.comparing.measured import Measured
 from scripts.comparing.significance import ALPHA, least_p
-from scripts.comparing.standing import Pair, Standing
+from scripts.comparing.standing import Standing
 
 FEWEST = 3  # seeds of which anything is said
 
