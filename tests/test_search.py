@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from math import log10
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -327,3 +330,15 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     assert str(refusal.value) == (
         'search=optuna: Optuna is not installed; pip install "scratchopt[optuna]"'
     )
+
+
+def test_the_search_waits_for_neither_scipy_nor_torch():
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import scripts.comparing.search; "
+        "sys.exit(' '.join({'scipy', 'torch', 'optuna'} & set(sys.modules)))"
+    )
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(root)], capture_output=True, text=True
+    )
+    assert done.stderr.strip() == ""

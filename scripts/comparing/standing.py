@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import exp, inf, isfinite, log, nan, sqrt
-from statistics import fmean, variance
+from math import isfinite, nan
 
 from scripts.comparing.intervals import Interval, mean_interval, median_interval
-from scripts.comparing.measured import Contest, Study
+from scripts.comparing.margin import handicapped_p, tuning_seeds, wins
+from scripts.comparing.measured import Contest
 from scripts.comparing.ranking import outcome
-from scripts.comparing.significance import ALPHA, holm, mann_whitney
+from scripts.comparing.significance import ALPHA, holm
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def standing(contest: Contest, decide: str) -> Standing:
     sign = -1.0 if decide == "metric" and objective.mode == "max" else 1.0
     told = {name: [sign * x for x in mine] for name, mine in values.items()}
     names = list(combinations(values, 2))
-    seeds = {study.optimizer: _tuning_seeds(study) for study in contest.studies}
-    ps = [_p(values[a], values[b], decide, min(seeds[a], seeds[b])) for a, b in names]
+    seeds = {study.optimizer: tuning_seeds(study) for study in contest.studies}
+    ps = [handicapped_p(values[a], values[b], decide, min(seeds[a], seeds[b])) for a, b in names]
     pairs = tuple(
         Pair(a, b, _ratio(told[a], told[b]), p, q, _better(values, a, b) if q <= ALPHA else None)
         for (a, b), p, q in zip(names, ps, holm(ps), strict=True)
@@ -107,46 +107,8 @@ def standing(contest: Contest, decide: str) -> Standing:
     return Standing(contest, decide, values, medians, means, pairs)
 
 
-def _p(a: Sequence[float], b: Sequence[float], decide: str, seeds: float) -> float:
-    """Of the test beyond the margin that two optimizers alike would part by through their tuning.
-
-    Each was tuned by k seeds, at best: which settings come out is a matter of chance, up to
-    differences in outcome of the order of s/√k, s the spread of runs. So the better one's runs are
-    made worse by s/√(2k) before they are tested, costs on a logarithmic scale; and if they are not
-    the better ones then, p is 1. Without it two names for one Adam would be told apart in 8 to 14 %
-    of comparisons in place of 5 (tests/calibration.py).
-    """
-    better, worse = (a, b) if _wins(a, b) > 0 else (b, a)
-    spread = _spread(better, worse, decide) / sqrt(2 * seeds)
-    handicapped = [x * exp(spread) if decide == "cost" else x + spread for x in better]
-    return mann_whitney(handicapped, worse) if _wins(handicapped, worse) > 0 else 1.0
-
-
-def _spread(a: Sequence[float], b: Sequence[float], decide: str) -> float:
-    """The standard deviation within the two samples, of the logarithms if they are costs."""
-    squares, degrees = 0.0, 0
-    for sample in (a, b):
-        finite = [log(max(x, 1.0)) if decide == "cost" else x for x in sample if isfinite(x)]
-        if len(finite) > 1:
-            squares, degrees = squares + variance(finite) * (n := len(finite) - 1), degrees + n
-    return sqrt(squares / degrees) if degrees else 0.0
-
-
-def _tuning_seeds(study: Study) -> float:
-    """How many trials the chosen settings had; ∞, if there was no tuning."""
-    if study.chosen is None:
-        return inf
-    mine = sum(dict(run.settings) == dict(study.chosen) for run in study.trials)
-    return mine or inf
-
-
-def _wins(a: Sequence[float], b: Sequence[float]) -> float:
-    """How often one of the first is the better, less how often it is the worse; in [−1, 1]."""
-    return fmean((x < y) - (x > y) for x in a for y in b)
-
-
 def _better(values: Mapping[str, Sequence[float]], a: str, b: str) -> str:
-    return a if _wins(values[a], values[b]) > 0 else b
+    return a if wins(values[a], values[b]) > 0 else b
 
 
 def _median(values: Sequence[float]) -> float:
