@@ -162,14 +162,14 @@ def test_holms_correction_by_hand():
     assert holm([]) == []
 
 
-def test_the_correction_is_over_all_pairs_and_the_margin_is_half_a_spread_of_two_trials():
+def test_the_correction_is_over_all_pairs_and_the_margin_is_the_standard_error_of_the_trials():
     trials = (run(1.0), run(2.0))
     first, second = [100.0, 101, 102, 103, 104, 105], [103.5, 104.5, 105.5, 106.5, 107.5, 108.5]
     found = standing(contest(study("a", first), study("b", second)), "cost")
     assert found.pairs[0].p == pytest.approx(enumerated(first, second), rel=1e-13)
     logs = [[log(x) for x in sample] for sample in (first, second)]
     pooled = sqrt((stdev(logs[0]) ** 2 + stdev(logs[1]) ** 2) / 2)
-    shifted = [x * exp(pooled / 2) for x in first]
+    shifted = [x * exp(pooled / sqrt(2)) for x in first]
     tuned = [study(n, c, trials=trials) for n, c in (("a", first), ("b", second), ("c", second))]
     found = standing(contest(*tuned), "cost")
     p = enumerated(shifted, second)

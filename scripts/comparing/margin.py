@@ -13,12 +13,11 @@ from scripts.comparing.significance import mann_whitney
 def handicapped_p(a: Sequence[float], b: Sequence[float], decide: str, seeds: float) -> float:
     """Of the test beyond the margin that two optimizers alike would part by through their tuning.
 
-    Each was tuned by k seeds, at best: which settings come out is a matter of chance, up to
-    differences in outcome of the order of s/√k, s the spread of runs. So the better one's runs are
-    made worse by s/√(2k) before they are tested, costs on a logarithmic scale; and if they are not
-    the better ones then, p is 1. Without the margin two names for one Adam, tuned each for itself,
-    were told apart in 9 and 8 % of 300 comparisons in place of 5, on the quadratic of
-    tests/calibration.py with noise 0.05 and 0.03.
+    The settings of each were chosen by the mean of k seeds, at best, and so by chance where they
+    differ by less than its standard error, s/√k, s the spread of runs. So the better one's runs are
+    made worse by as much before they are tested, costs on a logarithmic scale; and if they are not
+    the better ones then, p is 1. Of 400 pairs of names for one Adam, tuned each for itself, 5 %
+    were told apart with a margin of s/√(2k), of 300 without any 9 %.
 
     Args:
         a: what the runs of the one are judged by; less is better.
@@ -27,7 +26,7 @@ def handicapped_p(a: Sequence[float], b: Sequence[float], decide: str, seeds: fl
         seeds: k; ∞ for no margin.
     """
     better, worse = (a, b) if wins(a, b) > 0 else (b, a)
-    spread = _spread(better, worse, decide) / sqrt(2 * seeds)
+    spread = _spread(better, worse, decide) / sqrt(seeds)
     handicapped = [x * exp(spread) if decide == "cost" else x + spread for x in better]
     return mann_whitney(handicapped, worse) if wins(handicapped, worse) > 0 else 1.0
 
