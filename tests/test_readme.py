@@ -28,9 +28,12 @@ RESUME = [command for command in COMMANDS if "resume=" in command]
 NEWTON = ["python scripts/train.py optimizer=newton", "python scripts/train.py optimizer=nag"]
 NODES = [command for command in COMMANDS if "num_nodes=2" in command]
 DRAWN = [command for command in COMMANDS if "scripts/play.py" in command or "plot.py" in command]
-RECORDED = {"multirun": " -m ", "outputs": "record_every"}  # what they draw, and its making
+RECORDED = {"multirun": " -m task=", "outputs": "record_every"}  # what they draw, and its making
+COMPARED = [
+    command for command in COMMANDS if "scripts/compare.py" in command or "store=" in command
+]
 AGAINST = re.findall(r"`(?:--against )?(seconds|evaluations)`", README)
-ELSEWHERE = [*RESUME, *NODES, *NEWTON, *DRAWN]
+ELSEWHERE = [*RESUME, *NODES, *NEWTON, *DRAWN, *COMPARED]
 ELSEWHERE += [c for c in COMMANDS if any(made in c for made in RECORDED.values())]
 TORCHRUN = ["-m", "torch.distributed.run"]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # or torchrun warns that it sets it
@@ -114,6 +117,25 @@ def test_recorded_runs_are_drawn(place: str, folder: Path):
         assert not done.stderr
         *_, last = done.stdout.splitlines()
         assert (folder / last.split("  ")[0]).is_file()
+
+
+def test_comparisons_write_their_report(folder: Path):
+    """The first, which takes half an hour, with a smaller net, budget and so on."""
+    tuned, sweep, earlier = COMPARED
+    smaller = " budget=1 seeds=1 max_steps=25 task.hidden=[8] store=others"
+    is_reported(run(tuned + smaller, folder), folder, "comparisons/mnist/sgd,momentum,nag,adam")
+    assert run(sweep, folder).returncode == 0
+    assert len(list(folder.glob("runs/*/result.json"))) == 16
+    is_reported(run(earlier, folder), folder, "runs/comparison")
+
+
+def is_reported(done: subprocess.CompletedProcess[str], folder: Path, where: str) -> None:
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(f"report  {where}")
+    report = folder / last.split()[1]
+    for name in ("report.html", "report.md", "report.json", "runs.csv", "times.md"):
+        assert report.with_name(name).is_file()
 
 
 @pytest.mark.slow

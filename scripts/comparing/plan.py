@@ -13,7 +13,8 @@ from typing import Any
 
 from scripts.comparing.measured import Comparison, Contest, Measured, Objective, Study
 from scripts.comparing.request import Request
-from scripts.comparing.search import Grid, Search, Trial
+from scripts.comparing.search import Grid, Search
+from scripts.comparing.trial import Trial
 
 # Gives what came of a run: its configuration, choices, objective and searched settings.
 Known = Callable[["Wanted", Objective], "Measured | None"]
