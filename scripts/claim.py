@@ -19,12 +19,14 @@ class Busy(Refusal):
 
 
 @contextmanager
-def claimed(directory: Path, wait: bool = False) -> Iterator[None]:
+def claimed(directory: Path, wait: bool = False, by: Path | None = None) -> Iterator[None]:
     """Keeps other runs from a directory, where the system has locks; they end with a process.
 
     Args:
         directory: that is there.
         wait: for another run's end, rather than to refuse.
+        by: a file whose lock it is; None, the directory itself. File systems that several machines
+            share may lock files for all of them, but directories for each alone.
 
     Raises:
         Busy: another run is there.
@@ -38,7 +40,7 @@ def claimed(directory: Path, wait: bool = False) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    lock = os.open(directory, os.O_RDONLY)
+    lock = os.open(by, os.O_RDWR | os.O_CREAT) if by else os.open(directory, os.O_RDONLY)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

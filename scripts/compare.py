@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--config-dir", type=Path, help="a further folder of configurations")
     given = parser.parse_intermixed_args()
     try:
-        request = requested(given.keys, given.config_dir and given.config_dir.absolute())
+        request = requested(given.keys, given.config_dir)
         if missing := [name for name in NEEDED if find_spec(name) is None]:
             raise Refusal(f"{missing[0]} is not installed: pip install -e '.[compare]'")
         if given.place:

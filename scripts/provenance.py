@@ -5,6 +5,7 @@ import platform
 import sys
 from functools import cache
 from hashlib import sha256
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,13 +52,19 @@ def _ours() -> str:
 def _theirs(name: str) -> str:
     """Of a top-level module: the version, if it is installed as a package's, else the files."""
     spec = find_spec(name)  # of a module without dots: imports nothing
-    if spec is None or spec.origin is None:
+    if spec is None:
         return name
+    if spec.origin is None:  # a package without an __init__.py
+        return "".join(_hash_of(Path(p).rglob("*.py"), Path(p)) for p in _folders(spec))
     origin = Path(spec.origin)
     if "site-packages" in origin.parts:
         return f"{name} {_version(name)}"
     files = [origin] if spec.submodule_search_locations is None else origin.parent.rglob("*.py")
     return _hash_of(files, origin.parent)
+
+
+def _folders(spec: ModuleSpec) -> list[str]:
+    return sorted(spec.submodule_search_locations or [])
 
 
 def _hash_of(files: Any, root: Path) -> str:

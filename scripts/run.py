@@ -138,10 +138,12 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         result.metrics |= validations.latest  # where nothing was left to do but the test
         write({} if failure else trainer.callback_metrics)
         if not (failure or interrupt.stopped):
-            if validations.rows and validations.rows[-1]["steps"] < trainer.global_step:
+            last = validations.rows[-1]["steps"] if validations.rows else 0
+            ends_unread = last < trainer.global_step and config["validate_steps"]
+            if ends_unread and _has(module, data, "validation_step", "val_dataloader"):
                 trainer.validate(module, datamodule=data, verbose=False)  # where it has come to
                 write(trainer.callback_metrics)
-            if config["test"] and _has_test(module, data):
+            if config["test"] and _has(module, data, "test_step", "test_dataloader"):
                 trainer.test(module, datamodule=data, verbose=False)
                 write(trainer.callback_metrics)
         dashboard.end(result, directory)
@@ -213,10 +215,11 @@ def _memory(config: dict[str, Any], module: LightningModule) -> Memory | None:
     return memory(module, optimizer, dtype, **settings)
 
 
-def _has_test(module: LightningModule, data: LightningDataModule | None) -> bool:
+def _has(module: LightningModule, data: LightningDataModule | None, step: str, loader: str) -> bool:
+    """Whether the module brings the step, and itself or the data the loader for it."""
     sources = [source for source in (module, data) if source is not None]
-    brought = any(is_overridden("test_dataloader", source) for source in sources)
-    return brought and is_overridden("test_step", module)
+    brought = any(is_overridden(loader, source) for source in sources)
+    return brought and is_overridden(step, module)
 
 
 def _status(trainer: Trainer, interrupt: Interrupt) -> str:

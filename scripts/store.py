@@ -14,8 +14,9 @@ fall out of step with them.
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from scripts.provenance import code_of
 from scripts.result import Result, hyperparameters
 from scripts.resume import CHECKPOINT, is_sound
 
+NO_MEMORY = ("out of memory", "allocate memory")  # in torch's errors, RuntimeErrors both
 # Keys that say where a run lies or what is asked of it later, not what it is.
 APART = ("comparison", "resume", "store")
 
@@ -52,7 +54,8 @@ class Kept:
                 f"store={store}: its runs have one process each; take accelerator.devices=1 and "
                 "accelerator.strategy=auto, or leave store out"
             )
-        self.config, self.choices = config, {key: choices[key] for key in ("task", "optimizer")}
+        self.config = config | {"store": str(store)}
+        self.choices = {key: choices[key] for key in ("task", "optimizer")}
         self.address = address_of(config, self.choices)
         self.directory = Path(store).expanduser().absolute() / self.address
 
@@ -81,7 +84,9 @@ class Kept:
             Busy: somebody else holds it.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        with claimed(self.directory, wait):
+        locks = self.directory.parent / ".locks"
+        locks.mkdir(exist_ok=True)
+        with claimed(self.directory, wait, locks / self.address):
             sound = (self.directory / CHECKPOINT).exists() and is_sound(self.directory / CHECKPOINT)
             if self.result is None and not sound:
                 for left in self.directory.iterdir():  # by somebody who was killed
@@ -93,9 +98,9 @@ class Kept:
         """Writes what Hydra writes for other runs."""
         folder = self.directory / ".hydra"
         folder.mkdir()
-        known = {
-            "config.yaml": self.config | {"resume": None},
+        known = {  # the configuration last: by it a run is known as one
             "hydra.yaml": {"hydra": {"runtime": {"choices": self.choices}}},
+            "config.yaml": self.config | {"resume": None},
         }
         for name, content in known.items():
             new = folder / f"{name}.new"
@@ -103,7 +108,9 @@ class Kept:
             os.replace(new, folder / name)
 
 
-def keep(kept: Kept, wait: bool) -> tuple[Result, int] | None:
+def keep(
+    kept: Kept, wait: bool, during: AbstractContextManager[None] | None = None
+) -> tuple[Result, int] | None:
     """Has a run done, whatever comes of it.
 
     An error in training is an outcome: its `result.json` then has the status `failed`, and the
@@ -113,6 +120,7 @@ def keep(kept: Kept, wait: bool) -> tuple[Result, int] | None:
     Args:
         kept: the run.
         wait: for somebody else who is doing it, rather than to refuse.
+        during: is entered while the run is held.
 
     Returns:
         What came of it, and the signal that ended it before its time or 0; None, if it was
@@ -121,14 +129,14 @@ def keep(kept: Kept, wait: bool) -> tuple[Result, int] | None:
     Raises:
         Busy: somebody else is doing it.
     """
-    with kept.begun(wait) as config:
+    if kept.result is not None:
+        return None
+    with kept.begun(wait) as config, during or nullcontext():
         if kept.result is not None:
             return None
         from scripts.run import Diverged, run  # imports torch: only for what is to be done
 
-        task, optimizer = kept.choices["task"], kept.choices["optimizer"]
-        result = Result(task, optimizer, hyperparameters(config), config["seed"])
-        result.versions["code"] = code_of(config)
+        result = _begun(kept, config)
         try:
             return result, run(config, result, kept.directory)
         except Diverged:
@@ -136,10 +144,35 @@ def keep(kept: Kept, wait: bool) -> tuple[Result, int] | None:
         except (OSError, MemoryError, Refusal, HydraException):
             raise
         except Exception as error:
-            result.status, result.complete = "failed", True
-            result.error = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            result.write(kept.directory)
-            return result, 0
+            if any(words in str(error) for words in NO_MEMORY):
+                raise
+            traceback.print_exc()
+            return _failed(result, f"{type(error).__name__}: {error}", kept), 0
+
+
+def give_up(kept: Kept, error: str) -> None:
+    """Records a run as failed that ends every process which does it.
+
+    Raises:
+        Busy: somebody else is doing it.
+    """
+    with kept.begun(wait=False) as config:
+        if kept.result is None:
+            _failed(_begun(kept, config), error, kept)
+
+
+def _begun(kept: Kept, config: dict[str, Any]) -> Result:
+    task, optimizer = kept.choices["task"], kept.choices["optimizer"]
+    result = Result(task, optimizer, hyperparameters(config), config["seed"])
+    result.versions["code"] = code_of(config)
+    return result
+
+
+def _failed(result: Result, error: str, kept: Kept) -> Result:
+    result.status, result.complete = "failed", True
+    result.error = error.partition("\n")[0]
+    result.write(kept.directory)
+    return result
 
 
 def in_store(arguments: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """A process that does runs of a store, one after the other, as `scripts/compare.py` tells it.
 
-It reads a line of JSON for each, {"store", "config", "choices"}, and answers with one:
+It reads a line of JSON for each, {"store", "config", "choices", "address"}, and answers with one:
 {"state": "done"}; "busy", where another process is doing that run; "stopped" by a signal; or
 "refused", with the "reason". What a run prints, warnings above all, is in `<its folder>.console`.
 """
@@ -21,10 +21,14 @@ sys.path.pop(0)  # scripts/ itself: its modules' names are too common to be foun
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's packages first
 sys.path.append(os.getcwd())  # a user's own tasks and optimizers
 
+from hydra.errors import HydraException
+
 from scripts.claim import Busy
+from scripts.fields import Refusal
 from scripts.store import Kept, keep
 
 PARENT = os.getppid()
+EXPLAINED = (Refusal, HydraException, OSError)  # whose messages say it all
 
 
 def main() -> None:
@@ -41,12 +45,17 @@ def answer(asked: dict[str, Any]) -> dict[str, str]:
     """Does a run, and says how it went."""
     try:
         kept = Kept(asked["store"], asked["config"], asked["choices"])
-        with _writing_to(kept):
-            done = keep(kept, wait=False)
+        if kept.address != asked["address"]:
+            changed = "the code has changed since the comparison began; give the command again"
+            return {"state": "refused", "reason": changed}
+        done = keep(kept, wait=False, during=_writing_to(kept))
     except Busy:
         return {"state": "busy"}
+    except EXPLAINED as error:
+        return {"state": "refused", "reason": " ".join(str(error).split())}
     except Exception as error:
-        return {"state": "refused", "reason": " ".join(str(error).split()) or repr(error)}
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {"state": "refused", "reason": f"{asked['address']}: {reason}"}
     _, signum = done or (None, 0)
     return {"state": "stopped" if signum else "done"}
 
@@ -55,7 +64,6 @@ def answer(asked: dict[str, Any]) -> dict[str, str]:
 def _writing_to(kept: Kept) -> Iterator[None]:
     """Sends what is printed to a file beside the run's folder, if it is anything."""
     console = Path(f"{kept.directory}.console")
-    console.parent.mkdir(parents=True, exist_ok=True)
     before = [os.dup(stream) for stream in (1, 2)]
     with console.open("ab") as file:
         for stream in (1, 2):

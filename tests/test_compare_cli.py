@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import test_store
 from hydra.core.global_hydra import GlobalHydra
 
 from scripts.comparing.plan import Plan
@@ -124,6 +125,56 @@ def test_runs_that_have_not_ended_are_named_and_left_out(done, tmp_path):
     assert "runs/unended has not ended, and is left out" in ran.stderr
 
 
+def test_two_comparisons_share_a_store_and_do_each_run_once(tmp_path):
+    folders = [tmp_path / name for name in ("one", "other")]
+    store = tmp_path / "runs"
+    for folder in folders:
+        folder.mkdir()
+    asked = [*PROGRAM, *SMALL, f"store={store}", "workers=1", "max_steps=150"]
+    asking = [
+        subprocess.Popen(asked, cwd=folder, stdout=-1, stderr=-1, text=True) for folder in folders
+    ]
+    inodes: dict[Path, int] = {}
+    while any(one.poll() is None for one in asking):
+        for path in store.glob("*/result.json"):
+            if '"complete": true' in path.read_text():
+                assert inodes.setdefault(path, path.stat().st_ino) == path.stat().st_ino
+        time.sleep(0.05)
+    told = [one.communicate() for one in asking]
+    assert [one.returncode for one in asking] == [0, 0], told
+    assert told[0][0] == told[1][0]
+    pages = [report_of(folder) / "report.html" for folder in folders]
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+
+
+def test_a_worker_that_dies_in_the_test_has_its_run_gone_on_with(tmp_path):
+    (tmp_path / "odd.py").write_text(test_store.TASK)
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    comparison = "comparison: {metric: val/loss, mode: min, target: 0.1}\n"
+    (tmp_path / "conf" / "task" / "odd.yaml").write_text(test_store.YAML + comparison)
+    asked = ["--config-dir", "conf", "task=odd", "task.place=test", "optimizers=[sgd]"]
+    ran = compare(tmp_path, *asked, "budget=1", "seeds=1", "workers=1")
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "been there").exists()
+    report = json.loads((report_of(tmp_path) / "report.json").read_text())
+    assert {run["status"] for run in report["runs"]} == {"finished"}
+    assert report["runs"][-1]["test"].keys() == {"test/loss"}
+
+
+def test_a_run_that_ends_every_process_is_an_outcome(tmp_path):
+    code = test_store.TASK.replace("not mark.exists()", "True")
+    (tmp_path / "odd.py").write_text(code)
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    comparison = "comparison: {metric: val/loss, mode: min, target: 0.1}\n"
+    (tmp_path / "conf" / "task" / "odd.yaml").write_text(test_store.YAML + comparison)
+    asked = ["--config-dir", "conf", "task=odd", "task.place=train", "optimizers=[sgd]"]
+    ran = compare(tmp_path, *asked, "budget=1", "seeds=1", "workers=2")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((report_of(tmp_path) / "report.json").read_text())
+    assert {run["status"] for run in report["runs"]} == {"failed"}
+    assert "it ended 4 processes, the last with 9" in report["runs"][0]["error"]
+
+
 def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
     command = [*PROGRAM, *SMALL, "max_steps=400"]
     asking = subprocess.Popen(command, cwd=tmp_path, stderr=-1, stdout=-1, text=True)
@@ -164,6 +215,11 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
         ("--from . budget=3", "budget: with --from only"),
         ("accelerator=ddp", "one process each"),
         ("max_steps=abc", "max_steps=abc"),
+        ("tune={momentun:[0.9]}", "tune=momentun: none of the optimizers has it"),
+        ("tune={lr:[0.9]}", "tune=lr: none of the optimizers has it beside its lr"),
+        ("tune={momentum:0.9}", "must have a list of different values"),
+        ("tune={momentum:[0.1,0.2,0.3]} budget=2", "budget=2: the 3 combinations"),
+        ("figures=true", "figures=true: plot.py draws the runs"),
         ("comparison=null", "does not say what to compare by"),
     ],
 )

@@ -1,5 +1,7 @@
 """Runs that change hands between torch's optimizers and ours."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, OneCycleLR
@@ -181,7 +183,8 @@ def test_what_has_no_counterpart_in_torch_is_refused(cls):
 def test_the_count_of_steps_goes_to_where_torch_looks_for_it(option):
     """Its fused kernels count on the device; "meta" stands in for a GPU."""
     p = torch.ones(3, device="meta", requires_grad=True)
-    ours = scratchopt.Adam([p], **{option: True})
+    options: dict[str, Any] = {option: True}
+    ours = scratchopt.Adam([p], **options)
     ours.new_state(p, ours.param_groups[0])
     theirs = to_torch(ours)
     assert theirs.state[p]["step"].device.type == ("cpu" if option == "foreach" else "meta")

@@ -13,11 +13,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from scripts import provenance
-from scripts.claim import Busy, claimed
+from scripts.claim import Busy
 from scripts.fields import Refusal
 from scripts.provenance import code_of
 from scripts.schema import validate
-from scripts.store import Kept, address_of, keep
+from scripts.store import Kept, address_of, give_up, keep
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOICES = {"task": "toy", "optimizer": "nag"}
@@ -183,10 +183,9 @@ def test_a_run_that_is_there_is_not_done_again(tmp_path):
 
 def test_a_run_that_somebody_else_does_is_left_to_him(tmp_path):
     kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
-    kept.directory.mkdir()
-    with claimed(kept.directory), pytest.raises(Busy, match="another run is writing there"):
-        keep(kept, wait=False)
-    assert not list(kept.directory.iterdir())
+    with kept.begun(wait=False), pytest.raises(Busy, match="another run is writing there"):
+        keep(Kept(tmp_path, config("max_steps=5"), CHOICES), wait=False)
+    assert kept.result is None
 
 
 def test_a_diverged_run_is_an_outcome(tmp_path):
@@ -195,6 +194,27 @@ def test_a_diverged_run_is_an_outcome(tmp_path):
     assert done is not None
     assert done[0].status == "diverged"
     assert (kept.result or {})["status"] == "diverged"
+    assert keep(kept, wait=False) is None
+
+
+def test_a_run_that_wants_memory_is_none(tmp_path, monkeypatch):
+    from scripts import run
+
+    def grasp(*args: Any) -> int:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(run, "run", grasp)
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        keep(kept, wait=False)
+    assert kept.result is None
+
+
+def test_a_run_that_ends_its_processes_is_given_up(tmp_path):
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    give_up(kept, "it ended 4 processes")
+    assert (kept.result or {})["status"] == "failed"
+    assert (kept.result or {})["error"] == "it ended 4 processes"
     assert keep(kept, wait=False) is None
 
 
@@ -222,7 +242,7 @@ def test_its_runs_are_read_as_any_others_are(tmp_path):
     keep(kept, wait=False)
     [run] = runs_in([tmp_path])
     assert (run.task, run.optimizer) == ("toy", "nag")
-    assert run.config == asked | {"settings": run.config.get("settings")} or run.config == asked
+    assert run.config == asked | {"store": str(tmp_path)}
     assert len(run.history["train/loss"]) == 5
 
 

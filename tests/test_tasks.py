@@ -432,7 +432,7 @@ def test_the_net_is_784_hidden_10():
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu"])
 def test_an_activation_is_torch_s_of_that_name(activation):
-    (_, layer, _) = MNIST(descent, hidden=(4,), activation=activation).net
+    (_, layer, _) = MNIST(descent, hidden=(4,), activation=activation).net.children()
     x = torch.linspace(-3, 3, 13)
     function = {"tanh": torch.tanh, "sigmoid": torch.sigmoid}.get(activation) or getattr(
         F, activation

@@ -31,7 +31,7 @@ class Validations(Callback):
     @property
     def seconds(self) -> float:
         """Of training, so far."""
-        return self._seconds + (time.perf_counter() - self._since if self._since else 0.0)
+        return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
 
     @property
     def latest(self) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""What `scripts/compare.py` is made of: a store of runs, a search, statistics and a report."""
+"""What `scripts/compare.py` is made of: plan and search, statistics, verdict and report."""

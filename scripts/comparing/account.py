@@ -33,6 +33,7 @@ def account(runs: Sequence[Measured], objective: Objective) -> dict[str, Any] | 
         "failures": {kind: sum(run.status == kind for run in runs) for kind in FAILURES},
         "missed": sum(run.to_target is None for run in runs),
         "cost_to_target": _median(runs, lambda run: run.cost_to_target),
+        "mean_cost_to_target": asdict(mean_interval([run.cost_to_target for run in runs])),
         "steps_to_target": _median(runs, lambda run: run.steps_to_target),
         "final": _mean(runs, lambda run: run.final(objective)),
         "best": _mean(runs, lambda run: run.best(objective)),

@@ -12,7 +12,7 @@ from scripts.comparing.reading import measured
 from scripts.comparing.workers import Workers
 from scripts.fields import Refusal
 from scripts.recorded import Run
-from scripts.store import Kept
+from scripts.store import Kept, give_up
 
 PATIENCE = 1.0  # seconds until a run is asked for again that somebody else is doing
 
@@ -78,7 +78,7 @@ class Conduct:
             lately = time.monotonic() - self._elsewhere.get(address, -PATIENCE) < PATIENCE
             if address not in asked and not lately:
                 asked.add(address)
-                self._under_way[self.workers.submit(wanted.config, wanted.choices)] = wanted
+                self._under_way[self.workers.submit(self._of(wanted))] = wanted
 
     def _take(self, wanted: Wanted, answer: dict[str, str]) -> None:
         kept = self._of(wanted)
@@ -87,9 +87,11 @@ class Conduct:
         elif answer["state"] == "refused":
             raise Refusal(answer["reason"])
         elif answer["state"] == "died":
+            give_up(kept, f"{answer['reason']}; see workers.log in the store")
+        elif answer["state"] == "killed":
             raise Refusal(
-                f"{kept.directory}: its processes die ({answer['reason']}), for want of memory "
-                "perhaps; what is complete is kept: give workers=1, or leave that setting out"
+                f"{kept.directory}: {answer['reason']}, for want of memory perhaps; what is "
+                "complete is kept: give workers=1, or leave that setting out"
             )
         elif answer["state"] == "stopped":
             raise KeyboardInterrupt

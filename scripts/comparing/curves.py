@@ -19,16 +19,17 @@ def learning_curve(runs: Sequence[Measured], objective: Objective) -> dict[str, 
     """Median and quartiles of the metric's last reading, at every cost where a run has one.
 
     A run that ended well keeps its last reading, so that an early end does not change who is in the
-    median; one that diverged or failed is the worst there is from its end on.
+    median; one that diverged or failed is the worst there is after its last reading, and from the
+    start if it has none.
 
     Returns:
         `cost`, rising and from where all runs have a reading; `median`, `low` and `high`, as long.
     """
-    runs = [run for run in runs if run.points]
+    runs = [run for run in runs if run.points or run.failed]
     costs = sorted({point.cost for run in runs for point in run.points})
     if not costs:
         return {"cost": [], "median": [], "low": [], "high": []}
-    start = max(run.points[0].cost for run in runs)
+    start = max(run.points[0].cost for run in runs if run.points)
     costs = [cost for cost in costs if cost >= start]
     if len(costs) > PLACES:
         costs = [costs[i] for i in np.linspace(0, len(costs) - 1, PLACES).astype(int)]
@@ -41,8 +42,7 @@ def learning_curve(runs: Sequence[Measured], objective: Objective) -> dict[str, 
 
 def _reading(run: Measured, cost: float, objective: Objective) -> float:
     at = bisect_right([point.cost for point in run.points], cost) - 1
-    ended = at == len(run.points) - 1
-    value = run.points[at].value
-    if (run.failed and ended) or not isfinite(value):
+    beyond = not run.points or (at == len(run.points) - 1 and cost > run.points[at].cost)
+    if (run.failed and beyond) or not isfinite(run.points[at].value):
         return -inf if objective.mode == "max" else inf
-    return value
+    return run.points[at].value

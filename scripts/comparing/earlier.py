@@ -16,7 +16,7 @@ from scripts.comparing.reading import COMPLETE, measured
 from scripts.comparing.request import CONF, Request
 from scripts.fields import Refusal, held_against
 from scripts.nodes import Comparison as Asked
-from scripts.plotting.comparison import settings_of
+from scripts.plotting.comparison import Setting, settings_of
 from scripts.recorded import Run, runs_in
 
 TAKEN = ("decide", "output")  # of the keys of conf/compare.yaml, those that mean something here
@@ -37,7 +37,7 @@ def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path]]:
     """
     given = _given(request)
     found = runs_in([place])
-    ended = [run for run in found if run.result and run.result["status"] in COMPLETE]
+    ended = [run for run in found if _is_complete(run)]
     if not ended:
         raise Refusal(f"{place}: none of its {len(found)} runs has ended; go on with them first")
     by_task: dict[str, list[Run]] = {}
@@ -54,17 +54,45 @@ def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path]]:
 def _of_task(
     task: str, runs: Sequence[Run], given: Mapping[str, Any], request: Request, command: str
 ) -> Comparison:
-    objective = _objective(task, runs[0], given)
-    groups = [
-        Aggregate(
-            setting.name,
-            tuple(
-                sorted((measured(run, objective, {}) for run in setting.runs), key=lambda r: r.seed)
-            ),
+    objectives = dict.fromkeys(_objective(task, run, given) for run in runs)
+    if len(objectives) > 1:
+        raise Refusal(
+            f"task={task}: its runs were asked for different things "
+            f"({', '.join(map(str, objectives))}); give comparison.metric, .mode and .target"
         )
-        for setting in settings_of(runs)
-    ]
+    [objective] = objectives
+    groups = [group for setting in settings_of(runs) for group in _by_code(setting, objective)]
     return compared(groups, objective, task, request.keys["decide"], command)
+
+
+def _is_complete(run: Run) -> bool:
+    """Older results do not say it."""
+    result = run.result
+    return bool(result and result["status"] in COMPLETE and result.get("complete", True))
+
+
+def _by_code(setting: Setting, objective: Objective) -> list[Aggregate]:
+    """The runs of a setting, those that other code has done apart.
+
+    Raises:
+        Refusal: two runs of one seed, which are not two of what chance may bring.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in setting.runs:
+        groups.setdefault(str((run.result or {}).get("versions", {}).get("code")), []).append(run)
+    made = []
+    for code, runs in groups.items():
+        name = setting.name if len(groups) == 1 else f"{setting.name}, code {code[:6]}"
+        seeds = {run.config["seed"]: run for run in runs}
+        if len(seeds) < len(runs):
+            twice = next(run for run in runs if seeds[run.config["seed"]] is not run)
+            raise Refusal(
+                f"{name}: {twice.directory} and {seeds[twice.config['seed']].directory} have one "
+                "seed; give a directory with one of them"
+            )
+        told = (measured(run, objective, {}) for run in runs)
+        made.append(Aggregate(name, tuple(sorted(told, key=lambda run: run.seed))))
+    return made
 
 
 def _given(request: Request) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from scripts.comparing.measured import Comparison, Contest, Measured, Objective,
 from scripts.comparing.request import Request
 from scripts.comparing.search import Grid, Search
 from scripts.comparing.trial import Trial
+from scripts.fields import Refusal
 
 # Gives what came of a run: its configuration, choices, objective and searched settings.
 Known = Callable[["Wanted", Objective], "Measured | None"]
@@ -71,6 +72,11 @@ class Part:
     def _made(self) -> dict[Any, Wanted]:
         return {}
 
+    @cached_property
+    def _results(self) -> dict[Trial, Measured]:
+        """Of the search, from one look to the next: it only grows."""
+        return {}
+
     def _wanted(self, settings: Mapping[str, Any], seed: int, test: bool) -> Wanted:
         key = Trial.of(settings), seed, test
         if key not in self._made:
@@ -87,13 +93,13 @@ class Part:
 
     def look(self, known: Known) -> tuple[list[Wanted], Study]:
         """The runs that can be done now, and what is known so far."""
-        results: dict[Trial, Measured] = {}
+        results = self._results
         while found := {
             trial: run
             for trial in self.search.wanted(results)
             if (run := known(self._trial(trial), self.objective)) is not None
         }:
-            results |= found
+            results.update(found)
         missing = [self._trial(trial) for trial in self.search.wanted(results)]
         choice = self.search.chosen(results) if results and not missing else None
         tuned = self._judged(choice.settings) if choice and choice.settings else []
@@ -128,9 +134,12 @@ class Plan:
             task: [Part(request, task, o, request.objective(task)) for o in request.optimizers]
             for task in request.tasks
         }
-        for parts in self.parts.values():
-            for part in parts:
-                part.search  # noqa: B018  (refuses what it cannot search)
+        every = [part for parts in self.parts.values() for part in parts]
+        for part in every:
+            part.search  # noqa: B018  (refuses what it cannot search)
+        for key in request.keys["tune"]:
+            if key == "lr" or not any(f"optimizer.{key}" in part.default for part in every):
+                raise Refusal(f"tune={key}: none of the optimizers has it beside its lr")
 
     @property
     def most(self) -> int:
@@ -166,9 +175,11 @@ class Plan:
             if part.optimizer == optimizer
         }
         whose = "its own default" if self.request.keys["start"] == "library" else "the task's"
-        words = [f"lr around {' and '.join(sorted(defaults))} ({whose})"]
+        drawn = self.request.keys["search"] == "optuna"
+        how = "lr drawn from 0.01 to 100 times" if drawn else "lr around"
+        words = [f"{how} {' and '.join(sorted(defaults))} ({whose})"]
         known = {k for parts in self.parts.values() for p in parts for k in p.default}
         for key, values in self.request.keys["tune"].items():
             if f"optimizer.{key}" in known:
-                words.append(f"{key} in {values}" if values else key)
+                words.append(f"{key} in {values}" if values else f"{key} drawn")
         return "; ".join(words)

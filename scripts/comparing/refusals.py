@@ -9,6 +9,7 @@ from scripts.comparing.digits import count, number, p_is, probability
 from scripts.comparing.inclusion import DECISIVE, includes
 from scripts.comparing.intervals import Interval
 from scripts.comparing.measured import Measured
+from scripts.comparing.ranking import LR
 from scripts.comparing.significance import ALPHA, least_p
 from scripts.comparing.standing import Standing
 
@@ -93,9 +94,10 @@ def edge(standing: Standing) -> Iterator[str]:
         for key in study.edges:
             if study.chosen is not None:
                 value = study.chosen[key]
+                remedy = "a larger budget" if key == LR else "values beyond it in tune="
                 yield (
                     f"{study.optimizer} is undertuned: its best {key}={value} is on the edge of "
-                    "what was tried; a larger budget."
+                    f"what was tried; {remedy}."
                 )
 
 

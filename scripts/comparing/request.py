@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from copy import deepcopy
@@ -21,7 +22,11 @@ from scripts.schema import Refusal, validate
 CONF = Path(__file__).parents[2] / "conf"
 APART = ("store", "output", "workers")  # which decide nothing of what is reported
 
+LONGEST = 200  # name of a directory; file systems have room for 255 bytes
+FRESH = 100  # between the first seed of the tuning and the first fresh one
 SET = {  # keys of a run that the comparison itself sets
+    "checkpoint_kept": "the checkpoints of so many runs would fill the disk",
+    "figures": "plot.py draws the runs of the store",
     "optimizer": "the optimizers are named by optimizers=[...]",
     "optimizer.lr": "it is searched",
     "resume": "the same command goes on by itself",
@@ -48,7 +53,7 @@ class Compare:
     seeds: int = count()
     seed: int = any_seed()
     search: str = one_of("grid", "optuna")
-    tune: Any = must_be("a dict of keys and lists of values, such as {momentum: [0.5, 0.9]}")  # noqa: RUF009
+    tune: Any = must_be("keys and their values, such as {momentum: [0.5, 0.9]}")  # noqa: RUF009
     start: str = one_of("library", "task")
     decide: str = one_of("cost", "metric")
     workers: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
@@ -87,7 +92,7 @@ class Request:
     @property
     def seeds(self) -> tuple[int, ...]:
         """The fresh ones."""
-        first = self.keys["seed"] + 100
+        first = self.keys["seed"] + max(FRESH, self.keys["budget"])
         return tuple(range(first, first + self.keys["seeds"]))
 
     @property
@@ -96,23 +101,31 @@ class Request:
         if self.keys["output"]:
             return Path(self.keys["output"]).expanduser()
         asked = f"budget={self.keys['budget']},seeds={self.keys['seeds']}"
-        return Path("comparisons", ",".join(self.tasks), ",".join([*self.optimizers, asked]))
+        told = ("task", "optimizers", "budget", "seeds")
+        more = [words for words in self.asked if words.partition("=")[0] not in told]
+        name = re.sub(r"[^\w=.,+-]+", "_", ",".join([*self.optimizers, asked, *more]))
+        return Path("comparisons", ",".join(self.tasks), name[:LONGEST])
 
     @property
     def asked(self) -> list[str]:
         """What the command line gives, without what says where files lie."""
-        own = [f"{k}={_written(self.keys[k])}" for k in self.given if k not in APART]
+        own = [f"{k}={self._written(k)}" for k in self.given if k not in APART]
         return [*own, *self.overrides]
 
     @property
     def command(self) -> str:
         """That asks for the same, wherever its runs lie."""
-        own = [f"{k}={_written(v)}" for k, v in self.keys.items() if k not in APART]
-        return shlex.join(["python", "scripts/compare.py", *own, *self.overrides])
+        own = [f"{k}={self._written(k)}" for k in self.keys if k not in APART]
+        folder = ["--config-dir", str(self.config_dir)] if self.config_dir else []
+        return shlex.join(["python", "scripts/compare.py", *folder, *own, *self.overrides])
+
+    def _written(self, key: str) -> str:
+        value = self.keys[key]
+        return _written(list(value) if key == "tune" and self.keys["search"] == "optuna" else value)
 
     @cached_property
     def _composed(self) -> dict[tuple[str, str], DictConfig]:
-        folder = f"hydra.searchpath=[{self.config_dir}]" if self.config_dir else None
+        folder = f"hydra.searchpath=[{self.config_dir.absolute()}]" if self.config_dir else None
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return {
                 (task, optimizer): compose(
@@ -135,7 +148,9 @@ class Request:
         """
         cfg = deepcopy(self._composed[task, optimizer])
         comparison = cfg.get("comparison") or {}
-        asked = {key for key, _, _ in (o.partition("=") for o in self.overrides)}
+        asked = {key.lstrip("+") for key, _, _ in (o.partition("=") for o in self.overrides)}
+        if "validate_every" in asked:
+            asked.add("validate_steps")
         with open_dict(cfg):
             if self.keys["start"] == "library":
                 cfg.settings = None
@@ -203,25 +218,31 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
         raise Refusal(f"{swept[0]}: a list is written [a,b] here")
     content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
     keys = held_against(Compare, {**content, **mine}, "")  # pyright: ignore
-    _check_tune(keys["tune"], keys["search"])
+    keys["tune"] = _tuned(keys["tune"], keys["search"])
     for override in parsed:
         if override.key_or_group in SET:
             raise Refusal(f"{override.input_line}: {SET[override.key_or_group]}; leave it out")
     return Request(keys, tuple(mine), rest, config_dir)
 
 
-def _check_tune(tune: Any, search: str) -> None:
-    if not isinstance(tune, dict) or "lr" in tune:
-        raise Refusal(
-            f"tune={as_typed(tune)}: must be a dict of keys beside the lr, such as "
-            "{momentum: [0.5, 0.9]}"
-        )
+def _tuned(tune: Any, search: str) -> dict[str, list[Any]]:
+    """The keys to be tuned beside the lr, with their values; Optuna draws values of its own."""
+    if search == "optuna":
+        keys = tune or []
+        if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+            raise Refusal(
+                f"tune={as_typed(tune)}: must be a list of keys for Optuna, such as [momentum]"
+            )
+        return {key: [] for key in keys}
+    if not isinstance(tune, dict):
+        raise Refusal(f"tune={as_typed(tune)}: must be a dict, such as {{momentum: [0.5, 0.9]}}")
     for key, values in tune.items():
-        if search == "grid" and not (isinstance(values, list) and values and _distinct(values)):
+        if not (isinstance(values, list) and values and _distinct(values)):
             raise Refusal(
                 f"tune={as_typed(tune)}: must have a list of different values for {key}, such as "
                 f"{{{key}: [0.5, 0.9]}}"
             )
+    return tune
 
 
 def _written(value: Any) -> str:

@@ -76,6 +76,11 @@ class Grid:
             raise Refusal(f"{LR}={lr}: a grid around it needs a default > 0")
         if self.budget < 1:
             raise Refusal(f"budget={self.budget}: must be an integer >= 1")
+        if len(shares := self._shares()) > self.budget:
+            raise Refusal(
+                f"budget={self.budget}: the {len(shares)} combinations of what is tuned need a "
+                f"trial each; give budget={len(shares)} or more"
+            )
         if self.decide not in DECIDE:
             raise Refusal(f"decide={self.decide}: must be one of {', '.join(DECIDE)}")
 
@@ -107,7 +112,7 @@ class Grid:
         combinations.sort(key=lambda values: values != own)
         each, more = divmod(self.budget, len(combinations))
         shares = [each + (i < more) for i in range(len(combinations))]
-        return [pair for pair in zip(combinations, shares, strict=True) if pair[1]]
+        return list(zip(combinations, shares, strict=True))
 
     def _line(
         self, values: Mapping[str, Any], share: int, results: Results
@@ -124,7 +129,8 @@ class Grid:
                 return None
             return sorted(exponents, key=lambda x: self._rank([results[trial(x)]]))
 
-        exponents, ended = walked(share, reserve(share) if reserve(self.budget) else 0, order)
+        kept = reserve(self.budget) // len(self._shares())
+        exponents, ended = walked(share, kept, order)
         return [trial(x) for x in exponents], ended
 
     def _rank(self, runs: Sequence[Measured]) -> Any:

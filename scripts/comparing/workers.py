@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
+
+from scripts.store import Kept
 
 WORKER = Path(__file__).parents[1] / "worker.py"
 LIVES = 4  # of a run: so many processes may die of it
@@ -31,6 +34,7 @@ class Workers:
         self._threads = ThreadPoolExecutor(count)
         self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
         self._all: list[subprocess.Popen[str]] = []
+        self._lock = threading.Lock()  # of the list, and of what follows
         self._ending = False
 
     def __enter__(self) -> Workers:
@@ -39,24 +43,36 @@ class Workers:
 
     def __exit__(self, *args: Any) -> None:
         """Ends the processes."""
-        self._ending = True
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for process in self._all:
-            if process.poll() is None:
-                process.terminate()
+        with self._lock:
+            self._ending = True
+            for process in self._all:
+                if process.poll() is None:
+                    process.terminate()
         self._threads.shutdown()
         for process in self._all:
             process.communicate()
 
-    def submit(self, config: dict[str, Any], choices: Mapping[str, str]) -> Future[dict[str, str]]:
-        """Has a run done; the future has the worker's answer, "died" among the states."""
-        asked = {"store": str(self.store), "config": config, "choices": dict(choices)}
+    def submit(self, kept: Kept) -> Future[dict[str, str]]:
+        """Has a run done; the future has the worker's answer.
+
+        Its states are those of `scripts/worker.py`; besides "killed", where processes were killed
+        over it, and "died", where they ended otherwise, with the `reason`.
+        """
+        asked = {
+            "store": str(self.store),
+            "config": kept.config,
+            "choices": kept.choices,
+            "address": kept.address,
+        }
         return self._threads.submit(self._do, json.dumps(asked))
 
     def _do(self, line: str) -> dict[str, str]:
         status = 0
         for _ in range(LIVES):
             process = self._process()
+            if process is None:
+                return {"state": "stopped"}
             told = _said(process, line)
             if told:
                 self._idle.put(process)
@@ -64,22 +80,28 @@ class Workers:
             status = process.wait()
             if self._ending:
                 return {"state": "stopped"}
-        return {"state": "died", "reason": f"{LIVES} processes, the last with status {status}"}
+        state = "killed" if status == -signal.SIGKILL else "died"
+        return {"state": state, "reason": f"it ended {LIVES} processes, the last with {status}"}
 
-    def _process(self) -> subprocess.Popen[str]:
+    def _process(self) -> subprocess.Popen[str] | None:
         while not self._idle.empty():
             process = self._idle.get()
             if process.poll() is None:
                 return process
-        process = subprocess.Popen(
-            [sys.executable, str(WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,  # a Ctrl-C is for the one who asks, who then ends them
-        )
-        self._all.append(process)
+        with self._lock:
+            if self._ending:
+                return None
+            self.store.mkdir(parents=True, exist_ok=True)
+            with (self.store / "workers.log").open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, str(WORKER)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    start_new_session=True,  # a Ctrl-C is for the one who asks, who then ends them
+                )
+            self._all.append(process)
         return process
 
 
