@@ -108,8 +108,8 @@ def measure(
 ) -> list[Measured]:
     """A run for each lr, in their order.
 
-    Of the readings those three are kept that are ever asked for: the first at the target, the best
-    and the last.
+    Of the readings those four are kept that are ever asked for: the first at the target and the one
+    before, the best and the last.
     """
     values, place, counts = np.unique(lrs, return_inverse=True, return_counts=True)
     rows = np.argsort(np.argsort(place, kind="stable"), kind="stable")
@@ -146,7 +146,8 @@ def _measured(problem: Problem, lr: float, values: np.ndarray) -> Measured:
     if len(sound):
         target = objective.target if objective.mode == "max" else -(objective.target or 0.0)
         hits = np.flatnonzero(signed >= target)[:1].tolist()
-        kept = sorted({*hits, int(signed.argmax()), len(sound) - 1})
+        before = [i - 1 for i in hits if i]
+        kept = sorted({*hits, *before, int(signed.argmax()), len(sound) - 1})
     points = {
         i: Point((i + 1) * problem.every, (i + 1.0) * problem.every, 0.0, float(sound[i]))
         for i in kept

@@ -166,8 +166,8 @@ def by_spread(width: float, n: int, tuning_seeds: int, count: int, seed: int) ->
 
 
 def _at(cost: float) -> Measured:
-    point = Point(int(cost), cost, 0.0, -1.0)
-    return Measured("", "", {LR: 1.0}, 0, "finished", (point,), point)
+    before, point = (Point(int(x), x, 0.0, -1.0) for x in (0.99 * cost, cost))
+    return Measured("", "", {LR: 1.0}, 0, "finished", (before, point), point)
 
 
 def main(count: int, seed: int = 0) -> None:

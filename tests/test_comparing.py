@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
-from math import comb, exp, inf, isnan, log, log10, sqrt
+from math import comb, exp, inf, isnan, log, log10, nan, sqrt
 from pathlib import Path
 from random import Random
 from statistics import mean, stdev
@@ -37,12 +37,18 @@ SLOW = [200.0 + x for x in FAST]
 
 
 def run(
-    cost: float, seed: int = 0, lr: float = 0.1, value: float = 0.4, status: str = "finished"
+    cost: float,
+    seed: int = 0,
+    lr: float = 0.1,
+    value: float = 0.4,
+    status: str = "finished",
+    grain: float = 1e-9,
 ) -> Measured:
-    """A run that reaches the target after that cost, or never; and its last reading."""
+    """A run that reaches the target after that cost, or never; its last reading, and a void one."""
     at = Point(int(min(cost, 1000)), min(cost, 1000.0), 0.0, value)
+    before = Point(at.steps - 1, at.cost - grain, 0.0, nan)
     hit = None if cost == inf or status == "failed" else at
-    return Measured("", "", {LR: lr}, seed, status, (at,), hit)
+    return Measured("", "", {LR: lr}, seed, status, (before, at), hit)
 
 
 def study(name: str, costs: Sequence[float], **others: Any) -> Study:
@@ -184,6 +190,37 @@ def test_a_lead_within_the_margin_has_p_1():
     trials = (run(1.0), run(2.0))
     a, b = (study(n, c, trials=trials) for n, c in (("a", FAST), ("b", [x + 0.5 for x in FAST])))
     assert standing(contest(a, b), "cost").pairs[0].p == 1.0
+
+
+def test_a_difference_of_one_validation_is_none():
+    def by(cost: float, grain: float) -> Study:
+        runs = tuple(run(cost, i, value=0.1 + 0.01 * i, grain=grain) for i in range(10))
+        return study(str(cost), [], tuned=runs)
+
+    assert standing(contest(by(33, 1), by(34, 1)), "cost").pairs[0].p == 1.0
+    assert standing(contest(by(33, 0.1), by(34, 1)), "cost").pairs[0].p == 1.0
+    assert standing(contest(by(33, 1), by(35, 1)), "cost").pairs[0].p == least_p(10, 10)
+    assert standing(contest(by(33, 0.5), by(34, 0.5)), "cost").pairs[0].p == least_p(10, 10)
+
+
+def test_the_margin_is_no_less_than_what_the_loser_s_runner_up_is_better_by():
+    # The loser's chosen lr was lucky in its trials; another had 110 in two, its runs have 309.
+    lucky = (run(90.0, lr=0.1), run(95.0, lr=0.1, seed=1))
+    others = (run(100.0, lr=0.3), run(121.0, lr=0.3, seed=1), run(1.0, lr=0.01))
+    loser = study("b", SLOW, trials=lucky + others)
+    found = standing(contest(study("a", FAST), loser), "cost")
+    level = exp(mean(log(x) for x in SLOW))
+    shifted = [x * level / 110 for x in FAST]
+    assert found.pairs[0].p == pytest.approx(mann_whitney(shifted, SLOW), rel=1e-12)
+    assert found.pairs[0].p > 100 * mann_whitney(FAST, SLOW)
+    assert standing(contest(study("a", [x / 2 for x in FAST]), loser), "cost").best == "a"
+    trials = (run(inf, value=0.5), run(inf, lr=0.3, value=0.9))
+    low, high = (
+        tuple(run(inf, i, value=middle + 0.001 * i) for i in range(10)) for middle in (0.7, 0.8)
+    )
+    worse, better = study("a", [], tuned=low, trials=trials), study("b", [], tuned=high)
+    found = standing(contest(worse, better, objective=ACCURACY), "metric")
+    assert found.pairs[0].p == 1.0
 
 
 # The verdict

@@ -8,9 +8,8 @@ from itertools import combinations
 from math import isfinite, nan
 
 from scripts.comparing.intervals import Interval, mean_interval, median_interval
-from scripts.comparing.margin import handicapped_p, tuning_seeds, wins
+from scripts.comparing.margin import handicapped_p, tuned, wins
 from scripts.comparing.measured import Contest
-from scripts.comparing.ranking import outcome
 from scripts.comparing.significance import ALPHA, holm
 
 
@@ -88,16 +87,14 @@ class Standing:
 def standing(contest: Contest, decide: str) -> Standing:
     """Of the tuned runs of a contest."""
     objective = contest.objective
-    values = {
-        study.optimizer: [outcome(run, objective, decide) for run in study.tuned]
-        for study in contest.studies
-        if study.tuned
+    known = {
+        study.optimizer: tuned(study, objective, decide) for study in contest.studies if study.tuned
     }
+    values = {name: mine.values for name, mine in known.items()}
     sign = -1.0 if decide == "metric" and objective.mode == "max" else 1.0
     told = {name: [sign * x for x in mine] for name, mine in values.items()}
     names = list(combinations(values, 2))
-    seeds = {study.optimizer: tuning_seeds(study) for study in contest.studies}
-    ps = [handicapped_p(values[a], values[b], decide, min(seeds[a], seeds[b])) for a, b in names]
+    ps = [handicapped_p(known[a], known[b], decide) for a, b in names]
     pairs = tuple(
         Pair(a, b, _ratio(told[a], told[b]), p, q, _better(values, a, b) if q <= ALPHA else None)
         for (a, b), p, q in zip(names, ps, holm(ps), strict=True)
