@@ -38,7 +38,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
     No interval is given of fewer than three values, of values that are all the same, which say
     nothing of what another seed would bring, and of values that are not all finite. Of ten normal
-    values it covers the mean in about 91 % of cases, of five in 84 %.
+    values it covers the mean in 90 % of 3000 samples, of five in 85, of three in 71.
     """
     from scipy.stats import bootstrap
 
@@ -62,9 +62,9 @@ def median_interval(values: Sequence[float]) -> Interval:
     """The median, with the interval between two of the sorted values, which may be ∞.
 
     How many values lie below the true median is binomial, whatever their distribution, so x₍ₖ₎ and
-    x₍ₙ₊₁₋ₖ₎ enclose it with at least 95 % for the greatest k that allows it (Thompson, 1936). A
-    percentile bootstrap, the other way to treat ∞, ends at order statistics too, but further in:
-    of ten values it covers 89 % where this covers 98 %.
+    x₍ₙ₊₁₋ₖ₎ enclose it with at least 95 % for the greatest k that allows it (Thompson, 1936); of ten
+    values 98 %. A percentile bootstrap, the other way to treat ∞, is narrower and promises nothing:
+    of ten normal values it covers 94 % of 3000.
 
     No interval is given of fewer than six values, of which even the least and the greatest enclose
     the median in less than 95 %.
