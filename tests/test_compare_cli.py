@@ -83,10 +83,10 @@ def test_asked_again_it_does_nothing_and_writes_the_same(done):
 
 def test_more_seeds_do_only_what_is_missing(done, tmp_path):
     folder, _ = done
-    before = set(folder.glob("runs/*/"))
+    before = set(folder.glob("runs/*/result.json"))
     more = compare(folder, *SMALL, "seeds=4", f"output={tmp_path / 'more'}")
     assert more.returncode == 0, more.stderr
-    added = set(folder.glob("runs/*/")) - before
+    added = set(folder.glob("runs/*/result.json")) - before
     assert 1 <= len(added) <= 2 * 2  # a fresh seed at the chosen and at the default settings
 
 
@@ -117,7 +117,7 @@ def test_a_multirun_of_before_is_aggregated_over_its_seeds(tmp_path):
 
 def test_runs_that_have_not_ended_are_named_and_left_out(done, tmp_path):
     folder, _ = done
-    [first, *_] = sorted(folder.glob("runs/*/"))
+    [first, *_] = sorted(path.parent for path in folder.glob("runs/*/result.json"))
     (folder / "runs" / "unended").mkdir()
     (folder / "runs" / "unended" / ".hydra").symlink_to(first / ".hydra")
     ran = compare(folder, "--from", "runs", f"output={tmp_path}", "comparison.target=1.5")

@@ -319,7 +319,7 @@ def test_joblib_s_launcher_does_the_same(folder):
 
 def test_a_run_of_a_store_is_not_made_longer(folder):
     assert train(folder, "task=toy", "max_steps=5").returncode == 0
-    [run] = folder.glob("runs/*/")
+    [run] = (path.parent for path in folder.glob("runs/*/result.json"))
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), f"resume={run}", "max_steps=9"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1
