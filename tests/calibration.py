@@ -35,7 +35,7 @@ from scripts.comparing.verdict import verdict
 
 BUDGET, SEEDS, FACTOR = 16, 10, 0.9
 MOST, LEAST = 0.05, 0.90  # of A/A that name a winner; of speed-ups that are found
-SPREADS, NUMBERS = (0.03, 0.05, 0.08, 0.12), (5, 10, 20, 40)
+SPREADS, NUMBERS = (0.03, 0.05, 0.08, 0.12), (10, 20, 40)
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,8 @@ def main(count: int, seed: int = 0) -> None:
     print("spread " + "".join(f"{n:>15} seeds" for n in NUMBERS))
     for width in SPREADS:
         cells = [
-            f"{by_spread(width, n, 0, count // 2, seed):>14.0%} | "
-            f"{by_spread(width, n, 2, count // 2, seed):4.0%}"
+            f"{by_spread(width, n, 0, max(1, count // 4), seed):>14.0%} | "
+            f"{by_spread(width, n, 2, max(1, count // 4), seed):4.0%}"
             for n in NUMBERS
         ]
         print(f"{width:6.0%} " + "".join(cells), flush=True)

@@ -63,8 +63,8 @@ def median_interval(values: Sequence[float]) -> Interval:
 
     How many values lie below the true median is binomial, whatever their distribution, so x₍ₖ₎ and
     x₍ₙ₊₁₋ₖ₎ enclose it with at least 95 % for the greatest k that allows it (Thompson, 1936): with
-    98 %, of ten. A percentile bootstrap, the other way to treat ∞, is narrower and promises nothing:
-    of ten normal values it covers 94 % of 3000.
+    98 %, of ten. A percentile bootstrap, the other way to treat ∞, is narrower but promises nothing
+    of few values: of ten normal ones it covers 94 % in 3000 samples.
 
     No interval is given of fewer than six values, of which even the least and the greatest enclose
     the median in less than 95 %.
