@@ -128,6 +128,7 @@ def test_where_all_diverges_the_grid_goes_down_and_nothing_is_chosen():
 @pytest.mark.parametrize("budget", [*range(1, 20), 33])
 @pytest.mark.parametrize("values", [[0.9], [0.5, 0.9], [0.0, 0.5, 0.9]])
 def test_exactly_the_budget_is_spent_and_no_trial_is_asked_twice(budget: int, values: list[float]):
+    budget = max(budget, len(values))
     search = grid(budget, {LR: 0.01, MOMENTUM: 0.9}, {MOMENTUM: values})
     for course in (valley(0.03), valley(1e4), valley(0.01, 0.02), diverged):
         trials, _ = carried_out(search, course)
@@ -255,7 +256,8 @@ def test_the_trials_do_not_depend_on_the_order_in_which_results_arrive(
         known = valley(10.0**best, 3.0)(trial)
         return known if known.failed else run(trial, known.cost_to_target * factor)
 
-    search = grid(budget, {LR: 0.01, MOMENTUM: 0.9}, {MOMENTUM: [0.9, 0.5, 0.0][:values]})
+    axes = {MOMENTUM: [0.9, 0.5, 0.0][:values]}
+    search = grid(max(budget, values), {LR: 0.01, MOMENTUM: 0.9}, axes)
     expected = carried_out(search, course)
     results: dict[Trial, Measured] = {}
     while wanted := search.wanted(results):
@@ -284,6 +286,12 @@ def test_what_no_grid_can_be_built_on_is_refused(default, budget, decide, messag
     with pytest.raises(Refusal) as refusal:
         grid(budget, default, decide=decide)
     assert str(refusal.value) == message
+
+
+def test_a_budget_below_one_trial_for_each_combination_is_refused():
+    with pytest.raises(Refusal) as refusal:
+        grid(2, {LR: 0.01, MOMENTUM: 0.9}, {MOMENTUM: [0.0, 0.5, 0.9]})
+    assert str(refusal.value).startswith("budget=2: the 3 combinations of what is tuned")
 
 
 def test_optuna_spends_the_budget_within_its_space_and_is_replayed():
