@@ -304,7 +304,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 100) -> tuple[str, s
 
 def until_it_logs(process: subprocess.Popen[str], cwd: Path) -> None:
     deadline = time.monotonic() + 60
-    while not any(b"train/loss" in path.read_bytes() for path in cwd.rglob("events*")):
+    while not any(b"train/gradnorm" in path.read_bytes() for path in cwd.rglob("events*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)

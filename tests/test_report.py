@@ -56,13 +56,14 @@ def files(directory: Path) -> dict[str, bytes]:
 def test_costs_are_medians_and_misses_are_not_reached():
     table = cost_table(report(known())["tasks"][0])
     assert table.rows == [
-        ["fast", "lr 0.1", "no", "75", "75", "0 of 3", "none"],
-        ["fast (default)", "lr 0.1", "–", "75", "75", "0 of 3", "none"],
-        ["slow", "lr 0.3", "lr", "125", "125", "1 of 3", "none"],
+        ["fast", "lr 0.1", "no", "75", "66.7 [50, 75]", "75", "0 of 3", "none"],
+        ["fast (default)", "lr 0.1", "–", "75", "66.7 [50, 75]", "75", "0 of 3", "none"],
+        ["slow", "lr 0.3", "lr", "125", "not reached", "125", "1 of 3", "none"],
         [
             "slow (default)",
             "lr 0.03",
             "–",
+            "not reached",
             "not reached",
             "not reached",
             "3 of 3",
@@ -295,7 +296,13 @@ def test_learning_curves_keep_the_last_reading_of_a_run_that_ended_well():
 def test_learning_curves_of_diverged_runs_are_the_worst_from_their_end_on():
     runs = [measured("adam", [0.5, 0.6, 0.7]) for _ in range(2)]
     runs += [measured("adam", [0.5, 0.6], status="diverged") for _ in range(3)]
-    assert learning_curve(runs, ACCURACY)["median"] == [0.5, -inf, -inf]
+    assert learning_curve(runs, ACCURACY)["median"] == [0.5, 0.6, -inf]
+
+
+def test_runs_that_diverge_before_their_first_reading_are_in_the_learning_curve():
+    runs = [measured("adam", [0.5, 0.6]) for _ in range(2)]
+    runs += [measured("adam", [], status="diverged") for _ in range(3)]
+    assert learning_curve(runs, ACCURACY)["median"] == [-inf, -inf]
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ def test_result_json_has_its_keys(toy):
     result = result_of(toy[1])
     assert list(result) == [
         *("task", "optimizer", "hyperparameters", "seed", "status", "steps", "evaluations", "cost"),
-        *("updates", "metrics", "seconds", "memory", "versions", "commit"),
+        *("updates", "validations", "metrics", "seconds", "training_seconds", "memory"),
+        *("versions", "commit", "error", "complete"),
     ]
     assert (result["task"], result["optimizer"], result["seed"]) == ("toy", "nag", 0)
     assert result["hyperparameters"]["optimizer.lr"] == 1.0
@@ -97,7 +98,8 @@ def test_result_json_has_its_keys(toy):
     assert set(result["metrics"]) == TAGS | {"train/x"}
     assert abs(result["metrics"]["train/x"] + 1.30644) < 2e-6
     assert set(result["versions"]) == {"python", "torch", "lightning", "scratchopt", "hydra-core"}
-    assert 0 < result["seconds"] < 60
+    assert 0 < result["training_seconds"] < result["seconds"] < 60
+    assert (result["validations"], result["error"], result["complete"]) == ([], None, True)
     one = 4  # bytes of x in float32
     assert result["memory"] == dict.fromkeys(("parameters", "gradients", "state", "lookahead"), one)
 
@@ -304,7 +306,7 @@ def interrupted(cwd: Path, signum: int, *arguments: str) -> subprocess.Completed
     ) as process:
         try:
             deadline = time.monotonic() + 60
-            while not any(b"train/loss" in path.read_bytes() for path in cwd.rglob("events*")):
+            while not any(b"train/gradnorm" in path.read_bytes() for path in cwd.rglob("events*")):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             process.send_signal(signum)
