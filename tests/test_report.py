@@ -159,9 +159,7 @@ def test_times_are_in_their_own_files_only(written: Path):
     assert "| slow           | 617                 | 4,938         | 3      |" in table
 
 
-def test_other_times_change_nothing_but_the_files_of_times(
-    written: Path, tmp_path: Path
-):
+def test_other_times_change_nothing_but_the_files_of_times(written: Path, tmp_path: Path):
     def elsewhere(runs: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(
             replace(
