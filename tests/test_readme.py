@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = ONE_THREAD if command.startswith("torchrun") else None
     return subprocess.run(
-        words_of(command), cwd=folder, capture_output=True, text=True, timeout=280, env=environment
+        words_of(command), cwd=folder, capture_output=True, text=True, timeout=290, env=environment
     )
 
 
@@ -119,6 +119,7 @@ def test_recorded_runs_are_drawn(place: str, folder: Path):
         assert (folder / last.split("  ")[0]).is_file()
 
 
+@pytest.mark.timeout(600)
 def test_comparisons_write_their_report(folder: Path):
     """The first, which takes half an hour, with a smaller net, budget and so on."""
     tuned, sweep, earlier = COMPARED
