@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from tasks.choices import check_widths
 from tasks.mnist_task import MNISTTask
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class Autoencoder(MNISTTask):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, batch_size, validation_size, data_dir, seed)
-        if any(width < 1 for width in hidden):
-            raise ValueError(f"Invalid hidden: {list(hidden)} (each width >= 1)")
+        check_widths(hidden)
         for name, value in (("code", code), ("incoming", incoming)):
             if value < 1:
                 raise ValueError(f"Invalid {name}: {value} ({name} >= 1)")
@@ -78,9 +78,9 @@ class Autoencoder(MNISTTask):
         """Pixels in [0, 1], shape (N, 784), from bytes of shape (N, 28, 28)."""
         return images.flatten(1).float().div_(255)
 
-    def loss(self, outputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the images of ‖x̂ − x‖², a sum over the pixels."""
-        return (outputs - images).square().sum(dim=1).mean()
+        return (outputs - inputs).square().sum(dim=1).mean()
 
     def drawn(self, history: dict[str, list[tuple[int, float]]], title: str) -> "dict[str, Figure]":
         """Curves, and digits with their reconstructions."""

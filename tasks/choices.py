@@ -1,6 +1,6 @@
-"""Options that are chosen by name."""
+"""Options that several tasks have: chosen by name, or widths of layers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -23,3 +23,13 @@ def choose(option: str, name: str, choices: Mapping[str, T]) -> T:
     if name not in choices:
         raise ValueError(f"Invalid {option}: {name} (one of {', '.join(choices)})")
     return choices[name]
+
+
+def check_widths(hidden: Sequence[int]) -> None:
+    """Refuses layers without a unit.
+
+    Raises:
+        ValueError: with the widths.
+    """
+    if any(width < 1 for width in hidden):
+        raise ValueError(f"Invalid hidden: {list(hidden)} (each width >= 1)")

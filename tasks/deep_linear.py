@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.choices import check_widths
 from tasks.classifier import Classifier
 
 
@@ -54,8 +55,7 @@ class DeepLinear(Classifier):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, batch_size, validation_size, data_dir, seed)
-        if any(width < 1 for width in hidden):
-            raise ValueError(f"Invalid hidden: {list(hidden)} (each width >= 1)")
+        check_widths(hidden)
         if not gain > 0:
             raise ValueError(f"Invalid gain: {gain} (gain > 0)")
         layers = [nn.Linear(*sides, bias=False) for sides in pairwise([784, *hidden, 10])]
@@ -63,9 +63,9 @@ class DeepLinear(Classifier):
             nn.init.orthogonal_(layer.weight, gain)
         self.net = nn.Sequential(*layers)
 
-    def loss(self, outputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the images of ½‖ŷ − y‖², y one-hot."""
-        return (outputs - F.one_hot(labels, 10)).square().sum(dim=1).mean() / 2
+        return (outputs - F.one_hot(targets, 10)).square().sum(dim=1).mean() / 2
 
     def templates(self) -> Tensor:
         """The product of all matrices, an image for each digit."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.choices import choose
+from tasks.choices import check_widths, choose
 from tasks.classifier import Classifier
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU}
@@ -45,8 +45,7 @@ class MNIST(Classifier):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, batch_size, validation_size, data_dir, seed)
-        if any(width < 1 for width in hidden):
-            raise ValueError(f"Invalid hidden: {list(hidden)} (each width >= 1)")
+        check_widths(hidden)
         activate = choose("activation", activation, ACTIVATIONS)
         layers = [
             layer

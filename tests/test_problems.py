@@ -283,32 +283,35 @@ def test_attention_is_its_formula():
 def test_the_transformer_starts_as_good_as_guessing():
     torch.manual_seed(0)
     task = Transformer(descent)
-    loss = task.training_step((task.train_windows[:64],), 0).item()
+    given, wanted = task.train_set
+    loss = task.training_step((given[:64], wanted[:64]), 0).item()
     assert loss == pytest.approx(np.log(len(task.alphabet)), rel=0.02)
 
 
 def test_the_text_s_parts_are_apart_and_every_character_but_the_first_is_predicted_once():
     task, (text, _) = Transformer(descent, context=10), text_data.read()
     first, second = len(text) * 8 // 10, len(text) * 9 // 10
-    assert torch.equal(task.train_windows[:, 0], text[: first - 10])
-    assert torch.equal(task.train_windows[-1], text[first - 11 : first])
-    for windows, part in [
-        (task.val_windows, text[first:second]),
-        (task.test_windows, text[second:]),
+    given, wanted = task.train_set
+    assert torch.equal(given[:, 0], text[: first - 10])
+    assert torch.equal(given[-1], text[first - 11 : first - 1])
+    assert torch.equal(wanted[-1], text[first - 10 : first])
+    for (_, wanted), part in [
+        (task.val_set, text[first:second]),
+        (task.test_set, text[second:]),
     ]:
-        predicted = windows[:, 1:].flatten()
+        predicted = wanted.flatten()
         assert torch.equal(predicted, part[1 : 1 + len(predicted)])
         assert len(part) - len(predicted) <= 10
 
 
 def test_what_is_to_be_predicted_is_the_next_character():
     task = Transformer(descent, context=10).double()
-    windows = task.val_windows[:3]
-    logits = task(windows[:, :10]).detach().numpy()
+    given, wanted = (part[:3] for part in task.val_set)
+    logits = task(given).detach().numpy()
     rows = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
     n, t = np.indices((3, 10))
-    by_hand = -np.log(rows[n, t, windows[:, 1:].numpy()]).mean()
-    assert task.training_step((windows,), 0).item() == pytest.approx(by_hand, rel=1e-12)
+    by_hand = -np.log(rows[n, t, wanted.numpy()]).mean()
+    assert task.training_step((given, wanted), 0).item() == pytest.approx(by_hand, rel=1e-12)
 
 
 def test_the_text_is_carroll_s():
