@@ -1,7 +1,6 @@
 """What came of a run: `result.json`, and a table of it for the console."""
 
 import json
-import os
 import shlex
 import subprocess
 from dataclasses import asdict, dataclass, field
@@ -9,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts import written
 from scripts.provenance import versions
 
 if TYPE_CHECKING:
@@ -83,13 +83,11 @@ class Result:
 
     def write(self, directory: Path) -> None:
         """Writes `result.json` whole or not at all."""
-        partial = directory / "result.json.partial"
         memory = self.memory and self.memory._asdict()
         content = asdict(self) | {"metrics": _finite(self.metrics), "memory": memory}
         content["validations"] = [_finite(row) for row in self.validations]
         text = json.dumps(content, indent=2)
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, directory / "result.json")
+        written.write(directory / "result.json", text + "\n")
 
     def table(self, directory: Path) -> str:
         """The result in aligned lines, and how to see more of it."""

@@ -12,7 +12,6 @@ fall out of step with them.
 """
 
 import json
-import os
 import shutil
 import traceback
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from scripts import written
 from scripts.claim import claimed
 from scripts.fields import Refusal
 from scripts.provenance import code_of
@@ -96,16 +96,12 @@ class Kept:
 
     def _describe(self) -> None:
         """Writes what Hydra writes for other runs."""
-        folder = self.directory / ".hydra"
-        folder.mkdir()
         known = {  # the configuration last: by it a run is known as one
             "hydra.yaml": {"hydra": {"runtime": {"choices": self.choices}}},
             "config.yaml": self.config | {"resume": None},
         }
         for name, content in known.items():
-            new = folder / f"{name}.new"
-            OmegaConf.save(OmegaConf.create(content), new)
-            os.replace(new, folder / name)
+            written.write(self.directory / ".hydra" / name, OmegaConf.to_yaml(content))
 
 
 def keep(

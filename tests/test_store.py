@@ -162,7 +162,7 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
     imported = {m.removeprefix("scripts.") for m in done.stdout.split() if m.startswith("scripts.")}
     # The rest decides what is asked, refused, shown or kept, and no number.
     apart = {"claim", "dashboard", "events", "fields", "nodes", "processes", "provenance", "quiet",
-             "resume", "schema"}  # fmt: skip
+             "resume", "schema", "written"}  # fmt: skip
     assert imported - apart == set(provenance.RUNNING)
 
 

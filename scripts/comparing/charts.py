@@ -11,7 +11,6 @@ from scripts.comparing.curves_chart import curves_chart
 from scripts.comparing.profile_chart import profile_chart
 from scripts.comparing.sensitivity_chart import sensitivity_chart
 from scripts.comparing.target_chart import target_chart
-from scripts.plotting.comparison import Setting
 from scripts.plotting.looks import looks
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ def charts(report: Mapping[str, Any]) -> dict[str, Figure]:
         report: of `scripts.comparing.report`.
     """
     names = report["names"]
-    settings = [Setting(name, name, name, ()) for name in names]
-    look = dict(zip(names, looks(settings), strict=True))
+    look = dict(zip(names, looks([(name, name) for name in names]), strict=True))
     found: dict[str, Figure | None] = {}
     for task in report["tasks"]:
         runs = [run for run in report["runs"] if run["task"] == task["task"]]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from math import comb, isfinite, log10
 
 from scripts.comparing.measured import Measured, Objective, Study
-from scripts.comparing.ranking import LR, outcome
+from scripts.comparing.ranking import LR, in_its_sign, outcome
+from scripts.comparing.trial import by_settings
 
 FEWEST = 3  # points of the grid, without which all settings stand for it
 
@@ -29,15 +30,13 @@ def expected_best(study: Study, objective: Objective, decide: str) -> list[tuple
 
     Reference: Dodge et al., "Show your work", EMNLP 2019, arXiv 1909.03004.
     """
-    first: dict[str, Measured] = {}
-    for run in study.trials:
-        first.setdefault(str(sorted(run.settings.items())), run)
+    first = [runs[0] for runs in by_settings(study.trials).values()]
     default = float(study.default.get(LR, 0.0))
-    grid = [run for run in first.values() if _on_grid(float(run.settings.get(LR, 0)), default)]
-    drawn: Sequence[Measured] = grid if len(grid) >= FEWEST else list(first.values())
+    grid = [run for run in first if _on_grid(float(run.settings.get(LR, 0)), default)]
+    drawn: Sequence[Measured] = grid if len(grid) >= FEWEST else first
     values = sorted(outcome(run, objective, decide) for run in drawn)
-    sign = -1.0 if decide == "metric" and objective.mode == "max" else 1.0
-    return [(k, sign * _expected(values, k)) for k in range(1, len(values) + 1)]
+    counts = range(1, len(values) + 1)
+    return [(k, in_its_sign(_expected(values, k), objective, decide)) for k in counts]
 
 
 def _expected(values: Sequence[float], k: int) -> float:

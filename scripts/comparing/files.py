@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from scratchopt.pictures.style import save
+from scripts import written
 from scripts.comparing.charts import charts
 from scripts.comparing.markdown import markdown
 from scripts.comparing.measured import Comparison
@@ -62,7 +62,7 @@ def write(comparison: Comparison, directory: Path) -> dict[str, Any]:
         "times.json": dumps(clock),
         "times.csv": times_csv(clock),
     }.items():
-        written(directory / name, content)
+        written.write(directory / name, content)
     return told
 
 
@@ -87,14 +87,6 @@ def runs_csv(told: Mapping[str, Any]) -> str:
         own += [run[kind].get(key) for kind, keys in nested.items() for key in keys]
         writer.writerow(["" if value is None else value for value in own])
     return file.getvalue()
-
-
-def written(path: Path, content: str) -> None:
-    """Writes a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(content, encoding="utf-8", newline="\n")
-    os.replace(new, path)
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.comparing.edges import edges
 from scripts.comparing.measured import Measured
-from scripts.comparing.trial import Choice, Results, Trial
+from scripts.comparing.trial import Choice, Results, Trial, by_settings
 
 LEAST = 8  # the budget from which on there are such trials
 FINALISTS = 4  # settings
@@ -30,9 +30,7 @@ def finals(trials: Sequence[Trial], results: Results, rank: Rank, left: int) -> 
         rank: of the runs of some settings, a key that sorts the best first.
         left: how many trials.
     """
-    runs: dict[Trial, list[Measured]] = {}
-    for trial in trials:
-        runs.setdefault(Trial(trial.items), []).append(results[trial])
+    runs = by_settings(results[trial] for trial in trials)
     best = sorted(runs, key=lambda trial: rank(runs[trial]))[:FINALISTS]
     endless = (Trial(t.items, len(runs[t]) + more) for more in count() for t in best)
     return list(islice(endless, left))
@@ -46,10 +44,7 @@ def choice(trials: Sequence[Trial], results: Results, rank: Rank) -> Choice:
         results: what came of them.
         rank: of the runs of some settings, a key that sorts the best first.
     """
-    runs: dict[Trial, list[Measured]] = {}
-    for trial in trials:
-        if trial in results:
-            runs.setdefault(Trial(trial.items), []).append(results[trial])
+    runs = by_settings(results[trial] for trial in trials if trial in results)
     if all(run.failed for mine in runs.values() for run in mine):
         return Choice(None, ())
     finalists = [trial for trial in runs if len(runs[trial]) > 1] or list(runs)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, inf, isfinite, log, sqrt
+from math import exp, inf, isfinite, sqrt
 from statistics import fmean, median, variance
 
 from scripts.comparing.measured import Measured, Objective, Study
-from scripts.comparing.ranking import outcome
+from scripts.comparing.ranking import level, outcome
 from scripts.comparing.significance import mann_whitney
-from scripts.comparing.trial import Trial
+from scripts.comparing.trial import Trial, by_settings
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class Tuned:
 
 def tuned(study: Study, objective: Objective, decide: str) -> Tuned:
     """Of an optimizer that has runs."""
-    alike: dict[Trial, list[float]] = {}
-    for run in study.trials:
-        alike.setdefault(Trial.of(run.settings), []).append(outcome(run, objective, decide))
+    alike = {
+        trial: [outcome(run, objective, decide) for run in runs]
+        for trial, runs in by_settings(study.trials).items()
+    }
     values = [outcome(run, objective, decide) for run in study.tuned]
     hits = [run for run in study.tuned if run.to_target]
     mine = alike.pop(Trial.of(study.chosen), []) if study.chosen else []
@@ -66,7 +67,7 @@ def handicapped_p(a: Tuned, b: Tuned, decide: str) -> float:
     """
     better, worse = (a, b) if wins(a.values, b.values) > 0 else (b, a)
     error = _spread(a.values, b.values, decide) / sqrt(min(a.seeds, b.seeds))
-    regret = _level(_mean(worse.values, decide), decide) - _level(worse.runner_up, decide)
+    regret = level(_mean(worse.values, decide), decide) - level(worse.runner_up, decide)
     margin = max(error, regret if isfinite(regret) else 0.0)
     grain = max(a.grain, b.grain)
     moved = [
@@ -83,20 +84,15 @@ def _grain(run: Measured) -> float:
 
 def _mean(values: Sequence[float], decide: str) -> float:
     """∞, if one of them is; of costs the geometric mean."""
-    middle = fmean(_level(x, decide) for x in values)
+    middle = fmean(level(x, decide) for x in values)
     return exp(middle) if decide == "cost" and isfinite(middle) else middle
-
-
-def _level(value: float, decide: str) -> float:
-    """Where it lies on the scale on which differences are taken."""
-    return log(max(value, 1.0)) if decide == "cost" and isfinite(value) else value
 
 
 def _spread(a: Sequence[float], b: Sequence[float], decide: str) -> float:
     """The standard deviation within the two samples, of the logarithms if they are costs."""
     squares, degrees = 0.0, 0
     for sample in (a, b):
-        finite = [_level(x, decide) for x in sample if isfinite(x)]
+        finite = [level(x, decide) for x in sample if isfinite(x)]
         if len(finite) > 1:
             squares, degrees = squares + variance(finite) * (n := len(finite) - 1), degrees + n
     return sqrt(squares / degrees) if degrees else 0.0

@@ -29,6 +29,16 @@ def outcome(run: Measured, objective: Objective, decide: str) -> float:
     return run.cost_to_target if decide == "cost" else -objective.goodness(run.final(objective))
 
 
+def in_its_sign(value: float, objective: Objective, decide: str) -> float:
+    """An outcome, or a mean of some, as a reader knows it: costs as they are, metrics as read."""
+    return -value if decide == "metric" and objective.mode == "max" else value
+
+
+def level(value: float, decide: str) -> float:
+    """Where an outcome lies on the scale on which differences are taken: costs by the logarithm."""
+    return log(max(value, 1.0)) if decide == "cost" and isfinite(value) else value
+
+
 def rank(runs: Sequence[Measured], objective: Objective, decide: str, default: float) -> Any:
     """A key that sorts settings, the best first, by their runs, which differ in the seed alone.
 
@@ -44,8 +54,6 @@ def rank(runs: Sequence[Measured], objective: Objective, decide: str, default: f
         return failed, 0.0, 0.0, 0.0, lr, lr
     outcomes = [x for run in runs if isfinite(x := outcome(run, objective, decide))]
     missed = 1 - len(outcomes) / len(runs)
-    if decide == "cost":
-        outcomes = [log(max(x, 1.0)) for x in outcomes]
     readings = median(-objective.goodness(run.best(objective)) for run in runs if not run.failed)
-    middle = fmean(outcomes) if outcomes else 0.0
+    middle = fmean(level(x, decide) for x in outcomes) if outcomes else 0.0
     return failed, missed, middle, readings, abs(log(lr / default)) if lr > 0 else inf, lr

@@ -9,7 +9,8 @@ from math import inf, isfinite, log, log10
 from statistics import fmean, median
 
 from scripts.comparing.measured import Measured, Objective, Study
-from scripts.comparing.ranking import LR, outcome
+from scripts.comparing.ranking import LR, in_its_sign, level, outcome
+from scripts.comparing.trial import by_settings
 
 FACTOR = 1.25  # times the least cost that is still good
 PART = 0.01  # of the best metric by which a good one may be worse: a point of an accuracy near 1
@@ -49,11 +50,10 @@ def sensitivity(study: Study, objective: Objective, decide: str) -> Sensitivity 
         return None
     lost = fmean(run.status == "diverged" for run in trials)
     best = _best_at_each(trials, objective, decide)
-    sign = -1.0 if decide == "metric" and objective.mode == "max" else 1.0
-    curve = tuple((lr, sign * best[lr]) for lr in sorted(best))
+    curve = tuple((lr, in_its_sign(best[lr], objective, decide)) for lr in sorted(best))
     if not any(map(isfinite, best.values())):
         return Sensitivity(curve, lost, None, None, False)
-    levels = [(log10(lr), _level(best[lr], decide)) for lr in sorted(best)]
+    levels = [(log10(lr), level(best[lr], decide)) for lr in sorted(best)]
     i = min(range(len(levels)), key=lambda i: levels[i][1])
     least = levels[i][1]
     allowed = least + (log(FACTOR) if decide == "cost" else PART * abs(least))
@@ -65,21 +65,12 @@ def sensitivity(study: Study, objective: Objective, decide: str) -> Sensitivity 
 def _best_at_each(
     trials: Sequence[Measured], objective: Objective, decide: str
 ) -> Mapping[float, float]:
-    alike: dict[tuple[tuple[str, str], ...], list[Measured]] = {}
-    for run in trials:
-        alike.setdefault(tuple((k, str(v)) for k, v in sorted(run.settings.items())), []).append(
-            run
-        )
     found: dict[float, float] = {}
-    for runs in alike.values():
+    for runs in by_settings(trials).values():
         lr = float(runs[0].settings[LR])
         middle = median(outcome(run, objective, decide) for run in runs)
         found[lr] = min(found.get(lr, inf), middle)
     return found
-
-
-def _level(value: float, decide: str) -> float:
-    return log(max(value, 1.0)) if decide == "cost" and isfinite(value) else value
 
 
 def _end(levels: Sequence[tuple[float, float]], allowed: float) -> float:

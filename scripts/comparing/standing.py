@@ -10,6 +10,7 @@ from math import isfinite, nan
 from scripts.comparing.intervals import Interval, mean_interval, median_interval
 from scripts.comparing.margin import handicapped_p, tuned, wins
 from scripts.comparing.measured import Contest
+from scripts.comparing.ranking import in_its_sign
 from scripts.comparing.significance import ALPHA, holm
 
 
@@ -91,8 +92,9 @@ def standing(contest: Contest, decide: str) -> Standing:
         study.optimizer: tuned(study, objective, decide) for study in contest.studies if study.tuned
     }
     values = {name: mine.values for name, mine in known.items()}
-    sign = -1.0 if decide == "metric" and objective.mode == "max" else 1.0
-    told = {name: [sign * x for x in mine] for name, mine in values.items()}
+    told = {
+        name: [in_its_sign(x, objective, decide) for x in mine] for name, mine in values.items()
+    }
     names = list(combinations(values, 2))
     ps = [handicapped_p(known[a], known[b], decide) for a, b in names]
     pairs = tuple(

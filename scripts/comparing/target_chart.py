@@ -12,6 +12,7 @@ from scratchopt.pictures.style import GREY
 from scripts.comparing.canvas import canvas, shortened, sign
 from scripts.comparing.digits import target_of
 from scripts.comparing.scales import cost_scale
+from scripts.comparing.tables import ROLES
 from scripts.plotting.looks import Look
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _ROW = 0.3  # inches
 _LETTERS = 20  # of a name, in a line
-ROLES = {"tuned": "tuned", "untuned": "default settings"}
 
 
 def target_chart(

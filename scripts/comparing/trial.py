@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,14 @@ class Trial:
 
 
 Results = Mapping[Trial, Measured]
+
+
+def by_settings(runs: Iterable[Measured]) -> dict[Trial, list[Measured]]:
+    """The runs of each settings, which differ in the seed alone, by their first trial."""
+    found: dict[Trial, list[Measured]] = {}
+    for run in runs:
+        found.setdefault(Trial.of(run.settings), []).append(run)
+    return found
 
 
 @dataclass(frozen=True)

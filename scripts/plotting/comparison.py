@@ -34,6 +34,11 @@ class Setting:
     variant: str
     runs: tuple[Run, ...]
 
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What its look goes by."""
+        return self.optimizer, self.variant
+
 
 @dataclass(frozen=True)
 class Line:

@@ -42,7 +42,7 @@ def history_figures(
     panels = [panel(settings, tag, against) for tag in tags]
     optimizers = list(dict.fromkeys(setting.optimizer for setting in settings))
     if len(settings) <= TOGETHER or len(optimizers) == 1:
-        look = dict(zip(settings, looks(settings), strict=True))
+        look = dict(zip(settings, looks([setting.kind for setting in settings]), strict=True))
         names = {setting.name: look[setting] for setting in settings}
         figure, axes = _sheet(len(panels), names, panels, title)
         for each, place in zip(panels, axes, strict=True):
@@ -51,7 +51,7 @@ def history_figures(
         _finish(axes, against)
         return {"history": figure}
     variants = list(dict.fromkeys(setting.variant for setting in settings))
-    shared = looks([Setting("", variant, variant, ()) for variant in variants])
+    shared = looks([("", variant) for variant in variants])
     by_variant = dict(zip(variants, shared, strict=True))
     names = {variant or "as it is": look for variant, look in by_variant.items()}
     figures = {}

@@ -8,7 +8,6 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import PALETTE
-from scripts.plotting.comparison import Setting
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
@@ -44,16 +43,18 @@ class Look:
         } | others
 
 
-def looks(settings: Sequence[Setting]) -> list[Look]:
-    """Of each setting: colour and marker by its optimizer, dashes by the variant.
+def looks(kinds: Sequence[tuple[str, str]]) -> list[Look]:
+    """Of each kind, an optimizer and a variant: colour and marker by the one, dashes by the other.
 
-    Of a single optimizer, or where every setting has one of its own, all three go by the setting.
+    Of a single optimizer, or where every kind has one of its own, all three go by the kind.
     """
-    optimizers = list(dict.fromkeys(setting.optimizer for setting in settings))
-    variants = list(dict.fromkeys(setting.variant for setting in settings))
-    if len(optimizers) in (1, len(settings)):
-        return [_look(i, i, i) for i in range(len(settings))]
-    places = [(optimizers.index(s.optimizer), variants.index(s.variant)) for s in settings]
+    optimizers = list(dict.fromkeys(optimizer for optimizer, _ in kinds))
+    variants = list(dict.fromkeys(variant for _, variant in kinds))
+    if len(optimizers) in (1, len(kinds)):
+        return [_look(i, i, i) for i in range(len(kinds))]
+    places = [
+        (optimizers.index(optimizer), variants.index(variant)) for optimizer, variant in kinds
+    ]
     return [_look(i, j, i + len(optimizers) * (j // len(DASHES))) for i, j in places]
 
 

@@ -55,7 +55,7 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
     figure.text(0.3 / 10, 1 - 0.3 / height, heading, fontsize=13, va="center")
     _scales(axes, drawn, [its.value for its in outcome.values()])
     tall = axes.get_position().height * height
-    look = dict(zip(swept, looks(list(swept)), strict=True))
+    look = dict(zip(swept, looks([setting.kind for setting in swept]), strict=True))
     for setting, own in swept.items():
         points = [(run.settings[LR], outcome[id(run)]) for run in own]
         row = marked.index(setting) if setting in marked else 0
