@@ -24,9 +24,10 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from scripts.command_line import Parser
+from scripts.comparing.asked import requested
 from scripts.comparing.measured import Comparison, Measured
 from scripts.comparing.plan import Plan
-from scripts.comparing.request import CONF, Request, requested
+from scripts.comparing.request import CONF, Request
 from scripts.fields import Refusal
 
 NEEDED = ("scipy", "tabulate")

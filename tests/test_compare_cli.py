@@ -12,8 +12,9 @@ import pytest
 import test_store
 from hydra.core.global_hydra import GlobalHydra
 
+from scripts.comparing.asked import requested
 from scripts.comparing.plan import Plan
-from scripts.comparing.request import Request, requested
+from scripts.comparing.request import Request
 from scripts.fields import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]

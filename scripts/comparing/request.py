@@ -1,64 +1,27 @@
-"""What a command line asks to compare: conf/compare.yaml, and a configuration of each run."""
+"""What is to be compared, and the configuration of each run of it."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from scripts.comparing.measured import Objective
-from scripts.fields import any_seed, as_typed, count, held_against, must_be, one_of
-from scripts.schema import Refusal, validate
+from scripts.fields import Refusal, as_typed
+from scripts.schema import validate
 
 CONF = Path(__file__).parents[2] / "conf"
 APART = ("store", "output", "workers")  # which decide nothing of what is reported
 
 LONGEST = 200  # name of a directory; file systems have room for 255 bytes
 FRESH = 100  # between the first seed of the tuning and the first fresh one
-SET = {  # keys of a run that the comparison itself sets
-    "checkpoint_kept": "the checkpoints of so many runs would fill the disk",
-    "figures": "plot.py draws the runs of the store",
-    "optimizer": "the optimizers are named by optimizers=[...]",
-    "optimizer.lr": "it is searched",
-    "resume": "the same command goes on by itself",
-    "test": "only the runs that are judged are tested",
-}
-
-
-def _are_names(value: Any) -> bool:
-    names = value if isinstance(value, list) else [value]
-    return bool(names) and all(isinstance(n, str) and n for n in names) and _distinct(names)
-
-
-def _distinct(values: Sequence[Any]) -> bool:
-    return len(set(map(as_typed, values))) == len(values)
-
-
-@dataclass
-class Compare:
-    """The keys of conf/compare.yaml."""
-
-    task: Any = must_be("a task's name, or a list of several", _are_names)  # noqa: RUF009
-    optimizers: Any = must_be("a list of optimizers' names, each once", _are_names)  # noqa: RUF009
-    budget: int = count()
-    seeds: int = count()
-    seed: int = any_seed()
-    search: str = one_of("grid", "optuna")
-    tune: Any = must_be("keys and their values, such as {momentum: [0.5, 0.9]}")  # noqa: RUF009
-    start: str = one_of("library", "task")
-    decide: str = one_of("cost", "metric")
-    workers: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
-    store: str = must_be("a folder")
-    output: str | None = must_be("a folder, or null")
 
 
 @dataclass(frozen=True)
@@ -201,48 +164,6 @@ class Request:
                 "comparison: {metric: val/loss, mode: min, target: 0.1} or the like"
             )
         return Objective(asked["metric"], asked["mode"], asked["target"])
-
-
-def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Request:
-    """What some arguments, `key=value` each, ask for.
-
-    Raises:
-        Refusal: a value that no comparison can have.
-        OverrideParseException: an argument that is none.
-    """
-    own = {field.name for field in fields(Compare)}
-    parsed = OverridesParser.create().parse_overrides(list(arguments))
-    mine = {o.key_or_group: o.value() for o in parsed if o.key_or_group in own}
-    rest = tuple(str(o.input_line) for o in parsed if o.key_or_group not in own)
-    if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
-        raise Refusal(f"{swept[0]}: a list is written [a,b] here")
-    content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
-    keys = held_against(Compare, {**content, **mine}, "")  # pyright: ignore
-    keys["tune"] = _tuned(keys["tune"], keys["search"])
-    for override in parsed:
-        if override.key_or_group in SET:
-            raise Refusal(f"{override.input_line}: {SET[override.key_or_group]}; leave it out")
-    return Request(keys, tuple(mine), rest, config_dir)
-
-
-def _tuned(tune: Any, search: str) -> dict[str, list[Any]]:
-    """The keys to be tuned beside the lr, with their values; Optuna draws values of its own."""
-    if search == "optuna":
-        keys = tune or []
-        if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
-            raise Refusal(
-                f"tune={as_typed(tune)}: must be a list of keys for Optuna, such as [momentum]"
-            )
-        return {key: [] for key in keys}
-    if not isinstance(tune, dict):
-        raise Refusal(f"tune={as_typed(tune)}: must be a dict, such as {{momentum: [0.5, 0.9]}}")
-    for key, values in tune.items():
-        if not (isinstance(values, list) and values and _distinct(values)):
-            raise Refusal(
-                f"tune={as_typed(tune)}: must have a list of different values for {key}, such as "
-                f"{{{key}: [0.5, 0.9]}}"
-            )
-    return tune
 
 
 def _written(value: Any) -> str:
