@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
+from scripts.claim import Busy
 from scripts.comparing.measured import Comparison, Measured, Objective
 from scripts.comparing.plan import Plan, Wanted
 from scripts.comparing.reading import measured
@@ -82,12 +83,15 @@ class Conduct:
 
     def _take(self, wanted: Wanted, answer: dict[str, str]) -> None:
         kept = self._of(wanted)
+        if answer["state"] == "died":
+            try:
+                give_up(kept, f"{answer['reason']}; see workers.log in the store")
+            except Busy:
+                answer = {"state": "busy"}
         if answer["state"] == "busy":
             self._elsewhere[kept.address] = time.monotonic()
         elif answer["state"] == "refused":
             raise Refusal(answer["reason"])
-        elif answer["state"] == "died":
-            give_up(kept, f"{answer['reason']}; see workers.log in the store")
         elif answer["state"] == "killed":
             raise Refusal(
                 f"{kept.directory}: {answer['reason']}, for want of memory perhaps; what is "

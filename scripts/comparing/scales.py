@@ -47,9 +47,11 @@ def _share_scale(axes: Axes, low: float, high: float) -> None:
     ends = np.array([there(np.array(low)), there(np.array(high))])
     room = 0.06 * (ends[1] - ends[0]) or 0.1
     axes.set_ylim(*(float(back(end)) for end in (ends[0] - room, ends[1] + room)))
-    shown = [x for x in _SHARES if axes.get_ylim()[0] <= x <= axes.get_ylim()[1]]
-    while len(shown) > 8:
-        shown = shown[1::2]
+    shown: list[float] = []
+    for share in reversed(_SHARES):  # those near 1 first: they are what one looks for
+        apart = not shown or there(shown[-1]) - there(share) > 0.08 * (ends[1] - ends[0])
+        if axes.get_ylim()[0] <= share <= axes.get_ylim()[1] and apart:
+            shown.append(share)
     if len(shown) >= 2:
         axes.yaxis.set_major_locator(FixedLocator(shown))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
