@@ -158,7 +158,11 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
 
 
 def _validated(config: dict[str, Any]) -> dict[str, Any]:
-    """The Trainer's arguments that say when to validate; it counts batches, across epochs."""
+    """The Trainer's arguments that say when to validate; it counts batches, across epochs.
+
+    An epoch's last update may be of fewer batches than are accumulated; the distance is then
+    kept in batches, and the rows have the steps as they were.
+    """
     steps = config["validate_steps"]
     if steps is None:
         return {"check_val_every_n_epoch": config["validate_every"]}

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import test_store
@@ -114,6 +117,57 @@ def test_a_multirun_of_before_is_aggregated_over_its_seeds(tmp_path):
     assert sgd["tuned"]["train_loss"]["value"] == pytest.approx(mean, rel=1e-6)
     again = compare(tmp_path, "--from", "swept", "comparison.target=1.5")
     assert again.stdout == ran.stdout
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one setting, of different seeds."""
+    folder = tmp_path_factory.mktemp("pair")
+    train = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *SMALL[:3], "figures=false"]
+    asked = [*train, "optimizer=sgd", "seed=0,1", "store=runs"]
+    assert subprocess.run(asked, cwd=folder, capture_output=True).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def pair(made: Path, tmp_path: Path) -> Path:
+    """The two, for one test to change."""
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """One of the results is changed by hand."""
+    path = next(folder.glob("runs/*/result.json"))
+    result = json.loads(path.read_text())
+    change(result)
+    path.write_text(json.dumps(result))
+
+
+def test_runs_of_other_code_are_put_together_apart(pair):
+    changed(pair, lambda result: result["versions"].update(code="f00dfeed"))
+    ran = compare(pair, "--from", "runs", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((pair / "runs" / "comparison" / "report.json").read_text())
+    found = [(entry["name"], entry["tuned"]["n"]) for entry in report["tasks"][0]["entries"]]
+    assert ("sgd, code f00dfe", 1) in found
+    assert len(found) == 2
+
+
+def test_one_seed_twice_is_refused(pair):
+    first, second = (path.parent for path in pair.glob("runs/*/result.json"))
+    config = (first / ".hydra" / "config.yaml").read_text()
+    (second / ".hydra" / "config.yaml").write_text(config)
+    ran = compare(pair, "--from", "runs", "comparison.target=1.5")
+    assert ran.returncode == 1
+    assert "have one seed; give a directory with one of them" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_run_that_was_killed_before_its_test_is_left_out(pair):
+    changed(pair, lambda result: result.update(complete=False))
+    ran = compare(pair, "--from", "runs", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("has not ended, and is left out") == 1
 
 
 def test_runs_that_have_not_ended_are_named_and_left_out(done, tmp_path):

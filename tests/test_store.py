@@ -122,6 +122,12 @@ def test_what_decides_a_run_decides_its_address(override):
     assert address_of(config(override), CHOICES) != address_of(config(), CHOICES)
 
 
+def test_other_code_is_another_address(monkeypatch):
+    before = address_of(config(), CHOICES)
+    monkeypatch.setattr("scripts.store.code_of", lambda _: "other")
+    assert address_of(config(), CHOICES) != before
+
+
 @pytest.mark.parametrize("override", ["store=elsewhere", "comparison.target=3", "resume=there"])
 def test_what_is_asked_of_a_run_later_does_not(override):
     assert address_of(config(override), CHOICES) == address_of(config(), CHOICES)
@@ -282,6 +288,22 @@ def test_a_killed_run_goes_on_and_comes_to_the_same(folder, place):
     assert "test/loss" in whole["metrics"]
     assert [row["steps"] for row in whole["validations"]] == list(range(4, 49, 4))
     assert broken == whole
+
+
+def test_a_worker_whose_code_has_changed_does_nothing(tmp_path):
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    asked = {"store": str(tmp_path), "config": kept.config, "choices": kept.choices}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "worker.py")],
+        input=json.dumps(asked | {"address": "0" * 16}) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    answer = json.loads(done.stdout)
+    assert answer["state"] == "refused"
+    assert "the code has changed" in answer["reason"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_was_left_without_a_checkpoint_is_begun_anew(tmp_path):

@@ -173,6 +173,28 @@ def test_every_task_trains_with_every_optimizer(task, optimizer, tmp_path):
         assert {"test/loss", "test/accuracy"} <= set(result.metrics)
 
 
+def test_steps_between_validations_are_counted_across_epochs_and_the_end_is_read(tmp_path):
+    asked = ["task=logistic_regression", "task.batch_size=20000", "optimizer=sgd", "max_epochs=10"]
+    asked += ["validate_steps=2", "max_steps=5", "figures=false"]
+    result = in_process(tmp_path, *asked)
+    assert [row["steps"] for row in result.validations] == [2, 4, 5]
+    assert result.validations[-1]["val/loss"] == result.metrics["val/loss"]
+
+
+def test_what_is_not_asked_for_is_not_there(tmp_path):
+    asked = ["task=logistic_regression", "optimizer=sgd", "max_steps=2", "threads=1"]
+    threads = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.set_num_threads", threads.append)
+        result = in_process(
+            tmp_path, *asked, "test=false", "figures=false", "checkpoint_kept=false"
+        )
+    assert threads == [1]
+    assert not any(tag.startswith("test/") for tag in result.metrics)
+    assert not (tmp_path / "figures").exists()
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
 # What is refused
 
 
