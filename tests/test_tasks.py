@@ -284,7 +284,7 @@ def huber(r: np.ndarray, delta: float) -> np.ndarray:
         ({"loss": "huber"}, partial(huber, delta=1.0)),
         ({"loss": "huber", "huber_delta": 2.5}, partial(huber, delta=2.5)),
     ],
-    ids=str,
+    ids=["mse", "mae", "huber", "huber-2.5"],
 )
 def test_the_loss_is_its_formula(article, options, by_hand):
     x, y, slope, intercept = article
