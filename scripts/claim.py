@@ -30,6 +30,7 @@ def claimed(directory: Path, wait: bool = False, by: Path | None = None) -> Iter
 
     Raises:
         Busy: another run is there.
+        Refusal: a file system without locks.
         OSError: nothing can be written.
     """
     try:
@@ -47,6 +48,11 @@ def claimed(directory: Path, wait: bool = False, by: Path | None = None) -> Iter
         except BlockingIOError:
             message = f"{directory}: another run is writing there; wait for its end"
             raise Busy(message) from None
+        except OSError as error:
+            raise Refusal(
+                f"{by or directory}: cannot be locked ({error.strerror}); give a folder of a file "
+                "system that has locks, as by the mount option flock"
+            ) from error
         yield
     finally:
         os.close(lock)

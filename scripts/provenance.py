@@ -3,10 +3,11 @@
 import json
 import platform
 import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from hashlib import sha256
 from importlib.machinery import ModuleSpec
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,30 @@ def code_of(config: dict[str, Any]) -> str:
     elsewhere (a package with all its Python files, but not what these import in turn), and the
     versions of Python and of the numerical packages.
     """
-    nodes = [config[name] for name in ("task", "optimizer", "datamodule") if config[name]]
-    modules = sorted({str(node["_target_"]).partition(".")[0] for node in nodes})
-    parts = [_ours(), *(_theirs(name) for name in modules if name not in ("scratchopt", "tasks"))]
+    return _code(config, _ours, _theirs)
+
+
+def has_changed(config: dict[str, Any]) -> bool:
+    """Whether that code is another than when `code_of` first read it, in this process."""
+    return _code(config, _ours.__wrapped__, _theirs.__wrapped__) != code_of(config)
+
+
+def _code(config: dict[str, Any], ours: Callable[[], str], theirs: Callable[[str], str]) -> str:
+    nodes = [config[name] for name in ("task", "optimizer", "datamodule")]
+    modules = {target.partition(".")[0] for target in _targets(nodes)}
+    parts = [ours(), *(theirs(name) for name in sorted(modules - {"scratchopt", "tasks"}))]
     return sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Of a configuration and of all that is in it."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for inner in node:
+            yield from _targets(inner)
 
 
 @cache
@@ -58,7 +79,8 @@ def _theirs(name: str) -> str:
         return "".join(_hash_of(Path(p).rglob("*.py"), Path(p)) for p in _folders(spec))
     origin = Path(spec.origin)
     if "site-packages" in origin.parts:
-        return f"{name} {_version(name)}"
+        packages = packages_distributions().get(name, [name])  # of a namespace there may be several
+        return " ".join(f"{package} {_version(package)}" for package in packages)
     files = [origin] if spec.submodule_search_locations is None else origin.parent.rglob("*.py")
     return _hash_of(files, origin.parent)
 

@@ -26,11 +26,12 @@ from omegaconf import OmegaConf
 from scripts import written
 from scripts.claim import claimed
 from scripts.fields import Refusal
-from scripts.provenance import code_of
+from scripts.provenance import code_of, has_changed
 from scripts.result import Result, hyperparameters
 from scripts.resume import CHECKPOINT, is_sound
 
-NO_MEMORY = ("out of memory", "allocate memory")  # in torch's errors, RuntimeErrors both
+# In torch's errors, RuntimeErrors all.
+NO_MEMORY = ("out of memory", "allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 # Keys that say where a run lies or what is asked of it later, not what it is.
 APART = ("comparison", "resume", "store")
 
@@ -111,7 +112,7 @@ def keep(
 
     An error in training is an outcome: its `result.json` then has the status `failed`, and the
     error. What is about this machine and not about the run is none, and is raised: a file that
-    cannot be written, memory or a device that is missing, a target that cannot be made.
+    cannot be written, memory, a device or a package that is missing, a target that cannot be made.
 
     Args:
         kept: the run.
@@ -124,12 +125,16 @@ def keep(
 
     Raises:
         Busy: somebody else is doing it.
+        Refusal: the code has changed since this process knows it; what it has imported by now may
+            be the old one, what it will import is the new one.
     """
     if kept.result is not None:
         return None
     with kept.begun(wait) as config, during or nullcontext():
         if kept.result is not None:
             return None
+        if has_changed(config):
+            raise Refusal("the code has changed since this began; give the command again")
         from scripts.run import Diverged, run  # imports torch: only for what is to be done
 
         result = _begun(kept, config)
@@ -137,7 +142,7 @@ def keep(
             return result, run(config, result, kept.directory)
         except Diverged:
             return result, 0
-        except (OSError, MemoryError, Refusal, HydraException):
+        except (OSError, MemoryError, ImportError, Refusal, HydraException):
             raise
         except Exception as error:
             if any(words in str(error) for words in NO_MEMORY):

@@ -1,8 +1,9 @@
 """A process that does runs of a store, one after the other, as `scripts/compare.py` tells it.
 
 It reads a line of JSON for each, {"store", "config", "choices", "address"}, and answers with one:
-{"state": "done"}; "busy", where another process is doing that run; "stopped" by a signal; or
-"refused", with the "reason". What a run prints, warnings above all, is in `<its folder>.console`.
+{"state": "done"}; "failed", after which it ends, as an error may have left a device unusable;
+"busy", where another process is doing that run; "stopped" by a signal; or "refused", with the
+"reason". What a run prints, warnings above all, is in `<its folder>.console`.
 """
 
 import gc
@@ -37,7 +38,10 @@ def main() -> None:
     os.dup2(2, 1)
     threading.Thread(target=_follow_the_parent, daemon=True).start()
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
+        told = answer(json.loads(line))
+        print(json.dumps(told), file=answers, flush=True)
+        if told["state"] == "failed":
+            return
         gc.collect()
 
 
@@ -56,7 +60,9 @@ def answer(asked: dict[str, Any]) -> dict[str, str]:
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return {"state": "refused", "reason": f"{asked['address']}: {reason}"}
-    _, signum = done or (None, 0)
+    result, signum = done or (None, 0)
+    if result and result.status == "failed":
+        return {"state": "failed"}
     return {"state": "stopped" if signum else "done"}
 
 

@@ -1,10 +1,12 @@
 """The store: a run is addressed by what it is, done once, and never changed after that."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from copy import deepcopy
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,40 @@ def test_other_code_is_another_address(monkeypatch):
     before = address_of(config(), CHOICES)
     monkeypatch.setattr("scripts.store.code_of", lambda _: "other")
     assert address_of(config(), CHOICES) != before
+
+
+def test_a_module_that_is_named_within_the_task_is_of_its_code(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "inner.py").write_text("one = 1")
+    node = {"_target_": "tasks.toy.Toy", "nets": [{"_target_": "inner.Net"}]}
+    before = code_of(config() | {"task": node})
+    assert before != code_of(config())
+    (tmp_path / "inner.py").write_text("one = 2")
+    provenance._theirs.cache_clear()
+    assert code_of(config() | {"task": node}) != before
+
+
+def test_an_installed_package_is_known_by_its_version_whatever_its_module_is_called():
+    assert provenance._theirs.__wrapped__("hydra") == f"hydra-core {version('hydra-core')}"
+
+
+def test_nothing_is_done_with_code_that_has_changed_since_it_was_first_read(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine.py").write_text("one = 1")
+    kept = Kept(tmp_path / "runs", config() | {"task": {"_target_": "mine.Task"}}, CHOICES)
+    (tmp_path / "mine.py").write_text("one = 2")
+    with pytest.raises(Refusal, match="the code has changed since this began"):
+        keep(kept, wait=False)
+    assert kept.result is None
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(Refusal, match=r"\.locks/\w{16}: cannot be locked \(Function not impl"):
+        keep(Kept(tmp_path, config("max_steps=5"), CHOICES), wait=False)
 
 
 @pytest.mark.parametrize("override", ["store=elsewhere", "comparison.target=3", "resume=there"])
@@ -304,6 +340,30 @@ def test_a_worker_whose_code_has_changed_does_nothing(tmp_path):
     assert answer["state"] == "refused"
     assert "the code has changed" in answer["reason"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_ends_after_a_run_that_failed(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    provenance._theirs.cache_clear()
+    compose_from = f"hydra.searchpath=[{folder / 'conf'}]"
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        asked = ["task=odd", "task.place=train", "task.always=true", compose_from]
+        odd = validate(compose("train", asked))
+    lines = []
+    for seed in (0, 1):
+        kept = Kept(folder / "runs", odd | {"seed": seed}, CHOICES)
+        asked = {"store": str(folder / "runs"), "config": kept.config, "choices": kept.choices}
+        lines.append(json.dumps(asked | {"address": kept.address}))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "worker.py")],
+        input="\n".join(lines) + "\n",
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.stdout == '{"state": "failed"}\n', done.stderr
+    assert done.returncode == 0
 
 
 def test_what_was_left_without_a_checkpoint_is_begun_anew(tmp_path):

@@ -75,8 +75,10 @@ class Workers:
                 return {"state": "stopped"}
             told = _said(process, line)
             if told:
-                self._idle.put(process)
-                return json.loads(told)
+                answer = json.loads(told)
+                if answer["state"] != "failed":
+                    self._idle.put(process)
+                return answer
             status = process.wait()
             if self._ending:
                 return {"state": "stopped"}
