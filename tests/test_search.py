@@ -313,6 +313,22 @@ def test_optuna_spends_the_budget_within_its_space_and_is_replayed():
     assert (again.asked(results), again.chosen(results)) == (trials, choice)
 
 
+def test_optuna_is_told_what_the_defaults_came_to_as_theirs():
+    pytest.importorskip("optuna")
+    from scripts.comparing.optuna_search import Sampled, _Sampler
+
+    default = {LR: 0.01, "optimizer.betas": [0.9, 0.999], MOMENTUM: 0.0}
+    search = Sampled(default, ["optimizer.betas", "momentum", MOMENTUM], LOSS, "cost", 16)
+    sampler = _Sampler(search)
+    assert sampler.ask() == default
+    sampler.tell(1.0)
+    [told] = sampler.study.trials
+    assert told.params == pytest.approx(
+        {LR: 0.01, "optimizer.betas[0]": 0.1, "optimizer.betas[1]": 0.001, MOMENTUM: 1.0}
+    )
+    assert sampler.ask()[LR] != 0.01
+
+
 def test_optuna_samples_better_than_by_chance():
     pytest.importorskip("optuna")
     from scripts.comparing.optuna_search import Sampled

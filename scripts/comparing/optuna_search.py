@@ -103,6 +103,7 @@ class _Sampler:
         chance = max(1, search.budget // 3)
         sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=chance)
         self.search, self.study = search, optuna.create_study(sampler=sampler)
+        self.study.enqueue_trial(self._of(search.default))
         self.trial: Any = None
         self.asked = 0
 
@@ -117,6 +118,17 @@ class _Sampler:
         """What came of them."""
         self.study.tell(self.trial, loss)
 
+    def _of(self, settings: Mapping[str, Any]) -> dict[str, float]:
+        """Some settings as what is drawn for them, by Optuna's names."""
+        found = {}
+        for key in self.search._searched:
+            value = settings[key]
+            if isinstance(value, (list, tuple)):
+                found |= {f"{key}[{i}]": _left(kept) for i, kept in enumerate(value)}
+            else:
+                found[key] = _left(value) if _is_fraction(key) else value
+        return found
+
     def _draw(self, key: str) -> Any:
         default = self.search.default[key]
         if isinstance(default, (list, tuple)):
@@ -129,6 +141,11 @@ class _Sampler:
     def _kept(self, name: str) -> float:
         left = float(f"{self.trial.suggest_float(name, CLOSEST, LOOSEST, log=True):.3g}")
         return round(1 - left, 6)
+
+
+def _left(kept: float) -> float:
+    """1 − μ, within what is drawn from."""
+    return min(LOOSEST, max(CLOSEST, round(1 - kept, 6)))
 
 
 def _is_fraction(key: str) -> bool:
