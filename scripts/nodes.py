@@ -191,7 +191,10 @@ class Accelerator:
 class Comparison:
     """What `scripts/compare.py` asks of a task; what is not given stays as it is in any run."""
 
-    metric: str = must_be("the tag of a number that the task logs, such as val/loss")
+    metric: str = must_be(
+        "the tag of a number of training or validation, such as val/loss; the test decides nothing",
+        lambda tag: not tag.startswith("test/"),
+    )
     mode: str = one_of("min", "max")
     target: float | None = must_be("a number, or null for a task that ends by itself")
     validate_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)

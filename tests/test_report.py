@@ -110,6 +110,14 @@ def test_a_profile_is_there_of_several_tasks_only():
     assert rows[1][1:] == ["100%", "100%", "100%", "100%", "1.00"]
 
 
+def test_there_is_no_profile_of_names_that_are_not_on_every_task():
+    several = plausible(("sgd", "adam"), seeds=3, budget=4)
+    first, *rest = several.contests
+    assert report(replace(several, contests=(first, *rest)))["profile"]
+    fewer = replace(first, studies=first.studies[:1])
+    assert report(replace(several, contests=(fewer, *rest)))["profile"] is None
+
+
 def test_json_has_every_run_with_its_readings(written: Path):
     told = json.loads((written / "report.json").read_text())
     expected = report(known())

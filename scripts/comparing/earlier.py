@@ -10,15 +10,16 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from scripts.comparing.measured import Comparison, Objective
+from scripts.comparing.measured import Comparison, Measured, Objective
 from scripts.comparing.parts import Aggregate, compared
 from scripts.comparing.reading import COMPLETE, measured
 from scripts.comparing.request import CONF, Request
-from scripts.fields import Refusal, held_against
+from scripts.fields import Refusal, as_typed, held_against
 from scripts.nodes import Comparison as Asked
 from scripts.plotting.comparison import Setting, settings_of
 from scripts.recorded import Run, runs_in
 
+READ = ("validate_every", "validate_steps", "test")  # which are no settings of a run
 TAKEN = ("decide", "output")  # of the keys of conf/compare.yaml, those that mean something here
 
 
@@ -61,7 +62,9 @@ def _of_task(
             f"({', '.join(map(str, objectives))}); give comparison.metric, .mode and .target"
         )
     [objective] = objectives
-    groups = [group for setting in settings_of(runs) for group in _by_code(setting, objective)]
+    ways = zip(*(_way(run) for run in runs), strict=True)
+    varied = [i for i, each in enumerate(ways) if len(set(each)) > 1]
+    groups = [g for setting in settings_of(runs) for g in _alike(setting, varied, objective)]
     return compared(groups, objective, task, request.keys["decide"], command)
 
 
@@ -71,28 +74,51 @@ def _is_complete(run: Run) -> bool:
     return bool(result and result["status"] in COMPLETE and result.get("complete", True))
 
 
-def _by_code(setting: Setting, objective: Objective) -> list[Aggregate]:
-    """The runs of a setting, those that other code has done apart.
+def _alike(setting: Setting, varied: Sequence[int], objective: Objective) -> list[Aggregate]:
+    """The runs of a setting; those that other code has done, or that were read otherwise, apart.
+
+    So the trials of a comparison, which are not tested, are not put together with its judged runs.
+
+    Args:
+        setting: that it is about.
+        varied: in what of `_way` the task's runs differ, which then stands in the names.
+        objective: of the task.
 
     Raises:
-        Refusal: two runs of one seed, which are not two of what chance may bring.
+        Refusal: two runs of one seed that differ: by what, nobody can tell.
     """
     groups: dict[str, list[Run]] = {}
     for run in setting.runs:
-        groups.setdefault(str((run.result or {}).get("versions", {}).get("code")), []).append(run)
-    made = []
-    for code, runs in groups.items():
-        name = setting.name if len(groups) == 1 else f"{setting.name}, code {code[:6]}"
-        seeds = {run.config["seed"]: run for run in runs}
-        if len(seeds) < len(runs):
-            twice = next(run for run in runs if seeds[run.config["seed"]] is not run)
+        way = _way(run)
+        groups.setdefault(", ".join([setting.name, *(way[i] for i in varied)]), []).append(run)
+    return [Aggregate(name, _each_once(name, runs, objective)) for name, runs in groups.items()]
+
+
+def _way(run: Run) -> list[str]:
+    """By what code it was done, and how it was read."""
+    code = (run.result or {}).get("versions", {}).get("code")
+    return [f"code {str(code)[:6]}", *(f"{k}={as_typed(run.config.get(k))}" for k in READ)]
+
+
+def _each_once(name: str, runs: Sequence[Run], objective: Objective) -> tuple[Measured, ...]:
+    """In the seeds' order; of two that are the same run, one."""
+    found: dict[int, tuple[Run, Measured]] = {}
+    for run in runs:
+        told = measured(run, objective, {})
+        if told.seed not in found:
+            found[told.seed] = run, told
+            continue
+        first, known = found[told.seed]
+        if _course(known) != _course(told):
             raise Refusal(
-                f"{name}: {twice.directory} and {seeds[twice.config['seed']].directory} have one "
-                "seed; give a directory with one of them"
+                f"{name}: {run.directory} and {first.directory} have one seed, yet are not the "
+                "same; give a directory with one of them"
             )
-        told = (measured(run, objective, {}) for run in runs)
-        made.append(Aggregate(name, tuple(sorted(told, key=lambda run: run.seed))))
-    return made
+    return tuple(found[seed][1] for seed in sorted(found))
+
+
+def _course(run: Measured) -> Any:
+    return run.status, [(point.steps, repr(point.value)) for point in run.points]
 
 
 def _given(request: Request) -> dict[str, Any]:

@@ -40,6 +40,13 @@ def method_table(report: Mapping[str, Any]) -> Table:
         ]
     else:
         rows.append(["seeds", _seeds(report["seeds"])])
+        rows.append(
+            [
+                "settings",
+                "Those that the runs had. Nothing was tuned here, so nothing speaks for these or "
+                "against others, as an lr on the edge of what was tried would.",
+            ]
+        )
     failed = [run for run in report["runs"] if run["error"]]
     for error in sorted({f"{run['name']}: {run['error']}" for run in failed}):
         rows.append(["error", error])

@@ -77,8 +77,12 @@ def _entry(study: Study, objective: Objective, decide: str) -> dict[str, Any]:
 
 
 def _profile(comparison: Comparison) -> dict[str, Any] | None:
-    """Of each optimizer over the tasks; None, where there is one task."""
-    if len(comparison.contests) < 2:
+    """Of each optimizer over the tasks; None, where there is one task, or not all are on each.
+
+    Runs that are there already bear the names of their settings, which differ between tasks.
+    """
+    names = {tuple(sorted(s.optimizer for s in c.studies)) for c in comparison.contests}
+    if len(comparison.contests) < 2 or len(names) > 1:
         return None
     steps, scores = profile(comparison), profile_score(comparison)
     return {name: {"steps": steps[name], "score": scores[name]} for name in steps}
