@@ -4,6 +4,7 @@ from math import exp, inf, log10, nan
 from random import Random
 
 from scripts.comparing.measured import (
+    FAILURES,
     Comparison,
     Contest,
     Measured,
@@ -44,7 +45,7 @@ def measured(
         seed=seed,
         status=status,
         points=points,
-        to_target=None if status == "failed" else first_reached(points, objective),
+        to_target=None if status in FAILURES else first_reached(points, objective),
         train_loss=1 - last,
         test={"test/accuracy": last - 0.002, "test/loss": 1.1 - last} if test else {},
         updates=every * len(values),

@@ -19,7 +19,15 @@ import pytest
 from scripts.comparing.expected_best import expected_best
 from scripts.comparing.inclusion import DECISIVE, INCLUDED
 from scripts.comparing.intervals import Interval, mean_interval, median_interval
-from scripts.comparing.measured import Comparison, Contest, Measured, Objective, Point, Study
+from scripts.comparing.measured import (
+    FAILURES,
+    Comparison,
+    Contest,
+    Measured,
+    Objective,
+    Point,
+    Study,
+)
 from scripts.comparing.profiles import best_of_defaults, profile, profile_score
 from scripts.comparing.refusals import REFUSALS
 from scripts.comparing.sensitivity import FACTOR, sensitivity
@@ -47,8 +55,8 @@ def run(
     """A run that reaches the target after that cost, or never; its last reading, and a void one."""
     at = Point(int(min(cost, 1000)), min(cost, 1000.0), 0.0, value)
     before = Point(at.steps - 1, at.cost - grain, 0.0, nan)
-    hit = None if cost == inf or status == "failed" else at
-    return Measured("", "", {LR: lr}, seed, status, (before, at), hit)
+    hit = None if cost == inf or status in FAILURES else at
+    return Measured("", "", {LR: lr}, seed, status, (before, at), hit, cost=1000.0)
 
 
 def study(name: str, costs: Sequence[float], **others: Any) -> Study:
@@ -113,11 +121,12 @@ def test_five_values_have_no_interval_of_the_median():
     assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0]) == Interval(3.0)
 
 
-def test_intervals_overlap_if_they_touch_or_are_not_known():
-    assert Interval(1, 0, 2).overlaps(Interval(3, 2, 4))
-    assert not Interval(1, 0, 2).overlaps(Interval(3, 2.1, 4))
-    assert not Interval(3, 2.1, 4).overlaps(Interval(1, 0, 2))
-    assert Interval(1).overlaps(Interval(3, 2.1, 4))
+def test_an_interval_is_below_another_if_all_of_it_is_and_both_are_known():
+    assert Interval(1, 0, 2).below(Interval(3, 2.1, 4))
+    assert not Interval(1, 0, 2).below(Interval(3, 2, 4))
+    assert not Interval(3, 2.1, 4).below(Interval(1, 0, 2))
+    assert not Interval(1).below(Interval(3, 2.1, 4))
+    assert not Interval(1, 0, 2).below(Interval(3))
 
 
 # Tests
@@ -221,6 +230,18 @@ def test_the_margin_is_no_less_than_what_the_loser_s_runner_up_is_better_by():
     worse, better = study("a", [], tuned=low, trials=trials), study("b", [], tuned=high)
     found = standing(contest(worse, better, objective=ACCURACY), "metric")
     assert found.pairs[0].p == 1.0
+
+
+def test_a_loser_whose_other_setting_reached_what_its_own_missed_is_no_loser():
+    trials = (run(90.0, lr=0.1), run(95.0, lr=0.1, seed=1))
+    trials += (run(100.0, lr=0.3), run(121.0, lr=0.3, seed=1))
+    few = study("b", [*SLOW[:8], inf, inf], trials=trials)
+    found = standing(contest(study("a", FAST), few), "cost").pairs[0]
+    level = (few.tuned[4].cost_to_target + few.tuned[5].cost_to_target) / 2
+    shifted = [x * level / 110 for x in FAST]
+    assert found.p == pytest.approx(mann_whitney(shifted, [*SLOW[:8], inf, inf]), rel=1e-12)
+    most = study("b", [*SLOW[:4], *[inf] * 6], trials=trials)
+    assert standing(contest(study("a", FAST), most), "cost").pairs[0].p == 1.0
 
 
 # The verdict
@@ -377,6 +398,45 @@ def test_overlap_alone_forbids_a_winner():
     assert len(reasons) == 1
     assert reasons[0].startswith("The 95 % intervals of the mean costs to the target of a and b")
     assert reasons_of(contest(study("a", FAST), study("b", second))) == ()
+
+
+def test_a_mean_on_the_wrong_side_forbids_a_winner():
+    first = [100.0 + i for i in range(17)] + [950.0, 970.0, 990.0]
+    second = [118.0 + i for i in range(20)]
+    assert mann_whitney(first, second) < 0.05
+    [reason] = reasons_of(contest(study("a", first), study("b", second)))
+    assert "of a and b lie the other way round than the runs rank" in reason
+
+
+def of_batch(found: Study, batch: int | None, cost: float = 1000.0) -> Study:
+    return replace(found, tuned=tuple(replace(r, batch=batch, cost=cost) for r in found.tuned))
+
+
+def test_evaluations_of_unequal_batches_forbid_a_winner():
+    a, b = study("a", FAST), study("b", SLOW)
+    [reason] = reasons_of(contest(of_batch(a, 2048), of_batch(b, 128)))
+    assert reason.startswith("An evaluation is of a batch of 2048 for a, 128 for b: give all")
+    assert reasons_of(contest(of_batch(a, 128), of_batch(b, 128))) == ()
+
+
+def test_a_miss_that_ended_before_the_leader_s_hit_is_none():
+    a, b = study("a", FAST), study("b", [inf] * 10)
+    [reason] = reasons_of(contest(a, of_batch(b, None, 110.0)))
+    assert reason == (
+        "Runs of b that missed the target ended after 110 evaluations, before a reached it (118): "
+        "a greater max_steps."
+    )
+    assert reasons_of(contest(a, of_batch(b, None, 118.0))) == ()
+
+
+def test_metrics_at_unequal_costs_forbid_a_winner():
+    low, high = (
+        study(name, [], tuned=tuple(run(inf, i, value=middle + 0.001 * i) for i in range(10)))
+        for name, middle in (("low", 0.8), ("high", 0.9))
+    )
+    [reason] = reasons_of(contest(of_batch(low, None, 3000.0), high), "metric")
+    assert reason.startswith("low came to its metric in 3,000 evaluations, high in 1,000")
+    assert reasons_of(contest(low, of_batch(high, None, 3000.0)), "metric") == ()
 
 
 def test_with_misses_it_is_the_medians_that_must_not_overlap():

@@ -26,11 +26,9 @@ class Interval:
     low: float | None = None
     high: float | None = None
 
-    def overlaps(self, other: Interval) -> bool:
-        """Whether the two have a point in common; they have, if one of them is not known."""
-        if self.low is None or self.high is None or other.low is None or other.high is None:
-            return True
-        return self.low <= other.high and other.low <= self.high
+    def below(self, other: Interval) -> bool:
+        """Whether all of it is less than all of the other; it is not, if one is not known."""
+        return self.high is not None and other.low is not None and self.high < other.low
 
 
 def mean_interval(values: Sequence[float]) -> Interval:

@@ -20,8 +20,8 @@ class Tuned:
     Args:
         values: what the runs are judged by; less is better, ∞ is a miss.
         seeds: k, the trials that the chosen settings had; ∞ without a tuning.
-        runner_up: the best mean of as many trials at other settings, of costs the geometric one;
-            ∞, if there are none.
+        runner_up: the best mean of the trials at other settings, of costs the geometric one; where
+            the chosen ones had further seeds, of those that had too; ∞, if there are none.
         grain: the cost between the reading at which the target was seen and the one before, the
             median over runs; 0, if the metric decides.
     """
@@ -44,7 +44,7 @@ def tuned(study: Study, objective: Objective, decide: str) -> Tuned:
     grain = median(map(_grain, hits)) if decide == "cost" and hits else 0.0
     if not mine:
         return Tuned(values, grain=grain)
-    others = [_mean(x, decide) for x in alike.values() if len(x) >= len(mine)]
+    others = [_mean(x, decide) for x in alike.values() if len(x) >= min(2, len(mine))]
     return Tuned(values, len(mine), min(others, default=inf), grain)
 
 
@@ -67,13 +67,24 @@ def handicapped_p(a: Tuned, b: Tuned, decide: str) -> float:
     """
     better, worse = (a, b) if wins(a.values, b.values) > 0 else (b, a)
     error = _spread(a.values, b.values, decide) / sqrt(min(a.seeds, b.seeds))
-    regret = level(_mean(worse.values, decide), decide) - level(worse.runner_up, decide)
-    margin = max(error, regret if isfinite(regret) else 0.0)
+    margin = max(error, _regret(worse, decide))
     grain = max(a.grain, b.grain)
     moved = [
         max(x * exp(margin), x + grain) if decide == "cost" else x + margin for x in better.values
     ]
     return mann_whitney(moved, worse.values) if wins(moved, worse.values) > 0 else 1.0
+
+
+def _regret(worse: Tuned, decide: str) -> float:
+    """How much better another setting's trials were than the runs; −∞, if there is no other.
+
+    Of runs some of which have missed it is the median that counts. It is ∞, if that missed too.
+    """
+    if not isfinite(worse.runner_up):
+        return -inf
+    middle = _mean(worse.values, decide)
+    middle = middle if isfinite(middle) else median(worse.values)
+    return level(middle, decide) - level(worse.runner_up, decide)
 
 
 def _grain(run: Measured) -> float:

@@ -65,9 +65,12 @@ class Measured:
         seed: of the run.
         status: finished, converged, diverged or failed.
         points: the readings in order of steps; the last one is of the end.
-        to_target: the first of them at which the target was reached, or None.
+        to_target: the first of them at which the target was reached; None, if it never was, or
+            if nothing came of the run in the end.
         train_loss: the last one.
         test: metrics of the test set, by tag; empty, where it was not asked for.
+        batch: examples in a batch, by which an evaluation is as large as another's; None, where
+            the task has no such key.
         updates: of the parameters.
         cost: gradient evaluations, products with a curvature counted as such.
         seconds: of training, by the clock, validations not counted.
@@ -85,6 +88,7 @@ class Measured:
     to_target: Point | None
     train_loss: float = nan
     test: Mapping[str, float] = field(default_factory=dict)
+    batch: int | None = None
     updates: int = 0
     cost: float = 0.0
     seconds: float = 0.0

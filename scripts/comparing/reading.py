@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from scripts.comparing.measured import Measured, Objective, Point, first_reached
+from scripts.comparing.measured import FAILURES, Measured, Objective, Point, first_reached
 from scripts.fields import Refusal
 from scripts.plotting.abscissa import abscissa
 from scripts.recorded import Run
 
-COMPLETE = ("finished", "converged", "diverged", "failed")  # ways in which a run can have ended
+COMPLETE = ("finished", "converged", *FAILURES)  # ways in which a run can have ended
 
 
 def measured(run: Run, objective: Objective, settings: Mapping[str, Any]) -> Measured:
@@ -49,6 +49,7 @@ def measured(run: Run, objective: Objective, settings: Mapping[str, Any]) -> Mea
         to_target=_reached(points, objective, result),
         train_loss=_number(metrics.get("train/loss")),
         test={tag: _number(metrics[tag]) for tag in sorted(metrics) if tag.startswith("test/")},
+        batch=run.config["task"].get("batch_size"),
         updates=result["updates"],
         cost=result["cost"],
         seconds=_seconds(result),
@@ -85,6 +86,8 @@ def _logged(run: Run, result: Mapping[str, Any], metric: str) -> tuple[Point, ..
 def _reached(
     points: tuple[Point, ...], objective: Objective, result: Mapping[str, Any]
 ) -> Point | None:
+    if result["status"] in FAILURES:
+        return None
     if objective.target is None and result["status"] == "converged":
         last = points[-1].value if points else nan
         return Point(result["updates"], result["cost"], _seconds(result), last)

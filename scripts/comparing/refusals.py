@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isfinite
+from statistics import fmean
 
 from scripts.comparing.digits import count, number, p_is, probability
 from scripts.comparing.inclusion import DECISIVE, includes
@@ -14,6 +15,7 @@ from scripts.comparing.significance import ALPHA, least_p
 from scripts.comparing.standing import Standing
 
 FEWEST = 3  # seeds of which anything is said
+SLACK = 0.01  # by which the evaluations of runs may differ whose metrics are compared
 
 
 def nothing_to_compare(standing: Standing) -> Iterator[str]:
@@ -63,7 +65,10 @@ def not_significant(standing: Standing) -> Iterator[str]:
 
 
 def overlap(standing: Standing) -> Iterator[str]:
-    """The leader's interval and another's have a point in common, or are not known.
+    """The leader's interval does not lie wholly on the better side of another's.
+
+    It has a point in common with it or lies on the other side, as a mean may which a few runs have
+    drawn there; or one of the two is not known.
 
     Of costs and of metrics alike it is the interval of the mean. Where one of the two has none,
     because a run missed the target or because all have the same cost, it is that of the median:
@@ -76,11 +81,13 @@ def overlap(standing: Standing) -> Iterator[str]:
             continue
         bare = any(standing.means[x].low is None for x in (leader, name))
         kind, intervals = ("median", standing.medians) if bare else ("mean", standing.means)
-        if intervals[leader].overlaps(intervals[name]):
+        if not _better_side(standing, intervals[leader], intervals[name]):
             ours, theirs = (_interval(standing, intervals[x]) for x in (leader, name))
             what = "costs to the target" if standing.decide == "cost" else "metrics at the end"
+            crossed = _better_side(standing, intervals[name], intervals[leader])
+            how = "lie the other way round than the runs rank" if crossed else "overlap"
             yield (
-                f"The 95 % intervals of the {kind} {what} of {leader} and {name} overlap: "
+                f"The 95 % intervals of the {kind} {what} of {leader} and {name} {how}: "
                 f"{ours} and {theirs}."
                 if "not known" not in (ours, theirs)
                 else f"The 95 % interval of the {kind} {what} is not known of "
@@ -148,10 +155,42 @@ def failures(standing: Standing) -> Iterator[str]:
                 yield f"{number_of} of {len(study.tuned)} runs of {study.optimizer} {runs}."
 
 
+def unequal_evaluations(standing: Standing) -> Iterator[str]:
+    """Evaluations of unequal batches, or so many more of them that the outcomes are of other races.
+
+    A run that missed the target within fewer evaluations than another took to reach it has not
+    shown that it needs more; and of metrics at the end those count that came at the same cost.
+    """
+    leader, runs = standing.leader, {s.optimizer: s.tuned for s in standing.contest.studies}
+    batches = {name: run.batch for name, mine in runs.items() for run in mine[:1] if run.batch}
+    if len(set(batches.values())) > 1:
+        each = ", ".join(f"{batch} for {name}" for name, batch in batches.items())
+        yield f"An evaluation is of a batch of {each}: give all the same task.batch_size."
+    for name in standing.values:
+        if leader is None or name == leader:
+            continue
+        if standing.decide == "metric":
+            ours, theirs = (fmean(run.cost for run in runs[x]) for x in (leader, name))
+            if ours > (1 + SLACK) * theirs and not any(run.failed for run in runs[name]):
+                yield (
+                    f"{leader} came to its metric in {count(ours)} evaluations, {name} in "
+                    f"{count(theirs)}: decide=cost takes that into account."
+                )
+            continue
+        missed = [r.cost for r in runs[name] if r.to_target is None and r.status == "finished"]
+        latest = max((run.cost_to_target for run in runs[leader] if run.to_target), default=0.0)
+        if missed and min(missed) < latest:
+            yield (
+                f"Runs of {name} that missed the target ended after {count(min(missed))} "
+                f"evaluations, before {leader} reached it ({count(latest)}): a greater max_steps."
+            )
+
+
 REFUSALS = (
     nothing_to_compare,
     failures,
     no_target,
+    unequal_evaluations,
     no_spread,
     few_seeds,
     not_significant,
@@ -168,6 +207,11 @@ def _seeds(n: int) -> str:
 def _figure(standing: Standing, name: str) -> str:
     value = standing.middles[name].value
     return count(value) if standing.decide == "cost" else number(value)
+
+
+def _better_side(standing: Standing, one: Interval, other: Interval) -> bool:
+    great = standing.decide == "metric" and standing.contest.objective.mode == "max"
+    return other.below(one) if great else one.below(other)
 
 
 def _interval(standing: Standing, interval: Interval) -> str:

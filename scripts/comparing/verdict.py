@@ -37,7 +37,8 @@ def verdict(contest: Contest, decide: str) -> Verdict:
 
     It must be better than each of the others by an exact test, α = 0.05 for all pairs together.
     Even then none is named while one of these holds, each of which is said: fewer than three seeds;
-    intervals that overlap; a best lr, of whichever optimizer, on the edge of what was tried; an
+    intervals that do not lie apart, the leader's on the better side; evaluations of unequal
+    batches, or unequally many; a best lr, of whichever optimizer, on the edge of what was tried; an
     optimizer that is worse than one it includes, and so was not tuned well (Choi et al., 2019);
     runs of all seeds that are the same; a target that nobody reached; errors, and a best one that
     diverges.
