@@ -23,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
+from scripts.claim import claimed
 from scripts.command_line import Parser
 from scripts.comparing.asked import requested
 from scripts.comparing.measured import Comparison, Measured
@@ -93,7 +94,10 @@ def tell_of(comparison: Comparison, directory: Path) -> None:
     from scripts.comparing.console import console
     from scripts.comparing.files import write
 
-    print(console(write(comparison, directory)))
+    directory.mkdir(parents=True, exist_ok=True)
+    with claimed(directory, wait=True):  # the same command may be at its end elsewhere
+        report = write(comparison, directory)
+    print(console(report))
     print(f"\nreport  {directory / 'report.html'}")
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,59 @@ def test_runs_of_other_code_are_put_together_apart(pair):
     assert len(found) == 2
 
 
+def test_a_run_that_diverged_after_its_hit_has_missed(pair):
+    changed(pair, lambda result: result.update(status="diverged"))
+    ran = compare(pair, "--from", "runs", "comparison.target=1000")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((pair / "runs" / "comparison" / "report.json").read_text())
+    [entry] = report["tasks"][0]["entries"]
+    assert entry["tuned"]["missed"] == entry["tuned"]["failures"]["diverged"] == 1
+    costs = sorted(float(run["cost_to_target"]) for run in report["runs"])
+    assert costs[0] < costs[1] == inf
+
+
+def test_the_same_run_twice_counts_once(pair):
+    shutil.copytree(*(path.parent for path in pair.glob("runs/*/result.json")), dirs_exist_ok=True)
+    ran = compare(pair, "--from", "runs", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((pair / "runs" / "comparison" / "report.json").read_text())
+    [entry] = report["tasks"][0]["entries"]
+    assert entry["tuned"]["n"] == 1
+
+
+def test_trials_of_a_comparison_are_not_put_together_with_its_judged_runs(done, tmp_path):
+    folder, _ = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    ran = compare(tmp_path, "--from", "runs")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((tmp_path / "runs" / "comparison" / "report.json").read_text())
+    seeds: dict[str, list[int]] = {}
+    for run in report["runs"]:
+        assert run["name"].endswith("test=true" if run["test"] else "test=false")
+        seeds.setdefault(run["name"], []).append(run["seed"])
+    assert [100, 101, 102] in seeds.values()
+    assert [0] in seeds.values()
+
+
+def test_two_equal_commands_in_one_folder_write_one_report(done, tmp_path):
+    folder, printed = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    both = [
+        subprocess.Popen([*PROGRAM, *SMALL], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        told, _ = process.communicate(timeout=200)
+        assert (process.returncode, told) == (0, printed)
+
+
 def test_one_seed_twice_is_refused(pair):
     first, second = (path.parent for path in pair.glob("runs/*/result.json"))
     config = (first / ".hydra" / "config.yaml").read_text()
     (second / ".hydra" / "config.yaml").write_text(config)
     ran = compare(pair, "--from", "runs", "comparison.target=1.5")
     assert ran.returncode == 1
-    assert "have one seed; give a directory with one of them" in ran.stderr
+    assert "have one seed, yet are not the same; give a directory with one of them" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
 
 
@@ -276,6 +323,8 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
         ("tune={momentum:[0.1,0.2,0.3]} budget=2", "budget=2: the 3 combinations"),
         ("figures=true", "figures=true: plot.py draws the runs"),
         ("comparison=null", "does not say what to compare by"),
+        ("comparison.metric=test/accuracy", "comparison.metric=test/accuracy: must be the tag"),
+        ("settings.sgd.lr=0.1", "settings.sgd.lr=0.1: the optimizers begin at their own defaults"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_one_line(arguments, said, tmp_path):
@@ -331,6 +380,13 @@ def test_a_comparison_s_length_gives_way_to_the_command_line():
     assert config("max_steps=50")["max_steps"] == 50
     assert (config()["threads"], config("threads=2")["threads"]) == (1, 2)
     assert (config()["seed"], config()["task"]["seed"], config()["test"]) == (3, 3, False)
+
+
+def test_long_commands_that_differ_at_their_end_have_reports_of_their_own():
+    keys = ",".join(f"{0.9 + i / 1000:g}" for i in range(60))
+    one, other = (requested([*SMALL, f"tune={{momentum:[{keys},{x}]}}"]) for x in (0.1, 0.2))
+    assert one.output != other.output
+    assert len(one.output.name) < 255
 
 
 def test_the_command_in_the_report_asks_for_the_same_again():

@@ -69,6 +69,11 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
     for override in parsed:
         if override.key_or_group in SET:
             raise Refusal(f"{override.input_line}: {SET[override.key_or_group]}; leave it out")
+        if override.key_or_group.startswith("settings") and keys["start"] == "library":
+            raise Refusal(
+                f"{override.input_line}: the optimizers begin at their own defaults; give "
+                "start=task too"
+            )
     return Request(keys, tuple(mine), rest, config_dir)
 
 

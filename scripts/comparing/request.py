@@ -7,6 +7,7 @@ import shlex
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ class Request:
         told = ("task", "optimizers", "budget", "seeds")
         more = [words for words in self.asked if words.partition("=")[0] not in told]
         name = re.sub(r"[^\w=.,+-]+", "_", ",".join([*self.optimizers, asked, *more]))
-        return Path("comparisons", ",".join(self.tasks), name[:LONGEST])
+        if len(name) > LONGEST:
+            name = f"{name[:LONGEST]}-{sha256(name.encode()).hexdigest()[:8]}"
+        return Path("comparisons", ",".join(self.tasks), name)
 
     @property
     def asked(self) -> list[str]:

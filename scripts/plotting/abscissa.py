@@ -49,7 +49,7 @@ def _evaluations(run: Run) -> np.ndarray:
     if abs(spent - total[-1]) > max(1, 0.02 * spent):
         raise Refusal(
             f"{run.directory}: {spent:,g} gradient evaluations in {len(each):,} steps, and no "
-            "train/cost in its log to say in which; take --against steps"
+            "train/cost in its log to say in which; only against steps is it known"
         )
     return total
 
