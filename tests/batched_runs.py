@@ -159,7 +159,8 @@ def _measured(problem: Problem, lr: float, values: np.ndarray) -> Measured:
         seed=0,
         status="finished" if good.all() else "diverged",
         points=tuple(points.values()),
-        to_target=points[hits[0]] if hits else None,
+        to_target=points[hits[0]] if hits and good.all() else None,
+        cost=float(len(sound) * problem.every),
     )
 
 
@@ -171,6 +172,7 @@ def at_cost(run: Measured, factor: float) -> Measured:
 
     return replace(
         run,
+        cost=factor * run.cost,
         points=tuple(map(dear, run.points)),
         to_target=None if run.to_target is None else dear(run.to_target),
     )

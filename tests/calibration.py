@@ -2,7 +2,8 @@
 
 `python tests/calibration.py 400` makes 400 comparisons of each kind on noisy problems that take
 milliseconds a run, by the search and the verdict of scripts/compare.py and with scratchopt's own
-optimizers, prints two tables, and ends with 1 if a demand is not met:
+optimizers, prints two tables, and ends with 1 if a demand is not met (further arguments: a seed,
+and a budget other than 16):
 
 - one optimizer under two names, each tuned and run for itself: a winner in at most 5 %;
 - the same, every gradient evaluation of the second at 0.9 of the cost: it wins in at least 90 %.
@@ -66,10 +67,12 @@ def cases() -> list[Case]:
     ]
 
 
-def studies(case: Case, count: int, decide: str, generator: torch.Generator) -> list[Study]:
+def studies(
+    case: Case, count: int, decide: str, budget: int, generator: torch.Generator
+) -> list[Study]:
     """As many, each tuned and run for itself; `untuned` are those at the fixed lr."""
     problem = case.problem
-    search = Grid({LR: case.default}, {}, problem.objective, decide, BUDGET)
+    search = Grid({LR: case.default}, {}, problem.objective, decide, budget)
     results: list[dict[Trial, Measured]] = [{} for _ in range(count)]
     while wanted := [(i, t) for i in range(count) for t in search.wanted(results[i])]:
         lrs = [trial.settings[LR] for _, trial in wanted]
@@ -123,10 +126,12 @@ def spread(runs: Sequence[Sequence[Measured]]) -> float:
     return fmean(spreads) if spreads else nan
 
 
-def lines(case: Case, count: int, decide: str, seed: int) -> Iterator[tuple[str, bool]]:
+def lines(
+    case: Case, count: int, decide: str, seed: int, budget: int
+) -> Iterator[tuple[str, bool]]:
     """Of the first table; and whether each meets the demands."""
     generator = torch.Generator().manual_seed(seed)
-    everything = studies(case, 2 * count, decide, generator)
+    everything = studies(case, 2 * count, decide, budget, generator)
     couples = list(zip(everything[:count], everything[count:], strict=True))
     objective = case.problem.objective
     for tuned in (True, False):
@@ -170,18 +175,18 @@ def _at(cost: float) -> Measured:
     return Measured("", "", {LR: 1.0}, 0, "finished", (before, point), point)
 
 
-def main(count: int, seed: int = 0) -> None:
+def main(count: int, seed: int = 0, budget: int = BUDGET) -> None:
     """Makes the comparisons, and prints the tables."""
     torch.set_num_threads(1)
     print(
-        f"{count} comparisons a line, budget {BUDGET}, A/A and a second one at {FACTOR} of the cost"
+        f"{count} comparisons a line, budget {budget}, A/A and a second one at {FACTOR} of the cost"
         f"\n{'problem':17} optimizer decides           seeds spread  A/A names a winner    "
         "speed-up is found"
     )
     met = True
     for case in cases():
         for decide in ("cost", "metric"):
-            for line, good in lines(case, count, decide, seed):
+            for line, good in lines(case, count, decide, seed, budget):
                 print(line + ("" if good else "  not met"), flush=True)
                 met = met and good
     print("\nspeed-up found, by the spread of costs and the seeds; fixed settings | tuned, 2 seeds")
