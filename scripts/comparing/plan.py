@@ -37,7 +37,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Entrant:
     """An optimizer on a task.
 
     Args:
@@ -131,7 +131,7 @@ class Plan:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.parts = {
-            task: [Part(request, task, o, request.objective(task)) for o in request.optimizers]
+            task: [Entrant(request, task, o, request.objective(task)) for o in request.optimizers]
             for task in request.tasks
         }
         every = [part for parts in self.parts.values() for part in parts]
