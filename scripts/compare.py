@@ -51,7 +51,8 @@ def main() -> None:
         else:
             compare(request)
     except (Refusal, HydraException, OmegaConfBaseException, OSError) as error:
-        parser.exit(1, f"compare.py: {' '.join(str(error).split())}\n")
+        message = str(error).partition("Config search path:")[0]  # which nobody asked for
+        parser.exit(1, f"compare.py: {' '.join(message.split())}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\ncompare.py: stopped; the same command goes on\n")
 
@@ -61,6 +62,10 @@ def compare(request: Request) -> None:
     from scripts.comparing.conduct import Conduct
     from scripts.comparing.workers import Workers
 
+    for key in ("store", "output"):
+        given = request.keys[key]
+        if given and Path(given).expanduser().is_file():
+            raise Refusal(f"{key}={given}: is a file; give a folder")
     plan = Plan(request)
     store = Path(request.keys["store"]).expanduser().absolute()
     count = request.keys["workers"] or _cores()
@@ -72,9 +77,10 @@ def compare(request: Request) -> None:
         def tell(run: Measured, done: int, most: int) -> None:
             bar.update()
             if not sys.stderr.isatty():
-                print(f"{done}/{most} {_line(run)}", file=sys.stderr, flush=True)
+                print(f"{done} of at most {most}: {_line(run)}", file=sys.stderr, flush=True)
 
         comparison = Conduct(plan, workers, tell).complete()
+        bar.total = bar.n  # fewer, where defaults are the best settings or trials all failed
     tell_of(comparison, request.output)
 
 
@@ -82,9 +88,12 @@ def compare_earlier(place: Path, request: Request) -> None:
     """Reports on runs that are there."""
     from scripts.comparing.earlier import earlier
 
-    comparison, unended = earlier(place, request)
+    comparison, unended, trials = earlier(place, request)
     for directory in unended:
         print(f"compare.py: {directory} has not ended, and is left out", file=sys.stderr)
+    if trials:
+        words = f"{len(trials)} runs that were not tested, a comparison's trials, are left out"
+        print(f"compare.py: {words}", file=sys.stderr)
     given = request.keys["output"]
     tell_of(comparison, request.output if given else place / "comparison")
 

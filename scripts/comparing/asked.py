@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from omegaconf import OmegaConf
 
 from scripts.comparing.request import CONF, Request
@@ -65,6 +66,13 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
         raise Refusal(f"{swept[0]}: a list is written [a,b] here")
     content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
     keys = held_against(Compare, {**content, **mine}, "")  # pyright: ignore
+    for override in parsed:
+        changes = override.type == OverrideType.CHANGE
+        if changes and not config_dir and _top(override.key_or_group) not in {*own, *_of_runs()}:
+            raise Refusal(
+                f"{override.input_line}: no such key; those of a comparison are "
+                f"{', '.join(sorted(own))}, all others are train.py's"
+            )
     keys["tune"] = _tuned(keys["tune"], keys["search"])
     for override in parsed:
         if override.key_or_group in SET:
@@ -75,6 +83,17 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
                 "start=task too"
             )
     return Request(keys, tuple(mine), rest, config_dir)
+
+
+def _of_runs() -> set[str]:
+    """The keys of the first level that a run may have."""
+    files = CONF / "train.yaml", *(CONF / "task").glob("*.yaml")
+    keys = {str(key) for file in files for key in OmegaConf.load(file)}
+    return keys | {path.name for path in CONF.iterdir()} | {"hydra"}
+
+
+def _top(key: str) -> str:
+    return key.replace("/", ".").partition(".")[0]
 
 
 def _tuned(tune: Any, search: str) -> dict[str, list[Any]]:

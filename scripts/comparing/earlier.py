@@ -19,12 +19,16 @@ from scripts.nodes import Comparison as Asked
 from scripts.plotting.comparison import Setting, settings_of
 from scripts.recorded import Run, runs_in
 
-READ = ("validate_every", "validate_steps", "test")  # which are no settings of a run
-TAKEN = ("decide", "output")  # of the keys of conf/compare.yaml, those that mean something here
+READ = ("validate_every", "validate_steps")  # which are no settings of a run
+# Of the keys of conf/compare.yaml, those that mean something here.
+TAKEN = ("decide", "output", "task")
 
 
-def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path]]:
-    """The runs beneath a directory, and the directories of those that have not ended.
+def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path], list[Path]]:
+    """The runs beneath a directory; the directories of those that have not ended, and of trials.
+
+    Where some runs of a task were tested and others not, the others have tuned something, and
+    count neither as settings of their own nor as seeds of those that they chose.
 
     What is asked of a task is what the runs' own configuration says, or that of conf/task, unless
     `comparison.metric`, `comparison.mode` and `comparison.target` are given.
@@ -37,10 +41,15 @@ def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path]]:
         Refusal: other keys, no run that has ended, or a task that says nothing of its metric.
     """
     given = _given(request)
-    found = runs_in([place])
+    found = [r for r in runs_in([place]) if "task" not in request.given or r.task in request.tasks]
+    if not found:
+        raise Refusal(f"{place}: no run of task={','.join(request.tasks)}")
     ended = [run for run in found if _is_complete(run)]
     if not ended:
         raise Refusal(f"{place}: none of its {len(found)} runs has ended; go on with them first")
+    tested = {run.task for run in ended if run.config.get("test", True)}
+    trials = [run for run in ended if run.task in tested and not run.config.get("test", True)]
+    ended = [run for run in ended if run not in trials]
     by_task: dict[str, list[Run]] = {}
     for run in ended:
         by_task.setdefault(run.task, []).append(run)
@@ -49,7 +58,8 @@ def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path]]:
     contests = tuple(contest for part in parts for contest in part.contests)
     seeds = sorted({seed for part in parts for seed in part.seeds})
     whole = replace(parts[0], contests=contests, seeds=tuple(seeds))
-    return whole, [run.directory for run in found if run not in ended]
+    unended = [run.directory for run in found if not _is_complete(run)]
+    return whole, unended, [run.directory for run in trials]
 
 
 def _of_task(
@@ -59,7 +69,8 @@ def _of_task(
     if len(objectives) > 1:
         raise Refusal(
             f"task={task}: its runs were asked for different things "
-            f"({', '.join(map(str, objectives))}); give comparison.metric, .mode and .target"
+            f"({', '.join(f'{o.metric} {o.mode} {o.target}' for o in objectives)}); give "
+            f"task={task} and comparison.metric, .mode and .target"
         )
     [objective] = objectives
     ways = zip(*(_way(run) for run in runs), strict=True)
@@ -76,8 +87,6 @@ def _is_complete(run: Run) -> bool:
 
 def _alike(setting: Setting, varied: Sequence[int], objective: Objective) -> list[Aggregate]:
     """The runs of a setting; those that other code has done, or that were read otherwise, apart.
-
-    So the trials of a comparison, which are not tested, are not put together with its judged runs.
 
     Args:
         setting: that it is about.

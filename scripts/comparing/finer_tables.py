@@ -14,6 +14,7 @@ MARGIN = (
     "Margin: which settings a tuning of a few seeds comes to is partly luck, so the better one's "
     "runs are made worse by about that much before they are tested."
 )
+MANY = 36  # pairs, of nine optimizers; of more only the leader's are shown
 
 
 def pairs_table(task: Mapping[str, Any], decide: str) -> Table | None:
@@ -22,6 +23,8 @@ def pairs_table(task: Mapping[str, Any], decide: str) -> Table | None:
     if not verdict["pairs"]:
         return None
     of = "evaluations to the target" if decide == "cost" else task["objective"]["metric"]
+    pairs, leader = verdict["pairs"], verdict["leader"]
+    shown = [p for p in pairs if len(pairs) <= MANY or leader in (p["first"], p["second"])]
     rows = [
         [
             pair["first"],
@@ -31,7 +34,7 @@ def pairs_table(task: Mapping[str, Any], decide: str) -> Table | None:
             probability(pair["corrected"]),
             pair["better"] or "no difference shown",
         ]
-        for pair in verdict["pairs"]
+        for pair in shown
     ]
     return Table(
         "Pairs",
@@ -42,6 +45,7 @@ def pairs_table(task: Mapping[str, Any], decide: str) -> Table | None:
             "difference, or a greater one, comes about by chance between two that are alike "
             f"({verdict['test']}). Corrected: for the number of pairs; a difference counts as "
             f"shown at {verdict['alpha']:g} or less.",
+            *([f"Of {len(pairs)} pairs those of {leader}."] if len(shown) < len(pairs) else []),
             *([MARGIN] if any(entry["chosen"] for entry in task["entries"]) else []),
         ],
     )
@@ -121,7 +125,8 @@ def profile_table(profile: Mapping[str, Any]) -> Table:
         [
             "The share of tasks on which the optimizer, tuned, needs at most so many times the "
             "evaluations of the best; a target not reached counts as more than any. Score: the "
-            "mean share from 1 to 4 times (1: always the best; 0: never within four times).",
+            "mean share from 1 to 4 times (1: always the best; 0: never within four times). It is "
+            "of medians, and says nothing of significance: that do the verdicts.",
         ],
     )
 
@@ -131,7 +136,7 @@ def _share(steps: Sequence[tuple[float, float]], tau: float) -> str:
 
 
 def _ratio(ratio: float) -> str:
-    if not isfinite(ratio):
+    if not isfinite(ratio) or ratio == 0:  # one of the two missed
         return NONE
     return f"{ratio:.3f}" if 0.01 <= ratio < 100 else number(ratio, 3)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from scripts.comparing.digits import target_of
@@ -23,6 +25,7 @@ def method_table(report: Mapping[str, Any]) -> Table:
         better = "greater" if objective["mode"] == "max" else "smaller"
         asked = f"{objective['metric']}, {better} is better; target: {target_of(objective)}"
         rows.append([f"objective on {task['task']}", asked])
+        rows.append([f"read on {task['task']}", _read(report, task)])
     rows.append(["decided by", DECIDES[report["decide"]]])
     rows.append(
         [
@@ -52,6 +55,21 @@ def method_table(report: Mapping[str, Any]) -> Table:
         rows.append(["error", error])
     rows += [[package, ", ".join(found)] for package, found in report["versions"].items()]
     return Table("How it was done", ["what", "how"], rows, prose=True)
+
+
+def _read(report: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    """How often the metric was read."""
+    metric = task["objective"]["metric"]
+    usual = set()
+    for run in report["runs"]:
+        steps = [0, *(step for step, _, _ in run["readings"])]
+        gaps = Counter(after - before for before, after in pairwise(steps))
+        if run["task"] == task["task"] and gaps:
+            usual.add(gaps.most_common(1)[0][0])
+    every = " or ".join(f"{gap:,}" for gap in sorted(usual)) or "no"
+    rounded = "" if usual <= {1} else "; costs to the target are rounded up to that"
+    lucky = ", of one batch, so that a lucky one counts" if metric.startswith("train/") else ""
+    return f"every {every} step{'s' * (usual != {1})}{lucky}{rounded}"
 
 
 def _seeds(seeds: list[int]) -> str:

@@ -167,17 +167,22 @@ class Plan:
             command=self.request.command,
         )
 
+    def _whose(self, entrant: Entrant) -> str:
+        suited = self.request.suits(entrant.task, entrant.optimizer)
+        return "the task's" if suited else "its own default, as the task has none"
+
     def _space(self, optimizer: str) -> str:
+        mine = [p for parts in self.parts.values() for p in parts if p.optimizer == optimizer]
         defaults = {
-            f"{part.default['optimizer.lr']:g}"
-            for parts in self.parts.values()
-            for part in parts
-            if part.optimizer == optimizer
+            f"{part.default['optimizer.lr']:g} "
+            f"({self._whose(part)}{f' on {part.task}' if len(self.parts) > 1 else ''})"
+            if self.request.keys["start"] == "task"
+            else f"{part.default['optimizer.lr']:g} (its own default)"
+            for part in mine
         }
-        whose = "its own default" if self.request.keys["start"] == "library" else "the task's"
         drawn = self.request.keys["search"] == "optuna"
         how = "lr drawn from 0.01 to 100 times" if drawn else "lr around"
-        words = [f"{how} {' and '.join(sorted(defaults))} ({whose})"]
+        words = [f"{how} {' and '.join(sorted(defaults))}"]
         known = {k for parts in self.parts.values() for p in parts for k in p.default}
         for key, values in self.request.keys["tune"].items():
             if f"optimizer.{key}" in known:

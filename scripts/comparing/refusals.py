@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import isfinite
 from statistics import fmean
 
 from scripts.comparing.digits import count, number, p_is, probability
 from scripts.comparing.inclusion import DECISIVE, includes
 from scripts.comparing.intervals import Interval
-from scripts.comparing.measured import Measured
 from scripts.comparing.ranking import LR
 from scripts.comparing.significance import ALPHA, least_p
 from scripts.comparing.standing import Standing
 
 FEWEST = 3  # seeds of which anything is said
+SAID = 4  # names in one sentence
 SLACK = 0.01  # by which the evaluations of runs may differ whose metrics are compared
 
 
@@ -36,14 +36,18 @@ def few_seeds(standing: Standing) -> Iterator[str]:
     """Fewer than three, or so few that the test cannot come below α."""
     least = min(map(len, standing.values.values()), default=0)
     pairs = max(1, len(standing.pairs))
-    if not standing.pairs:
+    if not standing.pairs or standing.alike:  # of which more are no remedy
         return
+    some = [name for name, values in standing.values.items() if len(values) == least]
+    whose = "" if len(some) == len(standing.values) else f" of {_named(some)}"
     if least < FEWEST:
-        yield f"{_seeds(least)}: fewer than {FEWEST} say nothing of what another would bring."
+        yield (
+            f"{_seeds(least)}{whose}: fewer than {FEWEST} say nothing of what another would bring."
+        )
     if least_p(least, least) * pairs > ALPHA:
         enough = next(n for n in range(1, 100) if least_p(n, n) * pairs <= ALPHA)
         yield (
-            f"{_seeds(least)}: the least p that they can have is "
+            f"{_seeds(least)}{whose}: the least p that they can have is "
             f"{probability(least_p(least, least))}, times {pairs} for the pairs: "
             f"seeds={enough} is the least that can tell."
         )
@@ -56,7 +60,7 @@ def not_significant(standing: Standing) -> Iterator[str]:
         return
     mine = [p for p in standing.pairs if leader in (p.first, p.second) and p.better != leader]
     if mine:
-        others = ", ".join(
+        others = _named(
             f"{pair.other(leader)} ({_figure(standing, pair.other(leader))}; "
             f"{p_is(pair.corrected)})"
             for pair in mine
@@ -75,24 +79,34 @@ def overlap(standing: Standing) -> Iterator[str]:
     exact but wide, with a spread of 5 % it would let pass 61 % of the speed-ups of 10 % in ten
     seeds, where the means' lets pass 95 %.
     """
-    leader = standing.leader
+    leader, what = standing.leader, "costs to the target"
+    if standing.decide == "metric":
+        what = "metrics at the end"
+    unknown: list[str] = []
+    crossing: list[str] = []
     for name in standing.values:
-        if leader is None or name == leader:
+        if leader is None or name == leader or {leader, name} & standing.alike:
             continue
         bare = any(standing.means[x].low is None for x in (leader, name))
         kind, intervals = ("median", standing.medians) if bare else ("mean", standing.means)
-        if not _better_side(standing, intervals[leader], intervals[name]):
-            ours, theirs = (_interval(standing, intervals[x]) for x in (leader, name))
-            what = "costs to the target" if standing.decide == "cost" else "metrics at the end"
-            crossed = _better_side(standing, intervals[name], intervals[leader])
-            how = "lie the other way round than the runs rank" if crossed else "overlap"
-            yield (
+        one, other = intervals[leader], intervals[name]
+        if one.low is None or other.low is None:
+            unknown.append(name)
+        elif not _better_side(standing, one, other):
+            way = "lie the other way round than the runs rank"
+            how = way if _better_side(standing, other, one) else "overlap"
+            crossing.append(
                 f"The 95 % intervals of the {kind} {what} of {leader} and {name} {how}: "
-                f"{ours} and {theirs}."
-                if "not known" not in (ours, theirs)
-                else f"The 95 % interval of the {kind} {what} is not known of "
-                f"{leader if ours == 'not known' else name}, whose runs are too few or all alike."
+                f"{_interval(standing, one)} and {_interval(standing, other)}."
             )
+    if unknown:
+        yield (
+            f"No 95 % intervals of the {what} of {leader} and {_named(unknown)} are known: where a "
+            "run missed or all came to the same it is the median's, which six seeds have."
+        )
+    yield from crossing[:SAID]
+    if len(crossing) > SAID:
+        yield f"So do {leader}'s and those of {len(crossing) - SAID} others."
 
 
 def edge(standing: Standing) -> Iterator[str]:
@@ -127,11 +141,10 @@ def inclusion(standing: Standing) -> Iterator[str]:
 
 def no_spread(standing: Standing) -> Iterator[str]:
     """Runs of several seeds that are the same run."""
-    for study in standing.contest.studies:
-        courses = [_course(run) for run in study.tuned if not run.failed]
-        if len(courses) > 1 and len(set(courses)) == 1:
+    for name in standing.values:
+        if name in standing.alike:
             yield (
-                f"All {len(courses)} runs of {study.optimizer} are the same, whatever the "
+                f"All {len(standing.values[name])} runs of {name} are the same, whatever the "
                 "seed: the task has no chance in it, and they count as one."
             )
 
@@ -200,6 +213,14 @@ REFUSALS = (
 )
 
 
+def _named(words: Iterable[str]) -> str:
+    """Some, and how many more."""
+    first, rest = list(words), 0
+    if len(first) > SAID + 1:
+        first, rest = first[:SAID], len(first) - SAID
+    return ", ".join(first) + (f" and {rest} others" if rest else "")
+
+
 def _seeds(n: int) -> str:
     return "One seed" if n == 1 else f"{n} seeds"
 
@@ -215,11 +236,5 @@ def _better_side(standing: Standing, one: Interval, other: Interval) -> bool:
 
 
 def _interval(standing: Standing, interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
-        return "not known"
     digits = count if standing.decide == "cost" else number
-    return f"[{digits(interval.low)}, {digits(interval.high)}]"
-
-
-def _course(run: Measured) -> tuple[tuple[int, float, float], ...]:
-    return tuple((point.steps, point.cost, point.value) for point in run.points)
+    return f"[{digits(interval.low or 0.0)}, {digits(interval.high or 0.0)}]"

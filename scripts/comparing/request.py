@@ -154,6 +154,11 @@ class Request:
             raise Refusal(f"optimizers: {optimizer} has no lr to be searched; leave it out")
         return {f"optimizer.{k}": node[k] for k in ("lr", *self.keys["tune"]) if k in node}
 
+    def suits(self, task: str, optimizer: str) -> bool:
+        """Whether the search begins at an lr that the task has for this optimizer."""
+        settings = self.base(task, optimizer).get("settings") or {}
+        return "lr" in (settings.get(optimizer) or {})
+
     def objective(self, task: str) -> Objective:
         """What is asked of a task.
 
@@ -163,8 +168,9 @@ class Request:
         asked = validate(self.base(task, self.optimizers[0]))["comparison"]
         if not asked or not {"metric", "mode", "target"} <= asked.keys():
             raise Refusal(
-                f"task={task}: its configuration does not say what to compare by; give it "
-                "comparison: {metric: val/loss, mode: min, target: 0.1} or the like"
+                f"task={task}: its configuration does not say what to compare by; add to its YAML "
+                "comparison: {metric: train/loss, mode: min, target: 0.1}, or another tag that it "
+                "logs"
             )
         return Objective(asked["metric"], asked["mode"], asked["target"])
 

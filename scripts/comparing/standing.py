@@ -9,7 +9,7 @@ from math import isfinite, nan
 
 from scripts.comparing.intervals import Interval, mean_interval, median_interval
 from scripts.comparing.margin import handicapped_p, tuned, wins
-from scripts.comparing.measured import Contest
+from scripts.comparing.measured import Contest, Study
 from scripts.comparing.ranking import in_its_sign
 from scripts.comparing.significance import ALPHA, holm
 
@@ -51,6 +51,7 @@ class Standing:
         medians: of each of these, with its interval; of metrics in their own sign.
         means: the same; of a cost with misses it is ∞.
         pairs: of these, all.
+        alike: whose runs of several seeds are one and the same run; of them no p is taken.
     """
 
     contest: Contest
@@ -59,6 +60,7 @@ class Standing:
     medians: Mapping[str, Interval]
     means: Mapping[str, Interval]
     pairs: tuple[Pair, ...]
+    alike: frozenset[str] = frozenset()
 
     @property
     def middles(self) -> Mapping[str, Interval]:
@@ -96,14 +98,24 @@ def standing(contest: Contest, decide: str) -> Standing:
         name: [in_its_sign(x, objective, decide) for x in mine] for name, mine in values.items()
     }
     names = list(combinations(values, 2))
-    ps = [handicapped_p(known[a], known[b], decide) for a, b in names]
+    alike = frozenset(study.optimizer for study in contest.studies if _is_one_run(study))
+    ps = [1.0 if {a, b} & alike else handicapped_p(known[a], known[b], decide) for a, b in names]
     pairs = tuple(
         Pair(a, b, _ratio(told[a], told[b]), p, q, _better(values, a, b) if q <= ALPHA else None)
         for (a, b), p, q in zip(names, ps, holm(ps), strict=True)
     )
     means = {name: mean_interval(mine) for name, mine in told.items()}
     medians = {name: median_interval(mine) for name, mine in told.items()}
-    return Standing(contest, decide, values, medians, means, pairs)
+    return Standing(contest, decide, values, medians, means, pairs, alike)
+
+
+def _is_one_run(study: Study) -> bool:
+    courses = [
+        tuple((point.steps, point.cost, point.value) for point in run.points)
+        for run in study.tuned
+        if not run.failed
+    ]
+    return len(courses) > 1 and len(set(courses)) == 1
 
 
 def _better(values: Mapping[str, Sequence[float]], a: str, b: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.comparing.digits import count, number, p_is
+from scripts.comparing.intervals import mean_interval
 from scripts.comparing.measured import Contest
 from scripts.comparing.refusals import REFUSALS
 from scripts.comparing.significance import ALPHA, TEST
@@ -17,6 +18,7 @@ class Verdict:
 
     Args:
         winner: who is better than every other; None, if a reason forbids to name one.
+        leader: who would be named, if anyone; None, where nobody has runs.
         statement: the same as a sentence, with the figures.
         reasons: against a winner, one sentence each; none, if there is one.
         pairs: all of them, in the order of the studies.
@@ -25,6 +27,7 @@ class Verdict:
     """
 
     winner: str | None
+    leader: str | None
     statement: str
     reasons: tuple[str, ...]
     pairs: tuple[Pair, ...]
@@ -53,7 +56,7 @@ def verdict(contest: Contest, decide: str) -> Verdict:
     found = standing(contest, decide)
     reasons = tuple(reason for refusal in REFUSALS for reason in refusal(found))
     winner = None if reasons else found.best
-    return Verdict(winner, _statement(found, winner), reasons, found.pairs)
+    return Verdict(winner, found.leader, _statement(found, winner), reasons, found.pairs)
 
 
 def _statement(found: Standing, winner: str | None) -> str:
@@ -74,5 +77,29 @@ def _statement(found: Standing, winner: str | None) -> str:
     n = min(map(len, found.values.values()))
     return (
         f"{winner} is the best on {found.contest.task}: {figures[winner]} {what} of {n} seeds; "
-        f"{others}."
+        f"{others}.{_yet(found, winner)}"
+    )
+
+
+def _yet(found: Standing, winner: str) -> str:
+    """Who is ahead of the first at the target when the runs end, if anyone."""
+    if found.decide != "cost":
+        return ""
+    objective = found.contest.objective
+    ends = {
+        study.optimizer: mean_interval([run.final(objective) for run in study.tuned])
+        for study in found.contest.studies
+        if study.tuned
+    }
+    mine, great = ends[winner], objective.mode == "max"
+    ahead = [
+        f"{name} ({number(end.value)})"
+        for name, end in ends.items()
+        if (mine.below(end) if great else end.below(mine))
+    ]
+    if not ahead:
+        return ""
+    return (
+        f" Yet at the end {' and '.join(ahead)} {'has' if len(ahead) == 1 else 'have'} the better "
+        f"{objective.metric}, {winner} {number(mine.value)}."
     )
