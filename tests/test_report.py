@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,13 @@ def test_groups_of_an_earlier_multirun_are_held_against_each_other(tmp_path: Pat
     text = (tmp_path / "report.md").read_text()
     assert "budget" not in text
     assert "seeds of tuning" not in text
+
+
+def test_the_command_stands_in_markdown_and_page_as_it_is_typed(tmp_path: Path):
+    command = "python scripts/compare.py 'optimizers=[sgd,nag]' 'tune={momentum:[0.5]}'"
+    write(replace(known(), command=command), tmp_path)
+    assert f"`{command}`" in (tmp_path / "report.md").read_text()
+    assert f"<code>{command}</code>" in unescape((tmp_path / "report.html").read_text())
 
 
 def test_learning_curves_keep_the_last_reading_of_a_run_that_ended_well():

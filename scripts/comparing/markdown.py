@@ -27,6 +27,9 @@ def markdown(report: Mapping[str, Any], charts: Collection[str]) -> str:
 def table(of: Table, titled: bool = True) -> str:
     """A table and what its numbers mean."""
     cells = [[escaped(cell) for cell in row] for row in of.rows]
+    for i in of.code:
+        if "`" not in (typed := of.rows[i][-1]):
+            cells[i][-1] = f"`{typed}`".replace("|", "\\|")
     rows = tabulate(cells, [escaped(cell) for cell in of.head], "pipe", disable_numparse=True)
     notes = "".join(f"\n\n{escaped(note)}" for note in of.notes)
     title = f"**{escaped(of.title)}**\n\n" if titled else ""

@@ -54,7 +54,7 @@ def method_table(report: Mapping[str, Any]) -> Table:
     for error in sorted({f"{run['name']}: {run['error']}" for run in failed}):
         rows.append(["error", error])
     rows += [[package, ", ".join(found)] for package, found in report["versions"].items()]
-    return Table("How it was done", ["what", "how"], rows, prose=True)
+    return Table("How it was done", ["what", "how"], rows, prose=True, code=frozenset({0}))
 
 
 def _read(report: Mapping[str, Any], task: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ class Table:
         rows: as long as `head`.
         notes: what the numbers mean, a sentence each, to stand beneath.
         prose: whether the cells are sentences rather than numbers.
+        code: rows whose last cell is to be typed as it stands.
         pale: rows that stand beside the others for comparison, such as the defaults.
     """
 
@@ -24,6 +25,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     prose: bool = False
+    code: frozenset[int] = field(default_factory=frozenset)
     pale: frozenset[int] = field(default_factory=frozenset)
 
     def without_empty(self) -> Table:
