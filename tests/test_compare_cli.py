@@ -381,6 +381,17 @@ def test_the_library_s_defaults_are_not_the_task_s():
     assert task.default("mnist", "sgd") == {"optimizer.lr": 0.3}
 
 
+def test_the_search_space_says_whose_default_it_begins_at():
+    def space(*more: str) -> str:
+        plan = Plan(requested(["task=mnist", "optimizers=[sgd]", *more]))
+        return plan.look(lambda wanted, objective: None)[1].space["sgd"]
+
+    assert space() == "lr around 0.01 (its own default)"
+    assert space("start=task") == "lr around 0.3 (the task's)"
+    none = space("start=task", "settings=null")
+    assert none == "lr around 0.01 (its own default, as the task has none)"
+
+
 def test_a_comparison_s_length_gives_way_to_the_command_line():
     def config(*more: str) -> dict:
         request: Request = requested(["task=mnist", "optimizers=[sgd]", *more])

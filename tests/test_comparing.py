@@ -408,6 +408,49 @@ def test_a_mean_on_the_wrong_side_forbids_a_winner():
     assert "of a and b lie the other way round than the runs rank" in reason
 
 
+def test_runs_that_are_one_have_no_p_and_more_seeds_are_no_remedy():
+    found = contest(study("a", [100.0] * 4), study("b", [200.0] * 4), study("c", SLOW[:4]))
+    assert {pair.p for pair in standing(found, "cost").pairs[:2]} == {1.0}
+    reasons = " ".join(reasons_of(found))
+    assert "All 4 runs of a are the same" in reasons
+    assert "seeds" not in reasons.replace("whatever the seed", "")
+
+
+def test_what_is_not_known_of_several_is_said_once():
+    few = [study(name, [*SLOW[:4], inf]) for name in "bcdefgh"]
+    reasons = reasons_of(contest(study("a", FAST[:5]), *few))
+    [unknown] = [reason for reason in reasons if reason.startswith("No 95 % intervals")]
+    assert "of a and b, c, d, e and 3 others are known" in unknown
+    assert unknown.endswith("which six seeds have.")
+    assert max(map(len, reasons)) < 400
+
+
+def test_intervals_that_overlap_are_named_up_to_four():
+    others = [study(name, [x + 2 for x in FAST]) for name in "bcdefg"]
+    reasons = reasons_of(contest(study("a", FAST), *others))
+    assert sum("overlap" in reason for reason in reasons) == 4
+    assert "So do a's and those of 2 others." in reasons
+
+
+def test_a_winner_to_the_target_that_ends_worse_is_told_so():
+    def ends(found: Study, value: float) -> Study:
+        last = Point(2000, 2000.0, 0.0, value)
+        runs = enumerate(found.tuned)
+        return replace(
+            found,
+            tuned=tuple(
+                replace(r, points=(*r.points, replace(last, value=value + i / 1000)))
+                for i, r in runs
+            ),
+        )
+
+    said = verdict(contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.2)), "cost")
+    assert said.winner == "a"
+    assert "Yet at the end b (0.2045) has the better val/loss, a 0.3045." in said.statement
+    said = verdict(contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.4)), "cost")
+    assert "Yet" not in said.statement
+
+
 def of_batch(found: Study, batch: int | None, cost: float = 1000.0) -> Study:
     return replace(found, tuned=tuple(replace(r, batch=batch, cost=cost) for r in found.tuned))
 

@@ -22,6 +22,7 @@ from selenium.webdriver.common.by import By
 from scripts.comparing.console import console
 from scripts.comparing.curves import learning_curve
 from scripts.comparing.digits import bytes_of, count, mean_of, median_of, number, probability
+from scripts.comparing.document import document
 from scripts.comparing.files import write
 from scripts.comparing.finer_tables import (
     budget_table,
@@ -30,6 +31,7 @@ from scripts.comparing.finer_tables import (
     sensitivity_table,
 )
 from scripts.comparing.measured import Comparison, Contest, Objective, Study
+from scripts.comparing.method import method_table
 from scripts.comparing.parts import Aggregate, compared
 from scripts.comparing.report import report
 from scripts.comparing.tables import cost_table, quality_table
@@ -291,6 +293,21 @@ def test_groups_of_an_earlier_multirun_are_held_against_each_other(tmp_path: Pat
     text = (tmp_path / "report.md").read_text()
     assert "budget" not in text
     assert "seeds of tuning" not in text
+
+
+def test_it_says_how_often_the_metric_was_read():
+    rounded = "every 25 steps; costs to the target are rounded up to that"
+    assert ["read on mnist", rounded] in method_table(report(known())).rows
+
+
+def test_of_defaults_that_all_missed_none_is_the_best():
+    several = known()
+    [first] = several.contests
+    missed = tuple(measured("fast", [0.5], seed=s) for s in range(3))
+    studies = tuple(replace(study, untuned=missed) for study in first.studies)
+    told = report(replace(several, contests=(replace(first, studies=studies),)))
+    lines = [line for section in document(told, ()) for line in section.lines]
+    assert "With its default settings none reached the target." in lines
 
 
 def test_the_command_stands_in_markdown_and_page_as_it_is_typed(tmp_path: Path):
