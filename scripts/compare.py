@@ -11,7 +11,9 @@ seed alone put together. Keys and their values if they are not given:
 """
 
 import os
+import signal
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,6 +68,13 @@ def compare(request: Request) -> None:
         given = request.keys[key]
         if given and Path(given).expanduser().is_file():
             raise Refusal(f"{key}={given}: is a file; give a folder")
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     plan = Plan(request)
     store = Path(request.keys["store"]).expanduser().absolute()
     count = request.keys["workers"] or _cores()
@@ -75,6 +84,8 @@ def compare(request: Request) -> None:
     ):
 
         def tell(run: Measured, done: int, most: int) -> None:
+            if interrupted.is_set():  # and what was under way, as an import, has swallowed it
+                raise KeyboardInterrupt
             bar.update()
             if not sys.stderr.isatty():
                 print(f"{done} of at most {most}: {_line(run)}", file=sys.stderr, flush=True)

@@ -292,7 +292,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
         time.sleep(0.1)
     asking.send_signal(signal.SIGINT)
     _, told = asking.communicate(timeout=120)
-    assert asking.returncode == 130
+    assert asking.returncode == 130, told
     assert told.splitlines()[-1] == "compare.py: stopped; the same command goes on"
     before = {
         path: path.stat().st_ino

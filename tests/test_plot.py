@@ -243,7 +243,9 @@ def test_a_step_costs_its_batches_or_what_the_log_says(record, runs):
 
 def test_evaluations_that_the_log_does_not_place_are_refused(record, runs):
     record("a", logged={"train/loss": decay(0.5, 30)}, evaluations=75)
-    with pytest.raises(Refusal, match=r"75 gradient evaluations in 30 steps, .* --against steps"):
+    with pytest.raises(
+        Refusal, match=r"75 gradient evaluations in 30 steps, .* only against steps"
+    ):
         history(runs(), against="evaluations")
 
 
