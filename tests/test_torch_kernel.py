@@ -3,6 +3,8 @@
 It is what a GPU gets; a CPU runs it here.
 """
 
+import importlib
+
 import pytest
 import torch
 from cases import CASES, give
@@ -78,12 +80,16 @@ def test_dtypes_and_compensation(dtype, options):
 
 def test_without_a_compiler_it_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nonexistent/c++",))
+    # Not by monkeypatch, which takes torch's config for a class and deletes the key in the end.
+    inductor = importlib.import_module("torch._inductor.config")
     case = WITH_RULE["sgd"]
     p = torch.ones(3, requires_grad=True)
     optimizer = case.cls([p], lr=0.77, fused=True)
-    with pytest.raises(
-        RuntimeError, match=r"^fused=True needs torch\.compile, which fails here: use"
+    with (
+        inductor.patch({"cpp.cxx": ("/nonexistent/c++",)}),
+        pytest.raises(
+            RuntimeError, match=r"^fused=True needs torch\.compile, which fails here: use"
+        ),
     ):
         give(optimizer, [p], [torch.ones(3)])
     assert torch.equal(p, torch.ones(3))
