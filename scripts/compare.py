@@ -32,6 +32,7 @@ from scripts.comparing.measured import Comparison, Measured
 from scripts.comparing.plan import Plan
 from scripts.comparing.request import CONF, Request
 from scripts.fields import Refusal
+from scripts.one_line import one_line
 
 NEEDED = ("scipy", "tabulate")
 
@@ -53,8 +54,7 @@ def main() -> None:
         else:
             compare(request)
     except (Refusal, HydraException, OmegaConfBaseException, OSError) as error:
-        message = str(error).partition("Config search path:")[0]  # which nobody asked for
-        parser.exit(1, f"compare.py: {' '.join(message.split())}\n")
+        parser.exit(1, f"compare.py: {one_line(error)}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\ncompare.py: stopped; the same command goes on\n")
 

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from scripts.claim import claimed
+from scripts.one_line import one_line
 from scripts.processes import await_the_first, has_lost_another, is_first, leave, of_this_process
 from scripts.result import Result, hyperparameters
 from scripts.resume import resumed
@@ -136,17 +137,6 @@ def explains_itself(error: Exception) -> bool:
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     raised_in = frame.f_globals["__name__"]
     return isinstance(error, EXPLAINED) and raised_in.startswith(EXPLAINING)
-
-
-def one_line(error: Exception) -> str:
-    """The message, folded, without the places where Hydra looked."""
-    message = str(error).partition("Config search path:")[0]
-    override = getattr(error, "override", None)  # of a parse error: not always in the message
-    if override and override not in message:
-        message = f"{override}: {message}"
-    if isinstance(error, HydraException) and isinstance(error.__cause__, OmegaConfBaseException):
-        message = f"{message} ({str(error.__cause__).splitlines()[0]})"
-    return " ".join(line for line in message.split() if line)
 
 
 if __name__ == "__main__":
