@@ -79,10 +79,13 @@ def _theirs(name: str) -> str:
         return "".join(_hash_of(Path(p).rglob("*.py"), Path(p)) for p in _folders(spec))
     origin = Path(spec.origin)
     if "site-packages" in origin.parts:
-        packages = packages_distributions().get(name, [name])  # of a namespace there may be several
+        packages = _distributions().get(name, [name])  # of a namespace there may be several
         return " ".join(f"{package} {_version(package)}" for package in packages)
     files = [origin] if spec.submodule_search_locations is None else origin.parent.rglob("*.py")
     return _hash_of(files, origin.parent)
+
+
+_distributions = cache(packages_distributions)  # which reads about every installed file
 
 
 def _folders(spec: ModuleSpec) -> list[str]:
