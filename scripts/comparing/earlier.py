@@ -44,22 +44,24 @@ def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path], list
     found = [r for r in runs_in([place]) if "task" not in request.given or r.task in request.tasks]
     if not found:
         raise Refusal(f"{place}: no run of task={','.join(request.tasks)}")
-    ended = [run for run in found if _is_complete(run)]
-    if not ended:
+    unended = [run.directory for run in found if not _is_complete(run)]
+    if len(unended) == len(found):
         raise Refusal(f"{place}: none of its {len(found)} runs has ended; go on with them first")
-    tested = {run.task for run in ended if run.config.get("test", True)}
-    trials = [run for run in ended if run.task in tested and not run.config.get("test", True)]
-    ended = [run for run in ended if run not in trials]
     by_task: dict[str, list[Run]] = {}
-    for run in ended:
+    for run in filter(_is_complete, found):
         by_task.setdefault(run.task, []).append(run)
+    trials: list[Path] = []
+    for task, runs in by_task.items():
+        judged = [run for run in runs if run.config.get("test", True)]
+        if judged:
+            trials += [run.directory for run in runs if run not in judged]
+            by_task[task] = judged
     command = shlex.join(["python", "scripts/compare.py", "--from", "DIR", *request.asked])
     parts = [_of_task(task, runs, given, request, command) for task, runs in by_task.items()]
     contests = tuple(contest for part in parts for contest in part.contests)
     seeds = sorted({seed for part in parts for seed in part.seeds})
     whole = replace(parts[0], contests=contests, seeds=tuple(seeds))
-    unended = [run.directory for run in found if not _is_complete(run)]
-    return whole, unended, [run.directory for run in trials]
+    return whole, unended, trials
 
 
 def _of_task(
@@ -118,16 +120,12 @@ def _each_once(name: str, runs: Sequence[Run], objective: Objective) -> tuple[Me
             found[told.seed] = run, told
             continue
         first, known = found[told.seed]
-        if _course(known) != _course(told):
+        if known.course != told.course:
             raise Refusal(
                 f"{name}: {run.directory} and {first.directory} have one seed, yet are not the "
                 "same; give a directory with one of them"
             )
     return tuple(found[seed][1] for seed in sorted(found))
-
-
-def _course(run: Measured) -> Any:
-    return run.status, [(point.steps, repr(point.value)) for point in run.points]
 
 
 def _given(request: Request) -> dict[str, Any]:

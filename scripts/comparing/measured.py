@@ -102,6 +102,11 @@ class Measured:
         return self.status in FAILURES
 
     @property
+    def course(self) -> tuple[Any, ...]:
+        """How it went: two runs of the same course are one and the same run."""
+        return self.status, *((p.steps, p.cost, repr(p.value)) for p in self.points)  # NaN ≠ NaN
+
+    @property
     def cost_to_target(self) -> float:
         """Gradient evaluations until the target was reached; ∞, if it never was."""
         return self.to_target.cost if self.to_target else inf

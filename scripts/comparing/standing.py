@@ -110,11 +110,7 @@ def standing(contest: Contest, decide: str) -> Standing:
 
 
 def _is_one_run(study: Study) -> bool:
-    courses = [
-        tuple((point.steps, point.cost, point.value) for point in run.points)
-        for run in study.tuned
-        if not run.failed
-    ]
+    courses = [run.course for run in study.tuned if not run.failed]
     return len(courses) > 1 and len(set(courses)) == 1
 
 
