@@ -307,7 +307,7 @@ def test_of_defaults_that_all_missed_none_is_the_best():
     studies = tuple(replace(study, untuned=missed) for study in first.studies)
     told = report(replace(several, contests=(replace(first, studies=studies),)))
     lines = [line for section in document(told, ()) for line in section.lines]
-    assert "With its default settings none reached the target." in lines
+    assert "Of the defaults, untuned, none has reached the target." in lines
 
 
 def test_the_command_stands_in_markdown_and_page_as_it_is_typed(tmp_path: Path):

@@ -66,21 +66,22 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
         raise Refusal(f"{swept[0]}: a list is written [a,b] here")
     content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
     keys = held_against(Compare, {**content, **mine}, "")  # pyright: ignore
-    for override in parsed:
-        changes = override.type == OverrideType.CHANGE
-        if changes and not config_dir and _top(override.key_or_group) not in {*own, *_of_runs()}:
-            raise Refusal(
-                f"{override.input_line}: no such key; those of a comparison are "
-                f"{', '.join(sorted(own))}, all others are train.py's"
-            )
     keys["tune"] = _tuned(keys["tune"], keys["search"])
+    known = own | _of_runs()
     for override in parsed:
-        if override.key_or_group in SET:
-            raise Refusal(f"{override.input_line}: {SET[override.key_or_group]}; leave it out")
-        if override.key_or_group.startswith("settings") and keys["start"] == "library":
+        key, said = override.key_or_group, override.input_line
+        first = key.replace("/", ".").partition(".")[0]
+        added = override.type != OverrideType.CHANGE or config_dir  # which may have further keys
+        if first not in known and not added:
             raise Refusal(
-                f"{override.input_line}: the optimizers begin at their own defaults; give "
-                "start=task too"
+                f"{said}: no such key; those of a comparison are {', '.join(sorted(own))}, all "
+                "others are train.py's"
+            )
+        if key in SET:
+            raise Refusal(f"{said}: {SET[key]}; leave it out")
+        if first == "settings" and keys["start"] == "library":
+            raise Refusal(
+                f"{said}: the optimizers begin at their own defaults; give start=task too"
             )
     return Request(keys, tuple(mine), rest, config_dir)
 
@@ -90,10 +91,6 @@ def _of_runs() -> set[str]:
     files = CONF / "train.yaml", *(CONF / "task").glob("*.yaml")
     keys = {str(key) for file in files for key in OmegaConf.load(file)}
     return keys | {path.name for path in CONF.iterdir()} | {"hydra"}
-
-
-def _top(key: str) -> str:
-    return key.replace("/", ".").partition(".")[0]
 
 
 def _tuned(tune: Any, search: str) -> dict[str, list[Any]]:

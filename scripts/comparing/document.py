@@ -117,7 +117,7 @@ def _untuned(entry: Mapping[str, Any], decide: str) -> str:
     account = entry["untuned"]
     cost = decide == "cost"
     if cost and account["missed"] == account["n"]:
-        return "With its default settings none reached the target."
+        return "Of the defaults, untuned, none has reached the target."
     spread = median_of(account["cost_to_target"]) if cost else mean_of(account["final"])
     what = "evaluations to the target" if cost else "at the end"
     return f"Of the defaults, untuned, {entry['name']}'s are the best: {spread} {what}."

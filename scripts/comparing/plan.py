@@ -163,26 +163,29 @@ class Plan:
             budget=keys["budget"],
             tuning_seed=keys["seed"],
             seeds=self.request.seeds,
-            space={o: self._space(o) for o in self.request.optimizers},
+            space=self._spaces,
             command=self.request.command,
         )
 
-    def _whose(self, entrant: Entrant) -> str:
-        suited = self.request.suits(entrant.task, entrant.optimizer)
-        return "the task's" if suited else "its own default, as the task has none"
+    @cached_property
+    def _spaces(self) -> dict[str, str]:
+        return {optimizer: self._space(optimizer) for optimizer in self.request.optimizers}
+
+    def _begin(self, entrant: Entrant) -> str:
+        """The lr that a search begins at, and whose it is."""
+        whose = "its own default"
+        if self.request.keys["start"] == "task":
+            suited = self.request.suits(entrant.task, entrant.optimizer)
+            whose = "the task's" if suited else "its own default, as the task has none"
+            whose += f" on {entrant.task}" if len(self.parts) > 1 else ""
+        return f"{entrant.default['optimizer.lr']:g} ({whose})"
 
     def _space(self, optimizer: str) -> str:
         mine = [p for parts in self.parts.values() for p in parts if p.optimizer == optimizer]
-        defaults = {
-            f"{part.default['optimizer.lr']:g} "
-            f"({self._whose(part)}{f' on {part.task}' if len(self.parts) > 1 else ''})"
-            if self.request.keys["start"] == "task"
-            else f"{part.default['optimizer.lr']:g} (its own default)"
-            for part in mine
-        }
+        begins = sorted({self._begin(entrant) for entrant in mine})
         drawn = self.request.keys["search"] == "optuna"
         how = "lr drawn from 0.01 to 100 times" if drawn else "lr around"
-        words = [f"{how} {' and '.join(sorted(defaults))}"]
+        words = [f"{how} {' and '.join(begins)}"]
         known = {k for parts in self.parts.values() for p in parts for k in p.default}
         for key, values in self.request.keys["tune"].items():
             if f"optimizer.{key}" in known:
