@@ -30,6 +30,10 @@ class Interval:
         """Whether all of it is less than all of the other; it is not, if one is not known."""
         return self.high is not None and other.low is not None and self.high < other.low
 
+    def better(self, other: Interval, greater: bool) -> bool:
+        """Whether all of it is better than all of the other; greater or smaller is better."""
+        return other.below(self) if greater else self.below(other)
+
 
 def mean_interval(values: Sequence[float]) -> Interval:
     """The mean, with a bootstrap interval (BCa; Efron, 1987) from resamples of a fixed seed.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from math import isfinite
-from statistics import fmean
 
 from scripts.comparing.digits import count, number, p_is, probability
 from scripts.comparing.inclusion import DECISIVE, includes
@@ -12,10 +11,10 @@ from scripts.comparing.intervals import Interval
 from scripts.comparing.ranking import LR
 from scripts.comparing.significance import ALPHA, least_p
 from scripts.comparing.standing import Standing
+from scripts.comparing.unequal import costlier_metrics, early_misses, unequal_batches
 
 FEWEST = 3  # seeds of which anything is said
 SAID = 4  # names in one sentence
-SLACK = 0.01  # by which the evaluations of runs may differ whose metrics are compared
 
 
 def nothing_to_compare(standing: Standing) -> Iterator[str]:
@@ -92,9 +91,9 @@ def overlap(standing: Standing) -> Iterator[str]:
         one, other = intervals[leader], intervals[name]
         if one.low is None or other.low is None:
             unknown.append(name)
-        elif not _better_side(standing, one, other):
+        elif not one.better(other, standing.greater):
             way = "lie the other way round than the runs rank"
-            how = way if _better_side(standing, other, one) else "overlap"
+            how = way if other.better(one, standing.greater) else "overlap"
             crossing.append(
                 f"The 95 % intervals of the {kind} {what} of {leader} and {name} {how}: "
                 f"{_interval(standing, one)} and {_interval(standing, other)}."
@@ -168,42 +167,13 @@ def failures(standing: Standing) -> Iterator[str]:
                 yield f"{number_of} of {len(study.tuned)} runs of {study.optimizer} {runs}."
 
 
-def unequal_evaluations(standing: Standing) -> Iterator[str]:
-    """Evaluations of unequal batches, or so many more of them that the outcomes are of other races.
-
-    A run that missed the target within fewer evaluations than another took to reach it has not
-    shown that it needs more; and of metrics at the end those count that came at the same cost.
-    """
-    leader, runs = standing.leader, {s.optimizer: s.tuned for s in standing.contest.studies}
-    batches = {name: run.batch for name, mine in runs.items() for run in mine[:1] if run.batch}
-    if len(set(batches.values())) > 1:
-        each = ", ".join(f"{batch} for {name}" for name, batch in batches.items())
-        yield f"An evaluation is of a batch of {each}: give all the same task.batch_size."
-    for name in standing.values:
-        if leader is None or name == leader:
-            continue
-        if standing.decide == "metric":
-            ours, theirs = (fmean(run.cost for run in runs[x]) for x in (leader, name))
-            if ours > (1 + SLACK) * theirs and not any(run.failed for run in runs[name]):
-                yield (
-                    f"{leader} came to its metric in {count(ours)} evaluations, {name} in "
-                    f"{count(theirs)}: decide=cost takes that into account."
-                )
-            continue
-        missed = [r.cost for r in runs[name] if r.to_target is None and r.status == "finished"]
-        latest = max((run.cost_to_target for run in runs[leader] if run.to_target), default=0.0)
-        if missed and min(missed) < latest:
-            yield (
-                f"Runs of {name} that missed the target ended after {count(min(missed))} "
-                f"evaluations, before {leader} reached it ({count(latest)}): a greater max_steps."
-            )
-
-
 REFUSALS = (
     nothing_to_compare,
     failures,
     no_target,
-    unequal_evaluations,
+    unequal_batches,
+    early_misses,
+    costlier_metrics,
     no_spread,
     few_seeds,
     not_significant,
@@ -230,11 +200,6 @@ def _figure(standing: Standing, name: str) -> str:
     return count(value) if standing.decide == "cost" else number(value)
 
 
-def _better_side(standing: Standing, one: Interval, other: Interval) -> bool:
-    great = standing.decide == "metric" and standing.contest.objective.mode == "max"
-    return other.below(one) if great else one.below(other)
-
-
 def _interval(standing: Standing, interval: Interval) -> str:
     digits = count if standing.decide == "cost" else number
-    return f"[{digits(interval.low or 0.0)}, {digits(interval.high or 0.0)}]"
+    return f"[{digits(interval.low)}, {digits(interval.high)}]"

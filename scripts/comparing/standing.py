@@ -68,6 +68,11 @@ class Standing:
         return self.medians if self.decide == "cost" else self.means
 
     @property
+    def greater(self) -> bool:
+        """Whether a greater one of these is the better."""
+        return self.decide == "metric" and self.contest.objective.mode == "max"
+
+    @property
     def leader(self) -> str | None:
         """The one that beats most of the others; of several, the one of the least median."""
         if not self.values:

@@ -91,11 +91,11 @@ def _yet(found: Standing, winner: str) -> str:
         for study in found.contest.studies
         if study.tuned
     }
-    mine, great = ends[winner], objective.mode == "max"
+    mine = ends[winner]
     ahead = [
         f"{name} ({number(end.value)})"
         for name, end in ends.items()
-        if (mine.below(end) if great else end.below(mine))
+        if end.better(mine, objective.mode == "max")
     ]
     if not ahead:
         return ""
