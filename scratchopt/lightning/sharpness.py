@@ -1,26 +1,25 @@
 """Sharpness: the largest curvature of the loss, beside the largest that the optimizer stands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import signature
-from math import inf, isfinite, nan
+from math import inf
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 
 from scratchopt import stability
-from scratchopt.flat import flatten
-from scratchopt.lanczos import Ritz, lanczos
-from scratchopt.lightning.quadratic import NONE_OF_COMPILED, Quadratic
+from scratchopt.lanczos import Ritz
+from scratchopt.lightning.quadratic import NONE_OF_COMPILED
 from scratchopt.lightning.replaced import nothing, replaced
-from scratchopt.lightning.replay import loss_of, set_to
+from scratchopt.lightning.replay import loss_of
 from scratchopt.lightning.scalars import Rows, Scalars
-from scratchopt.lightning.step_start import StepStart, copies, step_start, trained
+from scratchopt.lightning.step_curvature import step_curvature
+from scratchopt.lightning.step_start import StepStart, step_start, trained
 
 _TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease")
 
@@ -147,55 +146,15 @@ class Sharpness(Callback):
         self._leave = replaced(module, "training_step", watched)
 
     def _measure(self, trainer: Trainer, step: StepStart) -> None:
-        parameters, after = trained(trainer), copies(trained(trainer))
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-
-        def mean(tensor: Tensor) -> Tensor:
-            return tensor if trainer.world_size == 1 else trainer.strategy.reduce(tensor.clone())
-
-        def loss_at(values: Sequence[Tensor]) -> float:
-            with torch.no_grad(), set_to(parameters, values):
-                return _number(step.replay(), mean)
-
-        with torch.enable_grad(), set_to(parameters, step.point):
-            loss = step.replay()
-            at_point = _number(loss, mean)
-            _compare(at_point, _number(step.loss, mean), step.number)
-            if loss is None:
-                return
-            start, end = (
-                flatten([value - p for value, p in zip(values, step.point, strict=True)])
-                for values in (step.start, after)
-            )
-            scale = 1.0 if scaler is None else scaler.get_scale()
-            while True:
-                q = Quadratic(loss, parameters, mean, scale)
-                predicted = -q.between(start, end)
-                found = self._largest(q, step, trainer.optimizers[0])
-                if scale <= 1 or (isfinite(predicted) and (found is None or isfinite(found.value))):
-                    break
-                scale /= 16  # where a gradient is within float16, a product may be beyond
-        self._gather(step, "predicted_decrease", predicted)
-        self._gather_found(step, found, trainer.optimizers[0])
-        before = at_point if step.start is step.point else loss_at(step.start)
-        self._gather(step, "actual_decrease", before - loss_at(after))
+        found = step_curvature(trainer, step, self.iterations, self.tol)
+        if found is None:
+            return
+        self._gather(step, "predicted_decrease", found.predicted)
+        self._gather_largest(step, found.largest, trainer.optimizers[0])
+        self._gather(step, "actual_decrease", found.actual)
         self._scalars.write(trainer)
 
-    def _largest(self, q: Quadratic, step: StepStart, optimizer: Optimizer) -> Ritz | None:
-        """The eigenvalue; None where the step could move nothing."""
-        operator = q.seen_by(optimizer, step.groups)
-        if operator is None:
-            return None
-        return lanczos(
-            operator,
-            q.gradient.numel(),
-            iterations=self.iterations,
-            tol=self.tol,
-            dtype=q.dtype,
-            device=q.gradient.device,
-        )
-
-    def _gather_found(self, step: StepStart, found: Ritz | None, optimizer: Optimizer) -> None:
+    def _gather_largest(self, step: StepStart, found: Ritz | None, optimizer: Optimizer) -> None:
         if found is None:
             return
         self._gather(step, "sharpness", found.value)
@@ -213,16 +172,6 @@ class Sharpness(Callback):
     def _gather(self, step: StepStart, name: str, value: float) -> None:
         number = torch.tensor(value, dtype=torch.float64)
         self._scalars.gather(f"train/{name}", step.number, number)
-
-
-def _compare(again: float, trained: float, number: int) -> None:
-    """Refuses a training_step whose loss hangs on more than a Replay gives it."""
-    if isfinite(trained) and not abs(again - trained) <= 1e-2 * abs(trained) + 1e-6:
-        raise RuntimeError(
-            f"Sharpness: the loss of step {number} was {trained:.6g}, and computed again it is "
-            f"{again:.6g}: training_step must give the same for the same batch, parameters, "
-            "buffers and random state; let it draw from no generator of its own"
-        )
 
 
 def _refuse(trainer: Trainer, module: LightningModule) -> None:
@@ -246,7 +195,3 @@ def _refuse(trainer: Trainer, module: LightningModule) -> None:
         )
     if any(p.is_complex() for p in trained(trainer)):
         raise RuntimeError("Sharpness is for real parameters, not for complex ones")
-
-
-def _number(loss: Tensor | None, mean: Callable[[Tensor], Tensor]) -> float:
-    return nan if loss is None else mean(loss.detach().double()).item()
