@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scratchopt.lightning.divergence import look_at_numbers, look_at_parameters
+from scratchopt.lightning.evaluations import Evaluations
 from scratchopt.lightning.fully_shard import reshard
 from scratchopt.lightning.motion import Measured, Motion
 from scratchopt.lightning.replaced import nothing, replaced
@@ -69,18 +70,24 @@ class OptimizerMonitor(Callback):
             if steps is not None and steps < 1:
                 raise ValueError(f"Invalid {name}: {steps} ({name} >= 1)")
         self.every, self.write_every, self.layers = every, write_every, layers
-        self.evaluations = 0
-        self.cost = 0.0
         self._scalars = Scalars(PARTIAL)
-        self._loss: Tensor | None = None  # of the step under way, over its micro-batches
-        self._evaluated: Tensor | None = None  # the loss of a backward pass not yet accounted for
-        self._first: Tensor | None = None  # the loss of the batch's first backward pass
-        self._step = self._passes = 0
+        self._evaluations = Evaluations()
+        self._step = 0
         self._measured: int | None = None  # the last step that was measured, or is being
         self._normed = False  # whether its gradient was measured
         self._clipping = False  # whether its gradient is to be measured again, clipped
         self._parameters: list[Tensor] = []
         self._leave: Callable[[], None] = nothing
+
+    @property
+    def evaluations(self) -> int:
+        """Backward passes so far."""
+        return self._evaluations.count
+
+    @property
+    def cost(self) -> float:
+        """Gradient evaluations so far."""
+        return self._evaluations.cost
 
     @property
     def history(self) -> Rows:
@@ -110,9 +117,8 @@ class OptimizerMonitor(Callback):
         count = sum(p.numel() for p in self._parameters)
         self._every = self.every or (1 if count <= SMALL else 20)
         self._motion = Motion(self._parameters)
-        self._costly: list[Any] = [o for o in trainer.optimizers if hasattr(o, "cost")]
-        self._step, self._passes = trainer.global_step, 0
-        self._loss = self._evaluated = None  # of another fit, which was broken off
+        self._evaluations.begin(trainer.optimizers)
+        self._step = trainer.global_step
         if self._measured is not None and self._measured >= self._step:  # of another fit, or begun
             self._measured = None
         self._watch_clipping(trainer, pl_module)
@@ -121,12 +127,8 @@ class OptimizerMonitor(Callback):
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Counts the evaluation; the batch's first is at the step's point, others are trials."""
-        self.evaluations += 1
-        self._evaluated = loss.detach()
-        self._passes += 1
-        if self._passes == 1:
-            self._first = self._evaluated
+        """Counts the evaluation."""
+        self._evaluations.passed(loss)
 
     @torch.no_grad()
     def on_before_optimizer_step(
@@ -155,40 +157,31 @@ class OptimizerMonitor(Callback):
         batch_idx: int,
     ) -> None:
         """Takes the loss, and after a step the velocity."""
-        self._evaluated = None
-        passes, self._passes = self._passes, 0
-        self.cost += 0 if self._costly else passes
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, Tensor) and passes > 1 and pl_module.automatic_optimization:
-            loss = self._first
-        if isinstance(loss, Tensor):
-            self._loss = loss if self._loss is None else self._loss + loss
+        self._evaluations.end_batch(outputs, pl_module.automatic_optimization)
         if trainer.global_step == self._step:
             return
-        if self._loss is not None:
-            self._gather("train/loss", self._loss)
-        if self._costly:
-            cost = sum(optimizer.cost for optimizer in self._costly)
-            self.cost += cost
+        loss, cost = self._evaluations.end_step()
+        if loss is not None:
+            self._gather("train/loss", loss)
+        if cost is not None:
             self._gather("train/cost", torch.tensor(cost))
         if self._measuring and self._normed:
             if len(trainer.optimizers) > 1:
                 self._gather_of_layers("gradnorm", self._motion.gradient())
             for kind, measured in self._motion.end().items():
                 self._gather_of_layers(kind, measured)
-        self._loss, self._step = None, trainer.global_step
+        self._step = trainer.global_step
         self._begin()
         if self._step % self.write_every == 0:
             self.write(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes an evaluation that no update followed."""
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        if self._evaluated is not None and not scaled:
-            loss = self._evaluated if self._loss is None else self._evaluated + self._loss
+        loss = self._evaluations.end_unused(
+            counts=getattr(trainer.precision_plugin, "scaler", None) is None
+        )
+        if loss is not None:
             self._gather("train/loss", loss)
-            self.cost += 0 if self._costly else self._passes
-        self._evaluated, self._passes = None, 0
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the rest, and leaves the module as it was."""
@@ -215,17 +208,12 @@ class OptimizerMonitor(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The history and the counts."""
-        return {
-            "evaluations": self.evaluations,
-            "cost": self.cost,
-            "measured": self._measured,
-            **self._scalars.state_dict(),
-        }
+        counts, rows = self._evaluations.state_dict(), self._scalars.state_dict()
+        return {**counts, "measured": self._measured, **rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a saved history."""
-        self.evaluations = state_dict["evaluations"]
-        self.cost = state_dict.get("cost", self.evaluations)
+        self._evaluations.load_state_dict(state_dict)
         self._measured = state_dict.get("measured")
         self._scalars.load_state_dict(state_dict)
 

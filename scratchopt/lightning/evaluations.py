@@ -1,0 +1,87 @@
+"""The evaluations that a training is made of: how many, at what cost, and the loss of a step."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class Evaluations:
+    """Counts backward passes, and adds up the loss of a step over its micro-batches.
+
+    Of a batch: `passed` for each backward pass, then `end_batch`; after an update `end_step`, and
+    at the end of an epoch `end_unused`.
+
+    `count` is of the backward passes; `cost` of gradient evaluations, the same but for an optimizer
+    that says what a step costs, as `Newton` does.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.cost = 0.0
+        self._costly: list[Any] = []  # the optimizers that say what a step costs
+        self.begin(())
+
+    def begin(self, optimizers: Iterable[Optimizer]) -> None:
+        """Begins a fit; what another one was broken off at is dropped."""
+        self._costly = [o for o in optimizers if hasattr(o, "cost")]
+        self._passes = 0  # of the batch under way
+        self._loss: Tensor | None = None  # of the step under way, over its micro-batches
+        self._last: Tensor | None = None  # the loss of a backward pass not yet accounted for
+        self._first: Tensor | None = None  # the loss of the batch's first backward pass
+
+    def passed(self, loss: Tensor) -> None:
+        """Counts a backward pass; the batch's first is at the step's point, others are trials."""
+        self.count += 1
+        self._last = loss.detach()
+        self._passes += 1
+        if self._passes == 1:
+            self._first = self._last
+
+    def end_batch(self, outputs: Any, automatic: bool) -> None:
+        """Takes the loss of a batch.
+
+        Args:
+            outputs: of `training_step`, as Lightning hands them on.
+            automatic: whether Lightning takes the steps, so that their first evaluation counts.
+        """
+        self._last = None
+        passes, self._passes = self._passes, 0
+        self.cost += 0 if self._costly else passes
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor) and passes > 1 and automatic:
+            loss = self._first
+        if isinstance(loss, Tensor):
+            self._loss = loss if self._loss is None else self._loss + loss
+
+    def end_step(self) -> tuple[Tensor | None, float | None]:
+        """The loss of a step that was taken, and its cost where an optimizer says it."""
+        loss, self._loss = self._loss, None
+        if not self._costly:
+            return loss, None
+        cost = sum(optimizer.cost for optimizer in self._costly)
+        self.cost += cost
+        return loss, cost
+
+    def end_unused(self, counts: bool) -> Tensor | None:
+        """The loss of an evaluation that no update has followed, if there is one.
+
+        Args:
+            counts: whether it is one; under a GradScaler the update was skipped instead.
+        """
+        last, self._last = self._last, None
+        passes, self._passes = self._passes, 0
+        if last is None or not counts:
+            return None
+        self.cost += 0 if self._costly else passes
+        return last if self._loss is None else last + self._loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return {"evaluations": self.count, "cost": self.cost}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from saved ones."""
+        self.count = state_dict["evaluations"]
+        self.cost = state_dict.get("cost", self.count)
