@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
+from scratchopt.lightning.clipping import behind_clipping
 from scratchopt.lightning.divergence import look_at_numbers, look_at_parameters
 from scratchopt.lightning.evaluations import Evaluations
 from scratchopt.lightning.fully_shard import reshard
 from scratchopt.lightning.motion import Measured, Motion
-from scratchopt.lightning.replaced import nothing, replaced
+from scratchopt.lightning.replaced import nothing
 from scratchopt.lightning.scalars import Rows, Scalars
 
 PARTIAL = ("angle", "update_ratio")  # not there where nothing moves, or all is zero
@@ -121,7 +121,7 @@ class OptimizerMonitor(Callback):
         self._step = trainer.global_step
         if self._measured is not None and self._measured >= self._step:  # of another fit, or begun
             self._measured = None
-        self._watch_clipping(trainer, pl_module)
+        self._leave = behind_clipping(trainer, pl_module, self._take_clipped)
         self._begin()
 
     def on_before_backward(
@@ -237,20 +237,11 @@ class OptimizerMonitor(Callback):
     def _measuring(self) -> bool:
         return self._measured == self._step
 
-    def _watch_clipping(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measures the gradient again behind Lightning's hook that clips it, where it does."""
-        clips = is_overridden("configure_gradient_clipping", pl_module)
-        if not clips and trainer.gradient_clip_val is None:
-            return
-        clip = pl_module.configure_gradient_clipping
-
-        def clipped(*args: Any, **kwargs: Any) -> None:
-            clip(*args, **kwargs)
-            if self._clipping:
-                self._clipping = False
-                self._gather_of_layers("gradnorm_clipped", self._motion.clipped())
-
-        self._leave = replaced(pl_module, "configure_gradient_clipping", clipped)
+    def _take_clipped(self) -> None:
+        """Measures the gradient again, clipped."""
+        if self._clipping:
+            self._clipping = False
+            self._gather_of_layers("gradnorm_clipped", self._motion.clipped())
 
     def _gather_of_layers(self, kind: str, measured: Measured) -> None:
         self._gather(f"train/{kind}", measured.whole)
