@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from scratchopt import curvature
-from scratchopt.flat import common_dtype, unflatten
+from scratchopt.flat import unflatten
+from scratchopt.gathered import PRODUCT, Gathered
 from scratchopt.hyperparameters import as_number
 from scratchopt.optimizer import Optimizer, Params
 from scratchopt.recipe import Rule
@@ -17,7 +18,6 @@ from scratchopt.trials import Model, Trials, damping_factor, take
 MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand backward passes a step
 SOLVERS = ("dense", "saddle_free", "cg")
 RAISES = 20  # of a damping that adapts, tenfold each, till a system is not singular
-PRODUCT = 2  # gradient evaluations that a product with the curvature takes (Pearlmutter, 1994)
 # What holds for the whole system, so for all groups.
 _OF_THE_SYSTEM = ("curvature", "solver", "cg_iters", "cg_tol", "adapt_damping", "line_search")
 
@@ -91,8 +91,7 @@ class Newton(Optimizer):
     average: Callable[[Tensor], Tensor] = staticmethod(_as_it_is)  # over processes
     cost = 0.0  # of the last step, in gradient evaluations
 
-    _matrix: Tensor | None = None  # (n, n), of the parameters that require a gradient, in order
-    _products: list[curvature.Product]  # in place of it, one for each micro-batch
+    _gathered: Gathered  # curvature, of the parameters that require a gradient, in order
     _anew = False  # whether zero_grad was called since the closure began
     _trying = False  # whether the closure is evaluated for its loss alone
 
@@ -197,12 +196,7 @@ class Newton(Optimizer):
         if not parameters:  # as where another optimizer's turn is
             return
         product = curvature.product_of(self.param_groups[0]["curvature"], loss, outputs, parameters)
-        if self.keeps_graphs:
-            self._products.append(product)
-            return
-        size = sum(p.numel() for p in parameters)
-        matrix = product(torch.eye(size, dtype=common_dtype(parameters), device=loss.device))
-        self._matrix = matrix if self._matrix is None else self._matrix + matrix
+        self._gathered.add(product, parameters, whole=not self.keeps_graphs)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one Newton step from `p.grad` and the curvature gathered since `zero_grad()`.
@@ -225,7 +219,7 @@ class Newton(Optimizer):
                 "gives none with a GradScaler or two optimizers"
             )
         trials = Trials() if tried else None
-        earlier, self._anew, self.cost, loss = self._gathered, False, 0.0, None
+        earlier, self._anew, self.cost, loss = bool(self._gathered), False, 0.0, None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
@@ -254,8 +248,9 @@ class Newton(Optimizer):
         if not moved:
             return
         params = [p for _, p in moved]
-        matrix = None if self._matrix is None else self.average(self._matrix)
-        system = of_moved(moved, self._parameters(), matrix, self._products, self.average)
+        gathered = self._gathered
+        matrix = None if gathered.matrix is None else self.average(gathered.matrix)
+        system = of_moved(moved, self._parameters(), matrix, gathered.products, self.average)
         try:
             direction, products = self._solve(system)
         except RuntimeError as error:
@@ -266,7 +261,7 @@ class Newton(Optimizer):
                 ) from error
             raise
         whole = 0 if matrix is None else PRODUCT * len(matrix)
-        self.cost = 2 + whole + products * self._price()
+        self.cost = 2 + whole + products * gathered.price
         step = of_each(moved, lambda group: as_number(group["lr"])) * direction
         if trials is None:
             for p, d in zip(params, unflatten(step, params), strict=True):
@@ -304,7 +299,7 @@ class Newton(Optimizer):
 
         pieces = unflatten(step, params)
         taken = take(params, pieces, objective, start, model, group["line_search"])
-        self.cost += self._price() + taken.trials
+        self.cost += self._gathered.price + taken.trials
         predicted = model.decrease(taken.part)
         rounding = torch.finfo(system.b.dtype).eps * abs(start)
         if group["adapt_damping"] and abs(predicted) > rounding:  # else there is nothing to go by
@@ -321,16 +316,8 @@ class Newton(Optimizer):
         penalty = sum(group["weight_decay"] * (p**2).sum().item() for group, p in moved) / 2
         return (-value if self.param_groups[0]["maximize"] else value) + penalty
 
-    @property
-    def _gathered(self) -> bool:
-        return self._matrix is not None or bool(self._products)
-
-    def _price(self) -> float:
-        """Gradient evaluations that a product takes; a micro-batch is a part of the batch."""
-        return PRODUCT if self._products else 0.0
-
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
     def _forget(self) -> None:
-        self._products, self._matrix = [], None
+        self._gathered = Gathered()

@@ -1,0 +1,46 @@
+"""The curvature that an optimizer has gathered for its next step."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from scratchopt.curvature import Product
+from scratchopt.flat import common_dtype
+
+PRODUCT = 2  # gradient evaluations that a product with the curvature takes (Pearlmutter, 1994)
+
+
+class Gathered:
+    """Of the losses so far: their matrix, added up, or what multiplies by it, one for each loss.
+
+    It is true once there is something.
+    """
+
+    def __init__(self) -> None:
+        self.matrix: Tensor | None = None  # (n, n), n numbers in all
+        self.products: list[Product] = []
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.matrix is not None or bool(self.products)
+
+    def add(self, product: Product, parameters: Sequence[Tensor], whole: bool) -> None:
+        """Takes the curvature of one more loss.
+
+        Args:
+            product: multiplies by it, as long as the loss has its graph.
+            parameters: that it is of.
+            whole: whether its matrix is wanted, for which the graph is no longer needed after this.
+        """
+        if not whole:
+            self.products.append(product)
+            return
+        size, first = sum(p.numel() for p in parameters), parameters[0]
+        matrix = product(torch.eye(size, dtype=common_dtype(parameters), device=first.device))
+        self.matrix = matrix if self.matrix is None else self.matrix + matrix
+
+    @property
+    def price(self) -> float:
+        """Gradient evaluations that a product takes; a micro-batch is a part of the batch."""
+        return PRODUCT if self.products else 0.0
