@@ -57,19 +57,17 @@ def target_chart(
     )
     cost_scale(axes, costs)
     edge = _edge(axes) if missed else 0.0
-    ticks: dict[str, list[int]] = {}
+    first: dict[str, int] = {}
     for y, (name, role, own) in enumerate(rows):
         _row(axes, y, own, look[name], role == "tuned", edge)
-        ticks.setdefault(name, []).append(y)
+        first.setdefault(name, y)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(
-        [sum(own) / len(own) for own in ticks.values()],
-        [names[name] for name in ticks],
-    )
+    labels = [names[name] if first[name] == y else "default" for y, (name, _, _) in enumerate(rows)]
+    axes.set_yticks(range(len(rows)), labels)
     axes.tick_params(axis="y", length=0, labelcolor="#222222", labelsize=9)
     axes.grid(visible=False, axis="y")
-    for own in list(ticks.values())[1:]:
-        axes.axhline(own[0] - 0.5, color="#E4E4E4", linewidth=0.8)
+    for y in list(first.values())[1:]:
+        axes.axhline(y - 0.5, color="#E4E4E4", linewidth=0.8)
     axes.set_xlabel("gradient evaluations")
     return figure
 
@@ -103,11 +101,12 @@ def _edge(axes: Axes) -> float:
 
 
 def _row(axes: Axes, y: int, costs: Sequence[float], look: Look, filled: bool, edge: float) -> None:
-    drawn = sorted(cost if isfinite(cost) else edge for cost in costs)
-    jitter = [0.16 * ((i * 0.618034) % 1 - 0.5) * 2 for i in range(len(drawn))]
+    drawn = sorted(cost for cost in costs if isfinite(cost))
+    heights = [y + 0.16 * ((i * 0.618034) % 1 - 0.5) * 2 for i in range(len(drawn))]
+    lost = len(costs) - len(drawn)
     axes.plot(
-        drawn,
-        [y + shift for shift in jitter],
+        [*drawn, edge] if lost else drawn,  # of those that missed one dot, and how many they are
+        [*heights, y] if lost else heights,
         linestyle="none",
         marker="o",
         markersize=5,
@@ -125,7 +124,6 @@ def _row(axes: Axes, y: int, costs: Sequence[float], look: Look, filled: bool, e
         mew=2.5,
         color=look.color,
     )
-    lost = sum(not isfinite(cost) for cost in costs)
     if lost:
         axes.annotate(
             f"{lost} of {len(costs)}",
