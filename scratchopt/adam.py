@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
+from scratchopt.engine.update import Rule
 from scratchopt.optimizer import Optimizer, Params
-from scratchopt.recipe import Rule
 
 
 class Adam(Optimizer):

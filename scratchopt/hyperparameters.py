@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
+from scratchopt.engine.update import refuse_together
 from scratchopt.ranges import check
-from scratchopt.recipe import refuse_together
 
 
 def check_all(hyperparameters: dict[str, Any]) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from scratchopt.engine.vector import Vector
 from scratchopt.hyperparameters import as_number
 from scratchopt.kept import Kept
 from scratchopt.momentum import Momentum
-from scratchopt.vector import Vector
 
 _REMEDY = (
     "call lookahead_() before the forward pass, or step(closure) with a closure that calls "

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from scratchopt import curvature
+from scratchopt.engine.update import Rule
 from scratchopt.flat import unflatten
 from scratchopt.gathered import PRODUCT, Gathered
 from scratchopt.hyperparameters import as_number
 from scratchopt.optimizer import Optimizer, Params
-from scratchopt.recipe import Rule
 from scratchopt.system import Moved, Singular, System, of_each, of_moved
 from scratchopt.trials import Model, Trials, damping_factor, take
 

@@ -7,17 +7,11 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from scratchopt import drivers
+from scratchopt.engine import eager as drivers
+from scratchopt.engine.buckets import Bucket, Plan
+from scratchopt.engine.update import Recipe, Rule, numbers_of, recipe, with_compensations
 from scratchopt.hooks import quiet
 from scratchopt.hyperparameters import as_number, as_scalar, check_all
-from scratchopt.plan import Bucket, Plan
-from scratchopt.recipe import (
-    Recipe,
-    Rule,
-    numbers_of,
-    recipe,
-    with_compensations,
-)
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -39,7 +33,7 @@ class Optimizer(torch.optim.Optimizer):
     a buffer starts at zero. The keyword-only arguments of the rule are read from the param group,
     at each step; `t` is the number of the step, from 1, and kept as `step` in the state. All else
     is done here, once: weight decay, maximize, complex, sparse and missing gradients, and the way
-    the tensors are walked (`scratchopt.drivers`).
+    the tensors are walked (`scratchopt.engine.eager`).
 
     Args:
         params: parameters, or groups of them, as for any torch optimizer.

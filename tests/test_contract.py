@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim import lr_scheduler
 
 import scratchopt
-from scratchopt import c_kernel, compiled
+from scratchopt.engine import c_kernel, compiled
 
 # torch's compiler imports a module of torch's that warns.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is:DeprecationWarning")

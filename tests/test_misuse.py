@@ -9,7 +9,7 @@ from cases import CASES, DRIVERS, give
 from torch import Tensor
 
 import scratchopt
-from scratchopt import compiled
+from scratchopt.engine import compiled
 
 DRIVER = pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from cases import CASES, give
 
-from scratchopt import compiled
+from scratchopt.engine import compiled
 
 # torch's compiler imports a module of torch's that warns.
 pytestmark = [

@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scratchopt.vector import Vector
+from scratchopt.engine.vector import Vector
 
 # Ways to make a value of the last two.
 BINARY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}

@@ -5,7 +5,7 @@ from functools import cache
 from inspect import signature
 from typing import Any, NamedTuple, TypeAlias
 
-from scratchopt import drivers
+from scratchopt.engine import eager as drivers
 
 Rule: TypeAlias = Callable[..., Any]
 
@@ -17,7 +17,7 @@ class Recipe(NamedTuple):
         keys: of the rule's buffers in the state, in the rule's order.
         names: of the numbers that it takes from the group.
         update: the rule, with what comes before it.
-        driver: that runs it; see `scratchopt.drivers`.
+        driver: that runs it; see `scratchopt.engine.eager`.
         timed: how the steps are counted: as a "number"; as a "tensor", where autograd or a CUDA
             graph must see them; or not at all, "".
         fused: whether the driver is the compiled one.
@@ -67,7 +67,9 @@ def recipe(
     if differentiable or capturable:
         driver = drivers.traced
     elif fused:
-        from scratchopt.compiled import compiled as driver  # and what it imports, for who wants it
+        from scratchopt.engine.compiled import (
+            compiled as driver,  # and what it imports, for who wants it
+        )
     elif foreach is not None:
         driver = drivers.together if foreach else drivers.one_by_one
 

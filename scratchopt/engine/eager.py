@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from scratchopt.plan import Bucket
-from scratchopt.vector import Vector
+from scratchopt.engine.buckets import Bucket
+from scratchopt.engine.vector import Vector
 
 if TYPE_CHECKING:
-    from scratchopt.recipe import Recipe
+    from scratchopt.engine.update import Recipe
 
 Update: TypeAlias = Callable[..., None]
 Numbers: TypeAlias = dict[str, Any]

@@ -7,7 +7,7 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node, Proxy
 from torch.fx.proxy import GraphAppendingTracer
 
-from scratchopt.drivers import Numbers, Update
+from scratchopt.engine.eager import Numbers, Update
 
 IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
 

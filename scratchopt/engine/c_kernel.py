@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from scratchopt.c_source import DTYPES, source_of
-from scratchopt.plan import Bucket
-from scratchopt.trace import Program
+from scratchopt.engine.buckets import Bucket
+from scratchopt.engine.c_source import DTYPES, source_of
+from scratchopt.engine.trace import Program
 
 FLAGS = [
     *("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math"),

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 from torch.nn import Parameter
 
-from scratchopt.c_kernel import CKernel, lie_apart
-from scratchopt.drivers import Numbers, Update, refuse_unlawful, with_wider
-from scratchopt.plan import Bucket
-from scratchopt.trace import Program, leaves, module, trace
+from scratchopt.engine.buckets import Bucket
+from scratchopt.engine.c_kernel import CKernel, lie_apart
+from scratchopt.engine.eager import Numbers, Update, refuse_unlawful, with_wider
+from scratchopt.engine.trace import Program, leaves, module, trace
 
 SMALL = 2**16  # elements: below it a kernel's call costs more than its work, so they share one
 _KERNELS: dict[Any, Any] = {}

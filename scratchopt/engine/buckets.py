@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from scratchopt.recipe import Recipe
+    from scratchopt.engine.update import Recipe
 
 # Elements. A list of up to so many is updated faster at once than tensor by tensor; in a longer
 # one, each operation finds the cache full of what the others left.
@@ -31,7 +31,7 @@ class Bucket:
         self.parts = _parts(params)
         self.proven = False  # whether the rule was seen to keep the laws of a rule
         self.kernel: Any = None  # the compiled driver's
-        self.layout: Any = None  # where the tensors lie; see `scratchopt.c_kernel`
+        self.layout: Any = None  # where the tensors lie; see `scratchopt.engine.c_kernel`
         self._steps: list[Tensor] = []
         if recipe.timed == "number":  # in one tensor, so that one addition counts for all
             self._all = torch.stack([state["step"] for state in states])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from scratchopt.trace import Program
+from scratchopt.engine.trace import Program
 
 # By what is stored: its type in C, the type of the arithmetic, and the ways between them.
 DTYPES = {
