@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchopt import curvature
 from scratchopt.engine.update import Rule
-from scratchopt.flat import unflatten
-from scratchopt.gathered import PRODUCT, Gathered
 from scratchopt.hyperparameters import as_number
 from scratchopt.optimizer import Optimizer, Params
-from scratchopt.system import Moved, Singular, System, of_each, of_moved
-from scratchopt.trials import Model, Trials, damping_factor, take
+from scratchopt.second_order import curvature
+from scratchopt.second_order.flat import unflatten
+from scratchopt.second_order.gathered import PRODUCT, Gathered
+from scratchopt.second_order.line_search import Model, Trials, damping_factor, take
+from scratchopt.second_order.system import Moved, Singular, System, of_each, of_moved
 
 MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand backward passes a step
 SOLVERS = ("dense", "saddle_free", "cg")

@@ -46,7 +46,7 @@ from scratchopt.lightning import (
     RandomState,
     Sharpness,
 )
-from scratchopt.trials import Trials
+from scratchopt.second_order.line_search import Trials
 from tasks.batches import Batches
 
 TRAIN = Path(__file__).resolve().parents[1] / "scripts" / "train.py"

@@ -5,7 +5,7 @@ from math import inf, isnan
 import pytest
 import torch
 
-from scratchopt.lanczos import lanczos
+from scratchopt.second_order.lanczos import lanczos
 
 
 def symmetric(eigenvalues: torch.Tensor, seed: int = 1) -> torch.Tensor:

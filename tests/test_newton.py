@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from scratchopt import Newton
-from scratchopt.conjugate_gradients import conjugate_gradients
-from scratchopt.curvature import gauss_newton, hessian
+from scratchopt.second_order.conjugate_gradients import conjugate_gradients
+from scratchopt.second_order.curvature import gauss_newton, hessian
 
 # torch.func imports modules of torch's that warn.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")

@@ -8,9 +8,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from scratchopt.curvature import COMPILED
 from scratchopt.lightning.replaced import replaced
 from scratchopt.newton import Newton
+from scratchopt.second_order.curvature import COMPILED
 
 
 class LiveLoss(Callback):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from scratchopt.flat import dense_gradient
 from scratchopt.lightning.fully_shard import whole
+from scratchopt.second_order.flat import dense_gradient
 
 LOW = (torch.bfloat16, torch.float16)  # their products would be rounded to 8 or 11 bits
 

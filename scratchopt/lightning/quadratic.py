@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scratchopt import stability
-from scratchopt.curvature import COMPILED, derivative, explained, flat_gradient
-from scratchopt.flat import flatten
+from scratchopt.second_order.curvature import COMPILED, derivative, explained, flat_gradient
+from scratchopt.second_order.flat import flatten
 
 NONE_OF_COMPILED = COMPILED.replace("Newton", "Sharpness")
 

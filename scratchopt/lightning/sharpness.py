@@ -13,13 +13,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 
 from scratchopt import stability
-from scratchopt.lanczos import Ritz
 from scratchopt.lightning.quadratic import NONE_OF_COMPILED
 from scratchopt.lightning.replaced import nothing, replaced
 from scratchopt.lightning.replay import loss_of
 from scratchopt.lightning.scalars import Rows, Scalars
 from scratchopt.lightning.step_curvature import step_curvature
 from scratchopt.lightning.step_start import StepStart, step_start, trained
+from scratchopt.second_order.lanczos import Ritz
 
 _TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease")
 
@@ -35,7 +35,7 @@ class Sharpness(Callback):
     `train/sharpness`: the largest eigenvalue of H; of Adam, AdamW, RMSprop and Adagrad, ours and
     torch's, of P⁻¹H, with P the preconditioner that the step divides by. A weight decay that is an
     L2 penalty counts: it is then H + weight_decay·I.
-    `train/sharpness_error`: an eigenvalue is at most so far from it (`scratchopt.lanczos`).
+    `train/sharpness_error`: an eigenvalue is at most so far from it (`scratchopt.second_order.lanczos`).
     `train/sharpness_limit`: on a quadratic with a larger one the optimizer diverges, with the lr
     and μ of this step: SGD 2/lr, Momentum (2 + 2μ)/lr, NAG and NAGTorch (2 + 2μ)/((1 + 2μ)·lr),
     Adam (2 + 2β₁)/((1 − β₁)·lr), as in `scratchopt.stability`. Not of an optimizer unknown there.

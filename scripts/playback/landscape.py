@@ -11,7 +11,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
-from scratchopt.flat import unflatten
+from scratchopt.second_order.flat import unflatten
 from scripts.fields import Refusal
 from scripts.playback.paths import Recording
 from scripts.quiet import quiet

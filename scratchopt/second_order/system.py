@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from scratchopt.conjugate_gradients import conjugate_gradients
-from scratchopt.curvature import Product
-from scratchopt.flat import flatten
 from scratchopt.hyperparameters import as_number
+from scratchopt.second_order.conjugate_gradients import conjugate_gradients
+from scratchopt.second_order.curvature import Product
+from scratchopt.second_order.flat import flatten
 
 # Parameters that have a gradient, each with its group.
 Moved: TypeAlias = list[tuple[dict[str, Any], Tensor]]

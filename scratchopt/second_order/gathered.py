@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scratchopt.curvature import Product
-from scratchopt.flat import common_dtype
+from scratchopt.second_order.curvature import Product
+from scratchopt.second_order.flat import common_dtype
 
 PRODUCT = 2  # gradient evaluations that a product with the curvature takes (Pearlmutter, 1994)
 

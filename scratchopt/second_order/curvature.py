@@ -7,7 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from scratchopt.flat import flatten
+from scratchopt.second_order.flat import flatten
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
 KINDS = ("hessian", "gauss_newton")

@@ -1,0 +1,1 @@
+"""Second derivatives, and the systems that Newton solves with them."""
