@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from scratchopt.adagrad import Adagrad
     from scratchopt.adam import Adam
     from scratchopt.adamw import AdamW
-    from scratchopt.footprint import memory
-    from scratchopt.interchange import from_torch, to_torch
+    from scratchopt.memory_footprint import memory
     from scratchopt.momentum import Momentum
     from scratchopt.nag import NAG
     from scratchopt.nag_torch import NAGTorch
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from scratchopt.optimizer import Optimizer
     from scratchopt.rmsprop import RMSprop
     from scratchopt.sgd import SGD
+    from scratchopt.torch_twins import from_torch, to_torch
 
 __all__ = [
     "NAG",

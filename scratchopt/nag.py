@@ -8,8 +8,8 @@ import torch
 
 from scratchopt.engine.vector import Vector
 from scratchopt.hyperparameters import as_number
-from scratchopt.kept import Kept
 from scratchopt.momentum import Momentum
+from scratchopt.snapshot import Kept
 
 _REMEDY = (
     "call lookahead_() before the forward pass, or step(closure) with a closure that calls "

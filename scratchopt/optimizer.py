@@ -10,8 +10,8 @@ from torch import Tensor
 from scratchopt.engine import eager as drivers
 from scratchopt.engine.buckets import Bucket, Plan
 from scratchopt.engine.update import Recipe, Rule, numbers_of, recipe, with_compensations
-from scratchopt.hooks import quiet
 from scratchopt.hyperparameters import as_number, as_scalar, check_all
+from scratchopt.step_hooks import quiet
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 

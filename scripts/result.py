@@ -12,7 +12,9 @@ from scripts import written
 from scripts.provenance import versions
 
 if TYPE_CHECKING:
-    from scratchopt.footprint import Memory  # imports torch, which a refusal must not wait for
+    from scratchopt.memory_footprint import (
+        Memory,  # imports torch, which a refusal must not wait for
+    )
 
 # Of the Trainer's arguments, those that decide what a step is.
 STEP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")

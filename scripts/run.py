@@ -14,7 +14,6 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer, see
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from scratchopt import memory
-from scratchopt.footprint import Memory
 from scratchopt.lightning import (
     Checkpoint,
     Convergence,
@@ -28,6 +27,7 @@ from scratchopt.lightning import (
     Sharpness,
     Validations,
 )
+from scratchopt.memory_footprint import Memory
 from scripts.callbacks import Interrupt, Progress, Unprofiled
 from scripts.dashboard import Dashboard
 from scripts.machine import check_doubles, on_this_machine

@@ -10,8 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from scratchopt.kept import Kept
 from scratchopt.lightning.random_state import random_states, set_random_states
+from scratchopt.snapshot import Kept
 
 Attributes = dict[str, Any]
 
