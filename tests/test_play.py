@@ -23,7 +23,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from scratchopt.lightning import Diverged
-from scratchopt.records import read_records
+from scratchopt.lightning.trajectory import read_records
 from scripts.fields import Refusal
 from scripts.play import play
 from scripts.playback.figure import _log_axis

@@ -21,8 +21,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from scratchopt.lightning.trajectory import Layout, RecordFile
 from scratchopt.pictures.style import PALETTE
-from scratchopt.records import Layout, RecordFile
 from scripts.fields import Refusal
 from scripts.plotting.abscissa import abscissa
 from scripts.plotting.comparison import Setting, settings_of

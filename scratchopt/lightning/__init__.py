@@ -15,8 +15,8 @@ from scratchopt.lightning.monitor import OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
 from scratchopt.lightning.recorder import Recorder
 from scratchopt.lightning.sharpness import Sharpness
+from scratchopt.lightning.trajectory import read_records
 from scratchopt.lightning.validations import Validations
-from scratchopt.records import read_records
 
 __all__ = [
     "Checkpoint",

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from scratchopt.lightning.replaced import nothing, replaced
+from scratchopt.lightning.patch_method import nothing, replaced
 
 
 def behind_clipping(

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from scratchopt.lightning.replaced import replaced
+from scratchopt.lightning.patch_method import replaced
 from scratchopt.newton import Newton
 from scratchopt.second_order.curvature import COMPILED
 

@@ -12,9 +12,9 @@ from scratchopt.lightning.clipping import behind_clipping
 from scratchopt.lightning.divergence import look_at_numbers, look_at_parameters
 from scratchopt.lightning.evaluations import Evaluations
 from scratchopt.lightning.fully_shard import reshard
-from scratchopt.lightning.motion import Measured, Motion
-from scratchopt.lightning.replaced import nothing
+from scratchopt.lightning.patch_method import nothing
 from scratchopt.lightning.scalars import Rows, Scalars
+from scratchopt.lightning.step_metrics import Measured, Motion
 
 PARTIAL = ("angle", "update_ratio")  # not there where nothing moves, or all is zero
 SMALL = 10_000  # parameters of a net whose every step is measured, unless told otherwise

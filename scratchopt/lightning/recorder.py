@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scratchopt.lightning.fully_shard import reshard, whole
-from scratchopt.records import Layout, RecordFile
+from scratchopt.lightning.trajectory import Layout, RecordFile
 from scratchopt.second_order.flat import common_dtype, dense_gradient, flatten
 
 SMALL = 100  # numbers; of so few every step is recorded, with its gradient, unless one says so

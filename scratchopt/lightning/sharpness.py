@@ -13,12 +13,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 
 from scratchopt import stability
-from scratchopt.lightning.quadratic import NONE_OF_COMPILED
-from scratchopt.lightning.replaced import nothing, replaced
+from scratchopt.lightning.patch_method import nothing, replaced
 from scratchopt.lightning.replay import loss_of
 from scratchopt.lightning.scalars import Rows, Scalars
 from scratchopt.lightning.step_curvature import step_curvature
 from scratchopt.lightning.step_start import StepStart, step_start, trained
+from scratchopt.lightning.taylor_model import NONE_OF_COMPILED
 from scratchopt.second_order.lanczos import Ritz
 
 _TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease")

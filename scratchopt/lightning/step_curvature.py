@@ -9,9 +9,9 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from scratchopt.lightning.quadratic import Quadratic
 from scratchopt.lightning.replay import set_to
 from scratchopt.lightning.step_start import StepStart, copies, trained
+from scratchopt.lightning.taylor_model import Quadratic
 from scratchopt.second_order.flat import flatten
 from scratchopt.second_order.lanczos import Ritz, lanczos
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scratchopt.records import Layout, read_records
+from scratchopt.lightning.trajectory import Layout, read_records
 from scripts.fields import Refusal, as_typed
 from scripts.recorded import Run, labels
 
@@ -22,7 +22,7 @@ class Recording:
         run: whose path.
         label: what to call it beside the others.
         layout: of its parameters.
-        records: as `scratchopt.records.read_records` returns them.
+        records: as `scratchopt.lightning.trajectory.read_records` returns them.
     """
 
     run: Run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.records import read_records
+from scratchopt.lightning.trajectory import read_records
 from scripts.fields import Refusal
 from scripts.plotting.comparison import Setting
 from scripts.recorded import Run
