@@ -12,6 +12,7 @@ from torch import Tensor
 
 import scratchopt
 from scratchopt import Adam, Momentum
+from scratchopt.problems.functions import article
 from scripts.closed_forms import TUNED, rate
 from scripts.quadratics import (
     Quadratic,
@@ -25,7 +26,6 @@ from scripts.quadratics import (
     step,
     transfer_matrix,
 )
-from tasks.functions import article
 
 MINIMUM = -1.306440008370  # of the article's function
 MAP_S = np.linspace(0, 4, 81)[1:]  # lr·λ

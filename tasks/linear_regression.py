@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn import functional as F
 
-from tasks.batches import Batches, Endless, InOrder
+from scratchopt.batches import Batches, Endless, InOrder
 from tasks.choices import DTYPES, choose
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn import Parameter
 
-from tasks.batches import Draws, InOrder
+from scratchopt.batches import Draws, InOrder
 from tasks.choices import DTYPES, choose
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from tasks.batches import Batches, InOrder
+from scratchopt.batches import Batches, InOrder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

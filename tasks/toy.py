@@ -7,11 +7,11 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from scratchopt.batches import Endless
 from scratchopt.lightning import Convergence
 from scratchopt.lightning.fully_shard import whole
-from tasks.batches import Endless
+from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES, choose
-from tasks.functions import functions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ class Toy(LightningModule):
 
     Args:
         optimizer: makes the optimizer of the parameters.
-        function: article, rosenbrock, rastrigin, beale or quadratic (see `tasks.functions`).
+        function: article, rosenbrock, rastrigin, beale or quadratic (see `scratchopt.problems.functions`).
         start: the first x, one number per variable, or just the number for the article's function;
             None, the function's own.
         tolerance: the distance to a global minimizer, in the max-norm, that ends the run; >= 0.

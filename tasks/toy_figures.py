@@ -9,13 +9,13 @@ from torch import Tensor
 
 from scratchopt.pictures.curves import curve, step_axis
 from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
-from tasks.landscape import contours, few, graph, ring_minima, scatter, view
+from scratchopt.problems.landscape import contours, few, graph, ring_minima, scatter, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tasks.functions import Function
+    from scratchopt.problems.functions import Function
 
 
 @house_style()

@@ -38,6 +38,7 @@ from test_interchange import BY_STATE_DICT, PAIRS
 from torch import Tensor, nn
 
 from scratchopt import NAG, Newton, from_torch, to_torch
+from scratchopt.batches import Batches
 from scratchopt.lightning import (
     Checkpoint,
     LiveLoss,
@@ -47,7 +48,6 @@ from scratchopt.lightning import (
     Sharpness,
 )
 from scratchopt.second_order.line_search import Trials
-from tasks.batches import Batches
 
 TRAIN = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
 SMALL = [(3, 5), (), (7,), (2, 3, 4)]

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from tasks.batches import Batches, InOrder
+from scratchopt.batches import Batches, InOrder
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "scripts" / "train.py"

@@ -27,8 +27,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
+from scratchopt.batches import Batches, InOrder
 from scratchopt.lightning import LiveLoss, Lookahead
-from tasks.batches import Batches, InOrder
 
 EPOCHS, BATCH = 2, 6  # 8 micro-batches in an epoch
 OVERFLOWING = 2.0**19  # a scale at which the first gradients are beyond float16

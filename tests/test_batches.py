@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from tasks.batches import Batches, Endless, InOrder
+from scratchopt.batches import Batches, Endless, InOrder
 
 reproducible = settings(deadline=None, derandomize=True)
 sizes = {

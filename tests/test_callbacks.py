@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader, TensorDataset
 
 from scratchopt import NAG, SGD, Newton
+from scratchopt.batches import Batches
 from scratchopt.lightning import (
     Checkpoint,
     Convergence,
@@ -20,7 +21,6 @@ from scratchopt.lightning import (
     OptimizerMonitor,
     RandomState,
 )
-from tasks.batches import Batches
 
 DATA = torch.linspace(-1.0, 1.0, 8, dtype=torch.float64)
 

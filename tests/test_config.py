@@ -10,10 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from scratchopt.problems.functions import functions
 from scripts.nodes import SCHEMAS, Accelerator
 from scripts.schema import LATER, Refusal, Run, validate
 from tasks.choices import DTYPES
-from tasks.functions import functions
 from tasks.mnist import ACTIVATIONS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

@@ -20,12 +20,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scratchopt import SGD, Momentum
+from scratchopt.batches import Endless
 from scratchopt.lightning import Figures, OptimizerMonitor
 from scratchopt.pictures.curves import curve, training_curves
 from scratchopt.pictures.style import save, sheet
-from tasks.batches import Endless
+from scratchopt.problems.functions import functions
 from tasks.figures import mnist_figures, regression_figures, toy_figures
-from tasks.functions import functions
 from tasks.mnist import MNIST
 
 FUNCTIONS = functions()

@@ -24,6 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from scratchopt.lightning import Diverged
 from scratchopt.lightning.trajectory import read_records
+from scratchopt.problems.functions import functions
 from scripts.fields import Refusal
 from scripts.play import play
 from scripts.playback.figure import _log_axis
@@ -35,7 +36,6 @@ from scripts.recorded import Run, runs_in
 from scripts.result import Result, hyperparameters
 from scripts.run import run
 from scripts.schema import validate
-from tasks.functions import functions
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from torch.optim import SGD, Adam
 from two_processes import run_by_two
 
+from scratchopt.batches import Draws
 from scratchopt.lightning import Checkpoint, RandomState
 from tasks import text_data
 from tasks.autoencoder import Autoencoder
-from tasks.batches import Draws
 from tasks.cnn import CNN
 from tasks.deep_linear import DeepLinear
 from tasks.gpt import Attention

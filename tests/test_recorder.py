@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from two_processes import run_by_two
 
 from scratchopt import NAG, SGD, Momentum
+from scratchopt.batches import Batches, Endless
 from scratchopt.lightning import (
     Checkpoint,
     Convergence,
@@ -29,7 +30,6 @@ from scratchopt.lightning import (
     Recorder,
     read_records,
 )
-from tasks.batches import Batches, Endless
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 CURVATURES = torch.tensor([1.0, 3.0, 7.0, 2.0], dtype=torch.float64)

@@ -20,8 +20,8 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 from two_processes import run_by_two
 
+from scratchopt.batches import Batches
 from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, OptimizerMonitor, RandomState
-from tasks.batches import Batches
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.. before .optimizer.step"),

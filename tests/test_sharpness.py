@@ -26,6 +26,7 @@ from two_processes import run_by_two
 
 import scratchopt
 from scratchopt import stability
+from scratchopt.batches import Batches
 from scratchopt.lightning import (
     Checkpoint,
     LiveLoss,
@@ -36,7 +37,6 @@ from scratchopt.lightning import (
 )
 from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
-from tasks.batches import Batches
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

@@ -28,7 +28,7 @@ import os
 import torch
 from lightning.pytorch import LightningModule
 from pathlib import Path
-from tasks.batches import Batches, InOrder
+from scratchopt.batches import Batches, InOrder
 
 
 class Odd(LightningModule):

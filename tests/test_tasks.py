@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from torch.optim import SGD
 
 from scratchopt import NAG
+from scratchopt.batches import Batches, Endless
 from scratchopt.lightning import Lookahead
+from scratchopt.problems.functions import functions
 from tasks import mnist_data
-from tasks.batches import Batches, Endless
-from tasks.functions import functions
 from tasks.linear_regression import LinearRegression
 from tasks.mnist import MNIST
 from tasks.toy import RECORDED, Toy

@@ -9,9 +9,9 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from scratchopt import SGD, Newton
+from scratchopt.batches import Batches, InOrder
 from scratchopt.lightning import LiveLoss, OptimizerMonitor, Validations
 from scratchopt.lightning import validations as module_of_the_clock
-from tasks.batches import Batches, InOrder
 
 
 class Line(LightningModule):

@@ -69,7 +69,7 @@ def counted(loss: Callable[[np.ndarray], np.ndarray], points: np.ndarray, what: 
 
 
 def _function(task: dict[str, Any]) -> Landscape:
-    from tasks.functions import functions
+    from scratchopt.problems.functions import functions
 
     function = functions(task["condition_number"])[task["function"]]
 

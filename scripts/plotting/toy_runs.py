@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scratchopt.lightning.trajectory import read_records
+from scratchopt.problems.functions import functions
+from scratchopt.problems.paths import paths_figure
 from scripts.fields import Refusal
 from scripts.plotting.comparison import Setting
 from scripts.recorded import Run
 from scripts.resume import CHECKPOINT
-from tasks.functions import functions
-from tasks.toy_paths import paths_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

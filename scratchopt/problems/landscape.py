@@ -12,7 +12,7 @@ from scratchopt.pictures.style import GREY, ORANGE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from tasks.functions import Function
+    from scratchopt.problems.functions import Function
 
 
 def view(function: Function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scratchopt.pictures.style import BLACK, house_style, sheet
-from tasks.landscape import contours, evaluate, graph, ring_minima, scatter, view
+from scratchopt.problems.landscape import contours, evaluate, graph, ring_minima, scatter, view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tasks.functions import Function
+    from scratchopt.problems.functions import Function
 
 
 @house_style()

@@ -1,0 +1,1 @@
+"""Functions of a few variables, and pictures of their landscapes."""
