@@ -48,9 +48,9 @@ _MODULE_OF = {
     "Adam": "adam",
     "AdamW": "adamw",
     "Newton": "newton",
-    "memory": "footprint",
-    "from_torch": "interchange",
-    "to_torch": "interchange",
+    "memory": "memory_footprint",
+    "from_torch": "torch_twins",
+    "to_torch": "torch_twins",
 }
 
 

@@ -143,9 +143,9 @@ def mnist_run() -> float:
     """
     from hydra import compose, initialize_config_dir
 
+    from scratchopt.config.schema import validate
     from scripts.result import Result
     from scripts.run import run
-    from scripts.schema import validate
 
     seconds = []
     for steps in STEPS:

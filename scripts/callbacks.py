@@ -10,8 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from scratchopt.config.processes import is_first
 from scratchopt.lightning import OptimizerMonitor
-from scripts.processes import is_first
 
 
 class Interrupt(Callback):

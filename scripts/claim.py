@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from scripts.fields import Refusal
+from scratchopt.config.fields import Refusal
 
 try:
     import fcntl

@@ -25,14 +25,14 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
+from scratchopt.config.fields import Refusal
+from scratchopt.config.one_line import one_line
 from scripts.claim import claimed
 from scripts.command_line import Parser
 from scripts.comparing.asked import requested
 from scripts.comparing.measured import Comparison, Measured
 from scripts.comparing.plan import Plan
 from scripts.comparing.request import CONF, Request
-from scripts.fields import Refusal
-from scripts.one_line import one_line
 
 NEEDED = ("scipy", "tabulate")
 

@@ -15,8 +15,8 @@ sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
 sys.path.append(os.getcwd())  # a user's own tasks
 
+from scratchopt.config.fields import Refusal
 from scripts.command_line import Parser
-from scripts.fields import Refusal
 
 MOST = 16  # runs: more are not told apart, and the file grows with each
 

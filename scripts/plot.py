@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
 
+from scratchopt.config.fields import Refusal
 from scripts.command_line import Parser
-from scripts.fields import Refusal
 from scripts.plotting.abscissa import ABSCISSAE
 
 

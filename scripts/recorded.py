@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from scripts.fields import Refusal
+from scratchopt.config.fields import Refusal
+from scratchopt.config.schema import validate
 from scripts.result import hyperparameters
-from scripts.schema import validate
 
 if TYPE_CHECKING:  # half a second
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -31,7 +31,7 @@ class Run:
         directory: of the run.
         task: name of the choice in conf/task.
         optimizer: name of the choice in conf/optimizer.
-        config: resolved, as `scripts.schema.validate` returns it.
+        config: resolved, as `scratchopt.config.schema.validate` returns it.
         result: the content of `result.json`, if there is one.
     """
 

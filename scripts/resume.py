@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from scripts.schema import Refusal
+from scratchopt.config.schema import Refusal
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 

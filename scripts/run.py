@@ -14,6 +14,9 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer, see
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from scratchopt import memory
+from scratchopt.config.accelerator import check_doubles, on_this_machine
+from scratchopt.config.processes import watch
+from scratchopt.config.schema import Refusal
 from scratchopt.lightning import (
     Checkpoint,
     Convergence,
@@ -30,12 +33,9 @@ from scratchopt.lightning import (
 from scratchopt.memory_footprint import Memory
 from scripts.callbacks import Interrupt, Progress, Unprofiled
 from scripts.dashboard import Dashboard
-from scripts.machine import check_doubles, on_this_machine
-from scripts.processes import watch
 from scripts.quiet import quiet
 from scripts.result import STEP, Result, hyperparameters
 from scripts.resume import CHECKPOINT
-from scripts.schema import Refusal
 
 THREADS = torch.get_num_threads()  # of this process, before any run asked for another number
 # What the parameters are made, where Lightning's precision says so.
@@ -46,7 +46,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     """Trains and tests what the configuration describes.
 
     Args:
-        config: as `scripts.schema.validate` returns it.
+        config: as `scratchopt.config.schema.validate` returns it.
         result: what is known of the run so far; the rest is filled in, and all of it written.
         directory: of the run.
 

@@ -23,9 +23,9 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from scratchopt.config.fields import Refusal
 from scripts import written
 from scripts.claim import claimed
-from scripts.fields import Refusal
 from scripts.provenance import code_of, has_changed
 from scripts.result import Result, hyperparameters
 from scripts.resume import CHECKPOINT, is_sound
@@ -41,7 +41,7 @@ class Kept:
 
     Args:
         store: the folder.
-        config: as `scripts.schema.validate` returns it.
+        config: as `scratchopt.config.schema.validate` returns it.
         choices: names of the task and of the optimizer, by "task" and "optimizer".
 
     Raises:

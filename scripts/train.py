@@ -20,12 +20,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from scratchopt.config.one_line import one_line
+from scratchopt.config.processes import (
+    await_the_first,
+    has_lost_another,
+    is_first,
+    leave,
+    of_this_process,
+)
+from scratchopt.config.schema import Refusal, validate
 from scripts.claim import claimed
-from scripts.one_line import one_line
-from scripts.processes import await_the_first, has_lost_another, is_first, leave, of_this_process
 from scripts.result import Result, hyperparameters
 from scripts.resume import resumed
-from scripts.schema import Refusal, validate
 from scripts.store import Kept, in_store, keep
 from scripts.sweep_names import naming_what_differs
 

@@ -24,8 +24,8 @@ sys.path.append(os.getcwd())  # a user's own tasks and optimizers
 
 from hydra.errors import HydraException
 
+from scratchopt.config.fields import Refusal
 from scripts.claim import Busy
-from scripts.fields import Refusal
 from scripts.store import Kept, keep
 
 PARENT = os.getppid()

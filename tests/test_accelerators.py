@@ -16,12 +16,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
-from scripts import processes
+from scratchopt.config import processes
+from scratchopt.config.accelerator import check_doubles, on_this_machine
+from scratchopt.config.processes import is_first, of_this_process
+from scratchopt.config.schema import Refusal, validate
 from scripts import run as run_module
-from scripts.machine import check_doubles, on_this_machine
-from scripts.processes import is_first, of_this_process
 from scripts.result import Result
-from scripts.schema import Refusal, validate
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = str(ROOT / "scripts" / "train.py")

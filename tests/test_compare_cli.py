@@ -16,10 +16,10 @@ import pytest
 import test_store
 from hydra.core.global_hydra import GlobalHydra
 
+from scratchopt.config.fields import Refusal
 from scripts.comparing.asked import requested
 from scripts.comparing.plan import Plan
 from scripts.comparing.request import Request
-from scripts.fields import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = [sys.executable, str(ROOT / "scripts" / "compare.py")]

@@ -10,9 +10,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from scratchopt.config.groups import SCHEMAS, Accelerator
+from scratchopt.config.schema import LATER, Refusal, Run, validate
 from scratchopt.problems.functions import functions
-from scripts.nodes import SCHEMAS, Accelerator
-from scripts.schema import LATER, Refusal, Run, validate
 from tasks.choices import DTYPES
 from tasks.mnist import ACTIVATIONS
 

@@ -22,10 +22,11 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from scratchopt.config.fields import Refusal
+from scratchopt.config.schema import validate
 from scratchopt.lightning import Diverged
 from scratchopt.lightning.trajectory import read_records
 from scratchopt.problems.functions import functions
-from scripts.fields import Refusal
 from scripts.play import play
 from scripts.playback.figure import _log_axis
 from scripts.playback.landscape import landscape_of
@@ -35,7 +36,6 @@ from scripts.playback.scene import Scene, scene_of
 from scripts.recorded import Run, runs_in
 from scripts.result import Result, hyperparameters
 from scripts.run import run
-from scripts.schema import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 

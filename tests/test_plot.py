@@ -21,9 +21,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from scratchopt.config.fields import Refusal
+from scratchopt.config.schema import validate
 from scratchopt.lightning.trajectory import Layout, RecordFile
 from scratchopt.pictures.style import PALETTE
-from scripts.fields import Refusal
 from scripts.plotting.abscissa import abscissa
 from scripts.plotting.comparison import Setting, settings_of
 from scripts.plotting.comparison_figures import history_figures
@@ -34,7 +35,6 @@ from scripts.plotting.sensitivity_figure import sensitivity_figure
 from scripts.plotting.toy_runs import paths_figures
 from scripts.recorded import runs_in
 from scripts.result import Result, hyperparameters
-from scripts.schema import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scratchopt.config.fields import Refusal
 from scripts.comparing.measured import Measured, Objective, Point
 from scripts.comparing.search import Choice, Grid, Search, Trial
-from scripts.fields import Refusal
 
 LOSS = Objective("val/loss", "min", 0.5)
 ACCURACY = Objective("val/accuracy", "max", 0.9)

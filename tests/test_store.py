@@ -14,11 +14,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from scratchopt.config.fields import Refusal
+from scratchopt.config.schema import validate
 from scripts import provenance
 from scripts.claim import Busy
-from scripts.fields import Refusal
 from scripts.provenance import code_of
-from scripts.schema import validate
 from scripts.store import Kept, address_of, give_up, keep
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,9 +15,9 @@ from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
+from scratchopt.config.schema import validate
 from scripts.result import Result, hyperparameters
 from scripts.run import run
-from scripts.schema import validate
 from tasks import mnist_data
 
 ROOT = Path(__file__).resolve().parents[1]

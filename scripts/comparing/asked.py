@@ -11,8 +11,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import OmegaConf
 
+from scratchopt.config.fields import (
+    Refusal,
+    any_seed,
+    as_typed,
+    count,
+    held_against,
+    must_be,
+    one_of,
+)
 from scripts.comparing.request import CONF, Request
-from scripts.fields import Refusal, any_seed, as_typed, count, held_against, must_be, one_of
 
 SET = {  # keys of a run that the comparison itself sets
     "checkpoint_kept": "the checkpoints of so many runs would fill the disk",

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
+from scratchopt.config.fields import Refusal
 from scripts.claim import Busy
 from scripts.comparing.measured import Comparison, Measured, Objective
 from scripts.comparing.plan import Plan, Wanted
 from scripts.comparing.reading import measured
 from scripts.comparing.workers import Workers
-from scripts.fields import Refusal
 from scripts.recorded import Run
 from scripts.store import Kept, give_up
 

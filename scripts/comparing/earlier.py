@@ -10,12 +10,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from scratchopt.config.fields import Refusal, as_typed, held_against
+from scratchopt.config.groups import Comparison as Asked
 from scripts.comparing.measured import Comparison, Measured, Objective
 from scripts.comparing.parts import Aggregate, compared
 from scripts.comparing.reading import COMPLETE, measured
 from scripts.comparing.request import CONF, Request
-from scripts.fields import Refusal, as_typed, held_against
-from scripts.nodes import Comparison as Asked
 from scripts.plotting.comparison import Setting, settings_of
 from scripts.recorded import Run, runs_in
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
+from scratchopt.config.fields import Refusal
 from scripts.comparing.finals import choice, finals, reserve
 from scripts.comparing.measured import Measured, Objective
 from scripts.comparing.ranking import LR, outcome, rank
 from scripts.comparing.trial import Choice, Results, Trial
-from scripts.fields import Refusal
 
 FURTHEST = 1e2  # times the default lr, and as much below it
 CLOSEST, LOOSEST = 1e-3, 1.0  # of 1 − μ and 1 − β

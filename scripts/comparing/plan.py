@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from scratchopt.config.fields import Refusal
 from scripts.comparing.measured import Comparison, Contest, Measured, Objective, Study
 from scripts.comparing.request import Request
 from scripts.comparing.search import Grid, Search
 from scripts.comparing.trial import Trial
-from scripts.fields import Refusal
 
 # Gives what came of a run: its configuration, choices, objective and searched settings.
 Known = Callable[["Wanted", Objective], "Measured | None"]
@@ -26,7 +26,7 @@ class Wanted:
     """A run that a comparison needs.
 
     Args:
-        config: as `scripts.schema.validate` returns it.
+        config: as `scratchopt.config.schema.validate` returns it.
         choices: names of the task and of the optimizer.
         settings: what was searched, by key.
     """

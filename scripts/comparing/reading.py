@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from scratchopt.config.fields import Refusal
 from scripts.comparing.measured import FAILURES, Measured, Objective, Point, first_reached
-from scripts.fields import Refusal
 from scripts.plotting.abscissa import abscissa
 from scripts.recorded import Run
 

@@ -14,9 +14,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from scratchopt.config.fields import Refusal, as_typed
+from scratchopt.config.schema import validate
 from scripts.comparing.measured import Objective
-from scripts.fields import Refusal, as_typed
-from scripts.schema import validate
 
 CONF = Path(__file__).parents[2] / "conf"
 APART = ("store", "output", "workers")  # which decide nothing of what is reported

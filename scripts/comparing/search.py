@@ -13,12 +13,12 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, Protocol
 
+from scratchopt.config.fields import Refusal
 from scripts.comparing.finals import choice, finals, reserve
 from scripts.comparing.lr_line import walked
 from scripts.comparing.measured import Measured, Objective
 from scripts.comparing.ranking import DECIDE, LR, rank
 from scripts.comparing.trial import Choice, Results, Trial
-from scripts.fields import Refusal
 
 
 class Search(Protocol):

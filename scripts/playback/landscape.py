@@ -11,8 +11,8 @@ import torch
 from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
+from scratchopt.config.fields import Refusal
 from scratchopt.second_order.flat import unflatten
-from scripts.fields import Refusal
 from scripts.playback.paths import Recording
 from scripts.quiet import quiet
 

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
+from scratchopt.config.fields import Refusal, as_typed
 from scratchopt.lightning.trajectory import Layout, read_records
-from scripts.fields import Refusal, as_typed
 from scripts.recorded import Run, labels
 
 # Of a task's keys, those that leave its loss as it is.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scripts.fields import Refusal
+from scratchopt.config.fields import Refusal
 from scripts.playback.landscape import Landscape, counted, landscape_of
 from scripts.playback.paths import Recording
 from scripts.playback.plane import Plane, principal_plane

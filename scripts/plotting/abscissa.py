@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scripts.fields import Refusal
+from scratchopt.config.fields import Refusal
 from scripts.recorded import Run
 
 ABSCISSAE = {

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from scratchopt.config.fields import Refusal
 from scratchopt.pictures.style import DRAWABLE
-from scripts.fields import Refusal
 from scripts.recorded import Run, labels
 
 SEEDS = ("seed", "task.seed")

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scratchopt.config.fields import Refusal
 from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
-from scripts.fields import Refusal
 from scripts.plotting.comparison import settings_of
 from scripts.plotting.comparison_figures import history_figures
 from scripts.plotting.sensitivity_figure import sensitivity_figure

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scratchopt.config.fields import Refusal
 from scratchopt.lightning.trajectory import read_records
 from scratchopt.problems.functions import functions
 from scratchopt.problems.paths import paths_figure
-from scripts.fields import Refusal
 from scripts.plotting.comparison import Setting
 from scripts.recorded import Run
 from scripts.resume import CHECKPOINT

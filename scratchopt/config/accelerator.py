@@ -6,8 +6,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from scripts.fields import Refusal, as_typed
-from scripts.processes import launcher
+from scratchopt.config.fields import Refusal, as_typed
+from scratchopt.config.processes import launcher
 
 PROCESSES = 2  # on CPUs, where a strategy for several has devices=auto; the fewest that are several
 SAME = {"32": "32-true", "64": "64-true"}  # Lightning's short names of precisions

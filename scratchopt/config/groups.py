@@ -5,8 +5,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from scripts import machine
-from scripts.fields import any_seed, count, counts, must_be, one_of
+from scratchopt.config import accelerator as machine
+from scratchopt.config.fields import any_seed, count, counts, must_be, one_of
 
 
 def _is_point(value: Any) -> bool:
@@ -178,7 +178,7 @@ class NoisyQuadratic:
 
 @dataclass
 class Accelerator:
-    """The Trainer's arguments of these names; `scripts.machine` says what goes together."""
+    """The Trainer's arguments of these names; `scratchopt.config.accelerator` says what goes together."""
 
     accelerator: str = one_of("auto", "cpu", "cuda", "mps")
     devices: Any = must_be("a number >= 1, a list of GPUs such as [0,2], or auto", machine.counts)  # noqa: RUF009

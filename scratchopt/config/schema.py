@@ -5,9 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from scratchopt.ranges import check
-from scripts import machine
-from scripts.fields import (
+from scratchopt.config import accelerator as machine
+from scratchopt.config.fields import (
     Refusal,
     any_seed,
     as_typed,
@@ -17,7 +16,8 @@ from scripts.fields import (
     must_be,
     one_of,
 )
-from scripts.nodes import SCHEMAS, Accelerator, Comparison
+from scratchopt.config.groups import SCHEMAS, Accelerator, Comparison
+from scratchopt.ranges import check
 
 
 @dataclass

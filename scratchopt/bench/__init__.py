@@ -1,0 +1,1 @@
+"""How long a step takes, against torch and against a bare loop."""

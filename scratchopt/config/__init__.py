@@ -1,0 +1,1 @@
+"""What a configuration may say, checked before torch is imported."""

@@ -1,0 +1,1 @@
+"""Rates of convergence and limits of stability, in closed form and measured."""
