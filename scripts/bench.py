@@ -144,8 +144,8 @@ def mnist_run() -> float:
     from hydra import compose, initialize_config_dir
 
     from scratchopt.config.schema import validate
-    from scripts.result import Result
-    from scripts.run import run
+    from scratchopt.runs.result import Result
+    from scratchopt.runs.training import run
 
     seconds = []
     for steps in STEPS:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from scratchopt.config.fields import Refusal
 from scratchopt.config.one_line import one_line
-from scripts.claim import claimed
+from scratchopt.runs.lock import claimed
 from scripts.command_line import Parser
 from scripts.comparing.asked import requested
 from scripts.comparing.measured import Comparison, Measured

@@ -10,9 +10,9 @@ from lightning.pytorch import Callback, Trainer
 
 from scratchopt import NAG
 from scratchopt.lightning import Lookahead, OptimizerMonitor
-from scripts.callbacks import Unprofiled
-from scripts.dashboard import Dashboard
-from scripts.quiet import quiet
+from scratchopt.runs.callbacks import Unprofiled
+from scratchopt.runs.dashboard import Dashboard
+from scratchopt.runs.quiet import quiet
 from tasks.mnist import MNIST
 
 BLOCK = 50  # steps, as many as lie between two writes

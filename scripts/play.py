@@ -44,7 +44,7 @@ def play(places: list[str], output: Path) -> str:
     """
     if not output.parent.is_dir() or output.is_dir():
         raise Refusal(f"--output {output}: must be a file in a directory that is there")
-    from scripts.recorded import runs_in
+    from scratchopt.runs.directory import runs_in
 
     runs = runs_in(places)
     if len(runs) > MOST:

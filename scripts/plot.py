@@ -32,7 +32,7 @@ def main() -> None:
         parser.error("argument --output: say where, if runs of several places are drawn together")
     output = Path(arguments.output or Path(arguments.runs[0], "figures"))
     try:
-        from scripts.recorded import runs_in
+        from scratchopt.runs.directory import runs_in
 
         runs = runs_in(arguments.runs)
         from scripts.plotting.drawn import draw  # imports torch

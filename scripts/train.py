@@ -29,11 +29,11 @@ from scratchopt.config.processes import (
     of_this_process,
 )
 from scratchopt.config.schema import Refusal, validate
-from scripts.claim import claimed
-from scripts.result import Result, hyperparameters
-from scripts.resume import resumed
-from scripts.store import Kept, in_store, keep
-from scripts.sweep_names import naming_what_differs
+from scratchopt.runs.lock import claimed
+from scratchopt.runs.result import Result, hyperparameters
+from scratchopt.runs.resume import resumed
+from scratchopt.runs.store import Kept, in_store, keep
+from scratchopt.runs.sweep_names import naming_what_differs
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
 # Whose errors explain themselves. Any other error is a mistake in a program, and shows where.
@@ -100,7 +100,10 @@ def perform_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> Non
 
 def _perform(config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any) -> None:
     gc.disable()  # the imports make a million objects and no garbage: half a second's vain search
-    from scripts.run import Diverged, run  # imports torch: only for a configuration that is right
+    from scratchopt.runs.training import (  # imports torch: only for a configuration that is right
+        Diverged,
+        run,
+    )
 
     gc.freeze()
     gc.enable()

@@ -196,7 +196,7 @@ def _load(path: Path) -> dict[str, Any]:
 def main(count: int, of_two_processes: int, seed: int) -> None:
     """Makes the kills, each optimizer in turn, and prints a line for each."""
     torch.set_num_threads(1)  # a fork takes no threads along
-    import scripts.run  # noqa: F401  (what train.py imports late)
+    import scratchopt.runs.training  # noqa: F401  (what train.py imports late)
 
     optimizers = sorted(path.stem for path in (ROOT / "conf" / "optimizer").glob("*.yaml"))
     with tempfile.TemporaryDirectory() as folder:

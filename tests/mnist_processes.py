@@ -16,8 +16,8 @@ from hydra import compose, initialize_config_dir
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 from scratchopt.config.schema import validate  # noqa: E402
-from scripts.result import Result, hyperparameters  # noqa: E402
-from scripts.run import run  # noqa: E402
+from scratchopt.runs.result import Result, hyperparameters  # noqa: E402
+from scratchopt.runs.training import run  # noqa: E402
 
 STEPS, BATCH = 100, 128
 TOLERANCE = 1e-9  # relative, of every loss: float64, summed in another order

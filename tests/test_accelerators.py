@@ -20,8 +20,8 @@ from scratchopt.config import processes
 from scratchopt.config.accelerator import check_doubles, on_this_machine
 from scratchopt.config.processes import is_first, of_this_process
 from scratchopt.config.schema import Refusal, validate
-from scripts import run as run_module
-from scripts.result import Result
+from scratchopt.runs import training as run_module
+from scratchopt.runs.result import Result
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = str(ROOT / "scripts" / "train.py")

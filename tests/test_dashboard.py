@@ -26,8 +26,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import api_pb2, metadata
 
-from scripts.dashboard import Dashboard
-from scripts.result import Result
+from scratchopt.runs.dashboard import Dashboard
+from scratchopt.runs.result import Result
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
 OPTIMIZERS, LRS, SEEDS = ("sgd", "momentum", "nag"), ("0.05", "0.1", "1.0"), ("0", "1")

@@ -27,15 +27,15 @@ from scratchopt.config.schema import validate
 from scratchopt.lightning import Diverged
 from scratchopt.lightning.trajectory import read_records
 from scratchopt.problems.functions import functions
+from scratchopt.runs.directory import Run, runs_in
+from scratchopt.runs.result import Result, hyperparameters
+from scratchopt.runs.training import run
 from scripts.play import play
 from scripts.playback.figure import _log_axis
 from scripts.playback.landscape import landscape_of
 from scripts.playback.paths import recordings
 from scripts.playback.plane import principal_plane
 from scripts.playback.scene import Scene, scene_of
-from scripts.recorded import Run, runs_in
-from scripts.result import Result, hyperparameters
-from scripts.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 

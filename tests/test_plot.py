@@ -25,6 +25,8 @@ from scratchopt.config.fields import Refusal
 from scratchopt.config.schema import validate
 from scratchopt.lightning.trajectory import Layout, RecordFile
 from scratchopt.pictures.style import PALETTE
+from scratchopt.runs.directory import runs_in
+from scratchopt.runs.result import Result, hyperparameters
 from scripts.plotting.abscissa import abscissa
 from scripts.plotting.comparison import Setting, settings_of
 from scripts.plotting.comparison_figures import history_figures
@@ -33,8 +35,6 @@ from scripts.plotting.looks import looks
 from scripts.plotting.outcome import DIVERGED, TOO_LONG
 from scripts.plotting.sensitivity_figure import sensitivity_figure
 from scripts.plotting.toy_runs import paths_figures
-from scripts.recorded import runs_in
-from scripts.result import Result, hyperparameters
 
 ROOT = Path(__file__).resolve().parents[1]
 

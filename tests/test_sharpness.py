@@ -781,7 +781,7 @@ def script(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
 
 def test_a_run_measures_and_draws_its_sharpness(tmp_path):
     """Least squares is a quadratic: one sharpness, and each prediction right."""
-    from scripts.recorded import runs_in  # which the processes above would not find
+    from scratchopt.runs.directory import runs_in  # which the processes above would not find
 
     options = ("task=linear_regression", "task.dtype=float64", "hydra.run.dir=run", "max_steps=9")
     done = script("train", *options, "optimizer=momentum", "sharpness_every=4", cwd=tmp_path)

@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 
 from scratchopt.config.fields import Refusal
 from scratchopt.config.schema import validate
-from scripts import provenance
-from scripts.claim import Busy
-from scripts.provenance import code_of
-from scripts.store import Kept, address_of, give_up, keep
+from scratchopt.runs import provenance
+from scratchopt.runs.lock import Busy
+from scratchopt.runs.provenance import code_of
+from scratchopt.runs.store import Kept, address_of, give_up, keep
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOICES = {"task": "toy", "optimizer": "nag"}
@@ -126,7 +126,7 @@ def test_what_decides_a_run_decides_its_address(override):
 
 def test_other_code_is_another_address(monkeypatch):
     before = address_of(config(), CHOICES)
-    monkeypatch.setattr("scripts.store.code_of", lambda _: "other")
+    monkeypatch.setattr("scratchopt.runs.store.code_of", lambda _: "other")
     assert address_of(config(), CHOICES) != before
 
 
@@ -197,7 +197,7 @@ def test_the_code_is_that_of_the_project_and_of_the_users_module(folder, monkeyp
 
 def test_the_code_has_every_file_of_the_project_that_a_run_imports():
     code = (
-        "import sys, scripts.run\n"
+        "import sys, scratchopt.runs.training\n"
         "print(*(m for m in sys.modules if m.startswith(('scratchopt', 'tasks', 'scripts.'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -240,7 +240,7 @@ def test_a_diverged_run_is_an_outcome(tmp_path):
 
 
 def test_a_run_that_wants_memory_is_none(tmp_path, monkeypatch):
-    from scripts import run
+    from scratchopt.runs import training as run
 
     def grasp(*args: Any) -> int:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
@@ -277,7 +277,7 @@ def test_runs_of_several_processes_are_refused(tmp_path, override):
 
 
 def test_its_runs_are_read_as_any_others_are(tmp_path):
-    from scripts.recorded import runs_in
+    from scratchopt.runs.directory import runs_in
 
     asked = config("max_steps=5")
     kept = Kept(tmp_path, asked, CHOICES)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sweep_names import naming_what_differs
+from scratchopt.runs.sweep_names import naming_what_differs
 
 ROOT = Path(__file__).parents[1]
 # The command line's part of scripts/train.py, without a run.
@@ -15,7 +15,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from scripts.sweep_names import naming_what_differs
+from scratchopt.runs.sweep_names import naming_what_differs
 
 @hydra.main(config_path={str(ROOT / "conf")!r}, config_name="train", version_base="1.3")
 def run(config):

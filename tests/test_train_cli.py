@@ -16,8 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 
 from scratchopt.config.schema import validate
-from scripts.result import Result, hyperparameters
-from scripts.run import run
+from scratchopt.runs.result import Result, hyperparameters
+from scratchopt.runs.training import run
 from tasks import mnist_data
 
 ROOT = Path(__file__).resolve().parents[1]

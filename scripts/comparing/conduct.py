@@ -7,13 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from scratchopt.config.fields import Refusal
-from scripts.claim import Busy
+from scratchopt.runs.directory import Run
+from scratchopt.runs.lock import Busy
+from scratchopt.runs.store import Kept, give_up
 from scripts.comparing.measured import Comparison, Measured, Objective
 from scripts.comparing.plan import Plan, Wanted
 from scripts.comparing.reading import measured
 from scripts.comparing.workers import Workers
-from scripts.recorded import Run
-from scripts.store import Kept, give_up
 
 PATIENCE = 1.0  # seconds until a run is asked for again that somebody else is doing
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchopt.pictures.style import save
-from scripts import written
+from scratchopt.runs import atomic_write as written
 from scripts.comparing.charts import charts
 from scripts.comparing.markdown import markdown
 from scripts.comparing.measured import Comparison

@@ -12,14 +12,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from scripts.store import Kept
+from scratchopt.runs.store import Kept
 
 WORKER = Path(__file__).parents[1] / "worker.py"
 LIVES = 4  # of a run: so many processes may die of it
 
 
 class Workers:
-    """Runs of one store, done by some processes of `scripts/worker.py`; a context.
+    """Runs of one store, done by some processes of `scratchopt/runs/worker.py`; a context.
 
     Leaving it ends them: a run at hand stops after its step, and has a checkpoint. A process that
     dies is replaced, and its run begun again or gone on with.
@@ -56,7 +56,7 @@ class Workers:
     def submit(self, kept: Kept) -> Future[dict[str, str]]:
         """Has a run done; the future has the worker's answer.
 
-        Its states are those of `scripts/worker.py`; besides "killed", where processes were killed
+        Its states are those of `scratchopt/runs/worker.py`; besides "killed", where processes were killed
         over it, and "died", where they ended otherwise, with the `reason`.
         """
         asked = {

@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
 from scratchopt.config.fields import Refusal
+from scratchopt.runs.quiet import quiet
 from scratchopt.second_order.flat import unflatten
 from scripts.playback.paths import Recording
-from scripts.quiet import quiet
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -93,7 +93,7 @@ def _module(recording: Recording) -> Landscape:
     from hydra.errors import InstantiationException
     from lightning.pytorch import seed_everything
 
-    from scripts.run import task_of
+    from scratchopt.runs.training import task_of
 
     quiet()
     run, layout = recording.run, recording.layout
@@ -146,7 +146,7 @@ def _module(recording: Recording) -> Landscape:
 
 def _restore(module: LightningModule, recording: Recording) -> None:
     """Gives the module what of its state is not trained, such as running means."""
-    from scripts.resume import CHECKPOINT
+    from scratchopt.runs.resume import CHECKPOINT
 
     if module.state_dict().keys() <= set(recording.layout.names):
         return

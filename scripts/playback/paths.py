@@ -8,7 +8,7 @@ import numpy as np
 
 from scratchopt.config.fields import Refusal, as_typed
 from scratchopt.lightning.trajectory import Layout, read_records
-from scripts.recorded import Run, labels
+from scratchopt.runs.directory import Run, labels
 
 # Of a task's keys, those that leave its loss as it is.
 OWN = ("start", "tolerance", "dtype", "seed", "batch_size")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scratchopt.config.fields import Refusal
-from scripts.recorded import Run
+from scratchopt.runs.directory import Run
 
 ABSCISSAE = {
     "steps": "step",

@@ -11,7 +11,7 @@ import numpy as np
 
 from scratchopt.config.fields import Refusal
 from scratchopt.pictures.style import DRAWABLE
-from scripts.recorded import Run, labels
+from scratchopt.runs.directory import Run, labels
 
 SEEDS = ("seed", "task.seed")
 QUARTILES_FROM = 5  # runs; of fewer a quartile says nothing

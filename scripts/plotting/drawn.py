@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from scratchopt.config.fields import Refusal
 from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
+from scratchopt.runs.directory import Run, labels
 from scripts.plotting.comparison import settings_of
 from scripts.plotting.comparison_figures import history_figures
 from scripts.plotting.sensitivity_figure import sensitivity_figure
 from scripts.plotting.toy_runs import paths_figures
-from scripts.recorded import Run, labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

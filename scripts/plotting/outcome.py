@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scratchopt.runs.directory import Run
 from scripts.plotting.comparison import series
 from scripts.plotting.panel import RISE
-from scripts.recorded import Run
 
 DIVERGED, TOO_LONG = "diverged", "not within the run's steps"
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from scratchopt.pictures.curves import log_scale
 from scratchopt.pictures.style import BLACK, house_style, sheet
+from scratchopt.runs.directory import Run
 from scripts.plotting.comparison import settings_of
 from scripts.plotting.looks import Look, key, looks
 from scripts.plotting.outcome import DIVERGED, TOO_LONG, Outcome, outcomes
-from scripts.recorded import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

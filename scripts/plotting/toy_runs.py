@@ -12,9 +12,9 @@ from scratchopt.config.fields import Refusal
 from scratchopt.lightning.trajectory import read_records
 from scratchopt.problems.functions import functions
 from scratchopt.problems.paths import paths_figure
+from scratchopt.runs.directory import Run
+from scratchopt.runs.resume import CHECKPOINT
 from scripts.plotting.comparison import Setting
-from scripts.recorded import Run
-from scripts.resume import CHECKPOINT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

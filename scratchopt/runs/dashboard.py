@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from scripts import events
-from scripts.result import Result
+from scratchopt.runs import events
+from scratchopt.runs.result import Result
 
 # What comes first among the charts, in this order, and what it is called.
 FIRST = {

@@ -24,11 +24,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from scratchopt.config.fields import Refusal
-from scripts import written
-from scripts.claim import claimed
-from scripts.provenance import code_of, has_changed
-from scripts.result import Result, hyperparameters
-from scripts.resume import CHECKPOINT, is_sound
+from scratchopt.runs import atomic_write as written
+from scratchopt.runs.lock import claimed
+from scratchopt.runs.provenance import code_of, has_changed
+from scratchopt.runs.result import Result, hyperparameters
+from scratchopt.runs.resume import CHECKPOINT, is_sound
 
 # In torch's errors, RuntimeErrors all.
 NO_MEMORY = ("out of memory", "allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -135,7 +135,10 @@ def keep(
             return None
         if has_changed(config):
             raise Refusal("the code has changed since this began; give the command again")
-        from scripts.run import Diverged, run  # imports torch: only for what is to be done
+        from scratchopt.runs.training import (  # imports torch: only for what is to be done
+            Diverged,
+            run,
+        )
 
         result = _begun(kept, config)
         try:

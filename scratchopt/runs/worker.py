@@ -25,8 +25,8 @@ sys.path.append(os.getcwd())  # a user's own tasks and optimizers
 from hydra.errors import HydraException
 
 from scratchopt.config.fields import Refusal
-from scripts.claim import Busy
-from scripts.store import Kept, keep
+from scratchopt.runs.lock import Busy
+from scratchopt.runs.store import Kept, keep
 
 PARENT = os.getppid()
 EXPLAINED = (Refusal, HydraException, OSError)  # whose messages say it all

@@ -8,8 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts import written
-from scripts.provenance import versions
+from scratchopt.runs import atomic_write as written
+from scratchopt.runs.provenance import versions
 
 if TYPE_CHECKING:
     from scratchopt.memory_footprint import (

@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from scratchopt.config.fields import Refusal
 from scratchopt.config.schema import validate
-from scripts.result import hyperparameters
+from scratchopt.runs.result import hyperparameters
 
 if TYPE_CHECKING:  # half a second
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -31,11 +31,11 @@ from scratchopt.lightning import (
     Validations,
 )
 from scratchopt.memory_footprint import Memory
-from scripts.callbacks import Interrupt, Progress, Unprofiled
-from scripts.dashboard import Dashboard
-from scripts.quiet import quiet
-from scripts.result import STEP, Result, hyperparameters
-from scripts.resume import CHECKPOINT
+from scratchopt.runs.callbacks import Interrupt, Progress, Unprofiled
+from scratchopt.runs.dashboard import Dashboard
+from scratchopt.runs.quiet import quiet
+from scratchopt.runs.result import STEP, Result, hyperparameters
+from scratchopt.runs.resume import CHECKPOINT
 
 THREADS = torch.get_num_threads()  # of this process, before any run asked for another number
 # What the parameters are made, where Lightning's precision says so.
