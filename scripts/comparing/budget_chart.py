@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import DRAWABLE
+from scratchopt.plots.looks import Look
 from scripts.comparing.canvas import canvas, named
 from scripts.comparing.scales import cost_scale, metric_scale
-from scripts.plotting.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import GREY, sheet
-from scripts.plotting.looks import Look
+from scratchopt.plots.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

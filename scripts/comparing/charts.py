@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import house_style
+from scratchopt.plots.looks import looks
 from scripts.comparing.budget_chart import budget_chart
 from scripts.comparing.curves_chart import curves_chart
 from scripts.comparing.profile_chart import profile_chart
 from scripts.comparing.sensitivity_chart import sensitivity_chart
 from scripts.comparing.target_chart import target_chart
-from scripts.plotting.looks import looks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchopt.pictures.style import DRAWABLE, GREY
+from scratchopt.plots.looks import Look
 from scripts.comparing.canvas import canvas, named, sign
 from scripts.comparing.scales import cost_scale, metric_scale
-from scripts.plotting.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

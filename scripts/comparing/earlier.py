@@ -12,12 +12,12 @@ from omegaconf import OmegaConf
 
 from scratchopt.config.fields import Refusal, as_typed, held_against
 from scratchopt.config.groups import Comparison as Asked
+from scratchopt.plots.comparison import Setting, settings_of
 from scratchopt.runs.directory import Run, runs_in
 from scripts.comparing.measured import Comparison, Measured, Objective
 from scripts.comparing.parts import Aggregate, compared
 from scripts.comparing.reading import COMPLETE, measured
 from scripts.comparing.request import CONF, Request
-from scripts.plotting.comparison import Setting, settings_of
 
 READ = ("validate_every", "validate_steps")  # which are no settings of a run
 # Of the keys of conf/compare.yaml, those that mean something here.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchopt.pictures.style import DRAWABLE
+from scratchopt.plots.looks import Look
 from scripts.comparing.measured import FAILURES
 from scripts.comparing.ranking import LR
-from scripts.plotting.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scratchopt.plots.looks import Look
 from scripts.comparing.canvas import canvas, named
-from scripts.plotting.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from scratchopt.config.fields import Refusal
+from scratchopt.plots.abscissa import abscissa
 from scratchopt.runs.directory import Run
 from scripts.comparing.measured import FAILURES, Measured, Objective, Point, first_reached
-from scripts.plotting.abscissa import abscissa
 
 COMPLETE = ("finished", "converged", *FAILURES)  # ways in which a run can have ended
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchopt.plots.looks import Look
 from scripts.comparing.canvas import canvas, named, shortened, sign
 from scripts.comparing.digits import number
 from scripts.comparing.lr_curve import CHOSEN, DEFAULT, DIVERGED, MISSED, draw, missed, valued
 from scripts.comparing.measured import FAILURES
 from scripts.comparing.ranking import LR
 from scripts.comparing.scales import cost_scale, metric_scale
-from scripts.plotting.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

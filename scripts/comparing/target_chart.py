@@ -9,11 +9,11 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import GREY
+from scratchopt.plots.looks import Look
 from scripts.comparing.canvas import canvas, shortened, sign
 from scripts.comparing.digits import target_of
 from scripts.comparing.scales import cost_scale
 from scripts.comparing.tables import ROLES
-from scripts.plotting.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ import numpy as np
 
 from scratchopt.pictures.curves import LABELS, log_scale, noisy
 from scratchopt.pictures.style import DRAWABLE
-from scripts.plotting.abscissa import abscissa
-from scripts.plotting.comparison import Line, Setting, line, series
-from scripts.plotting.looks import Look
+from scratchopt.plots.abscissa import abscissa
+from scratchopt.plots.comparison import Line, Setting, line, series
+from scratchopt.plots.looks import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

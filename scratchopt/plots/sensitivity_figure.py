@@ -9,10 +9,10 @@ import numpy as np
 
 from scratchopt.pictures.curves import log_scale
 from scratchopt.pictures.style import BLACK, house_style, sheet
+from scratchopt.plots.comparison import settings_of
+from scratchopt.plots.looks import Look, key, looks
+from scratchopt.plots.outcome import DIVERGED, TOO_LONG, Outcome, outcomes
 from scratchopt.runs.directory import Run
-from scripts.plotting.comparison import settings_of
-from scripts.plotting.looks import Look, key, looks
-from scripts.plotting.outcome import DIVERGED, TOO_LONG, Outcome, outcomes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

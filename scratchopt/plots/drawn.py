@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from scratchopt.config.fields import Refusal
 from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
+from scratchopt.plots.comparison import settings_of
+from scratchopt.plots.comparison_figures import history_figures
+from scratchopt.plots.sensitivity_figure import sensitivity_figure
+from scratchopt.plots.toy_runs import paths_figures
 from scratchopt.runs.directory import Run, labels
-from scripts.plotting.comparison import settings_of
-from scripts.plotting.comparison_figures import history_figures
-from scripts.plotting.sensitivity_figure import sensitivity_figure
-from scripts.plotting.toy_runs import paths_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[
         runs: as `runs_in` returns them. Those that have logged nothing yet are left out, and
             standard error says so.
         output: directory of the pictures; it is made.
-        against: a key of `scripts.plotting.abscissa.ABSCISSAE`.
+        against: a key of `scratchopt.plots.abscissa.ABSCISSAE`.
 
     Raises:
         Refusal: runs of several tasks, or of which none has logged anything.

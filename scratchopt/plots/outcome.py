@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scratchopt.plots.comparison import series
+from scratchopt.plots.panel import RISE
 from scratchopt.runs.directory import Run
-from scripts.plotting.comparison import series
-from scripts.plotting.panel import RISE
 
 DIVERGED, TOO_LONG = "diverged", "not within the run's steps"
 

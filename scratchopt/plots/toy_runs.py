@@ -10,11 +10,11 @@ import numpy as np
 
 from scratchopt.config.fields import Refusal
 from scratchopt.lightning.trajectory import read_records
+from scratchopt.plots.comparison import Setting
 from scratchopt.problems.functions import functions
 from scratchopt.problems.paths import paths_figure
 from scratchopt.runs.directory import Run
 from scratchopt.runs.resume import CHECKPOINT
-from scripts.plotting.comparison import Setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
