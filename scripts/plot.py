@@ -15,7 +15,7 @@ sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
 
 from scratchopt.config.fields import Refusal
-from scratchopt.plots.abscissa import ABSCISSAE
+from scratchopt.plots.x_axis import ABSCISSAE
 from scripts.command_line import Parser
 
 
@@ -35,7 +35,7 @@ def main() -> None:
         from scratchopt.runs.directory import runs_in
 
         runs = runs_in(arguments.runs)
-        from scratchopt.plots.drawn import draw  # imports torch
+        from scratchopt.plots.gallery import draw  # imports torch
 
         for path in draw(runs, output, arguments.against):
             print(path)

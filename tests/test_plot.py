@@ -25,14 +25,14 @@ from scratchopt.config.fields import Refusal
 from scratchopt.config.schema import validate
 from scratchopt.lightning.trajectory import Layout, RecordFile
 from scratchopt.pictures.style import PALETTE
-from scratchopt.plots.abscissa import abscissa
 from scratchopt.plots.comparison import Setting, settings_of
 from scratchopt.plots.comparison_figures import history_figures
-from scratchopt.plots.drawn import draw
-from scratchopt.plots.looks import looks
+from scratchopt.plots.gallery import draw
+from scratchopt.plots.line_styles import looks
 from scratchopt.plots.outcome import DIVERGED, TOO_LONG
 from scratchopt.plots.sensitivity_figure import sensitivity_figure
 from scratchopt.plots.toy_runs import paths_figures
+from scratchopt.plots.x_axis import abscissa
 from scratchopt.runs.directory import runs_in
 from scratchopt.runs.result import Result, hyperparameters
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from scratchopt.pictures.curves import LABELS, step_axis
 from scratchopt.pictures.style import BLACK, house_style, sheet
-from scratchopt.plots.abscissa import ABSCISSAE
 from scratchopt.plots.comparison import QUARTILES_FROM, Setting
-from scratchopt.plots.looks import Look, key, looks
+from scratchopt.plots.line_styles import Look, key, looks
 from scratchopt.plots.panel import Panel, common_tags, draw, panel
+from scratchopt.plots.x_axis import ABSCISSAE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def history_figures(
     Args:
         settings: whose runs have all logged `train/loss`.
         title: of each picture.
-        against: a key of `scratchopt.plots.abscissa.ABSCISSAE`.
+        against: a key of `scratchopt.plots.x_axis.ABSCISSAE`.
     """
     found = {tag for setting in settings for tag in common_tags(setting)}
     tags = [*filter(found.__contains__, LABELS), *sorted(t for t in found if t.startswith("val/"))]

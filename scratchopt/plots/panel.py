@@ -10,9 +10,9 @@ import numpy as np
 
 from scratchopt.pictures.curves import LABELS, log_scale, noisy
 from scratchopt.pictures.style import DRAWABLE
-from scratchopt.plots.abscissa import abscissa
 from scratchopt.plots.comparison import Line, Setting, line, series
-from scratchopt.plots.looks import Look
+from scratchopt.plots.line_styles import Look
+from scratchopt.plots.x_axis import abscissa
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import numpy as np
 from scratchopt.pictures.curves import log_scale
 from scratchopt.pictures.style import BLACK, house_style, sheet
 from scratchopt.plots.comparison import settings_of
-from scratchopt.plots.looks import Look, key, looks
+from scratchopt.plots.line_styles import Look, key, looks
 from scratchopt.plots.outcome import DIVERGED, TOO_LONG, Outcome, outcomes
 from scratchopt.runs.directory import Run
 

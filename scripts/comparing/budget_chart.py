@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import DRAWABLE
-from scratchopt.plots.looks import Look
+from scratchopt.plots.line_styles import Look
 from scripts.comparing.canvas import canvas, named
 from scripts.comparing.scales import cost_scale, metric_scale
 

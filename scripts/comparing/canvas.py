@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import GREY, sheet
-from scratchopt.plots.looks import Look
+from scratchopt.plots.line_styles import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import house_style
-from scratchopt.plots.looks import looks
+from scratchopt.plots.line_styles import looks
 from scripts.comparing.budget_chart import budget_chart
 from scripts.comparing.curves_chart import curves_chart
 from scripts.comparing.profile_chart import profile_chart

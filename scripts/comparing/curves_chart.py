@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchopt.pictures.style import DRAWABLE, GREY
-from scratchopt.plots.looks import Look
+from scratchopt.plots.line_styles import Look
 from scripts.comparing.canvas import canvas, named, sign
 from scripts.comparing.scales import cost_scale, metric_scale
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchopt.pictures.style import DRAWABLE
-from scratchopt.plots.looks import Look
+from scratchopt.plots.line_styles import Look
 from scripts.comparing.measured import FAILURES
 from scripts.comparing.ranking import LR
 

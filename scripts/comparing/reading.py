@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scratchopt.config.fields import Refusal
-from scratchopt.plots.abscissa import abscissa
+from scratchopt.plots.x_axis import abscissa
 from scratchopt.runs.directory import Run
 from scripts.comparing.measured import FAILURES, Measured, Objective, Point, first_reached
 

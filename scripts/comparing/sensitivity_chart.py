@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchopt.plots.looks import Look
+from scratchopt.plots.line_styles import Look
 from scripts.comparing.canvas import canvas, named, shortened, sign
 from scripts.comparing.digits import number
 from scripts.comparing.lr_curve import CHOSEN, DEFAULT, DIVERGED, MISSED, draw, missed, valued

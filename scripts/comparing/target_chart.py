@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.pictures.style import GREY
-from scratchopt.plots.looks import Look
+from scratchopt.plots.line_styles import Look
 from scripts.comparing.canvas import canvas, shortened, sign
 from scripts.comparing.digits import target_of
 from scripts.comparing.scales import cost_scale

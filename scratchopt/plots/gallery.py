@@ -29,7 +29,7 @@ def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[
         runs: as `runs_in` returns them. Those that have logged nothing yet are left out, and
             standard error says so.
         output: directory of the pictures; it is made.
-        against: a key of `scratchopt.plots.abscissa.ABSCISSAE`.
+        against: a key of `scratchopt.plots.x_axis.ABSCISSAE`.
 
     Raises:
         Refusal: runs of several tasks, or of which none has logged anything.
