@@ -49,15 +49,15 @@ def play(places: list[str], output: Path) -> str:
     runs = runs_in(places)
     if len(runs) > MOST:
         raise Refusal(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
-    from scripts.playback.paths import recordings
+    from scratchopt.playback.paths import recordings
 
     try:
-        from scripts.playback.page import account, page
+        from scratchopt.playback.page import account, page
     except ModuleNotFoundError as error:
         if error.name not in ("plotly", "contourpy", "tqdm"):
             raise
         raise Refusal(f'{error.name} is not installed: pip install -e ".[play]"') from error
-    from scripts.playback.scene import scene_of
+    from scratchopt.playback.scene import scene_of
 
     found = recordings(runs)
     scene = scene_of(found)

@@ -26,16 +26,16 @@ from scratchopt.config.fields import Refusal
 from scratchopt.config.schema import validate
 from scratchopt.lightning import Diverged
 from scratchopt.lightning.trajectory import read_records
+from scratchopt.playback.figure import _log_axis
+from scratchopt.playback.landscape import landscape_of
+from scratchopt.playback.paths import recordings
+from scratchopt.playback.plane import principal_plane
+from scratchopt.playback.scene import Scene, scene_of
 from scratchopt.problems.functions import functions
 from scratchopt.runs.directory import Run, runs_in
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.training import run
 from scripts.play import play
-from scripts.playback.figure import _log_axis
-from scripts.playback.landscape import landscape_of
-from scripts.playback.paths import recordings
-from scripts.playback.plane import principal_plane
-from scripts.playback.scene import Scene, scene_of
 
 ROOT = Path(__file__).resolve().parents[1]
 

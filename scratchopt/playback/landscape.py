@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
 from scratchopt.config.fields import Refusal
+from scratchopt.playback.paths import Recording
 from scratchopt.runs.quiet import quiet
 from scratchopt.second_order.flat import unflatten
-from scripts.playback.paths import Recording
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule

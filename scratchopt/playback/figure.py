@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from scratchopt.pictures.style import AMBER, BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY
-from scripts.playback.contours import contours
-from scripts.playback.readings import readings
-from scripts.playback.scene import Scene
+from scratchopt.playback.contours import contours
+from scratchopt.playback.readings import readings
+from scratchopt.playback.scene import Scene
 
 # With a shape of its own, each is told apart without colour, too.
 COLOURS = [BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, BLACK]

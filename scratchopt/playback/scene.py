@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from scratchopt.config.fields import Refusal
-from scripts.playback.landscape import Landscape, counted, landscape_of
-from scripts.playback.paths import Recording
-from scripts.playback.plane import Plane, principal_plane
-from scripts.playback.window import wider, window_of
+from scratchopt.playback.landscape import Landscape, counted, landscape_of
+from scratchopt.playback.paths import Recording
+from scratchopt.playback.plane import Plane, principal_plane
+from scratchopt.playback.window import wider, window_of
 
 FRAMES, OF_ALL = 300, 1_800  # at most, of a page and times its runs: they make up its size
 PLANE_FRAMES = 100  # as each is two passes over the samples

@@ -4,7 +4,7 @@ from html import escape
 
 import numpy as np
 
-from scripts.playback.scene import Racer, Scene
+from scratchopt.playback.scene import Racer, Scene
 
 DIGITS = 9  # enough to tell any two float32 apart
 

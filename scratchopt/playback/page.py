@@ -6,8 +6,8 @@ from string import Template
 
 from plotly.io import to_html
 
-from scripts.playback.figure import figure
-from scripts.playback.scene import Scene
+from scratchopt.playback.figure import figure
+from scratchopt.playback.scene import Scene
 
 # The policy has the browser itself see to it that nothing is fetched.
 PAGE = Template("""<!doctype html>
