@@ -25,7 +25,7 @@ def main() -> None:
     if arguments.table:
         if arguments.directory:
             parser.error(f"argument directory: {arguments.directory}: --table writes no files")
-        from scripts.theory_table import table  # imports torch, as all below
+        from scratchopt.theory.table import table  # imports torch, as all below
 
         print(table())
         return
@@ -41,7 +41,7 @@ def draw(directory: Path) -> None:
     """Writes every picture into a directory that is there."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from scripts.theory_figures import figures
+    from scratchopt.theory.figures import figures
 
     for name, figure in figures().items():
         path = directory / f"{name}.png"

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from scratchopt.stability import LIMITS
-from scripts.closed_forms import TUNED
-from scripts.quadratics import spread, step
-from scripts.regimes import rates, stability
+from scratchopt.theory.closed_forms import TUNED
+from scratchopt.theory.quadratics import spread, step
+from scratchopt.theory.regimes import rates, stability
 
 
 def check_rate(cls: Any, name: str, kappa: float) -> None:

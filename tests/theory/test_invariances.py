@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scratchopt import NAG, SGD, Adagrad, Adam, AdamW, Momentum, NAGTorch, Newton, RMSprop
-from scripts.quadratics import Quadratic, descend
+from scratchopt.theory.quadratics import Quadratic, descend
 
 STEPS = 12
 examples = settings(derandomize=True, deadline=None, max_examples=15)

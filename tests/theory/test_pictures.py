@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from scratchopt.stability import LIMITS, adam_limit
-from scripts.closed_forms import TUNED, eigenvalues, rate
-from scripts.regimes import MINIMUM, Article, momentum_map, oscillation
-from scripts.theory_table import LIMIT_HEADER, RATE_HEADER
+from scratchopt.theory.closed_forms import TUNED, eigenvalues, rate
+from scratchopt.theory.regimes import MINIMUM, Article, momentum_map, oscillation
+from scratchopt.theory.table import LIMIT_HEADER, RATE_HEADER
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ["theory_map", "theory_rates", "theory_oscillation", "theory_adam"]

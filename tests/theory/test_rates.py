@@ -1,7 +1,7 @@
 """The contraction per step on a quadratic is the closed form of the literature.
 
-`scripts.closed_forms` has the formulas with their sources, and knows no optimizer;
-`scripts.regimes` measures, and knows no formula but for how long to run.
+`scratchopt.theory.closed_forms` has the formulas with their sources, and knows no optimizer;
+`scratchopt.theory.regimes` measures, and knows no formula but for how long to run.
 """
 
 from functools import partial
@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import scratchopt
 from scratchopt import Momentum
-from scripts.closed_forms import TUNED, best_momentum, rate
-from scripts.quadratics import Quadratic, descend
-from scripts.regimes import rate_of_step
+from scratchopt.theory.closed_forms import TUNED, best_momentum, rate
+from scratchopt.theory.quadratics import Quadratic, descend
+from scratchopt.theory.regimes import rate_of_step
 
 from .checks import (
     RECURRENCES,

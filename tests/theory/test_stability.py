@@ -8,8 +8,8 @@ import torch
 
 import scratchopt
 from scratchopt.stability import LIMITS, adam_limit
-from scripts.quadratics import Quadratic, descend
-from scripts.regimes import adam_edge, adam_stability
+from scratchopt.theory.quadratics import Quadratic, descend
+from scratchopt.theory.regimes import adam_edge, adam_stability
 
 from .checks import check_bias_correction, check_limit
 

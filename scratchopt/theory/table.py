@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import scratchopt
 from scratchopt.stability import LIMITS, adam_limit
-from scripts.closed_forms import TUNED
-from scripts.regimes import adam_stability, rates, stability
+from scratchopt.theory.closed_forms import TUNED
+from scratchopt.theory.regimes import adam_stability, rates, stability
 
 KAPPAS = 10.0, 100.0, 1e4
 MOMENTA = 0.0, 0.5, 0.9, 0.99

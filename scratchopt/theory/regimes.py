@@ -13,8 +13,8 @@ from torch import Tensor
 import scratchopt
 from scratchopt import Adam, Momentum
 from scratchopt.problems.functions import article
-from scripts.closed_forms import TUNED, rate
-from scripts.quadratics import (
+from scratchopt.theory.closed_forms import TUNED, rate
+from scratchopt.theory.quadratics import (
     Quadratic,
     decay,
     descend,

@@ -9,8 +9,8 @@ import numpy as np
 import scratchopt
 from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
 from scratchopt.stability import LIMITS, adam_limit
-from scripts.closed_forms import best_momentum, eigenvalues, rate
-from scripts.regimes import (
+from scratchopt.theory.closed_forms import best_momentum, eigenvalues, rate
+from scratchopt.theory.regimes import (
     MINIMUM,
     Article,
     Map,
