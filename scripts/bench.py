@@ -24,8 +24,8 @@ from typing import Any, TextIO
 sys.path.pop(0)  # scripts/ itself
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
 
+from scratchopt.bench.step_cases import METHODS, SIZES
 from scripts.command_line import Parser
-from scripts.step_cases import METHODS, SIZES
 
 TRAIN = Path(__file__).with_name("train.py")
 IMPORTS = "import torch, lightning, hydra, tensorboard"
@@ -58,7 +58,7 @@ def main() -> None:
     if what in ("all", "monitor"):
         compare_monitors(5 * pairs)
     if what in ("all", "step"):
-        from scripts.step_times import tabulate  # imports torch
+        from scratchopt.bench.step_times import tabulate  # imports torch
 
         sizes, methods = arguments.sizes or SIZES, arguments.methods or METHODS
         with table as file:
@@ -117,7 +117,7 @@ def print_row(name: str, times: list[tuple[float, float]]) -> None:
 
 def compare_monitors(rounds: int) -> None:
     """Times blocks of 50 steps in turn, with and without OptimizerMonitor, and prints two rows."""
-    from scripts.monitor_times import monitor_times  # imports torch
+    from scratchopt.bench.monitor_times import monitor_times  # imports torch
 
     with tempfile.TemporaryDirectory() as directory:
         times = monitor_times(rounds, Path(directory))

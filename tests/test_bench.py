@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import scratchopt
-from scripts.step_cases import METHODS, SIZES
-from scripts.step_times import RATIOS, contestants, fastest, race, ratios_of
+from scratchopt.bench.step_cases import METHODS, SIZES
+from scratchopt.bench.step_times import RATIOS, contestants, fastest, race, ratios_of
 
 BENCH = Path(__file__).resolve().parents[1] / "scripts" / "bench.py"
 

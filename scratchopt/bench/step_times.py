@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 import scratchopt
-from scripts.step_cases import METHODS, SIZES, Method
+from scratchopt.bench.step_cases import METHODS, SIZES, Method
 
 Works: TypeAlias = dict[str, Callable[[], Any]]
 Times: TypeAlias = dict[str, list[float]]
