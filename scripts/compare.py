@@ -25,14 +25,14 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
+from scratchopt.compare.asked import requested
+from scratchopt.compare.measured import Comparison, Measured
+from scratchopt.compare.plan import Plan
+from scratchopt.compare.request import CONF, Request
 from scratchopt.config.fields import Refusal
 from scratchopt.config.one_line import one_line
 from scratchopt.runs.lock import claimed
 from scripts.command_line import Parser
-from scripts.comparing.asked import requested
-from scripts.comparing.measured import Comparison, Measured
-from scripts.comparing.plan import Plan
-from scripts.comparing.request import CONF, Request
 
 NEEDED = ("scipy", "tabulate")
 
@@ -61,8 +61,8 @@ def main() -> None:
 
 def compare(request: Request) -> None:
     """Trains what is missing, and reports."""
-    from scripts.comparing.conduct import Conduct
-    from scripts.comparing.workers import Workers
+    from scratchopt.compare.conduct import Conduct
+    from scratchopt.compare.workers import Workers
 
     for key in ("store", "output"):
         given = request.keys[key]
@@ -97,7 +97,7 @@ def compare(request: Request) -> None:
 
 def compare_earlier(place: Path, request: Request) -> None:
     """Reports on runs that are there."""
-    from scripts.comparing.earlier import earlier
+    from scratchopt.compare.earlier import earlier
 
     comparison, unended, trials = earlier(place, request)
     for directory in unended:
@@ -111,8 +111,8 @@ def compare_earlier(place: Path, request: Request) -> None:
 
 def tell_of(comparison: Comparison, directory: Path) -> None:
     """Writes the report, and prints its core."""
-    from scripts.comparing.console import console
-    from scripts.comparing.files import write
+    from scratchopt.compare.console import console
+    from scratchopt.compare.files import write
 
     directory.mkdir(parents=True, exist_ok=True)
     with claimed(directory, wait=True):  # the same command may be at its end elsewhere

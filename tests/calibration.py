@@ -28,11 +28,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from batched_runs import LinearRegression, Make, Problem, Quadratic, at_cost, measure
 
 import scratchopt
-from scripts.comparing.measured import Contest, Measured, Objective, Point, Study
-from scripts.comparing.ranking import LR
-from scripts.comparing.search import Grid
-from scripts.comparing.trial import Trial
-from scripts.comparing.verdict import verdict
+from scratchopt.compare.measured import Contest, Measured, Objective, Point, Study
+from scratchopt.compare.ranking import LR
+from scratchopt.compare.search import Grid
+from scratchopt.compare.trial import Trial
+from scratchopt.compare.verdict import verdict
 
 BUDGET, SEEDS, FACTOR = 16, 10, 0.9
 MOST, LEAST = 0.05, 0.90  # of A/A that name a winner; of speed-ups that are found

@@ -3,7 +3,7 @@
 from math import exp, inf, log10, nan
 from random import Random
 
-from scripts.comparing.measured import (
+from scratchopt.compare.measured import (
     FAILURES,
     Comparison,
     Contest,

@@ -16,10 +16,10 @@ import pytest
 import test_store
 from hydra.core.global_hydra import GlobalHydra
 
+from scratchopt.compare.asked import requested
+from scratchopt.compare.plan import Plan
+from scratchopt.compare.request import Request
 from scratchopt.config.fields import Refusal
-from scripts.comparing.asked import requested
-from scripts.comparing.plan import Plan
-from scripts.comparing.request import Request
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = [sys.executable, str(ROOT / "scripts" / "compare.py")]
@@ -422,7 +422,7 @@ def test_the_command_in_the_report_asks_for_the_same_again():
 
 
 def test_nothing_is_imported_that_a_refusal_must_wait_for():
-    code = "import sys, scripts.comparing.plan; print({'torch', 'scipy'} & sys.modules.keys())"
+    code = "import sys, scratchopt.compare.plan; print({'torch', 'scipy'} & sys.modules.keys())"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert ran.stdout == "set()\n", ran.stderr

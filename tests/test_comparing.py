@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scripts.comparing.expected_best import expected_best
-from scripts.comparing.inclusion import DECISIVE, INCLUDED
-from scripts.comparing.intervals import Interval, mean_interval, median_interval
-from scripts.comparing.measured import (
+from scratchopt.compare.expected_best import expected_best
+from scratchopt.compare.inclusion import DECISIVE, INCLUDED
+from scratchopt.compare.intervals import Interval, mean_interval, median_interval
+from scratchopt.compare.measured import (
     FAILURES,
     Comparison,
     Contest,
@@ -28,12 +28,12 @@ from scripts.comparing.measured import (
     Point,
     Study,
 )
-from scripts.comparing.profiles import best_of_defaults, profile, profile_score
-from scripts.comparing.refusals import REFUSALS
-from scripts.comparing.sensitivity import FACTOR, sensitivity
-from scripts.comparing.significance import holm, least_p, mann_whitney
-from scripts.comparing.standing import standing
-from scripts.comparing.verdict import verdict
+from scratchopt.compare.profiles import best_of_defaults, profile, profile_score
+from scratchopt.compare.refusals import REFUSALS
+from scratchopt.compare.sensitivity import FACTOR, sensitivity
+from scratchopt.compare.significance import holm, least_p, mann_whitney
+from scratchopt.compare.standing import standing
+from scratchopt.compare.verdict import verdict
 
 stats = pytest.importorskip("scipy.stats")
 

@@ -19,22 +19,22 @@ from comparisons import ACCURACY, SECONDS, known, measured, plausible
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from scripts.comparing.console import console
-from scripts.comparing.curves import learning_curve
-from scripts.comparing.digits import bytes_of, count, mean_of, median_of, number, probability
-from scripts.comparing.document import document
-from scripts.comparing.files import write
-from scripts.comparing.finer_tables import (
+from scratchopt.compare.console import console
+from scratchopt.compare.curves import learning_curve
+from scratchopt.compare.digits import bytes_of, count, mean_of, median_of, number, probability
+from scratchopt.compare.document import document
+from scratchopt.compare.files import write
+from scratchopt.compare.finer_tables import (
     budget_table,
     pairs_table,
     profile_table,
     sensitivity_table,
 )
-from scripts.comparing.measured import Comparison, Contest, Objective, Study
-from scripts.comparing.method import method_table
-from scripts.comparing.parts import Aggregate, compared
-from scripts.comparing.report import report
-from scripts.comparing.tables import cost_table, quality_table
+from scratchopt.compare.measured import Comparison, Contest, Objective, Study
+from scratchopt.compare.method import method_table
+from scratchopt.compare.parts import Aggregate, compared
+from scratchopt.compare.report import report
+from scratchopt.compare.tables import cost_table, quality_table
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOCK = {"times.md", "times.json", "times.csv"}
@@ -209,7 +209,7 @@ def test_the_place_of_an_earlier_run_is_in_the_files_of_times_only(tmp_path: Pat
 def test_the_same_comparison_gives_the_same_bytes_in_any_process(tmp_path: Path):
     program = (
         "import sys; from pathlib import Path; from comparisons import plausible; "
-        "from scripts.comparing.files import write; "
+        "from scratchopt.compare.files import write; "
         "write(plausible(seeds=4, budget=6), Path(sys.argv[1]))"
     )
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scratchopt.compare.measured import Measured, Objective, Point
+from scratchopt.compare.search import Choice, Grid, Search, Trial
 from scratchopt.config.fields import Refusal
-from scripts.comparing.measured import Measured, Objective, Point
-from scripts.comparing.search import Choice, Grid, Search, Trial
 
 LOSS = Objective("val/loss", "min", 0.5)
 ACCURACY = Objective("val/accuracy", "max", 0.9)
@@ -296,7 +296,7 @@ def test_a_budget_below_one_trial_for_each_combination_is_refused():
 
 def test_optuna_spends_the_budget_within_its_space_and_is_replayed():
     pytest.importorskip("optuna")
-    from scripts.comparing.optuna_search import Sampled
+    from scratchopt.compare.optuna_search import Sampled
 
     default = {LR: 0.01, "optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8}
     keys = ["optimizer.betas", MOMENTUM]
@@ -315,7 +315,7 @@ def test_optuna_spends_the_budget_within_its_space_and_is_replayed():
 
 def test_optuna_is_told_what_the_defaults_came_to_as_theirs():
     pytest.importorskip("optuna")
-    from scripts.comparing.optuna_search import Sampled, _Sampler
+    from scratchopt.compare.optuna_search import Sampled, _Sampler
 
     default = {LR: 0.01, "optimizer.betas": [0.9, 0.999], MOMENTUM: 0.0}
     search = Sampled(default, ["optimizer.betas", "momentum", MOMENTUM], LOSS, "cost", 16)
@@ -331,7 +331,7 @@ def test_optuna_is_told_what_the_defaults_came_to_as_theirs():
 
 def test_optuna_samples_better_than_by_chance():
     pytest.importorskip("optuna")
-    from scripts.comparing.optuna_search import Sampled
+    from scratchopt.compare.optuna_search import Sampled
 
     trials, _ = carried_out(Sampled({LR: 0.01}, [], LOSS, "cost", 40), valley(0.5))
     distance = [abs(log10(t.settings[LR] / 0.5)) for t in trials[:30]]
@@ -339,7 +339,7 @@ def test_optuna_samples_better_than_by_chance():
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
-    from scripts.comparing.optuna_search import Sampled
+    from scratchopt.compare.optuna_search import Sampled
 
     imported = builtins.__import__
 
@@ -358,7 +358,7 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_search_waits_for_neither_scipy_nor_torch():
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import scripts.comparing.search; "
+        "import sys; sys.path.insert(0, sys.argv[1]); import scratchopt.compare.search; "
         "sys.exit(' '.join({'scipy', 'torch', 'optuna'} & set(sys.modules)))"
     )
     root = Path(__file__).resolve().parents[1]

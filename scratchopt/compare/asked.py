@@ -1,0 +1,121 @@
+"""The keys of conf/compare.yaml, and a command line read by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import OmegaConf
+
+from scratchopt.compare.request import CONF, Request
+from scratchopt.config.fields import (
+    Refusal,
+    any_seed,
+    as_typed,
+    count,
+    held_against,
+    must_be,
+    one_of,
+)
+
+SET = {  # keys of a run that the comparison itself sets
+    "checkpoint_kept": "the checkpoints of so many runs would fill the disk",
+    "figures": "plot.py draws the runs of the store",
+    "optimizer": "the optimizers are named by optimizers=[...]",
+    "optimizer.lr": "it is searched",
+    "resume": "the same command goes on by itself",
+    "test": "only the runs that are judged are tested",
+}
+
+
+def _are_names(value: Any) -> bool:
+    names = value if isinstance(value, list) else [value]
+    return bool(names) and all(isinstance(n, str) and n for n in names) and _distinct(names)
+
+
+def _distinct(values: Sequence[Any]) -> bool:
+    return len(set(map(as_typed, values))) == len(values)
+
+
+@dataclass
+class Compare:
+    """The keys of conf/compare.yaml."""
+
+    task: Any = must_be("a task's name, or a list of several", _are_names)  # noqa: RUF009
+    optimizers: Any = must_be("a list of optimizers' names, each once", _are_names)  # noqa: RUF009
+    budget: int = count()
+    seeds: int = count()
+    seed: int = any_seed()
+    search: str = one_of("grid", "optuna")
+    tune: Any = must_be("keys and their values, such as {momentum: [0.5, 0.9]}")  # noqa: RUF009
+    start: str = one_of("library", "task")
+    decide: str = one_of("cost", "metric")
+    workers: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    store: str = must_be("a folder")
+    output: str | None = must_be("a folder, or null")
+
+
+def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Request:
+    """What some arguments, `key=value` each, ask for.
+
+    Raises:
+        Refusal: a value that no comparison can have.
+        OverrideParseException: an argument that is none.
+    """
+    own = {field.name for field in fields(Compare)}
+    parsed = OverridesParser.create().parse_overrides(list(arguments))
+    mine = {o.key_or_group: o.value() for o in parsed if o.key_or_group in own}
+    rest = tuple(str(o.input_line) for o in parsed if o.key_or_group not in own)
+    if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
+        raise Refusal(f"{swept[0]}: a list is written [a,b] here")
+    content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
+    keys = held_against(Compare, {**content, **mine}, "")  # pyright: ignore
+    keys["tune"] = _tuned(keys["tune"], keys["search"])
+    known = own | _of_runs()
+    for override in parsed:
+        key, said = override.key_or_group, override.input_line
+        first = key.replace("/", ".").partition(".")[0]
+        added = override.type != OverrideType.CHANGE or config_dir  # which may have further keys
+        if first not in known and not added:
+            raise Refusal(
+                f"{said}: no such key; those of a comparison are {', '.join(sorted(own))}, all "
+                "others are train.py's"
+            )
+        if key in SET:
+            raise Refusal(f"{said}: {SET[key]}; leave it out")
+        if first == "settings" and keys["start"] == "library":
+            raise Refusal(
+                f"{said}: the optimizers begin at their own defaults; give start=task too"
+            )
+    return Request(keys, tuple(mine), rest, config_dir)
+
+
+def _of_runs() -> set[str]:
+    """The keys of the first level that a run may have."""
+    files = CONF / "train.yaml", *(CONF / "task").glob("*.yaml")
+    keys = {str(key) for file in files for key in OmegaConf.load(file)}
+    return keys | {path.name for path in CONF.iterdir()} | {"hydra"}
+
+
+def _tuned(tune: Any, search: str) -> dict[str, list[Any]]:
+    """The keys to be tuned beside the lr, with their values; Optuna draws values of its own."""
+    if search == "optuna":
+        keys = tune or []
+        if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+            raise Refusal(
+                f"tune={as_typed(tune)}: must be a list of keys for Optuna, such as [momentum]"
+            )
+        return {key: [] for key in keys}
+    if not isinstance(tune, dict):
+        raise Refusal(f"tune={as_typed(tune)}: must be a dict, such as {{momentum: [0.5, 0.9]}}")
+    for key, values in tune.items():
+        if not (isinstance(values, list) and values and _distinct(values)):
+            raise Refusal(
+                f"tune={as_typed(tune)}: must have a list of different values for {key}, such as "
+                f"{{{key}: [0.5, 0.9]}}"
+            )
+    return tune

@@ -1,0 +1,152 @@
+"""Search by Optuna's TPE, for spaces that are too large for a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+from scratchopt.compare.finals import choice, finals, reserve
+from scratchopt.compare.measured import Measured, Objective
+from scratchopt.compare.ranking import LR, outcome, rank
+from scratchopt.compare.trial import Choice, Results, Trial
+from scratchopt.config.fields import Refusal
+
+FURTHEST = 1e2  # times the default lr, and as much below it
+CLOSEST, LOOSEST = 1e-3, 1.0  # of 1 − μ and 1 − β
+MISSED, FAILED = 1e6, 1e9  # losses of a run that did not reach the target, or came to nothing
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Search by the tree-structured Parzen estimator (Bergstra et al., 2011), as Optuna has it.
+
+    The first trial has the default settings. lr is drawn from default·10⁻² to default·10², evenly
+    on a logarithmic scale; a fraction that is kept, as momentum, alpha or each of betas, by its
+    distance to 1, evenly on such a scale from 0.001 to 1; any other positive number as the lr. All
+    have three significant digits. A third of the trials is drawn by chance before the estimator
+    takes over, and the last quarter are further seeds for the best settings, as in `Grid`. What is
+    drawn depends on the outcomes alone: the sampler has a fixed seed, and is fed anew each time.
+
+    Args:
+        default: the optimizer's own settings of what is searched, the lr among them.
+        keys: further ones to be searched; one that the optimizer does not have is left out.
+        objective: of the task.
+        decide: cost or metric, as in `scratchopt.compare.ranking`.
+        budget: number of trials.
+
+    Raises:
+        Refusal: Optuna is not installed, or a default that nothing can be drawn around.
+    """
+
+    default: Mapping[str, Any]
+    keys: Sequence[str]
+    objective: Objective
+    decide: str
+    budget: int
+
+    def __post_init__(self) -> None:
+        try:
+            import optuna  # noqa: F401  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            remedy = 'pip install "scratchopt[optuna]"'
+            raise Refusal(f"search=optuna: Optuna is not installed; {remedy}") from error
+        for key in self._searched:
+            value = self.default[key]
+            if not _is_fraction(key) and not (isinstance(value, (int, float)) and value > 0):
+                raise Refusal(f"{key}={value}: nothing can be drawn around it; a number > 0")
+
+    def asked(self, results: Results) -> list[Trial]:
+        """All trials so far, in order, those without a result included; at most the budget."""
+        sampler, trials = _Sampler(self), []
+        for _ in range(self.budget - reserve(self.budget)):
+            drawn = Trial.of(sampler.ask())
+            trial = Trial(drawn.items, sum(t.items == drawn.items for t in trials))
+            trials.append(trial)
+            if trial not in results:
+                return trials
+            sampler.tell(self._loss(results[trial]))
+        return trials + finals(trials, results, self._rank, self.budget - len(trials))
+
+    def wanted(self, results: Results) -> list[Trial]:
+        """The trials that can be run now: one, as each depends on those before, or the last."""
+        return [trial for trial in self.asked(results) if trial not in results]
+
+    def chosen(self, results: Results) -> Choice:
+        """The best settings, of those trials that have a result."""
+        return choice(self.asked(results), results, self._rank)
+
+    @property
+    def _searched(self) -> list[str]:
+        return [LR, *(key for key in self.keys if key in self.default and key != LR)]
+
+    def _rank(self, runs: Sequence[Measured]) -> Any:
+        return rank(runs, self.objective, self.decide, float(self.default[LR]))
+
+    def _loss(self, run: Measured) -> float:
+        if run.failed:
+            return FAILED
+        found = outcome(run, self.objective, self.decide)
+        if self.decide == "metric":
+            return min(found, MISSED)
+        if run.to_target is None:
+            return MISSED + min(MISSED, -self.objective.goodness(run.best(self.objective)))
+        return log(max(found, 1.0))
+
+
+class _Sampler:
+    def __init__(self, search: Sampled) -> None:
+        import optuna  # pyright: ignore[reportMissingImports]
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        chance = max(1, search.budget // 3)
+        sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=chance)
+        self.search, self.study = search, optuna.create_study(sampler=sampler)
+        self.study.enqueue_trial(self._of(search.default))
+        self.trial: Any = None
+        self.asked = 0
+
+    def ask(self) -> dict[str, Any]:
+        """Settings to be tried: at first the default ones."""
+        self.trial, first = self.study.ask(), self.asked == 0
+        self.asked += 1
+        drawn = {key: self._draw(key) for key in self.search._searched}
+        return dict(self.search.default) if first else {**self.search.default, **drawn}
+
+    def tell(self, loss: float) -> None:
+        """What came of them."""
+        self.study.tell(self.trial, loss)
+
+    def _of(self, settings: Mapping[str, Any]) -> dict[str, float]:
+        """Some settings as what is drawn for them, by Optuna's names."""
+        found = {}
+        for key in self.search._searched:
+            value = settings[key]
+            if isinstance(value, (list, tuple)):
+                found |= {f"{key}[{i}]": _left(kept) for i, kept in enumerate(value)}
+            else:
+                found[key] = _left(value) if _is_fraction(key) else value
+        return found
+
+    def _draw(self, key: str) -> Any:
+        default = self.search.default[key]
+        if isinstance(default, (list, tuple)):
+            return [self._kept(f"{key}[{i}]") for i in range(len(default))]
+        if _is_fraction(key):
+            return self._kept(key)
+        low, high = default / FURTHEST, default * FURTHEST
+        return float(f"{self.trial.suggest_float(key, low, high, log=True):.3g}")
+
+    def _kept(self, name: str) -> float:
+        left = float(f"{self.trial.suggest_float(name, CLOSEST, LOOSEST, log=True):.3g}")
+        return round(1 - left, 6)
+
+
+def _left(kept: float) -> float:
+    """1 − μ, within what is drawn from."""
+    return min(LOOSEST, max(CLOSEST, round(1 - kept, 6)))
+
+
+def _is_fraction(key: str) -> bool:
+    return key.rsplit(".", 1)[-1] in ("momentum", "betas", "alpha")

@@ -1,0 +1,184 @@
+"""What is to be compared, and the configuration of each run of it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from scratchopt.compare.measured import Objective
+from scratchopt.config.fields import Refusal, as_typed
+from scratchopt.config.schema import validate
+
+CONF = Path(__file__).parents[2] / "conf"
+APART = ("store", "output", "workers")  # which decide nothing of what is reported
+
+LONGEST = 200  # name of a directory; file systems have room for 255 bytes
+FRESH = 100  # between the first seed of the tuning and the first fresh one
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Args:
+        keys: of conf/compare.yaml, with their values.
+        given: those of them that the command line gives.
+        overrides: of train.yaml, for every run.
+        config_dir: a further folder of configurations, or None.
+    """
+
+    keys: dict[str, Any]
+    given: tuple[str, ...]
+    overrides: tuple[str, ...]
+    config_dir: Path | None = None
+
+    @property
+    def tasks(self) -> list[str]:
+        """Their names."""
+        given = self.keys["task"]
+        return given if isinstance(given, list) else [given]
+
+    @property
+    def optimizers(self) -> list[str]:
+        """Their names."""
+        given = self.keys["optimizers"]
+        return given if isinstance(given, list) else [given]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The fresh ones."""
+        first = self.keys["seed"] + max(FRESH, self.keys["budget"])
+        return tuple(range(first, first + self.keys["seeds"]))
+
+    @property
+    def output(self) -> Path:
+        """The folder of the report."""
+        if self.keys["output"]:
+            return Path(self.keys["output"]).expanduser()
+        asked = f"budget={self.keys['budget']},seeds={self.keys['seeds']}"
+        told = ("task", "optimizers", "budget", "seeds")
+        more = [words for words in self.asked if words.partition("=")[0] not in told]
+        name = re.sub(r"[^\w=.,+-]+", "_", ",".join([*self.optimizers, asked, *more]))
+        if len(name) > LONGEST:
+            name = f"{name[:LONGEST]}-{sha256(name.encode()).hexdigest()[:8]}"
+        return Path("comparisons", ",".join(self.tasks), name)
+
+    @property
+    def asked(self) -> list[str]:
+        """What the command line gives, without what says where files lie."""
+        own = [f"{k}={self._written(k)}" for k in self.given if k not in APART]
+        return [*own, *self.overrides]
+
+    @property
+    def command(self) -> str:
+        """That asks for the same, wherever its runs lie."""
+        own = [f"{k}={self._written(k)}" for k in self.keys if k not in APART]
+        folder = ["--config-dir", str(self.config_dir)] if self.config_dir else []
+        return shlex.join(["python", "scripts/compare.py", *folder, *own, *self.overrides])
+
+    def _written(self, key: str) -> str:
+        value = self.keys[key]
+        return _written(list(value) if key == "tune" and self.keys["search"] == "optuna" else value)
+
+    @cached_property
+    def _composed(self) -> dict[tuple[str, str], DictConfig]:
+        folder = f"hydra.searchpath=[{self.config_dir.absolute()}]" if self.config_dir else None
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return {
+                (task, optimizer): compose(
+                    "train",
+                    [
+                        *([folder] if folder else []),
+                        f"task={task}",
+                        f"optimizer={optimizer}",
+                        *self.overrides,
+                    ],
+                )
+                for task in self.tasks
+                for optimizer in self.optimizers
+            }
+
+    def base(self, task: str, optimizer: str) -> DictConfig:
+        """The configuration of a run at its default settings, as Hydra composes it.
+
+        With `start=library` these are the optimizer's own defaults, whatever suits it on the task.
+        """
+        cfg = deepcopy(self._composed[task, optimizer])
+        comparison = cfg.get("comparison") or {}
+        asked = {key.lstrip("+") for key, _, _ in (o.partition("=") for o in self.overrides)}
+        if "validate_every" in asked:
+            asked.add("validate_steps")
+        with open_dict(cfg):
+            if self.keys["start"] == "library":
+                cfg.settings = None
+            for key in ("validate_steps", "max_steps"):
+                if comparison.get(key) is not None and key not in asked:
+                    cfg[key] = comparison[key]
+            cfg.threads = 1 if "threads" not in asked else cfg.threads
+            cfg.figures = cfg.checkpoint_kept = False
+        return cfg
+
+    def config(
+        self, task: str, optimizer: str, settings: dict[str, Any], seed: int, test: bool
+    ) -> dict[str, Any]:
+        """The configuration of a run, validated.
+
+        Args:
+            task: name of the choice in conf/task.
+            optimizer: name of the choice in conf/optimizer.
+            settings: by key, such as {"optimizer.lr": 0.1}.
+            seed: of the run.
+            test: whether it is tested at its end.
+
+        Raises:
+            Refusal: a value out of its range.
+        """
+        cfg = self.base(task, optimizer)
+        for key, value in {**settings, "seed": seed, "test": test}.items():
+            OmegaConf.update(cfg, key, value)
+        return validate(cfg)
+
+    def default(self, task: str, optimizer: str) -> dict[str, Any]:
+        """An optimizer's own settings of what is searched: the lr and the keys of `tune`."""
+        node: Any = OmegaConf.to_container(self.base(task, optimizer).optimizer, resolve=True)
+        if not isinstance(node.get("lr"), int | float):
+            raise Refusal(f"optimizers: {optimizer} has no lr to be searched; leave it out")
+        return {f"optimizer.{k}": node[k] for k in ("lr", *self.keys["tune"]) if k in node}
+
+    def suits(self, task: str, optimizer: str) -> bool:
+        """Whether the search begins at an lr that the task has for this optimizer."""
+        settings = self.base(task, optimizer).get("settings") or {}
+        return "lr" in (settings.get(optimizer) or {})
+
+    def objective(self, task: str) -> Objective:
+        """What is asked of a task.
+
+        Raises:
+            Refusal: a task that says nothing of it.
+        """
+        asked = validate(self.base(task, self.optimizers[0]))["comparison"]
+        if not asked or not {"metric", "mode", "target"} <= asked.keys():
+            raise Refusal(
+                f"task={task}: its configuration does not say what to compare by; add to its YAML "
+                "comparison: {metric: train/loss, mode: min, target: 0.1}, or another tag that it "
+                "logs"
+            )
+        return Objective(asked["metric"], asked["mode"], asked["target"])
+
+
+def _written(value: Any) -> str:
+    """A value as Hydra reads it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{k}:{_written(v)}' for k, v in value.items())}}}"
+    return as_typed(value)

@@ -1,0 +1,136 @@
+"""What the target has cost each seed: a dot a run, and their medians."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from statistics import median
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from scratchopt.compare.canvas import canvas, shortened, sign
+from scratchopt.compare.digits import target_of
+from scratchopt.compare.scales import cost_scale
+from scratchopt.compare.tables import ROLES
+from scratchopt.pictures.style import GREY
+from scratchopt.plots.line_styles import Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ROW = 0.3  # inches
+_LETTERS = 20  # of a name, in a line
+
+
+def target_chart(
+    task: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], look: Mapping[str, Look]
+) -> Figure | None:
+    """A row for each optimizer and role; at the right edge those that missed the target.
+
+    Args:
+        task: of the report.
+        runs: of this task in the report.
+        look: of each optimizer.
+    """
+    rows = [
+        (name, role, [run["cost_to_target"] for run in own])
+        for name in (entry["name"] for entry in task["entries"])
+        for role in ROLES
+        if (own := [run for run in runs if run["name"] == name and run["role"] == role])
+    ]
+    costs = [cost for _, _, own in rows for cost in own if isfinite(cost)]
+    if not costs:
+        return None
+    missed = any(not isfinite(cost) for _, _, own in rows for cost in own)
+    handles = [sign("a run", marker="o"), sign("median", marker="|", markersize=13, mew=2.5)]
+    if any(role == "untuned" for _, role, _ in rows):
+        handles.insert(1, sign("with default settings", marker="o", markerfacecolor="none"))
+    names = {name: _two_lines(name) for name, _, _ in rows}
+    left = 0.3 + 0.08 * max(len(line) for name in names.values() for line in name.split("\n"))
+    tall = max(_ROW, 0.34 * any("\n" in name for name in names.values()))
+    figure, (axes,) = canvas(
+        f"{task['task']}: evaluations to {target_of(task['objective'])}",
+        handles,
+        [tall * len(rows) + 0.3],
+        left,
+    )
+    cost_scale(axes, costs)
+    edge = _edge(axes) if missed else 0.0
+    first: dict[str, int] = {}
+    for y, (name, role, own) in enumerate(rows):
+        _row(axes, y, own, look[name], role == "tuned", edge)
+        first.setdefault(name, y)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    labels = [names[name] if first[name] == y else "default" for y, (name, _, _) in enumerate(rows)]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.tick_params(axis="y", length=0, labelcolor="#222222", labelsize=9)
+    axes.grid(visible=False, axis="y")
+    for y in list(first.values())[1:]:
+        axes.axhline(y - 0.5, color="#E4E4E4", linewidth=0.8)
+    axes.set_xlabel("gradient evaluations")
+    return figure
+
+
+def _two_lines(name: str) -> str:
+    first, *others = wrap(name, _LETTERS, break_on_hyphens=False) or [name]
+    return "\n".join([first, shortened(" ".join(others), _LETTERS)] if others else [first])
+
+
+def _edge(axes: Axes) -> float:
+    """Makes room at the right for what missed the target; where its dots stand."""
+    low, high = axes.get_xlim()
+    if axes.get_xscale() == "log":
+        line, edge, end = (high * (high / low) ** part for part in (0, 0.07, 0.24))
+    else:
+        line, edge, end = (high + (high - low) * part for part in (0, 0.07, 0.24))
+    axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= line])
+    axes.set_xlim(low, end)
+    axes.axvspan(line, end, color="#E4E4E4", alpha=0.45, linewidth=0)
+    axes.text(
+        edge,
+        1.0,
+        "not reached",
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="bottom",
+        fontsize=9,
+        color=GREY,
+    )
+    return edge
+
+
+def _row(axes: Axes, y: int, costs: Sequence[float], look: Look, filled: bool, edge: float) -> None:
+    drawn = sorted(cost for cost in costs if isfinite(cost))
+    heights = [y + 0.16 * ((i * 0.618034) % 1 - 0.5) * 2 for i in range(len(drawn))]
+    lost = len(costs) - len(drawn)
+    axes.plot(
+        [*drawn, edge] if lost else drawn,  # of those that missed one dot, and how many they are
+        [*heights, y] if lost else heights,
+        linestyle="none",
+        marker="o",
+        markersize=5,
+        alpha=0.75,
+        markeredgewidth=1.0,
+        markeredgecolor=look.color,
+        markerfacecolor=look.color if filled else "none",
+    )
+    middle = median(costs)
+    axes.plot(
+        [middle if isfinite(middle) else edge],
+        [y],
+        marker="|",
+        markersize=15,
+        mew=2.5,
+        color=look.color,
+    )
+    if lost:
+        axes.annotate(
+            f"{lost} of {len(costs)}",
+            (edge, y),
+            (12, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=GREY,
+        )
