@@ -1,70 +1,8 @@
-"""Playback of recorded runs: one HTML file that needs nothing but a browser.
+"""Writes a page that plays recorded runs back, step by step."""
 
-    python scripts/play.py outputs/toy/nag/<time> outputs/toy/momentum/<time>
-    python scripts/play.py multirun/<time> --output race.html
+import _checkout  # noqa: F401  (finds the packages of this checkout)
 
-A run is recorded as it is trained: one of up to 100 parameters always, a larger one with
-record_every=20 or so. All runs of a page must minimize the same loss.
-"""
-
-import os
-import sys
-from pathlib import Path
-
-sys.path.pop(0)  # scripts/ itself
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
-sys.path.append(os.getcwd())  # a user's own tasks
-
-from scratchopt.config.fields import Refusal
-from scripts.command_line import Parser
-
-MOST = 16  # runs: more are not told apart, and the file grows with each
-
-
-def main() -> None:
-    """Writes the page, and says where."""
-    parser = Parser(__doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs, or of sweeps")
-    parser.add_argument("--output", default="playback.html", metavar="FILE", help="%(default)s")
-    arguments = parser.parse_args()
-    try:
-        print(play(arguments.runs, Path(arguments.output)))
-    except Refusal as refusal:
-        parser.error(str(refusal))
-    except OSError as error:
-        parser.error(f"argument --output: {arguments.output}: {error.strerror}")
-
-
-def play(places: list[str], output: Path) -> str:
-    """Writes the page; what there is to say of it, in lines.
-
-    Raises:
-        Refusal: runs that cannot be shown, or not together.
-        OSError: a file that cannot be written.
-    """
-    if not output.parent.is_dir() or output.is_dir():
-        raise Refusal(f"--output {output}: must be a file in a directory that is there")
-    from scratchopt.runs.directory import runs_in
-
-    runs = runs_in(places)
-    if len(runs) > MOST:
-        raise Refusal(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
-    from scratchopt.playback.paths import recordings
-
-    try:
-        from scratchopt.playback.page import account, page
-    except ModuleNotFoundError as error:
-        if error.name not in ("plotly", "contourpy", "tqdm"):
-            raise
-        raise Refusal(f'{error.name} is not installed: pip install -e ".[play]"') from error
-    from scratchopt.playback.scene import scene_of
-
-    found = recordings(runs)
-    scene = scene_of(found)
-    text = page(scene)
-    output.write_text(text, encoding="utf-8")
-    return "\n".join([*account(scene), f"{output}  {len(text.encode()) / 1e6:.1f} MB"])
-
+from scratchopt.cli.play import main
 
 if __name__ == "__main__":
     main()

@@ -1,49 +1,8 @@
-"""Draws recorded runs: what they have logged, their paths, and how they bear the lr.
+"""Draws recorded runs: curves, paths, and what the learning rate decides."""
 
-    python scripts/plot.py multirun/<time>               # into its figures/
-    python scripts/plot.py outputs/toy/nag/<time>        # a single run
-    python scripts/plot.py A B --output figures          # runs of several places
-    python scripts/plot.py A --against seconds
+import _checkout  # noqa: F401  (finds the packages of this checkout)
 
-Runs that differ by the seed only are one line. Each picture is a PNG and an SVG.
-"""
-
-import sys
-from pathlib import Path
-
-sys.path.pop(0)  # scripts/ itself
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
-
-from scratchopt.config.fields import Refusal
-from scratchopt.plots.x_axis import ABSCISSAE
-from scripts.command_line import Parser
-
-
-def main() -> None:
-    """Does what the command line asks for."""
-    parser = Parser(__doc__)
-    parser.add_argument("runs", nargs="+", help="directories of runs or sweeps")
-    parser.add_argument("--output", help="directory of the pictures (default <runs>/figures)")
-    parser.add_argument(
-        "--against", choices=ABSCISSAE, default="steps", help="what the x axis counts"
-    )
-    arguments = parser.parse_args()
-    if len(arguments.runs) > 1 and not arguments.output:
-        parser.error("argument --output: say where, if runs of several places are drawn together")
-    output = Path(arguments.output or Path(arguments.runs[0], "figures"))
-    try:
-        from scratchopt.runs.directory import runs_in
-
-        runs = runs_in(arguments.runs)
-        from scratchopt.plots.gallery import draw  # imports torch
-
-        for path in draw(runs, output, arguments.against):
-            print(path)
-    except Refusal as error:
-        parser.error(str(error))
-    except OSError as error:
-        parser.error(f"{output}: {error.strerror}")
-
+from scratchopt.cli.plot import main
 
 if __name__ == "__main__":
     main()

@@ -1,54 +1,8 @@
-"""Theory beside measurement, on quadratics: pictures, or the table of rates and limits.
+"""Draws rates and limits of stability, in closed form and measured."""
 
-    python scripts/theory.py             # four PNGs into outputs/theory; some ten seconds
-    python scripts/theory.py docs        # into another directory
-    python scripts/theory.py --table     # the table, in Markdown, and no pictures
+import _checkout  # noqa: F401  (finds the packages of this checkout)
 
-docs/theory.md explains both.
-"""
-
-import sys
-from pathlib import Path
-
-sys.path.pop(0)  # scripts/ itself
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the packages of this checkout
-
-from scripts.command_line import Parser
-
-
-def main() -> None:
-    """Does what the command line asks for."""
-    parser = Parser(__doc__)
-    parser.add_argument("directory", nargs="?", help="of the pictures (default outputs/theory)")
-    parser.add_argument("--table", action="store_true", help="print the table instead")
-    arguments = parser.parse_args()
-    if arguments.table:
-        if arguments.directory:
-            parser.error(f"argument directory: {arguments.directory}: --table writes no files")
-        from scratchopt.theory.table import table  # imports torch, as all below
-
-        print(table())
-        return
-    directory = Path(arguments.directory or "outputs/theory")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        draw(directory)
-    except OSError as error:
-        parser.error(f"argument directory: {directory}: {error.strerror}")
-
-
-def draw(directory: Path) -> None:
-    """Writes every picture into a directory that is there."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    from scratchopt.theory.figures import figures
-
-    for name, figure in figures().items():
-        path = directory / f"{name}.png"
-        with open(path, "wb") as file:
-            FigureCanvasAgg(figure).print_png(file)
-        print(path)
-
+from scratchopt.cli.theory import main
 
 if __name__ == "__main__":
     main()

@@ -1,1 +1,5 @@
 """Tasks: what an optimizer is asked to solve. One file a task, its LightningModule and its data."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)  # a user's own package may be called tasks, too

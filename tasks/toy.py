@@ -27,7 +27,7 @@ class Toy(LightningModule):
 
     Args:
         optimizer: makes the optimizer of the parameters.
-        function: article, rosenbrock, rastrigin, beale or quadratic (see `scratchopt.problems.functions`).
+        function: article, rosenbrock, rastrigin, beale or quadratic (`problems.functions`).
         start: the first x, one number per variable, or just the number for the article's function;
             None, the function's own.
         tolerance: the distance to a global minimizer, in the max-norm, that ends the run; >= 0.

@@ -22,6 +22,7 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from scratchopt.cli.play import play
 from scratchopt.config.fields import Refusal
 from scratchopt.config.schema import validate
 from scratchopt.lightning import Diverged
@@ -35,7 +36,6 @@ from scratchopt.problems.functions import functions
 from scratchopt.runs.directory import Run, runs_in
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.training import run
-from scripts.play import play
 
 ROOT = Path(__file__).resolve().parents[1]
 

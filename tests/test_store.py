@@ -330,7 +330,7 @@ def test_a_worker_whose_code_has_changed_does_nothing(tmp_path):
     kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
     asked = {"store": str(tmp_path), "config": kept.config, "choices": kept.choices}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "worker.py")],
+        [sys.executable, str(ROOT / "scripts" / "compare.py"), "--worker"],
         input=json.dumps(asked | {"address": "0" * 16}) + "\n",
         capture_output=True,
         text=True,
@@ -355,7 +355,7 @@ def test_a_worker_ends_after_a_run_that_failed(folder, monkeypatch):
         asked = {"store": str(folder / "runs"), "config": kept.config, "choices": kept.choices}
         lines.append(json.dumps(asked | {"address": kept.address}))
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "worker.py")],
+        [sys.executable, str(ROOT / "scripts" / "compare.py"), "--worker"],
         input="\n".join(lines) + "\n",
         cwd=folder,
         capture_output=True,

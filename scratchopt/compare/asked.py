@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import OmegaConf
 
-from scratchopt.compare.request import CONF, Request
+from scratchopt.compare.request import Request
+from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import (
     Refusal,
     any_seed,

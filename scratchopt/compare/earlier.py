@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from scratchopt.compare.measured import Comparison, Measured, Objective
 from scratchopt.compare.parts import Aggregate, compared
 from scratchopt.compare.reading import COMPLETE, measured
-from scratchopt.compare.request import CONF, Request
+from scratchopt.compare.request import Request
+from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import Refusal, as_typed, held_against
 from scratchopt.config.groups import Comparison as Asked
 from scratchopt.plots.comparison import Setting, settings_of

@@ -15,10 +15,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from scratchopt.compare.measured import Objective
+from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import Refusal, as_typed
 from scratchopt.config.schema import validate
 
-CONF = Path(__file__).parents[2] / "conf"
 APART = ("store", "output", "workers")  # which decide nothing of what is reported
 
 LONGEST = 200  # name of a directory; file systems have room for 255 bytes

@@ -12,14 +12,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
+from scratchopt.config.checkout import CHECKOUT
 from scratchopt.runs.store import Kept
 
-WORKER = Path(__file__).parents[1] / "worker.py"
+COMMAND = [sys.executable, str(CHECKOUT / "scripts" / "compare.py"), "--worker"]
 LIVES = 4  # of a run: so many processes may die of it
 
 
 class Workers:
-    """Runs of one store, done by some processes of `scratchopt/runs/worker.py`; a context.
+    """Runs of one store, done by some processes of `compare.py --worker`; a context.
 
     Leaving it ends them: a run at hand stops after its step, and has a checkpoint. A process that
     dies is replaced, and its run begun again or gone on with.
@@ -56,8 +57,8 @@ class Workers:
     def submit(self, kept: Kept) -> Future[dict[str, str]]:
         """Has a run done; the future has the worker's answer.
 
-        Its states are those of `scratchopt/runs/worker.py`; besides "killed", where processes were killed
-        over it, and "died", where they ended otherwise, with the `reason`.
+        Its states are those of `scratchopt.runs.worker`; besides "killed", where
+        processes were killed over it, and "died", where they ended otherwise, with the `reason`.
         """
         asked = {
             "store": str(self.store),
@@ -96,7 +97,7 @@ class Workers:
             self.store.mkdir(parents=True, exist_ok=True)
             with (self.store / "workers.log").open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, str(WORKER)],
+                    COMMAND,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

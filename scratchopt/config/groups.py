@@ -178,7 +178,7 @@ class NoisyQuadratic:
 
 @dataclass
 class Accelerator:
-    """The Trainer's arguments of these names; `scratchopt.config.accelerator` says what goes together."""
+    """The Trainer's arguments of these names; `accelerator.py` says what goes together."""
 
     accelerator: str = one_of("auto", "cpu", "cuda", "mps")
     devices: Any = must_be("a number >= 1, a list of GPUs such as [0,2], or auto", machine.counts)  # noqa: RUF009

@@ -35,7 +35,7 @@ class Sharpness(Callback):
     `train/sharpness`: the largest eigenvalue of H; of Adam, AdamW, RMSprop and Adagrad, ours and
     torch's, of P⁻¹H, with P the preconditioner that the step divides by. A weight decay that is an
     L2 penalty counts: it is then H + weight_decay·I.
-    `train/sharpness_error`: an eigenvalue is at most so far from it (`scratchopt.second_order.lanczos`).
+    `train/sharpness_error`: an eigenvalue is at most so far from it (`second_order.lanczos`).
     `train/sharpness_limit`: on a quadratic with a larger one the optimizer diverges, with the lr
     and μ of this step: SGD 2/lr, Momentum (2 + 2μ)/lr, NAG and NAGTorch (2 + 2μ)/((1 + 2μ)·lr),
     Adam (2 + 2β₁)/((1 − β₁)·lr), as in `scratchopt.stability`. Not of an optimizer unknown there.

@@ -12,11 +12,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from scratchopt.config.checkout import CHECKOUT
+
 PACKAGES = ("torch", "lightning", "scratchopt", "hydra-core")
 NUMERIC = ("torch", "lightning", "torchmetrics", "numpy")  # what a number may depend on
-# Of this folder, what has a part in training; all of scratchopt/ and tasks/ has.
-RUNNING = ("callbacks", "machine", "result", "run")
+# What has a part in training. Of these folders all has, of the others what is named.
+FOLDERS = (
+    *("scratchopt/engine", "scratchopt/lightning", "scratchopt/pictures"),
+    *("scratchopt/problems", "scratchopt/second_order", "tasks"),
+)
+FILES = ("config/accelerator", "runs/callbacks", "runs/result", "runs/training")
 
 
 def versions() -> dict[str, str | None]:
@@ -60,13 +65,13 @@ def _targets(node: Any) -> Iterator[str]:
 @cache
 def _ours() -> str:
     files = [
-        *(ROOT / "scratchopt").rglob("*.py"),
-        *(ROOT / "tasks").rglob("*.py"),
-        *(ROOT / "scripts" / f"{name}.py" for name in RUNNING),
+        *(CHECKOUT / "scratchopt").glob("*.py"),
+        *(path for folder in FOLDERS for path in (CHECKOUT / folder).rglob("*.py")),
+        *(CHECKOUT / "scratchopt" / f"{name}.py" for name in FILES),
     ]
     known = {name: _version(name) for name in NUMERIC}
     system = [platform.python_version(), platform.machine(), sys.platform]
-    return _hash_of(files, ROOT) + json.dumps([system, known])
+    return _hash_of(files, CHECKOUT) + json.dumps([system, known])
 
 
 @cache

@@ -7,7 +7,8 @@ from hydra._internal.utils import get_args
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-CONF = Path(__file__).parents[1] / "conf"
+from scratchopt.config.checkout import CONF
+
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 # Whoever gives one of these names the runs himself.
 NAMING = re.compile(r"hydra\.sweep(\.subdir)?|hydra\.job\.config(\.override_dirname(\.\w+)?)?")

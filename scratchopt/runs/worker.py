@@ -1,4 +1,4 @@
-"""A process that does runs of a store, one after the other, as `scripts/compare.py` tells it.
+"""A process that does runs of a store, one after the other, as its parent tells it.
 
 It reads a line of JSON for each, {"store", "config", "choices", "address"}, and answers with one:
 {"state": "done"}; "failed", after which it ends, as an error may have left a device unusable;
@@ -18,10 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.pop(0)  # scripts/ itself: its modules' names are too common to be found by everyone
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's packages first
-sys.path.append(os.getcwd())  # a user's own tasks and optimizers
-
 from hydra.errors import HydraException
 
 from scratchopt.config.fields import Refusal
@@ -32,7 +28,7 @@ PARENT = os.getppid()
 EXPLAINED = (Refusal, HydraException, OSError)  # whose messages say it all
 
 
-def main() -> None:
+def work() -> None:
     """Does runs until no more are asked for."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -90,7 +86,3 @@ def _follow_the_parent() -> None:
     while os.getppid() == PARENT:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    main()

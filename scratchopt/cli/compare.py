@@ -1,0 +1,139 @@
+"""Compares optimizers, each tuned with the same budget and judged by fresh seeds.
+
+    python scripts/compare.py task=mnist optimizers=[sgd,momentum,nag,adam] budget=16 seeds=10
+    python scripts/compare.py --from multirun/<time>
+
+The first trains what is missing in the store and writes a report; killed, it goes on when it is
+given again. The second makes the report of runs that are there already, those that differ by the
+seed alone put together. Keys and their values if they are not given:
+
+{keys}
+"""
+
+import os
+import signal
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
+
+from scratchopt.cli.parser import Parser
+from scratchopt.compare.asked import requested
+from scratchopt.compare.measured import Comparison, Measured
+from scratchopt.compare.plan import Plan
+from scratchopt.compare.request import Request
+from scratchopt.config.checkout import CONF
+from scratchopt.config.fields import Refusal
+from scratchopt.config.one_line import one_line
+from scratchopt.runs.lock import claimed
+
+NEEDED = ("scipy", "tabulate")
+
+
+def main() -> None:
+    """Does what the command line says, or says in one line why not."""
+    keys = (CONF / "compare.yaml").read_text(encoding="utf-8")
+    parser = Parser((__doc__ or "").replace("{keys}", keys.rstrip().replace("\n", "\n    ")))
+    parser.add_argument("keys", nargs="*", metavar="key=value")
+    parser.add_argument("--from", dest="place", metavar="DIR", help="of runs, or of a multirun")
+    parser.add_argument("--config-dir", type=Path, help="a further folder of configurations")
+    worker = "do the runs that are asked for on standard input, as compare.py does with many"
+    parser.add_argument("--worker", action="store_true", help=worker)
+    given = parser.parse_intermixed_args()
+    if given.worker:
+        from scratchopt.runs.worker import work
+
+        work()
+        return
+    try:
+        request = requested(given.keys, given.config_dir)
+        if missing := [name for name in NEEDED if find_spec(name) is None]:
+            raise Refusal(f"{missing[0]} is not installed: pip install -e '.[compare]'")
+        if given.place:
+            compare_earlier(Path(given.place), request)
+        else:
+            compare(request)
+    except (Refusal, HydraException, OmegaConfBaseException, OSError) as error:
+        parser.exit(1, f"compare.py: {one_line(error)}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "\ncompare.py: stopped; the same command goes on\n")
+
+
+def compare(request: Request) -> None:
+    """Trains what is missing, and reports."""
+    from scratchopt.compare.conduct import Conduct
+    from scratchopt.compare.workers import Workers
+
+    for key in ("store", "output"):
+        given = request.keys[key]
+        if given and Path(given).expanduser().is_file():
+            raise Refusal(f"{key}={given}: is a file; give a folder")
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    plan = Plan(request)
+    store = Path(request.keys["store"]).expanduser().absolute()
+    count = request.keys["workers"] or _cores()
+    with (
+        tqdm(total=plan.most, unit="run", disable=None) as bar,
+        Workers(count, store) as workers,
+    ):
+
+        def tell(run: Measured, done: int, most: int) -> None:
+            if interrupted.is_set():  # and what was under way, as an import, has swallowed it
+                raise KeyboardInterrupt
+            bar.update()
+            if not sys.stderr.isatty():
+                print(f"{done} of at most {most}: {_line(run)}", file=sys.stderr, flush=True)
+
+        comparison = Conduct(plan, workers, tell).complete()
+        bar.total = bar.n  # fewer, where defaults are the best settings or trials all failed
+    tell_of(comparison, request.output)
+
+
+def compare_earlier(place: Path, request: Request) -> None:
+    """Reports on runs that are there."""
+    from scratchopt.compare.earlier import earlier
+
+    comparison, unended, trials = earlier(place, request)
+    for directory in unended:
+        print(f"compare.py: {directory} has not ended, and is left out", file=sys.stderr)
+    if trials:
+        words = f"{len(trials)} runs that were not tested, a comparison's trials, are left out"
+        print(f"compare.py: {words}", file=sys.stderr)
+    given = request.keys["output"]
+    tell_of(comparison, request.output if given else place / "comparison")
+
+
+def tell_of(comparison: Comparison, directory: Path) -> None:
+    """Writes the report, and prints its core."""
+    from scratchopt.compare.console import console
+    from scratchopt.compare.files import write
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with claimed(directory, wait=True):  # the same command may be at its end elsewhere
+        report = write(comparison, directory)
+    print(console(report))
+    print(f"\nreport  {directory / 'report.html'}")
+
+
+def _line(run: Measured) -> str:
+    settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in run.settings.items())
+    reached = f"{run.cost_to_target:,g} evaluations" if run.to_target else "target not reached"
+    ending = run.error or (run.status if run.failed else reached)
+    return f"{run.optimizer} {settings} seed={run.seed}: {ending}"
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1

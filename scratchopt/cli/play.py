@@ -1,0 +1,60 @@
+"""Playback of recorded runs: one HTML file that needs nothing but a browser.
+
+    python scripts/play.py outputs/toy/nag/<time> outputs/toy/momentum/<time>
+    python scripts/play.py multirun/<time> --output race.html
+
+A run is recorded as it is trained: one of up to 100 parameters always, a larger one with
+record_every=20 or so. All runs of a page must minimize the same loss.
+"""
+
+from pathlib import Path
+
+from scratchopt.cli.parser import Parser
+from scratchopt.config.fields import Refusal
+
+MOST = 16  # runs: more are not told apart, and the file grows with each
+
+
+def main() -> None:
+    """Writes the page, and says where."""
+    parser = Parser(__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs, or of sweeps")
+    parser.add_argument("--output", default="playback.html", metavar="FILE", help="%(default)s")
+    arguments = parser.parse_args()
+    try:
+        print(play(arguments.runs, Path(arguments.output)))
+    except Refusal as refusal:
+        parser.error(str(refusal))
+    except OSError as error:
+        parser.error(f"argument --output: {arguments.output}: {error.strerror}")
+
+
+def play(places: list[str], output: Path) -> str:
+    """Writes the page; what there is to say of it, in lines.
+
+    Raises:
+        Refusal: runs that cannot be shown, or not together.
+        OSError: a file that cannot be written.
+    """
+    if not output.parent.is_dir() or output.is_dir():
+        raise Refusal(f"--output {output}: must be a file in a directory that is there")
+    from scratchopt.runs.directory import runs_in
+
+    runs = runs_in(places)
+    if len(runs) > MOST:
+        raise Refusal(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
+    from scratchopt.playback.paths import recordings
+
+    try:
+        from scratchopt.playback.page import account, page
+    except ModuleNotFoundError as error:
+        if error.name not in ("plotly", "contourpy", "tqdm"):
+            raise
+        raise Refusal(f'{error.name} is not installed: pip install -e ".[play]"') from error
+    from scratchopt.playback.scene import scene_of
+
+    found = recordings(runs)
+    scene = scene_of(found)
+    text = page(scene)
+    output.write_text(text, encoding="utf-8")
+    return "\n".join([*account(scene), f"{output}  {len(text.encode()) / 1e6:.1f} MB"])

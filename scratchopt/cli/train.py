@@ -1,0 +1,145 @@
+"""Trains a task with an optimizer; `python scripts/train.py --help` says how."""
+
+import atexit
+import gc
+import os
+import sys
+import traceback
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from scratchopt.config.checkout import CONF
+from scratchopt.config.one_line import one_line
+from scratchopt.config.processes import (
+    await_the_first,
+    has_lost_another,
+    is_first,
+    leave,
+    of_this_process,
+)
+from scratchopt.config.schema import Refusal, validate
+from scratchopt.runs.lock import claimed
+from scratchopt.runs.result import Result, hyperparameters
+from scratchopt.runs.resume import resumed
+from scratchopt.runs.store import Kept, in_store, keep
+from scratchopt.runs.sweep_names import naming_what_differs
+
+TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
+# Whose errors explain themselves. Any other error is a mistake in a program, and shows where.
+EXPLAINED = (ValueError, TypeError, RuntimeError, OSError, ImportError)
+EXPLAINING = ("scratchopt.", "tasks.", "hydra.", "lightning.", "torch.optim.")
+
+
+def main() -> None:
+    """Does what the command line says, or says in one line why not."""
+    atexit.register(gc.freeze)  # what is left then goes with the process
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
+    try:
+        sys.argv[1:] = of_this_process(in_store(naming_what_differs(resumed(sys.argv[1:]))))
+        train()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        refuse(error)
+
+
+@hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
+def train(cfg: DictConfig) -> None:
+    """One run, or one of a sweep."""
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if not (in_sweep or TRACEBACKS):
+        del os.environ["HYDRA_FULL_ERROR"]  # not for the processes that DDP starts
+    try:
+        perform(cfg, in_sweep)
+    except Exception as error:
+        if in_sweep:
+            raise  # Hydra goes on with the sweep, and raises it again at the end
+        refuse(error)
+
+
+def perform(cfg: DictConfig, in_sweep: bool) -> None:
+    """Validates the configuration, runs it, and tells what came of it."""
+    config = validate(cfg)
+    hydras = HydraConfig.get().runtime
+    directory, chosen = Path(hydras.output_dir), hydras.choices
+    if config["store"]:
+        perform_in_store(config, in_sweep, chosen)
+        return
+    with claimed(directory) if is_first() else nullcontext():
+        _perform(config, in_sweep, directory, chosen)
+
+
+def perform_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> None:
+    """Has the run done, if it is not in the store, and tells what came of it."""
+    kept = Kept(config["store"], config, chosen)
+    done = keep(kept, wait=True)
+    if done is None:
+        print(f"{kept.directory}: complete already", flush=True)
+        return
+    result, signum = done
+    print(f"\n{result.table(kept.directory)}", flush=True)
+    if signum:
+        sys.exit(128 + signum)
+    if result.failed:
+        ending = f"train.py: {result.error or 'the run diverged'}; it stays so in the store"
+        print(ending, file=sys.stderr)
+        if not in_sweep:
+            sys.exit(1)
+
+
+def _perform(config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any) -> None:
+    gc.disable()  # the imports make a million objects and no garbage: half a second's vain search
+    from scratchopt.runs.training import (  # imports torch: only for a configuration that is right
+        Diverged,
+        run,
+    )
+
+    gc.freeze()
+    gc.enable()
+
+    result = Result(chosen["task"], chosen["optimizer"], hyperparameters(config), config["seed"])
+    try:
+        signum = run(config, result, directory)
+    except Diverged as error:
+        if not in_sweep:
+            raise
+        print(f"train.py: {error}", file=sys.stderr)  # what a sweep may well come to
+        signum = 0
+    if result.seconds:  # which the first process alone has filled in
+        print(f"\n{result.table(directory)}", flush=True)
+    if signum and is_first():
+        sys.exit(128 + signum)
+
+
+def refuse(error: Exception) -> NoReturn:
+    """Ends the program: with one line, if the error was made to be read, else with a traceback."""
+    made = isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception)
+    reason: Any = error.__cause__ if made else error
+    if not is_first():
+        await_the_first()
+    if has_lost_another(reason):
+        leave("train.py: another process of this run has ended, so this one does too")
+    if TRACEBACKS or not explains_itself(reason):
+        raise error
+    leave(f"train.py: {one_line(reason)}")
+
+
+def explains_itself(error: Exception) -> bool:
+    """Whether the error is about what the user asked for, not about a mistake in a program."""
+    if isinstance(error, Refusal | HydraException | OmegaConfBaseException):
+        return True
+    if isinstance(error, OSError):  # a file that cannot be read, a directory that cannot be made
+        return True
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, if it is imported
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    raised_in = frame.f_globals["__name__"]
+    return isinstance(error, EXPLAINED) and raised_in.startswith(EXPLAINING)
