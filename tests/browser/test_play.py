@@ -1,0 +1,515 @@
+"""Playback shows recorded runs as they were, in a page that needs nothing but a browser."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from scratchopt.cli.play import play
+from scratchopt.config.fields import Refusal
+from scratchopt.config.schema import validate
+from scratchopt.lightning import Diverged
+from scratchopt.lightning.trajectory import read_records
+from scratchopt.playback.figure import _log_axis
+from scratchopt.playback.landscape import landscape_of
+from scratchopt.playback.paths import recordings
+from scratchopt.playback.plane import principal_plane
+from scratchopt.playback.scene import Scene, scene_of
+from scratchopt.problems.functions import functions
+from scratchopt.runs.directory import Run, runs_in
+from scratchopt.runs.result import Result, hyperparameters
+from scratchopt.runs.training import run
+from tests.shared.browser import chromium
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def record(directory: Path, *overrides: str) -> Path:
+    """A run, as train.py leaves it, with a run of Python's less."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("train", [*overrides, "accelerator=cpu"])
+    given = dict(override.split("=", 1) for override in overrides)
+    choices = {"task": given["task"], "optimizer": given["optimizer"]}
+    (directory / ".hydra").mkdir(parents=True)
+    OmegaConf.save(cfg, directory / ".hydra" / "config.yaml")
+    OmegaConf.save(
+        {"hydra": {"runtime": {"choices": choices}}}, directory / ".hydra" / "hydra.yaml"
+    )
+    config = validate(cfg)
+    made_of: Any = {"hyperparameters": hyperparameters(config), "seed": config["seed"]}
+    with suppress(Diverged):
+        run(config, Result(**choices, **made_of), directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Directories of runs by name, each made when it is first asked for."""
+    folder = tmp_path_factory.mktemp("runs")
+    article = ["task=toy", "task.start=-8", "optimizer.lr=1.0"]
+    rosenbrock = ["task=toy", "task.function=rosenbrock"]
+    line = ["task=linear_regression", "max_steps=40"]
+    mnist = ["task=mnist", "task.hidden=[4]", "max_steps=12"]
+    overrides = {
+        "nag": [*article, "optimizer=nag"],
+        "momentum": [*article, "optimizer=momentum"],
+        "far": [*rosenbrock, "optimizer=momentum"],
+        "lost": [*rosenbrock, "optimizer=sgd", "optimizer.lr=1.0"],
+        "slow": [*rosenbrock, "optimizer=adam", "max_steps=900"],
+        "every 7th": [*rosenbrock, "optimizer=nag", "record_every=7"],
+        "line": [*line, "optimizer=nag"],
+        "batches": [*line, "optimizer=sgd", "task.batch_size=9", "max_epochs=-1"],
+        "digits": [*mnist, "optimizer=nag", "record_every=3"],
+        "digits 2": [*mnist, "optimizer=adam", "record_every=3"],
+        "unrecorded": [*mnist, "optimizer=nag"],
+    }
+
+    def make(name: str) -> Path:
+        directory = folder / name
+        return directory if directory.exists() else record(directory, *overrides[name])
+
+    return make
+
+
+def runs_of(*directories: Path) -> list[Run]:
+    return runs_in(directories)
+
+
+def scene(*directories: Path) -> Scene:
+    return scene_of(recordings(runs_of(*directories)))
+
+
+# The numbers
+
+
+def test_frames_hold_the_records_and_a_run_that_ended_stays(made):
+    shown = scene(made("nag"), made("momentum"))
+    assert shown.moments.tolist() == list(range(222))
+    nag, momentum = shown.racers
+    assert [len(nag.rows), len(momentum.rows)] == [34, 222]
+    assert nag.recording.row(np.array([33, 34, 221])).tolist() == [33, 33, 33]
+    records = nag.recording.records
+    np.testing.assert_array_equal(nag.places[:, 0], records["parameters"][:, 0])
+    np.testing.assert_array_equal(nag.points[:, 0], records["point"][:, 0])
+    # v ← μv − lr·g leads from θ to the next θ, and −lr·g from the lookahead point there.
+    ahead = nag.places[:-1, 0] + 0.9 * np.concatenate([[0], nag.velocity[:-2, 0]])
+    np.testing.assert_allclose(nag.points[:-1, 0], ahead, atol=1e-5)
+    np.testing.assert_allclose((nag.points + nag.pull)[:-1, 0], nag.places[1:, 0], atol=1e-5)
+
+
+def test_losses_are_the_log_s(made):
+    """At the evaluated point, which for NAG is not θ: to float32, as the log has them."""
+    for racer in scene(made("nag"), made("momentum")).racers:
+        logged = [value for _, value in racer.recording.run.history["train/loss"]]
+        np.testing.assert_allclose(racer.losses, logged, rtol=1e-6, atol=1e-7)
+
+
+def test_many_steps_are_thinned_out_and_the_first_stay_densest(made):
+    shown = scene(made("far"), made("slow"))
+    assert len(shown.moments) <= 302
+    assert shown.moments[-1] == 900
+    last = shown.racers[0].recording.steps[-1]
+    assert last in shown.moments
+    gaps = np.diff(shown.moments)
+    assert gaps[0] == 1
+    assert gaps[:50].max() < gaps[-50:].mean()
+
+
+def test_a_diverged_run_leaves_the_window_to_the_others(made):
+    alone, with_it = scene(made("far")), scene(made("far"), made("lost"))
+    assert not np.isfinite(with_it.racers[1].places).all()
+    np.testing.assert_array_equal(with_it.window, alone.window)
+
+
+def test_sparse_records_have_no_velocity(made):
+    (racer,) = scene(made("every 7th")).racers
+    assert np.isnan(racer.velocity).all()
+    assert np.isfinite(racer.points[:-1]).all()
+
+
+def test_the_landscape_of_a_line_is_its_loss_over_all_points(made):
+    (full,) = recordings(runs_of(made("line")))
+    landscape = landscape_of(full)
+    assert (landscape.axes, landscape.over) == (["slope", "intercept"], "100 training samples")
+    np.random.seed(0)
+    x = 2 * np.random.rand(100)
+    y = 4 + 3 * x + np.random.randn(100)
+    points = np.array([[3.0, 4.0], [-2.0, 1.5]])
+    expected = [np.mean((slope * x + intercept - y) ** 2) for slope, intercept in points]
+    np.testing.assert_allclose(landscape.loss(points), expected, rtol=1e-13)
+    (batches,) = recordings(runs_of(made("batches")))
+    np.testing.assert_allclose(landscape_of(batches).loss(points), expected, rtol=1e-12)
+
+
+def test_the_landscape_of_a_function_is_exact(made):
+    (recording,) = recordings(runs_of(made("far")))
+    points = np.array([[1.0, 1.0], [0.5, -0.25]])
+    expected = functions()["rosenbrock"](torch.from_numpy(points)).numpy()
+    np.testing.assert_array_equal(landscape_of(recording).loss(points), expected)
+
+
+def test_the_plane_is_that_of_the_singular_vectors():
+    random = np.random.default_rng(0)
+    points = random.normal(size=(30, 500)) @ np.diag(np.r_[9, 5, np.ones(498)])
+    plane = principal_plane(points.astype(np.float32))
+    centred = points - points.mean(0)
+    _, singular, vectors = np.linalg.svd(centred, full_matrices=False)
+    np.testing.assert_allclose(plane.explained, (singular**2 / (singular**2).sum())[:2], rtol=1e-6)
+    np.testing.assert_allclose(np.abs(plane.directions @ vectors[:2].T), np.eye(2), atol=1e-6)
+    np.testing.assert_allclose(plane.directions @ plane.directions.T, np.eye(2), atol=1e-12)
+    inside = plane.place(np.array([[1.0, -2.0]]))
+    np.testing.assert_allclose(plane.project(inside), [[1.0, -2.0]], rtol=1e-10)
+
+
+def test_the_plane_of_a_straight_path_has_all_of_it():
+    points = np.linspace(0, 1, 9)[:, None] * np.arange(1.0, 5.0)
+    plane = principal_plane(points)
+    np.testing.assert_allclose(plane.explained, [1, 0], atol=1e-12)
+    np.testing.assert_allclose(plane.directions @ plane.directions.T, np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(plane.place(plane.project(points)), points, atol=1e-12)
+
+
+def test_networks_share_a_plane_whose_discrepancy_is_measured(made):
+    shown = scene(made("digits"), made("digits 2"))
+    assert shown.plane is not None
+    assert shown.moments.tolist() == [0, 3, 6, 9, 12]
+    assert shown.y is not None
+    loss = shown.landscape.loss
+    for racer in shown.racers:
+        theta = racer.recording.records["parameters"]
+        np.testing.assert_allclose(racer.losses, loss(theta))
+        assert racer.flat is not None
+        projected = shown.plane.place(shown.plane.project(theta))
+        np.testing.assert_allclose(racer.flat, loss(projected))
+    gaps = np.concatenate([racer.losses - racer.flat for racer in shown.racers])
+    np.testing.assert_allclose(np.sort(shown.discrepancies), np.sort(np.abs(gaps)))
+    assert shown.discrepancies.max() > 1e-3
+    assert 0.5 < shown.plane.explained.sum() <= 1
+    x, y = np.meshgrid(shown.x, shown.y)
+    corner = shown.plane.place(np.array([[x[3, 20], y[3, 20]]]))
+    np.testing.assert_allclose(shown.ground[3, 20], loss(corner)[0])
+
+
+def test_the_first_loss_of_a_network_is_that_of_its_first_batch(made):
+    """The same weights, and samples in the run's own order."""
+    (racer,) = scene(made("digits")).racers
+    logged = dict(racer.recording.run.history["train/loss"])
+    assert racer.losses[0] == pytest.approx(logged[0], rel=0.05)
+    assert racer.losses[0] != racer.losses[-1]
+
+
+# The page
+
+
+def written(tmp_path: Path, *directories: Path) -> str:
+    output = tmp_path / "page.html"
+    play([str(directory) for directory in directories], output)
+    return output.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("nag", "momentum"), ("far", "slow", "lost"), ("line", "batches"), ("digits", "digits 2")],
+    ids=lambda names: names[0],
+)
+def test_a_page_is_small_and_fetches_nothing(names, made, tmp_path):
+    page = written(tmp_path, *map(made, names))
+    assert len(page.encode()) < 8e6
+    own = re.sub(r"<script[^>]*>/\*\*\n\* plotly\.js.*?</script>", "", page, flags=re.DOTALL)
+    assert len(own) < len(page) - 3e6  # Plotly itself is in it
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?!#)""", own)
+    assert "NaN" not in own
+    assert "Infinity" not in own
+    assert "default-src 'none'" in own
+
+
+def test_a_page_says_what_its_plane_hides(made, tmp_path):
+    output = tmp_path / "page.html"
+    said = play([str(made("digits"))], output)
+    assert re.search(r"The plane: [\d.]+% \+ [\d.]+% = [\d.]+% of the variance of 5 recorded", said)
+    assert "over 2,048 training samples: they differ by" in said
+    for line in said.splitlines()[:-1]:
+        assert line.replace("'", "&#x27;") in output.read_text(encoding="utf-8")
+
+
+REFUSED = {
+    "no such directory": (["missing"], "missing: no such directory"),
+    "another function": (
+        ["nag", "far"],
+        "task.function=article and rosenbrock: the runs of a page must minimize the same loss",
+    ),
+    "another task": (["nag", "line"], "and tasks.linear_regression.LinearRegression: the runs"),
+    "no records": (["unrecorded"], "no records of its path; train it again"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_shown_is_refused(case, made, tmp_path):
+    names, message = REFUSED[case]
+    places = [name if name == "missing" else str(made(name)) for name in names]
+    with pytest.raises(Refusal) as refusal:
+        play(places, tmp_path / "page.html")
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_damaged_or_empty_records_are_refused(made, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(made("nag"), directory)
+    (directory / "path" / "records.bin").write_bytes(b"")
+    with pytest.raises(Refusal, match="stopped before the first record of its path"):
+        scene(directory)
+    steps = np.arange(3) + 10**15
+    damaged = np.zeros(3, read_records(made("nag") / "path")[0].record)
+    damaged["step"] = steps
+    (directory / "path" / "records.bin").write_bytes(damaged.tobytes())
+    with pytest.raises(Refusal, match=r"path is damaged: .* of a run of \d+ updates; train this"):
+        scene(directory)
+    (directory / "path" / "layout.json").write_text("{}")
+    with pytest.raises(
+        Refusal, match=r"layout\.json is damaged: .*version 1; train this run again"
+    ):
+        scene(directory)
+
+
+def test_a_module_that_is_not_to_be_found_is_refused_in_one_line(made, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(made("digits"), directory)
+    config = directory / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("tasks.mnist.MNIST", "elsewhere.Net"))
+    with pytest.raises(
+        Refusal, match=r"task\._target_=elsewhere\.Net cannot be made here"
+    ) as refusal:
+        scene(directory)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_axis_of_less_than_two_decades_has_whole_numbers_at_its_ticks():
+    axis = _log_axis(np.log10([0.3, 4.0]))
+    assert {"0.5", "1", "2"} <= set(axis["ticktext"])
+    assert [float(text) for text in axis["ticktext"]] == pytest.approx(axis["tickvals"])
+
+
+def test_the_command_line_writes_where_it_says(made, tmp_path):
+    command = [sys.executable, ROOT / "scripts" / "play.py"]
+    call = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = call([*command, made("nag").parent / "nag", made("momentum")])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"playback\.html  \d\.\d MB\n", done.stdout)
+    assert (tmp_path / "playback.html").exists()
+    for arguments, message in (
+        (["nowhere"], "play.py: nowhere: no such directory\n"),
+        ([made("nag"), "--output", "no/page.html"], "must be a file in a directory that is there"),
+    ):
+        failed = call([*command, *arguments])
+        assert failed.returncode == 2
+        assert message in failed.stderr
+        assert failed.stderr.count("\n") == 1
+    (tmp_path / "plotly.py").write_text("raise ModuleNotFoundError('', name='plotly')")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    failed = call([*command, made("nag")], env=environment)
+    assert failed.stderr == 'play.py: plotly is not installed: pip install -e ".[play]"\n'
+
+
+# In a browser
+
+PLOT = "document.querySelector('.js-plotly-plot')"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """Without a network."""
+    profile = tmp_path_factory.mktemp("browser")
+    logged = {"browser": "ALL", "performance": "ALL"}
+    chrome = chromium(profile, "1500,1100", loggingPrefs=logged)
+    chrome.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    chrome.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    yield chrome
+    chrome.quit()
+
+
+class Page:
+    """A page of playback in a browser."""
+
+    def __init__(self, browser: Chrome, path: Path) -> None:
+        self.browser = browser
+        browser.get_log("browser")
+        browser.get_log("performance")
+        browser.get(path.as_uri())
+        self.wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#numbers div"))
+
+    def wait(self, until: Callable[[], Any]) -> Any:
+        return WebDriverWait(self.browser, 30).until(lambda _: until())
+
+    def step(self) -> int:
+        """The frame that the slider stands at."""
+        return self.browser.execute_script(f"return {PLOT}.layout.sliders[0].active")
+
+    def press(self, key: str, step: int) -> None:
+        """Presses a key, and waits for the slider to come to a frame."""
+        ActionChains(self.browser).send_keys(key).perform()
+        self.wait(lambda: self.step() == step)
+
+    def card(self, label: str) -> str:
+        """The numbers of a run beneath the picture."""
+        cards = self.browser.find_elements(By.CSS_SELECTOR, "#numbers div")
+        (found,) = [card.text for card in cards if card.text.split("\n")[0] == label]
+        return found
+
+    def marker(self, label: str) -> Any:
+        """The filled marker of a run."""
+        trace = f"{PLOT}.calcdata.find(d => d[0].trace.name === {json.dumps(label)})[0]"
+        uid = self.browser.execute_script(f"return {trace}.trace.uid")
+        return self.browser.find_element(By.CSS_SELECTOR, f".trace{uid} .point")
+
+    def hover(self, label: str) -> str:
+        """The text that comes when the pointer is on a run's marker."""
+        ActionChains(self.browser).move_to_element(self.marker(label)).perform()
+        texts = "[...document.querySelectorAll('.hoverlayer .hovertext')].map(t => t.textContent)"
+        (text,) = self.wait(lambda: self.browser.execute_script(f"return {texts}"))
+        return text
+
+    def close(self) -> None:
+        """Nothing went wrong meanwhile, and nothing was asked of any network."""
+        assert self.browser.get_log("browser") == []
+        events = [json.loads(e["message"])["message"] for e in self.browser.get_log("performance")]
+        asked = [
+            event["params"]["request"]["url"]
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
+        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_keys_slider_and_button_go_through_the_steps_and_hover_tells_the_log(
+    made, tmp_path, browser
+):
+    written(tmp_path, made("nag"), made("momentum"))
+    page = Page(browser, tmp_path / "page.html")
+    assert page.step() == 0
+    page.press(Keys.ARROW_RIGHT, 1)
+    page.press(Keys.ARROW_RIGHT, 2)
+    page.press(Keys.ARROW_LEFT, 1)
+    page.press(Keys.END, 221)
+    assert "step 33 (the last)" in page.card("nag")
+    page.press(Keys.HOME, 0)
+    page.press(Keys.ARROW_LEFT, 0)
+    for _ in range(7):
+        page.press(Keys.ARROW_RIGHT, page.step() + 1)
+    for directory, label in ((made("nag"), "nag"), (made("momentum"), "momentum")):
+        (recorded,) = runs_in([directory])
+        text = page.hover(label)
+        assert text.startswith(label)
+        assert "step 7" in text
+        for name, tag in (("loss", "loss"), ("‖gradient‖", "gradnorm"), ("‖velocity‖", "velocity")):
+            value = dict(recorded.history[f"train/{tag}"])[7]
+            shown = re.search(rf"{name}, logged: (-?[\d.e-]+?\d)(?=[‖a-zθ]|$)", text)
+            assert shown, text
+            assert np.float32(shown[1]) == np.float32(value)
+        assert page.card(label).replace("\n", "") == text
+
+    # The slider, by the pointer.
+    rail = browser.find_element(By.CSS_SELECTOR, ".slider-rail-touch-rect")
+    grip = browser.find_element(By.CSS_SELECTOR, ".slider-grip-rect")
+    ActionChains(browser).drag_and_drop_by_offset(grip, rail.size["width"] // 2, 0).perform()
+    page.wait(lambda: 90 < page.step() < 150)
+
+    # Space plays and pauses; so does the button.
+    page.press(Keys.HOME, 0)
+    ActionChains(browser).send_keys(Keys.SPACE).perform()
+    page.wait(lambda: page.step() > 4)
+    ActionChains(browser).send_keys(Keys.SPACE).perform()
+    button = browser.find_element(By.ID, "play")
+    page.wait(lambda: "play" in button.text)
+    paused = page.wait(lambda: page.step())
+    ActionChains(browser).pause(0.5).perform()
+    assert page.step() == paused
+    button.click()
+    page.wait(lambda: page.step() > paused + 2)
+    assert "pause" in button.text
+    button.click()
+    page.press(Keys.END, 221)
+    button.click()  # from the end it begins again
+    page.wait(lambda: 0 < page.step() < 221)
+    button.click()
+    page.close()
+
+
+@pytest.mark.parametrize(
+    "names", [("far", "slow", "lost"), ("line", "batches"), ("digits", "digits 2")], ids=" ".join
+)
+def test_every_kind_of_page_opens_and_moves(names, made, tmp_path, browser):
+    written(tmp_path, *map(made, names))
+    page = Page(browser, tmp_path / "page.html")
+    ranges = f"return [{PLOT}.layout.xaxis.range, {PLOT}.layout.yaxis.range]"
+    before, bands = browser.execute_script(ranges), ".shapelayer path"
+    assert len(browser.find_elements(By.CSS_SELECTOR, bands)) > 5
+    first = [page.marker(label).get_attribute("transform") for label in labels_on(page)]
+    page.press(Keys.ARROW_RIGHT, 1)
+    count = browser.execute_script(f"return {PLOT}.layout.sliders[0].steps.length")
+    page.press(Keys.END, count - 1)
+    if "lost" in names:
+        assert "diverged: the loss is not finite" in page.card(labels_on(page)[2])
+    assert browser.execute_script(ranges) == before
+    assert len(browser.find_elements(By.CSS_SELECTOR, bands)) > 5
+    moved = zip(first[:2], labels_on(page)[:2], strict=True)
+    assert all(place != page.marker(label).get_attribute("transform") for place, label in moved)
+    page.close()
+
+
+def labels_on(page: Page) -> list[str]:
+    names = f"return {PLOT}.data.filter(t => t.name && t.hovertext).map(t => t.name)"
+    return page.browser.execute_script(names)
+
+
+def test_a_phone_has_the_panels_above_each_other_and_a_finger_plays(made, tmp_path, browser):
+    written(tmp_path, made("nag"), made("momentum"))
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        page = Page(browser, tmp_path / "page.html")
+        page.wait(lambda: browser.execute_script(f"return {PLOT}.layout.yaxis.domain[0]") > 0.4)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+        page.wait(lambda: browser.execute_script(f"return {PLOT}.clientHeight") > 900)
+        button = browser.find_element(By.ID, "play")
+        assert button.size["height"] >= 32
+        tap(browser, button)
+        page.wait(lambda: page.step() > 2)
+        tap(browser, button)
+        page.wait(lambda: "play" in button.text)
+        tap(browser, browser.find_element(By.CSS_SELECTOR, ".slider-rail-touch-rect"))
+        page.wait(lambda: 90 < page.step() < 130)
+        page.close()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def tap(browser: Chrome, element: Any) -> None:
+    """With a finger, in its middle."""
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    box = browser.execute_script(
+        "const r = arguments[0].getBoundingClientRect(); return [r.x, r.y, r.width, r.height]",
+        element,
+    )
+    point = {"x": box[0] + box[2] / 2, "y": box[1] + box[3] / 2}
+    for kind, points in (("touchStart", [point]), ("touchEnd", [])):
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})

@@ -1,0 +1,131 @@
+"""scripts/bench.py: its table, what it refuses, and whether it leaves a method out."""
+
+import csv
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import scratchopt
+from scratchopt.bench.step_cases import METHODS, SIZES
+from scratchopt.bench.step_times import RATIOS, contestants, fastest, race, ratios_of
+
+BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench.py"
+
+
+def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCH), *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def test_the_table_has_every_ratio(tmp_path):
+    file = tmp_path / "times.csv"
+    row = ("784-128-10", "Adam")
+    options = ["--sizes", row[0], "--methods", row[1], "--rounds", "2", "--csv", str(file)]
+    done = bench("step", *options, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    facts, *_, printed = done.stdout.splitlines()
+    assert torch.__version__ in facts
+    assert "threads: 1" in facts
+    size, method, *numbers, best = printed.split()
+    assert (size, method) == row
+    assert best in ("loop", "foreach", "fused")
+    assert len(numbers) == len(RATIOS) + 2
+    assert all(float(x) > 0 and math.isfinite(float(x)) for x in numbers)
+
+    (written,) = csv.DictReader(file.read_text().splitlines())
+    assert (written["size"], written["method"], written["rounds"]) == (*row, "2")
+    ratios = [float(written[name]) for name in RATIOS]
+    assert [f"{ratio:.2f}" for ratio in ratios] == numbers[: len(RATIOS)]
+    milliseconds = [float(x) for name, x in written.items() if name.endswith(" ms")]
+    assert len(milliseconds) == 9
+    assert min(milliseconds) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["step", "--sizes", "huge"], "argument --sizes: invalid choice: 'huge'"),
+        (["step", "--methods", "Foo"], "argument --methods: invalid choice: 'Foo'"),
+        (["step", "--rounds", "0"], "argument --rounds: 0: must be an integer >= 1"),
+        (["step", "--csv", "/no/such/file"], "argument --csv: /no/such/file: No such file"),
+        (["step", "--pairs", "3"], "argument --pairs: step has no use for it"),
+        (["start", "--rounds", "3"], "argument --rounds: start has no use for it"),
+        (["start", "--pairs", "x"], "argument --pairs: x: must be an integer >= 1"),
+        (["step", "--device", "cuda"], "argument --device: cuda: torch finds no CUDA device"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "says",
+)
+def test_what_cannot_be_had_ends_in_one_line(arguments, message):
+    done = bench(*arguments, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"bench.py: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_method_with_a_rule_is_left_out():
+    public = {name: getattr(scratchopt, name) for name in scratchopt.__all__}
+    ruled = {name for name, thing in public.items() if getattr(thing, "rule", None)}
+    assert set(METHODS) == ruled
+
+
+def _parameter() -> torch.nn.Parameter:
+    p = torch.nn.Parameter(torch.ones(3, 5))
+    p.grad = torch.ones_like(p)
+    return p
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_and_its_twin_move_what_the_table_says(name):
+    method, lookahead = METHODS[name], 3 * (name == "NAG")
+    twin = getattr(torch.optim, method.twin)
+    for cls, settings in ((getattr(scratchopt, name), {}), (twin, method.settings)):
+        p = _parameter()
+        optimizer: Any = cls([p], lr=0.1, **settings)
+        if isinstance(optimizer, scratchopt.NAG):
+            optimizer.lookahead_()
+        optimizer.step()
+        buffers = [value for value in optimizer.state[p].values() if value.shape == p.shape]
+        assert method.moves - lookahead == 3 + 2 * len(buffers)  # reads p and g, writes p
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_contestant_steps_and_leaves_the_parameters_near(name):
+    p = _parameter()
+    times = race(contestants(name, [p]), [p], steps=2, rounds=3)
+    assert len(times) == (8 if name == "RMSprop" else 9)  # torch has no fused RMSprop
+    assert {len(column) for column in times.values()} == {3}
+    torch.testing.assert_close(p.detach(), torch.ones(3, 5), rtol=0, atol=1e-6)
+    assert "fused/fused" in ratios_of(times) or name == "RMSprop"
+
+
+def test_a_ratio_is_the_median_within_rounds_to_the_path_with_the_lowest_median():
+    times = {f"ours {driver}": [1.0, 20.0, 3.0] for driver in ("list", "loop", "default")}
+    times |= {"ours compiled": [2.0, 8.0, 3.0], "copy": [4.0, 4.0, 4.0]}
+    times |= {"torch loop": [9.0, 9.0, 1.0], "torch foreach": [2.0, 10.0, 2.0]}
+    times |= {"torch default": [1.0, 1.0, 1.0]}
+    assert fastest(times) == "torch foreach"
+    three = dict.fromkeys(("list", "loop", "default"), 1.5)
+    others = {"compiled": 1.0, "default/default": 3.0, "compiled/copy": 0.75}
+    assert ratios_of(times) == three | others
+
+
+def test_the_sizes_are_those_of_the_models():
+    count = {name: sum(map(math.prod, size.shapes)) for name, size in SIZES.items()}
+    assert count == {
+        "784-128-10": 101_770,
+        "784-1024-1024-10": 1_863_690,
+        "600x4k": 2_457_600,
+        "gpt2-small": 124_439_808,
+    }

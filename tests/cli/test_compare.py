@@ -1,0 +1,433 @@
+"""scripts/compare.py as its users meet it: one command, a report, and one line where it can't."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_store
+from hydra.core.global_hydra import GlobalHydra
+
+from scratchopt.compare.asked import requested
+from scratchopt.compare.plan import Plan
+from scratchopt.compare.request import Request
+from scratchopt.config.fields import Refusal
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = [sys.executable, str(ROOT / "scripts" / "compare.py")]
+# Mini-batches, so that a seed makes a difference.
+SMALL = ["task=linear_regression", "task.batch_size=20", "max_steps=60", "comparison.target=1.5",
+         "optimizers=[sgd,nag]", "budget=4", "seeds=3", "workers=2"]  # fmt: skip
+
+
+def compare(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *arguments], cwd=folder, capture_output=True, text=True, timeout=280
+    )
+
+
+def report_of(folder: Path) -> Path:
+    [page] = folder.glob("**/report.html")
+    return page.parent
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with a small comparison, and what it printed."""
+    folder = tmp_path_factory.mktemp("compared")
+    ran = compare(folder, *SMALL)
+    assert ran.returncode == 0, ran.stderr
+    return folder, ran.stdout
+
+
+def test_a_comparison_writes_a_report_and_prints_its_core(done):
+    folder, printed = done
+    where = report_of(folder)
+    assert printed.splitlines()[-1] == f"report  {where.relative_to(folder) / 'report.html'}"
+    for name in ("report.md", "report.json", "runs.csv", "times.md", "times.csv", "times.json"):
+        assert (where / name).stat().st_size > 100, name
+    report = json.loads((where / "report.json").read_text())
+    roles = [run["role"] for run in report["runs"]]
+    assert {role: roles.count(role) for role in set(roles)} == {
+        "trials": 2 * 4,
+        "tuned": 2 * 3,
+        "untuned": 2 * 3,
+    }
+
+
+def test_only_the_runs_that_are_judged_are_tested(done):
+    folder, _ = done
+    report = json.loads((report_of(folder) / "report.json").read_text())
+    for run in report["runs"]:
+        assert bool(run["test"]) == (run["role"] != "trials")
+        assert (run["seed"] >= 100) == (run["role"] != "trials")
+
+
+def test_asked_again_it_does_nothing_and_writes_the_same(done):
+    folder, printed = done
+    where = report_of(folder)
+    before = {
+        path: (path.read_bytes(), path.stat().st_ino) for path in folder.glob("runs/*/result.json")
+    }
+    report = {path: path.read_bytes() for path in where.rglob("*") if path.is_file()}
+    again = compare(folder, *SMALL)
+    assert again.stdout == printed
+    assert {path: path.read_bytes() for path in where.rglob("*") if path.is_file()} == report
+    assert {
+        path: (path.read_bytes(), path.stat().st_ino) for path in folder.glob("runs/*/result.json")
+    } == before
+
+
+def test_more_seeds_do_only_what_is_missing(done, tmp_path):
+    folder, _ = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    before = set(tmp_path.glob("runs/*/result.json"))
+    more = compare(tmp_path, *SMALL, "seeds=4")
+    assert more.returncode == 0, more.stderr
+    added = set(tmp_path.glob("runs/*/result.json")) - before
+    assert 1 <= len(added) <= 2 * 2  # a fresh seed at the chosen and at the default settings
+
+
+def test_a_multirun_of_before_is_aggregated_over_its_seeds(tmp_path):
+    train = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *SMALL[:3], "figures=false"]
+    made = subprocess.run(
+        [*train, "optimizer=sgd,nag", "seed=range(3)", "hydra.sweep.dir=swept"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    ran = compare(tmp_path, "--from", "swept", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((tmp_path / "swept" / "comparison" / "report.json").read_text())
+    [task] = report["tasks"]
+    assert [(entry["name"], entry["tuned"]["n"]) for entry in task["entries"]] == [
+        ("nag, lr=0.1", 3),
+        ("sgd, lr=0.05", 3),
+    ]
+    swept = [json.loads(p.read_text()) for p in tmp_path.glob("swept/sgd*/result.json")]
+    [sgd] = [entry for entry in task["entries"] if entry["name"] == "sgd, lr=0.05"]
+    mean = sum(result["metrics"]["train/loss"] for result in swept) / 3
+    assert sgd["tuned"]["train_loss"]["value"] == pytest.approx(mean, rel=1e-6)
+    again = compare(tmp_path, "--from", "swept", "comparison.target=1.5")
+    assert again.stdout == ran.stdout
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one setting, of different seeds."""
+    folder = tmp_path_factory.mktemp("pair")
+    train = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *SMALL[:3], "figures=false"]
+    asked = [*train, "optimizer=sgd", "seed=0,1", "store=runs"]
+    assert subprocess.run(asked, cwd=folder, capture_output=True).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def pair(made: Path, tmp_path: Path) -> Path:
+    """The two, for one test to change."""
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """One of the results is changed by hand."""
+    path = next(folder.glob("runs/*/result.json"))
+    result = json.loads(path.read_text())
+    change(result)
+    path.write_text(json.dumps(result))
+
+
+def test_runs_of_other_code_are_put_together_apart(pair):
+    changed(pair, lambda result: result["versions"].update(code="f00dfeed"))
+    ran = compare(pair, "--from", "runs", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((pair / "runs" / "comparison" / "report.json").read_text())
+    found = [(entry["name"], entry["tuned"]["n"]) for entry in report["tasks"][0]["entries"]]
+    assert ("sgd, code f00dfe", 1) in found
+    assert len(found) == 2
+
+
+def test_a_run_that_diverged_after_its_hit_has_missed(pair):
+    changed(pair, lambda result: result.update(status="diverged"))
+    ran = compare(pair, "--from", "runs", "comparison.target=1000")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((pair / "runs" / "comparison" / "report.json").read_text())
+    [entry] = report["tasks"][0]["entries"]
+    assert entry["tuned"]["missed"] == entry["tuned"]["failures"]["diverged"] == 1
+    costs = sorted(float(run["cost_to_target"]) for run in report["runs"])
+    assert costs[0] < costs[1] == inf
+
+
+def test_the_same_run_twice_counts_once(pair):
+    shutil.copytree(*(path.parent for path in pair.glob("runs/*/result.json")), dirs_exist_ok=True)
+    ran = compare(pair, "--from", "runs", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((pair / "runs" / "comparison" / "report.json").read_text())
+    [entry] = report["tasks"][0]["entries"]
+    assert entry["tuned"]["n"] == 1
+
+
+def test_trials_of_a_comparison_are_not_put_together_with_its_judged_runs(done, tmp_path):
+    folder, _ = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    ran = compare(tmp_path, "--from", "runs")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((tmp_path / "runs" / "comparison" / "report.json").read_text())
+    assert all(run["test"] for run in report["runs"])
+    assert {run["seed"] for run in report["runs"]} == {100, 101, 102}
+    assert ran.stderr == (
+        "compare.py: 8 runs that were not tested, a comparison's trials, are left out\n"
+    )
+
+
+def test_from_takes_one_task_of_several(pair):
+    ran = compare(pair, "--from", "runs", "task=linear_regression", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    ran = compare(pair, "--from", "runs", "task=toy")
+    assert (ran.returncode, ran.stderr) == (1, "compare.py: runs: no run of task=toy\n")
+
+
+def test_two_equal_commands_in_one_folder_write_one_report(done, tmp_path):
+    folder, printed = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    both = [
+        subprocess.Popen([*PROGRAM, *SMALL], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        told, _ = process.communicate(timeout=200)
+        assert (process.returncode, told) == (0, printed)
+
+
+def test_one_seed_twice_is_refused(pair):
+    first, second = (path.parent for path in pair.glob("runs/*/result.json"))
+    config = (first / ".hydra" / "config.yaml").read_text()
+    (second / ".hydra" / "config.yaml").write_text(config)
+    ran = compare(pair, "--from", "runs", "comparison.target=1.5")
+    assert ran.returncode == 1
+    assert "have one seed, yet are not the same; give a directory with one of them" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_run_that_was_killed_before_its_test_is_left_out(pair):
+    changed(pair, lambda result: result.update(complete=False))
+    ran = compare(pair, "--from", "runs", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("has not ended, and is left out") == 1
+
+
+def test_runs_that_have_not_ended_are_named_and_left_out(done, tmp_path):
+    folder, _ = done
+    [first, *_] = sorted(path.parent for path in folder.glob("runs/*/result.json"))
+    (folder / "runs" / "unended").mkdir()
+    (folder / "runs" / "unended" / ".hydra").symlink_to(first / ".hydra")
+    ran = compare(folder, "--from", "runs", f"output={tmp_path}", "comparison.target=1.5")
+    assert ran.returncode == 0, ran.stderr
+    assert "runs/unended has not ended, and is left out" in ran.stderr
+
+
+def test_two_comparisons_share_a_store_and_do_each_run_once(tmp_path):
+    folders = [tmp_path / name for name in ("one", "other")]
+    store = tmp_path / "runs"
+    for folder in folders:
+        folder.mkdir()
+    asked = [*PROGRAM, *SMALL, f"store={store}", "workers=1", "max_steps=150"]
+    asking = [
+        subprocess.Popen(asked, cwd=folder, stdout=-1, stderr=-1, text=True) for folder in folders
+    ]
+    inodes: dict[Path, int] = {}
+    while any(one.poll() is None for one in asking):
+        for path in store.glob("*/result.json"):
+            if '"complete": true' in path.read_text():
+                assert inodes.setdefault(path, path.stat().st_ino) == path.stat().st_ino
+        time.sleep(0.05)
+    told = [one.communicate() for one in asking]
+    assert [one.returncode for one in asking] == [0, 0], told
+    assert told[0][0] == told[1][0]
+    pages = [report_of(folder) / "report.html" for folder in folders]
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+
+
+def test_a_worker_that_dies_in_the_test_has_its_run_gone_on_with(tmp_path):
+    (tmp_path / "odd.py").write_text(test_store.TASK)
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    comparison = "comparison: {metric: val/loss, mode: min, target: 0.1}\n"
+    (tmp_path / "conf" / "task" / "odd.yaml").write_text(test_store.YAML + comparison)
+    asked = ["--config-dir", "conf", "task=odd", "task.place=test", "optimizers=[sgd]"]
+    ran = compare(tmp_path, *asked, "budget=1", "seeds=1", "workers=1")
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "been there").exists()
+    report = json.loads((report_of(tmp_path) / "report.json").read_text())
+    assert {run["status"] for run in report["runs"]} == {"finished"}
+    assert report["runs"][-1]["test"].keys() == {"test/loss"}
+
+
+def test_a_run_that_ends_every_process_is_an_outcome(tmp_path):
+    code = test_store.TASK.replace("not mark.exists()", "True")
+    (tmp_path / "odd.py").write_text(code)
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    comparison = "comparison: {metric: val/loss, mode: min, target: 0.1}\n"
+    (tmp_path / "conf" / "task" / "odd.yaml").write_text(test_store.YAML + comparison)
+    asked = ["--config-dir", "conf", "task=odd", "task.place=train", "optimizers=[sgd]"]
+    ran = compare(tmp_path, *asked, "budget=1", "seeds=1", "workers=2")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((report_of(tmp_path) / "report.json").read_text())
+    assert {run["status"] for run in report["runs"]} == {"failed"}
+    assert "it ended 4 processes, the last with 9" in report["runs"][0]["error"]
+
+
+def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
+    command = [*PROGRAM, *SMALL, "max_steps=400"]
+    asking = subprocess.Popen(command, cwd=tmp_path, stderr=-1, stdout=-1, text=True)
+    until = time.monotonic() + 120
+    while len(list(tmp_path.glob("runs/*/result.json"))) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    asking.send_signal(signal.SIGINT)
+    _, told = asking.communicate(timeout=120)
+    assert asking.returncode == 130, told
+    assert told.splitlines()[-1] == "compare.py: stopped; the same command goes on"
+    before = {
+        path: path.stat().st_ino
+        for path in tmp_path.glob("runs/*/result.json")
+        if json.loads(path.read_text())["complete"]
+    }
+    assert before
+    ran = compare(tmp_path, *SMALL, "max_steps=400")
+    assert ran.returncode == 0, ran.stderr
+    assert all(path.stat().st_ino == inode for path, inode in before.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("budget=0", "budget=0: must be an integer >= 1"),
+        ("seeds=ten", "seeds=ten: must be an integer >= 1"),
+        ("decide=luck", "decide=luck: must be one of cost, metric"),
+        ("start=nowhere", "start=nowhere: must be one of library, task"),
+        ("optimizers=[sgd,sgd]", 'optimizers=["sgd", "sgd"]: must be a list'),
+        ("optimizers=[sgd,nagg]", "nagg"),
+        ("task=mnits", "mnits"),
+        ("tune=[0.9]", "tune=[0.9]: must be a dict"),
+        ("optimizer.lr=0.1", "optimizer.lr=0.1: it is searched"),
+        ("seed=1,2", "seed=1,2: a list is written [a,b] here"),
+        ("+foo=1", "foo: no such key"),
+        ("nonsense", "nonsense"),
+        ("--from nowhere", "nowhere: no such directory"),
+        ("--from . budget=3", "budget: with --from only"),
+        ("accelerator=ddp", "one process each"),
+        ("max_steps=abc", "max_steps=abc"),
+        ("tune={momentun:[0.9]}", "tune=momentun: none of the optimizers has it"),
+        ("tune={lr:[0.9]}", "tune=lr: none of the optimizers has it beside its lr"),
+        ("tune={momentum:0.9}", "must have a list of different values"),
+        ("tune={momentum:[0.1,0.2,0.3]} budget=2", "budget=2: the 3 combinations"),
+        ("figures=true", "figures=true: plot.py draws the runs"),
+        ("comparison=null", "does not say what to compare by"),
+        ("comparison.metric=test/accuracy", "comparison.metric=test/accuracy: must be the tag"),
+        ("budgett=4", "budgett=4: no such key; those of a comparison are budget, decide,"),
+        ("output={file}", ": is a file; give a folder"),
+        ("store={file}", ": is a file; give a folder"),
+        ("settings.sgd.lr=0.1", "settings.sgd.lr=0.1: the optimizers begin at their own defaults"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_one_line(arguments, said, tmp_path):
+    ran = compare(tmp_path, *arguments.replace("{file}", __file__).split())
+    assert ran.returncode != 0
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert ran.stderr.startswith("compare.py: ")
+    assert said in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_optimizer_that_fails_is_an_outcome_of_the_report(tmp_path):
+    """Newton's own default solver wants few parameters, and MNIST's net has many."""
+    asked = ["task=mnist", "task.hidden=[8]", "optimizers=[newton]", "budget=1", "seeds=1"]
+    ran = compare(tmp_path, *asked, "max_steps=20", "workers=1")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((report_of(tmp_path) / "report.json").read_text())
+    assert {run["status"] for run in report["runs"]} == {"failed"}
+    assert all("solver" in run["error"] for run in report["runs"])
+
+
+# ---- the plan
+
+
+@pytest.fixture(autouse=True)
+def _no_hydra():
+    GlobalHydra.instance().clear()
+
+
+def test_the_plan_asks_for_the_same_whatever_came_first():
+    request = requested([*SMALL, "tune={momentum:[0.5,0.9]}"])
+    plan = Plan(request)
+    missing, _ = plan.look(lambda wanted, objective: None)
+    other, _ = Plan(request).look(lambda wanted, objective: None)
+    assert [w.config for w in missing] == [w.config for w in other]
+    momenta = {w.settings.get("optimizer.momentum") for w in missing}
+    assert momenta == {None, 0.5, 0.9}
+
+
+def test_the_library_s_defaults_are_not_the_task_s():
+    library = requested(["task=mnist", "optimizers=[sgd]"])
+    assert library.default("mnist", "sgd") == {"optimizer.lr": 0.01}
+    task = requested(["task=mnist", "optimizers=[sgd]", "start=task"])
+    assert task.default("mnist", "sgd") == {"optimizer.lr": 0.3}
+
+
+def test_the_search_space_says_whose_default_it_begins_at():
+    def space(*more: str) -> str:
+        plan = Plan(requested(["task=mnist", "optimizers=[sgd]", *more]))
+        return plan.look(lambda wanted, objective: None)[1].space["sgd"]
+
+    assert space() == "lr around 0.01 (its own default)"
+    assert space("start=task") == "lr around 0.3 (the task's)"
+    none = space("start=task", "settings=null")
+    assert none == "lr around 0.01 (its own default, as the task has none)"
+
+
+def test_a_comparison_s_length_gives_way_to_the_command_line():
+    def config(*more: str) -> dict:
+        request: Request = requested(["task=mnist", "optimizers=[sgd]", *more])
+        return request.config("mnist", "sgd", {"optimizer.lr": 0.1}, 3, False)
+
+    assert (config()["max_steps"], config()["validate_steps"]) == (1720, 25)
+    assert config("max_steps=50")["max_steps"] == 50
+    assert (config()["threads"], config("threads=2")["threads"]) == (1, 2)
+    assert (config()["seed"], config()["task"]["seed"], config()["test"]) == (3, 3, False)
+
+
+def test_long_commands_that_differ_at_their_end_have_reports_of_their_own():
+    keys = ",".join(f"{0.9 + i / 1000:g}" for i in range(60))
+    one, other = (requested([*SMALL, f"tune={{momentum:[{keys},{x}]}}"]) for x in (0.1, 0.2))
+    assert one.output != other.output
+    assert len(one.output.name) < 255
+
+
+def test_the_command_in_the_report_asks_for_the_same_again():
+    request = requested([*SMALL, "tune={momentum:[0.5,0.9]}", "store=elsewhere"])
+    again = requested(request.command.replace("'", "").split()[2:])
+    apart = {"store", "output", "workers"}
+    assert {k: v for k, v in again.keys.items() if k not in apart} == {
+        k: v for k, v in request.keys.items() if k not in apart
+    }
+    assert again.overrides == request.overrides
+    assert "elsewhere" not in request.command
+
+
+def test_nothing_is_imported_that_a_refusal_must_wait_for():
+    code = "import sys, scratchopt.compare.plan; print({'torch', 'scipy'} & sys.modules.keys())"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert ran.stdout == "set()\n", ran.stderr
+
+
+def test_a_sweep_is_refused_in_python_too():
+    with pytest.raises(Refusal, match="a list is written"):
+        requested(["optimizers=sgd,nag"])

@@ -1,0 +1,652 @@
+"""Pictures of several runs show what their logs have, to any eye, and plot.py draws them."""
+
+import math
+import os
+import subprocess
+import sys
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.legend import Legend
+from omegaconf import OmegaConf
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+
+from scratchopt.config.fields import Refusal
+from scratchopt.config.schema import validate
+from scratchopt.lightning.trajectory import Layout, RecordFile
+from scratchopt.pictures.style import PALETTE
+from scratchopt.plots.comparison import Setting, settings_of
+from scratchopt.plots.comparison_figures import history_figures
+from scratchopt.plots.gallery import draw
+from scratchopt.plots.line_styles import looks
+from scratchopt.plots.outcome import DIVERGED, TOO_LONG
+from scratchopt.plots.sensitivity_figure import sensitivity_figure
+from scratchopt.plots.toy_runs import paths_figures
+from scratchopt.plots.x_axis import abscissa
+from scratchopt.runs.directory import runs_in
+from scratchopt.runs.result import Result, hyperparameters
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@cache
+def composed(task, optimizer):
+    """The configuration of two choices; it takes a tenth of a second."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", [f"task={task}", f"optimizer={optimizer}"])
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Writes what a run leaves, but for a training; returns its directory."""
+
+    def make(name, *overrides, logged, status="finished", evaluations=None, **metrics):
+        directory = tmp_path / "sweep" / name
+        keys = {"task": "mnist", "optimizer": "nag"} | dict(o.split("=") for o in overrides)
+        task, optimizer = keys.pop("task"), keys.pop("optimizer")
+        given = OmegaConf.from_dotlist([f"{key}={value}" for key, value in keys.items()])
+        cfg: Any = OmegaConf.merge(composed(task, optimizer), given)
+        (directory / ".hydra").mkdir(parents=True)
+        OmegaConf.save(cfg, directory / ".hydra" / "config.yaml")
+        choices = {"task": task, "optimizer": optimizer}
+        OmegaConf.save(
+            {"hydra": {"runtime": {"choices": choices}}}, directory / ".hydra" / "hydra.yaml"
+        )
+        with SummaryWriter(str(directory)) as writer:
+            for tag, pairs in logged.items():
+                for step, value in pairs:
+                    writer.add_scalar(tag, value, step)
+        if status is not None:
+            steps = max((step + 1 for step, _ in logged.get("train/loss", ())), default=0)
+            result = Result(task, optimizer, hyperparameters(validate(cfg)), cfg.seed, status)
+            result.cost = steps if evaluations is None else evaluations
+            result.evaluations = 1 + steps // 2  # of Newton, which counts its products as cost
+            result.metrics = {f"{tag.replace('_', '/')}": value for tag, value in metrics.items()}
+            result.write(directory)
+        return directory
+
+    return make
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """The recorded runs."""
+    return lambda: runs_in([tmp_path / "sweep"])
+
+
+def float32(values) -> np.ndarray:
+    """As a log has them."""
+    return np.asarray(values, np.float32)
+
+
+def decay(rate, steps=20, first=1.0):
+    """(step, value) pairs."""
+    return [(i, first * rate**i) for i in range(steps)]
+
+
+def history(runs, **options) -> Any:
+    """The axes of the one picture, without the legend's."""
+    (figure,) = history_figures(settings_of(runs), "title", **options).values()
+    return [axes for axes in figure.axes if axes.axison]
+
+
+def points(line):
+    """(x, y) of a line."""
+    return float32(np.array(line.get_data()).T)
+
+
+# Lines
+
+
+def test_lines_are_the_logs(record, runs):
+    logs = {
+        name: {"train/loss": decay(rate), "train/gradnorm": decay(rate**2, 19)}
+        for name, rate in {"adam": 0.9, "nag": 0.8, "sgd": 0.95}.items()
+    }
+    for name, logged in logs.items():
+        record(name, f"optimizer={name}", logged=logged)
+    loss, gradnorm = history(runs())
+    assert (loss.get_title(loc="left"), gradnorm.get_title(loc="left")) == ("loss", "gradnorm ‖g‖")
+    for axes, tag in ((loss, "train/loss"), (gradnorm, "train/gradnorm")):
+        for line, logged in zip(axes.lines, logs.values(), strict=True):
+            np.testing.assert_array_equal(points(line), float32(logged[tag]))
+
+
+def test_validation_is_drawn_where_there_is_any(record, runs):
+    validation = {"val/accuracy": [(99, 0.5), (199, 0.75)], "val/loss": [(99, 2.0), (199, 1.0)]}
+    record("a", "optimizer=sgd", logged={"train/loss": decay(0.9), **validation})
+    record("b", "optimizer=nag", logged={"train/loss": decay(0.8)})
+    panels = history(runs())
+    titles = ["loss", "validation accuracy", "validation loss"]
+    assert [axes.get_title(loc="left") for axes in panels] == titles
+    np.testing.assert_array_equal(points(panels[1].lines[0]), validation["val/accuracy"])
+    assert len(panels[1].lines) == 1
+
+
+def band(axes):
+    """Lowest and highest of the shaded area at each x."""
+    vertices = axes.collections[0].get_paths()[0].vertices
+    xs = np.unique(vertices[:, 0])
+    ys = [vertices[vertices[:, 0] == x, 1] for x in xs]
+    return float32([y.min() for y in ys]), float32([y.max() for y in ys])
+
+
+@pytest.mark.parametrize(("n", "share"), [(2, (0, 1)), (4, (0, 1)), (5, (0.25, 0.75))])
+@pytest.mark.parametrize("task", ["mnist", "linear_regression"])
+def test_runs_that_differ_by_the_seed_are_one_line(task, n, share, record, runs):
+    rates = 0.9 - 0.01 * np.arange(n)
+    for seed, rate in enumerate(rates):
+        record(f"nag{seed}", f"task={task}", f"seed={seed}", logged={"train/loss": decay(rate)})
+        record(
+            f"sgd{seed}",
+            f"task={task}",
+            f"seed={seed}",
+            "optimizer=sgd",
+            logged={"train/loss": decay(0.5)},
+        )
+    settings = settings_of(runs())
+    assert [(s.optimizer, len(s.runs)) for s in settings] == [("nag", n), ("sgd", n)]
+    axes = history(runs())[0]
+    each = float32([[value for _, value in decay(rate)] for rate in rates])
+    np.testing.assert_allclose(points(axes.lines[0])[:, 1], np.median(each, axis=0), rtol=1e-6)
+    low, high = band(axes)
+    expected = np.quantile(each, share, axis=0, method="inverted_cdf")
+    np.testing.assert_allclose((low, high), expected, rtol=1e-6)
+    assert len(axes.collections) == 1, "sgd's runs are the same: no band"
+    (legend,) = legends(axes.figure)
+    range_ = "quartiles" if n == 5 else "lowest to highest"
+    assert legend.get_title().get_text() == f"medians of n = {n} runs, band: {range_}"
+
+
+def test_a_run_that_goes_on_beyond_the_others_is_a_thin_line(record, runs):
+    record("a", "seed=0", logged={"train/loss": decay(0.9, 10)})
+    record("b", "seed=1", logged={"train/loss": decay(0.8, 15)})
+    median, tail = history(runs())[0].lines
+    assert list(median.get_xdata()) == list(range(10))
+    np.testing.assert_array_equal(points(tail), float32(decay(0.8, 15)[10:]))
+    assert tail.get_linewidth() < median.get_linewidth() / 1.9
+
+
+def test_noise_is_drawn_as_medians_and_says_so(record, runs):
+    noise = np.random.default_rng(0).uniform(1, 2, 1000)
+    record("a", "optimizer=sgd", logged={"train/loss": list(enumerate(noise))})
+    record("b", "optimizer=nag", logged={"train/loss": list(enumerate(noise + 1))})
+    axes = history(runs())[0]
+    nag, sgd = axes.lines
+    expected = np.median(float32(noise).reshape(100, 10), axis=1)
+    np.testing.assert_allclose(sgd.get_ydata(), expected, rtol=1e-6)
+    np.testing.assert_allclose(nag.get_ydata(), expected + 1, rtol=1e-6)
+    np.testing.assert_array_equal(sgd.get_xdata(), np.arange(4.5, 1000, 10))
+    assert axes.get_title(loc="left") == "loss, medians of 10 values"
+
+
+def test_a_single_run_s_noise_is_beneath_its_medians(record, runs):
+    noise = list(enumerate(np.random.default_rng(0).uniform(1, 2, 200)))
+    record("a", logged={"train/loss": noise})
+    raw, medians = history(runs())[0].lines
+    np.testing.assert_array_equal(points(raw), float32(noise))
+    assert len(medians.get_xdata()) == 40
+    assert not legends(raw.figure)
+
+
+@pytest.mark.parametrize("last", [1e300, math.inf, math.nan, 50.0])
+def test_a_diverged_run_ends_in_a_cross(last, record, runs):
+    rising = [*decay(1.5, 9), (9, last)]
+    record("a", "optimizer=sgd", logged={"train/loss": rising}, status="diverged")
+    record("b", "optimizer=nag", logged={"train/loss": decay(0.9)})
+    axes = history(runs())[0]
+    (cross,) = [line for line in axes.lines if line.get_marker() == "X"]
+    x, y = points(cross)[0]
+    assert (x, cross.get_color()) == (9, axes.lines[1].get_color())
+    top = axes.get_ylim()[1]
+    assert y == pytest.approx(50.0 if last == 50.0 else top)
+    assert "diverged" in [text.get_text() for text in legends(axes.figure)[0].get_texts()]
+
+
+def test_a_line_that_rises_out_of_all_bounds_squashes_no_other(record, runs):
+    record("a", "optimizer=sgd", logged={"train/loss": decay(1e3, 10)})
+    record("b", "optimizer=nag", logged={"train/loss": decay(0.9)})
+    axes = history(runs())[0]
+    assert axes.get_ylim()[1] < 1e4
+    np.testing.assert_array_equal(points(axes.lines[1]), float32(decay(1e3, 10)))
+
+
+# The x axis
+
+
+def test_a_step_costs_its_batches_or_what_the_log_says(record, runs):
+    cost = [(0, 6.0), (1, 3.0), (2, 6.0)]
+    record(
+        "a",
+        "optimizer=newton",
+        logged={"train/loss": decay(0.5, 3), "train/cost": cost},
+        evaluations=15,
+    )
+    record("b", "accumulate_grad_batches=4", logged={"train/loss": decay(0.5, 3)}, evaluations=12)
+    newton, nag = runs()
+    np.testing.assert_array_equal(abscissa(newton, np.arange(3), "evaluations"), [6, 9, 15])
+    np.testing.assert_array_equal(abscissa(nag, np.arange(3), "evaluations"), [4, 8, 12])
+    drawn = history(runs(), against="evaluations")[0]
+    assert [list(line.get_xdata()) for line in drawn.lines] == [[4, 8, 12], [6, 9, 15]]
+    assert drawn.get_xlabel() == "gradient evaluations"
+
+
+def test_evaluations_that_the_log_does_not_place_are_refused(record, runs):
+    record("a", logged={"train/loss": decay(0.5, 30)}, evaluations=75)
+    with pytest.raises(
+        Refusal, match=r"75 gradient evaluations in 30 steps, .* only against steps"
+    ):
+        history(runs(), against="evaluations")
+
+
+def test_seconds_are_those_of_the_log_s_writes(record, runs):
+    directory = record("a", "log_every=10", logged={})
+    (events,) = directory.glob("events.*")
+    events.unlink()
+    with SummaryWriter(str(directory)) as writer:
+        for step in range(25):
+            written = 10.0 if step < 10 else 30.0 if step < 20 else 31.0
+            writer.add_scalar("train/loss", 0.5**step, step, walltime=2e9 + written)
+    (run,) = runs()
+    begun = run.events.FirstEventTimestamp()
+    found = abscissa(run, np.array([9, 14, 19, 24]), "seconds") + begun - 2e9
+    np.testing.assert_allclose(found, [10, 20, 30, 31], atol=1e-3)
+
+
+def test_a_resumed_run_has_no_clock(record, runs):
+    directory = record("a", logged={"train/loss": decay(0.5)})
+    SummaryWriter(str(directory), filename_suffix=".again").close()
+    with pytest.raises(Refusal, match="it was resumed, and the pause is in its clock"):
+        history(runs(), against="seconds")
+
+
+# To any eye
+
+
+def sweep(
+    record, lrs=(0.05, 0.1, 1.0), seeds=(0, 1), steps=60, optimizers=("sgd", "momentum", "nag")
+):
+    """A recorded sweep; by default of 18 runs."""
+    for i, optimizer in enumerate(optimizers):
+        for j, lr in enumerate(lrs):
+            for seed in seeds:
+                logged = {
+                    tag: decay(0.9 - 0.04 * i - 0.01 * j - 0.002 * seed, steps, 1 + k)
+                    for k, tag in enumerate(("train/loss", "train/gradnorm", "train/velocity"))
+                }
+                overrides = (f"optimizer={optimizer}", f"optimizer.lr={lr}", f"seed={seed}")
+                record("-".join(overrides), *overrides, logged=logged)
+
+
+# Viénot, Brettel and Mollon, Color Research and Application 24 (1999) 243: what dichromats see, as
+# matrices on linear sRGB.
+SEEN_BY = {
+    "protanopia": np.array(
+        [[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]]
+    ),
+    "deuteranopia": np.array(
+        [[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]]
+    ),
+    "all cones": np.eye(3),
+}
+
+
+def lab(color, seen_by):
+    """CIE L*a*b* (D65) of a colour as somebody sees it."""
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    xyz = to_xyz @ np.clip(SEEN_BY[seen_by] @ linear, 0, 1) / to_xyz.sum(axis=1)
+    root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * root[1] - 16, 500 * (root[0] - root[1]), 200 * (root[1] - root[2])])
+
+
+@pytest.mark.parametrize("eye", SEEN_BY)
+def test_colours_are_apart_to_any_eye(eye):
+    for one, other in combinations(PALETTE, 2):
+        assert np.linalg.norm(lab(one, eye) - lab(other, eye)) > 15, (one, other)
+    for color in PALETTE:  # contrast with white, as WCAG has it: 1.8 is what their amber has
+        luminance = ((lab(color, "all cones")[0] + 16) / 116) ** 3
+        assert 1.05 / (luminance + 0.05) > 1.8
+
+
+def test_lines_of_a_sweep_are_apart_in_grey(record, runs):
+    sweep(record)
+    for axes in history(runs()):
+        assert len(axes.lines) == 9
+        kinds = [
+            (
+                line.get_marker(),
+                line._unscaled_dash_pattern,
+                round(lab(line.get_color(), "all cones")[0]),
+            )
+            for line in axes.lines
+        ]
+        for one, other in combinations(kinds, 2):
+            assert one[:2] != other[:2] or abs(one[2] - other[2]) > 20
+        assert all(0 < len(line.get_markevery()) <= 9 for line in axes.lines)
+
+
+@pytest.mark.parametrize("optimizers", [("nag",), ("nag", "sgd"), ("adam", "nag", "sgd")])
+def test_looks_are_never_shared(optimizers):
+    lrs = [f"lr={lr:g}" for lr in np.geomspace(0.01, 1, 14)]
+    settings = [Setting(optimizer, lr, lr, ()) for optimizer in optimizers for lr in lrs]
+    found = looks([setting.kind for setting in settings])
+    assert len({(look.marker, str(look.dashes)) for look in found}) == len(settings)
+
+
+def test_a_colour_is_an_optimizer_and_dashes_are_an_lr(record, runs):
+    sweep(record)
+    settings = settings_of(runs())
+    found = looks([setting.kind for setting in settings])
+    names = [
+        f"{name}, lr={lr}" for name in ("momentum", "nag", "sgd") for lr in ("0.05", "0.1", "1")
+    ]
+    assert [setting.name for setting in settings] == names
+    for part, kind in (("optimizer", "color"), ("variant", "dashes")):
+        pairs = {
+            (getattr(setting, part), str(getattr(look, kind)))
+            for setting, look in zip(settings, found, strict=True)
+        }
+        assert len(pairs) == 3
+
+
+def test_more_than_a_dozen_lines_are_drawn_optimizer_by_optimizer(record, runs):
+    lrs = (0.01, 0.02, 0.05, 0.1, 1.0)
+    sweep(record, lrs)
+    figures = history_figures(settings_of(runs()), "title")
+    assert list(figures) == ["history_loss", "history_gradnorm", "history_velocity"]
+    panels: Any = [axes for axes in figures["history_loss"].axes if axes.axison]
+    assert [axes.get_title(loc="left") for axes in panels] == ["momentum", "nag", "sgd"]
+    assert [len(axes.lines) for axes in panels] == [5, 5, 5]
+    assert (
+        len({axes.get_ylim() for axes in panels}) == len({axes.get_xlim() for axes in panels}) == 1
+    )
+    (legend,) = legends(figures["history_loss"])
+    assert [text.get_text() for text in legend.get_texts()] == [f"lr={lr:g}" for lr in lrs]
+
+
+# Room
+
+
+def legends(figure) -> list[Legend]:
+    """All legends of a figure."""
+    return figure.findobj(Legend)
+
+
+def assert_all_is_inside(figure):
+    """Nothing leaves the canvas, and no legend lies on data."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    left, bottom, right, top = figure.get_tightbbox(canvas.get_renderer()).extents
+    assert 0 <= left < right <= figure.get_figwidth()
+    assert 0 <= bottom < top <= figure.get_figheight()
+    for legend in legends(figure):
+        for axes in figure.axes:
+            if axes.axison:
+                assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
+@pytest.mark.parametrize("lrs", [(0.1,), (0.05, 0.1, 1.0), (0.01, 0.02, 0.05, 0.1, 1.0)])
+def test_all_text_has_room(lrs, record, runs):
+    for optimizer in ("adam", "momentum", "nag_torch"):
+        for lr in lrs:
+            overrides = ("task=linear_regression", f"optimizer={optimizer}", f"optimizer.lr={lr}")
+            logged = {"train/loss": decay(0.9, 400, 1e5), "train/gradnorm": decay(0.5, 400)}
+            record("-".join(overrides), *overrides, logged=logged, test_loss=0.99 + 1e-4 * lr)
+    found = runs()
+    figures = list(history_figures(settings_of(found), "linear_regression").values())
+    figures += filter(None, [sensitivity_figure(found, "linear_regression")])
+    for figure in figures:
+        assert_all_is_inside(figure)
+
+
+# What the lr decides
+
+
+def dots(axes):
+    """(lr, value) of the runs of each line, by their colour."""
+    return {
+        line.get_color(): points(line).tolist()
+        for line in axes.lines
+        if line.get_linestyle() == "None" and line.get_transform() == axes.transData
+    }
+
+
+def marks(axes, marker):
+    """The lrs of the marks of a kind."""
+    return [
+        x
+        for line in axes.lines
+        if line.get_transform() != axes.transData
+        if line.get_marker() == marker
+        for x in line.get_xdata()
+    ]
+
+
+def test_the_outcome_is_the_test_error_run_by_run(record, runs):
+    for lr, accuracies in {0.01: (0.9, 0.92), 0.1: (0.97, 0.98), 1.0: (0.5, None)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            record(
+                f"{lr}-{seed}",
+                f"optimizer.lr={lr}",
+                f"seed={seed}",
+                logged={"train/loss": decay(0.9)},
+                status="diverged" if accuracy is None else "finished",
+                **({} if accuracy is None else {"test_accuracy": accuracy}),
+            )
+    figure: Any = sensitivity_figure(runs(), "title")
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert figure.texts[0].get_text() == "title: test error, 1 − accuracy"
+    (found,) = dots(axes).values()
+    expected = [[0.01, 0.1], [0.01, 0.08], [0.1, 0.03], [0.1, 0.02], [1.0, 0.5]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    median = axes.lines[0]
+    np.testing.assert_allclose(median.get_ydata(), [0.09, 0.025, math.inf])
+    assert marks(axes, "X") == [1.0]
+    assert legends(figure)[0].get_texts()[-1].get_text() == DIVERGED
+
+
+def test_the_toy_s_outcome_is_when_it_converged(record, runs):
+    toy = ("task=toy", "optimizer=sgd")
+    for lr, status, steps in (
+        (0.1, "converged", 200),
+        (1.0, "converged", 17),
+        (0.01, "finished", 2000),
+        (9.0, "diverged", 8),
+    ):
+        record(
+            f"{lr}",
+            *toy,
+            f"optimizer.lr={lr}",
+            logged={"train/loss": decay(0.9)},
+            status=status,
+            evaluations=steps,
+        )
+    figure: Any = sensitivity_figure(runs(), "title")
+    (axes,) = figure.axes
+    assert figure.texts[0].get_text() == "title: gradient evaluations to converge"
+    (found,) = map(sorted, dots(axes).values())
+    np.testing.assert_allclose(found, [[0.1, 200], [1.0, 17]], rtol=1e-6)
+    assert (marks(axes, "X"), marks(axes, "^")) == ([9.0], [0.01])
+    assert {DIVERGED, TOO_LONG} < {text.get_text() for text in legends(figure)[0].get_texts()}
+
+
+def test_a_loss_out_of_all_bounds_has_diverged(record, runs):
+    for lr, loss in ((0.1, 0.5), (1.0, 1e58)):
+        record(f"{lr}", f"optimizer.lr={lr}", logged={"train/loss": decay(0.9)}, test_loss=loss)
+    figure: Any = sensitivity_figure(runs(), "title")
+    np.testing.assert_allclose([*dots(figure.axes[0]).values()], [[[0.1, 0.5]]], rtol=1e-6)
+    assert marks(figure.axes[0], "X") == [1.0]
+
+
+def test_one_lr_decides_nothing(record, runs):
+    sweep(record, lrs=[0.1])
+    assert sensitivity_figure(runs(), "title") is None
+
+
+# Paths
+
+
+def write_path(directory, x):
+    """A toy run's record of the points x [steps, dim], and of a last θ."""
+    steps, dim = x.shape
+    layout = Layout(["x"], [[dim]], "float64", gradients=True)
+    rows = np.hstack([x, x, np.ones_like(x)])
+    last = np.hstack([x[-1:], np.full((1, 2 * dim), np.nan)])
+    RecordFile(directory / "path", layout, 0).append(
+        list(range(steps + 1)), np.vstack([rows, last])
+    )
+
+
+def offsets(axes):
+    """The coloured points of a panel."""
+    return np.asarray(axes.collections[-1].get_offsets())
+
+
+def test_paths_show_the_recorded_points(record, runs):
+    x = np.linspace([-1.2, 1.0], [1.0, 1.0], 30)
+    toy = ("task=toy", "task.function=rosenbrock")
+    for seed in (0, 1):
+        write_path(record(f"nag{seed}", *toy, f"seed={seed}", logged={"train/loss": decay(0.9)}), x)
+    adam = record("adam", *toy, "optimizer=adam", logged={"train/loss": decay(0.9)})
+    (adam / "checkpoints").mkdir()
+    torch.save(
+        {"path": (torch.tensor(x[:9]), torch.ones(9, 2))}, adam / "checkpoints" / "last.ckpt"
+    )
+    record("sgd", *toy, "optimizer=sgd", logged={"train/loss": decay(0.9)})
+    told = []
+    figures = paths_figures(settings_of(runs()), lambda run, why: told.append((run.optimizer, why)))
+    assert told == [("sgd", "its path was not recorded")]
+    panels: Any = [axes for axes in figures["paths"].axes if axes.get_xlabel() == "x"]
+    first, second = panels
+    assert first.get_title(loc="left").startswith("adam")
+    assert second.get_title(loc="left").startswith("nag"), "seeds with the same path are one panel"
+    np.testing.assert_array_equal(offsets(first), x[:9])
+    np.testing.assert_array_equal(offsets(second), x)
+    assert_all_is_inside(figures["paths"])
+
+
+def test_paths_on_the_article_s_function_lie_on_its_graph(record, runs):
+    x = np.append(np.linspace(-8, 8, 30), [100.0, 1e9, math.inf])[:, None]
+    write_path(record("a", "task=toy", logged={"train/loss": decay(0.9)}), x)
+    figure: Any = paths_figures(settings_of(runs()), lambda *_: None)["paths"]
+    expected = np.hstack([x[:30], np.sin(x[:30]) + x[:30] ** 2 / 10])
+    np.testing.assert_allclose(offsets(figure.axes[0]), expected, rtol=1e-12)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["33 points, 3 outside"]
+
+
+def test_a_damaged_path_is_refused(record, runs):
+    directory = record("a", "task=toy", logged={"train/loss": decay(0.9)})
+    (directory / "path").mkdir()
+    (directory / "path" / "layout.json").write_text("{")
+    with pytest.raises(Refusal, match=r"layout.json is damaged"):
+        paths_figures(settings_of(runs()), lambda *_: None)
+
+
+# Files
+
+
+def test_files_are_png_and_svg_with_text_as_text_and_always_the_same(record, runs, tmp_path):
+    sweep(record)
+    first, again = (list(draw(runs(), tmp_path / place)) for place in ("first", "again"))
+    assert [path.name for path in first] == [
+        "history.png",
+        "history.svg",
+        "sensitivity.png",
+        "sensitivity.svg",
+    ]
+    for one, other in zip(first, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    svg = ElementTree.parse(tmp_path / "first" / "history.svg").getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    texts = {
+        "".join(element.itertext()) for element in svg.iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert {"mnist", "loss", "gradnorm ‖g‖", "velocity ‖Δθ‖", "step"} < texts
+    assert any(text.startswith("nag, lr=0.05") for text in texts)
+    with Image.open(tmp_path / "first" / "history.png") as image:
+        assert (image.format, image.size[0]) == ("PNG", 1100)
+    assert not list(tmp_path.glob("first/*.new"))
+
+
+def test_a_run_that_has_logged_nothing_is_left_out_and_named(record, runs, tmp_path, capsys):
+    record("a", logged={"train/loss": decay(0.9)})
+    late = record("b", "optimizer=sgd", logged={}, status=None)
+    assert len(list(draw(runs(), tmp_path / "figures"))) == 2
+    assert capsys.readouterr().err == f"plot.py: {late}: left out, it has logged no loss yet\n"
+
+
+def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
+    directory = record("a", logged={}, status=None)
+    with pytest.raises(Refusal) as refusal:
+        list(draw(runs(), tmp_path / "figures"))
+    assert str(refusal.value) == (
+        f"{directory}: there is nothing to draw; a run's first write comes after log_every=50 steps"
+    )
+    assert not (tmp_path / "figures").exists()
+
+
+def test_runs_of_several_tasks_are_refused(record, runs):
+    record("a", "task=toy", logged={"train/loss": decay(0.9)})
+    record("b", "task=mnist", logged={"train/loss": decay(0.9)})
+    with pytest.raises(Refusal, match=r"several tasks \(mnist, toy\) have no common scale"):
+        settings_of(runs())
+
+
+def plot(*arguments, cwd):
+    """A run of plot.py; error text without the program's name."""
+    command = [sys.executable, str(ROOT / "scripts" / "plot.py"), *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere: no such directory"),
+        (["."], ".: no run in it; give a directory that train.py has written"),
+        ([".", "."], "argument --output: say where, if runs of several places are drawn together"),
+        ([".", "--against", "joules"], "argument --against: invalid choice: 'joules'"),
+        ([], "the following arguments are required: runs"),
+    ],
+    ids=["nowhere", "empty", "several", "against", "none"],
+)
+def test_what_cannot_be_drawn_is_refused_in_one_line(arguments, message, tmp_path):
+    done = plot(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"plot.py: {message}")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_is_drawn_into_its_figures(tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "train.py"),
+        "-m",
+        "task=toy",
+        "task.start=-8",
+    ]
+    command += ["optimizer=nag", "optimizer.lr=0.1,1.0", "hydra.sweep.dir=sweep"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    done = plot("sweep", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    names = ["history", "sensitivity", "paths"]
+    expected = [f"sweep/figures/{name}.{kind}" for name in names for kind in ("png", "svg")]
+    assert done.stdout.split() == expected
+    assert all((tmp_path / path).stat().st_size < 500_000 for path in expected)

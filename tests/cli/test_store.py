@@ -1,0 +1,420 @@
+"""The store: a run is addressed by what it is, done once, and never changed after that."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from copy import deepcopy
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from scratchopt.config.fields import Refusal
+from scratchopt.config.schema import validate
+from scratchopt.runs import provenance
+from scratchopt.runs.lock import Busy
+from scratchopt.runs.provenance import code_of
+from scratchopt.runs.store import Kept, address_of, give_up, keep
+
+ROOT = Path(__file__).resolve().parents[2]
+CHOICES = {"task": "toy", "optimizer": "nag"}
+TASK = """
+import os
+import torch
+from lightning.pytorch import LightningModule
+from pathlib import Path
+from scratchopt.batches import Batches, InOrder
+
+
+class Odd(LightningModule):
+    '''Ends its process, or fails, at a place, the first time or always.'''
+
+    def __init__(self, optimizer, place="", always=False):
+        super().__init__()
+        self.optimizer, self.place, self.always = optimizer, place, always
+        self.net = torch.nn.Linear(4, 1)
+        self.data = torch.randn(96, 4, generator=torch.Generator().manual_seed(0))
+
+    def _at(self, place):
+        mark = Path("been there")
+        if place == self.place and (self.always or not mark.exists()):
+            mark.touch()
+            if self.always:
+                raise RuntimeError("odd: this never\\nworks")
+            os._exit(9)
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 30:
+            self._at("train")
+        return (self.net(batch[0]) - batch[0].sum(1, keepdim=True)).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", (self.net(batch[0]) - 1).square().mean())
+
+    def test_step(self, batch, batch_idx):
+        self._at("test")
+        self.log("test/loss", (self.net(batch[0]) - 1).square().mean())
+
+    def configure_optimizers(self):
+        return self.optimizer(self.parameters())
+
+    def train_dataloader(self):
+        return Batches([self.data], 16, shuffle=True, seed=0)
+
+    def val_dataloader(self):
+        return InOrder([self.data], 96)
+
+    test_dataloader = val_dataloader
+"""
+YAML = """
+# @package _global_
+task:
+  _target_: odd.Odd
+  place: ""
+  always: false
+max_epochs: 8
+checkpoint_steps: 5
+validate_steps: 4
+threads: 1
+"""
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return validate(compose("train", ["task=toy", "figures=false", *overrides]))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's own folder, with a task that can go wrong."""
+    (tmp_path / "odd.py").write_text(TASK)
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "odd.yaml").write_text(YAML)
+    return tmp_path
+
+
+def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--config-dir", "conf"]
+    command += [*arguments, "store=runs", "figures=false"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("runs/*/result.json"))]
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+# ---- the address
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=1", "optimizer.lr=0.5", "max_steps=7", "task.start=-3", "threads=1", "test=false",
+     "accelerator.precision=64-true", "optimizer=sgd"],
+)  # fmt: skip
+def test_what_decides_a_run_decides_its_address(override):
+    assert address_of(config(override), CHOICES) != address_of(config(), CHOICES)
+
+
+def test_other_code_is_another_address(monkeypatch):
+    before = address_of(config(), CHOICES)
+    monkeypatch.setattr("scratchopt.runs.store.code_of", lambda _: "other")
+    assert address_of(config(), CHOICES) != before
+
+
+def test_a_module_that_is_named_within_the_task_is_of_its_code(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "inner.py").write_text("one = 1")
+    node = {"_target_": "tasks.toy.Toy", "nets": [{"_target_": "inner.Net"}]}
+    before = code_of(config() | {"task": node})
+    assert before != code_of(config())
+    (tmp_path / "inner.py").write_text("one = 2")
+    provenance._theirs.cache_clear()
+    assert code_of(config() | {"task": node}) != before
+
+
+def test_an_installed_package_is_known_by_its_version_whatever_its_module_is_called():
+    assert provenance._theirs.__wrapped__("hydra") == f"hydra-core {version('hydra-core')}"
+
+
+def test_nothing_is_done_with_code_that_has_changed_since_it_was_first_read(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine.py").write_text("one = 1")
+    kept = Kept(tmp_path / "runs", config() | {"task": {"_target_": "mine.Task"}}, CHOICES)
+    (tmp_path / "mine.py").write_text("one = 2")
+    with pytest.raises(Refusal, match="the code has changed since this began"):
+        keep(kept, wait=False)
+    assert kept.result is None
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(Refusal, match=r"\.locks/\w{16}: cannot be locked \(Function not impl"):
+        keep(Kept(tmp_path, config("max_steps=5"), CHOICES), wait=False)
+
+
+@pytest.mark.parametrize("override", ["store=elsewhere", "comparison.target=3", "resume=there"])
+def test_what_is_asked_of_a_run_later_does_not(override):
+    assert address_of(config(override), CHOICES) == address_of(config(), CHOICES)
+
+
+def test_an_address_is_the_same_in_every_process(tmp_path):
+    code = "from tests.test_store import *; print(address_of(config(), CHOICES), code_of(config()))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": str(seed), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2)
+    }
+    assert told == {f"{address_of(config(), CHOICES)} {code_of(config())}\n"}
+
+
+def test_the_code_is_that_of_the_project_and_of_the_users_module(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    theirs = config() | {"task": {"_target_": "odd.Odd"}}
+    before = code_of(theirs)
+    assert before != code_of(config())
+    (folder / "odd.py").write_text(TASK + "\n# another line")
+    provenance._theirs.cache_clear()
+    assert code_of(theirs) != before
+
+
+def test_the_code_has_every_file_of_the_project_that_a_run_imports():
+    code = (
+        "import sys, scratchopt.runs.training\n"
+        "ours = 'scratchopt.runs.', 'scratchopt.config.'\n"
+        "print(*(m for m in sys.modules if m.startswith(ours)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    imported = {m.removeprefix("scratchopt.").replace(".", "/") for m in done.stdout.split()}
+    # The rest decides what is asked, refused, shown or kept, and no number.
+    apart = {f"config/{name}" for name in ("checkout", "fields", "groups", "processes", "schema")}
+    apart |= {
+        f"runs/{name}"
+        for name in ("atomic_write", "dashboard", "events", "lock", "provenance", "quiet", "resume")
+    }
+    assert imported - apart == set(provenance.FILES)
+
+
+# ---- done once
+
+
+def test_a_run_that_is_there_is_not_done_again(tmp_path):
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    done = keep(kept, wait=False)
+    assert done is not None
+    result, signum = done
+    assert (result.status, result.updates, signum) == ("finished", 5, 0)
+    before = stamp(kept.directory / "result.json")
+    assert keep(kept, wait=False) is None
+    assert stamp(kept.directory / "result.json") == before
+    assert (kept.result or {})["updates"] == 5
+
+
+def test_a_run_that_somebody_else_does_is_left_to_him(tmp_path):
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    with kept.begun(wait=False), pytest.raises(Busy, match="another run is writing there"):
+        keep(Kept(tmp_path, config("max_steps=5"), CHOICES), wait=False)
+    assert kept.result is None
+
+
+def test_a_diverged_run_is_an_outcome(tmp_path):
+    kept = Kept(tmp_path, config("optimizer.lr=50", "max_steps=300"), CHOICES)
+    done = keep(kept, wait=False)
+    assert done is not None
+    assert done[0].status == "diverged"
+    assert (kept.result or {})["status"] == "diverged"
+    assert keep(kept, wait=False) is None
+
+
+def test_a_run_that_wants_memory_is_none(tmp_path, monkeypatch):
+    from scratchopt.runs import training as run
+
+    def grasp(*args: Any) -> int:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(run, "run", grasp)
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        keep(kept, wait=False)
+    assert kept.result is None
+
+
+def test_a_run_that_ends_its_processes_is_given_up(tmp_path):
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    give_up(kept, "it ended 4 processes")
+    assert (kept.result or {})["status"] == "failed"
+    assert (kept.result or {})["error"] == "it ended 4 processes"
+    assert keep(kept, wait=False) is None
+
+
+def test_a_damaged_result_is_named_and_not_replaced(tmp_path):
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    keep(kept, wait=False)
+    file = kept.directory / "result.json"
+    file.write_text(file.read_text()[:100])
+    with pytest.raises(Refusal, match=r"result.json is damaged; put a copy back, or delete"):
+        keep(kept, wait=False)
+    assert len(file.read_text()) == 100
+
+
+@pytest.mark.parametrize("override", ["accelerator=ddp", "accelerator.devices=2"])
+def test_runs_of_several_processes_are_refused(tmp_path, override):
+    with pytest.raises(Refusal, match="one process each"):
+        Kept(tmp_path, config(override), CHOICES)
+
+
+def test_its_runs_are_read_as_any_others_are(tmp_path):
+    from scratchopt.runs.directory import runs_in
+
+    asked = config("max_steps=5")
+    kept = Kept(tmp_path, asked, CHOICES)
+    keep(kept, wait=False)
+    [run] = runs_in([tmp_path])
+    assert (run.task, run.optimizer) == ("toy", "nag")
+    assert run.config == asked | {"store": str(tmp_path)}
+    assert len(run.history["train/loss"]) == 5
+
+
+# ---- through the command line
+
+
+def test_an_error_in_training_is_an_outcome_and_the_sweep_goes_on(folder):
+    asked = ["-m", "task=odd", "task.always=true", "task.place=train,nowhere"]
+    done = train(folder, *asked)
+    assert done.returncode == 0, done.stderr
+    assert "RuntimeError: odd: this never" in done.stderr
+    by_status = {result["status"]: result for result in results(folder)}
+    assert set(by_status) == {"failed", "finished"}
+    assert by_status["failed"]["error"] == "RuntimeError: odd: this never"
+    before = {path: stamp(path) for path in folder.glob("runs/*/result.json")}
+    again = train(folder, *asked)
+    assert again.stdout.count("complete already") == 2
+    assert {path: stamp(path) for path in folder.glob("runs/*/result.json")} == before
+
+
+@pytest.mark.parametrize("place", ["train", "test"])
+def test_a_killed_run_goes_on_and_comes_to_the_same(folder, place):
+    """At step 30 of 48, a checkpoint behind it; or in the middle of the test."""
+    asked = ["task=odd", f"task.place={place}"]
+    assert train(folder, *asked).returncode == 9
+    assert not any(result["complete"] for result in results(folder))
+    assert train(folder, *asked).returncode == 0
+    [broken] = results(folder)
+    (folder / "runs").rename(folder / "earlier")
+    assert train(folder, *asked).returncode == 0
+    [whole] = results(folder)
+    for result in (broken, whole):
+        for key in ("seconds", "training_seconds"):
+            del result[key]
+        for row in result["validations"]:
+            del row["seconds"]
+    assert "test/loss" in whole["metrics"]
+    assert [row["steps"] for row in whole["validations"]] == list(range(4, 49, 4))
+    assert broken == whole
+
+
+def test_a_worker_whose_code_has_changed_does_nothing(tmp_path):
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    asked = {"store": str(tmp_path), "config": kept.config, "choices": kept.choices}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "compare.py"), "--worker"],
+        input=json.dumps(asked | {"address": "0" * 16}) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    answer = json.loads(done.stdout)
+    assert answer["state"] == "refused"
+    assert "the code has changed" in answer["reason"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_ends_after_a_run_that_failed(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    provenance._theirs.cache_clear()
+    compose_from = f"hydra.searchpath=[{folder / 'conf'}]"
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        asked = ["task=odd", "task.place=train", "task.always=true", compose_from]
+        odd = validate(compose("train", asked))
+    lines = []
+    for seed in (0, 1):
+        kept = Kept(folder / "runs", odd | {"seed": seed}, CHOICES)
+        asked = {"store": str(folder / "runs"), "config": kept.config, "choices": kept.choices}
+        lines.append(json.dumps(asked | {"address": kept.address}))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "compare.py"), "--worker"],
+        input="\n".join(lines) + "\n",
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.stdout == '{"state": "failed"}\n', done.stderr
+    assert done.returncode == 0
+
+
+def test_what_was_left_without_a_checkpoint_is_begun_anew(tmp_path):
+    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    (kept.directory / ".hydra").mkdir(parents=True)
+    (kept.directory / ".hydra" / "config.yaml").write_text("half")
+    (kept.directory / "events.out.tfevents.1").write_text("half")
+    keep(kept, wait=False)
+    assert (kept.result or {})["updates"] == 5
+    assert len(list(kept.directory.glob("events.out.tfevents.*"))) == 1
+    assert OmegaConf.load(kept.directory / ".hydra" / "config.yaml").max_steps == 5  # pyright: ignore
+
+
+def test_two_sweeps_share_a_store_and_do_each_run_once(folder):
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", "task=toy", "store=runs",
+               "figures=false", "max_steps=40", "task.tolerance=0"]  # fmt: skip
+    seeds = [f"seed={','.join(map(str, order))}" for order in ([0, 1, 2, 3], [3, 2, 1, 0])]
+    sweeps = [
+        subprocess.Popen([*command, seed], cwd=folder, stdout=-1, stderr=-1, text=True)
+        for seed in seeds
+    ]
+    told = [sweep.communicate(timeout=200) for sweep in sweeps]
+    assert [sweep.returncode for sweep in sweeps] == [0, 0], told
+    assert sum(out.count("complete already") for out, _ in told) == 4
+    assert sum(out.count("status ") for out, _ in told) == 4
+    assert sorted(result["seed"] for result in results(folder)) == [0, 1, 2, 3]
+
+
+def test_joblib_s_launcher_does_the_same(folder):
+    asked = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "task=toy", "seed=0,1"]
+    done = train(folder, *asked, "max_steps=5")
+    assert done.returncode == 0, done.stderr
+    assert [result["complete"] for result in results(folder)] == [True, True]
+
+
+def test_a_run_of_a_store_is_not_made_longer(folder):
+    assert train(folder, "task=toy", "max_steps=5").returncode == 0
+    [run] = (path.parent for path in folder.glob("runs/*/result.json"))
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), f"resume={run}", "max_steps=9"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "a run of a store goes on when it is asked for again" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_configuration_is_left_as_it_was(tmp_path):
+    asked = config("max_steps=5")
+    before = deepcopy(asked)
+    keep(Kept(tmp_path, asked, CHOICES), wait=False)
+    assert asked == before

@@ -1,0 +1,509 @@
+"""scripts/train.py as its users meet it: what a run leaves, what is refused, how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+
+from scratchopt.config.schema import validate
+from scratchopt.runs.result import Result, hyperparameters
+from scratchopt.runs.training import run
+from tasks import mnist_data
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ROOT / "scripts" / "train.py"
+TAGS = {"train/loss", "train/gradnorm", "train/velocity", "train/update_ratio", "train/angle"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(TRAIN), *arguments]
+
+
+def train(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def result_of(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "result.json").read_text())
+
+
+def in_process(directory: Path, *overrides: str) -> Result:
+    """A run without a new process, for what does not concern the command line."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("train", list(overrides))
+    config = validate(cfg)
+    result = Result("task", "optimizer", hyperparameters(config), config["seed"])
+    run(config, result, directory)
+    return result
+
+
+def state_of(directory: Path) -> dict[str, torch.Tensor]:
+    return torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+# What a run leaves
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """The article's NAG from −8, from a directory that is not the project's."""
+    cwd = tmp_path_factory.mktemp("elsewhere")
+    done = train(
+        cwd,
+        "task=toy",
+        "task.start=-8",
+        "optimizer=nag",
+        "optimizer.lr=1.0",
+        "optimizer.momentum=0.9",
+    )
+    assert done.returncode == 0, done.stderr
+    (directory,) = cwd.glob("outputs/toy/nag/*")
+    return done, directory
+
+
+def test_the_article_s_nag_converges_at_its_34th_evaluation(toy):
+    result = result_of(toy[1])
+    assert result["status"] == "converged"
+    assert (result["evaluations"], result["updates"], result["steps"]) == (34, 33, 33)
+    assert result["metrics"]["train/loss"] == pytest.approx(-0.794582337562, abs=1e-6)
+
+
+def test_result_json_has_its_keys(toy):
+    result = result_of(toy[1])
+    assert list(result) == [
+        *("task", "optimizer", "hyperparameters", "seed", "status", "steps", "evaluations", "cost"),
+        *("updates", "validations", "metrics", "seconds", "training_seconds", "memory"),
+        *("versions", "commit", "error", "complete"),
+    ]
+    assert (result["task"], result["optimizer"], result["seed"]) == ("toy", "nag", 0)
+    assert result["hyperparameters"]["optimizer.lr"] == 1.0
+    assert result["hyperparameters"]["task.start"] == -8
+    assert set(result["metrics"]) == TAGS | {"train/x"}
+    assert abs(result["metrics"]["train/x"] + 1.30644) < 2e-6
+    assert set(result["versions"]) == {"python", "torch", "lightning", "scratchopt", "hydra-core"}
+    assert 0 < result["training_seconds"] < result["seconds"] < 60
+    assert (result["validations"], result["error"], result["complete"]) == ([], None, True)
+    one = 4  # bytes of x in float32
+    assert result["memory"] == dict.fromkeys(("parameters", "gradients", "state", "lookahead"), one)
+
+
+def test_a_run_leaves_its_files_and_no_half_written_ones(toy):
+    _, directory = toy
+    files = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    events = {name for name in files if name.startswith("events.out.tfevents.")}
+    names = {Path(name).stem for name in files if name.startswith("figures/")}
+    pictures = {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg")}
+    assert events
+    assert pictures
+    assert pictures <= files
+    assert files - events - pictures == {
+        *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),
+        *("checkpoints/last.ckpt", "hparams.yaml", "result.json"),
+        *("path/layout.json", "path/records.bin"),
+    }
+
+
+def test_the_dashboard_has_every_step_and_the_hyperparameters(toy):
+    events = EventAccumulator(str(toy[1]))
+    events.Reload()
+    ends = {f"train-end/{name}" for name in ("evaluations", "loss", "seconds", "updates")}
+    assert set(events.Tags()["scalars"]) == TAGS | ends | {"train/log10_gradnorm"}
+    assert [event.step for event in events.Scalars("train/loss")] == list(range(34))
+    assert [event.step for event in events.Scalars("train/velocity")] == list(range(33))
+    content = events.PluginTagToContent("hparams")
+    assert metadata.EXPERIMENT_TAG not in content  # it would hide other tasks' metrics
+    start = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG])
+    assert start.hparams["optimizer"].string_value == "nag"
+    assert start.hparams["optimizer.lr"].number_value == 1.0
+
+
+def test_the_console_gets_a_table_and_nothing_else(toy):
+    done, directory = toy
+    assert done.stderr == ""
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line)
+    assert (rows["status"], rows["evaluations"]) == ("converged", "34")
+    assert rows["run"] == str(Path("outputs", "toy", "nag", directory.name))
+    assert rows["dashboard"] == "tensorboard --logdir outputs"
+
+
+def test_newton_in_double_precision_ends_where_the_article_s_does(tmp_path):
+    result = in_process(
+        tmp_path,
+        *("task=toy", "task.start=-5", "optimizer=newton", "accelerator.precision=64-true"),
+        *("task.tolerance=0", "max_steps=12"),
+    )
+    assert (result.status, result.updates) == ("finished", 12)
+    assert state_of(tmp_path)["x"].item() == pytest.approx(-1.30644001, abs=5e-9)
+    assert f"{result.metrics['train/x']:.8f}" == "-1.30644001"
+
+
+# Every pair
+
+
+@pytest.mark.parametrize("optimizer", sorted(p.stem for p in (ROOT / "conf/optimizer").iterdir()))
+@pytest.mark.parametrize("task", sorted(p.stem for p in (ROOT / "conf/task").iterdir()))
+def test_every_task_trains_with_every_optimizer(task, optimizer, tmp_path):
+    large = task not in ("toy", "linear_regression", "noisy_quadratic")
+    steps = 2 if large and optimizer == "newton" else 12  # each of them takes seconds
+    asked = [f"task={task}", f"optimizer={optimizer}", f"max_steps={steps}", "figures=false"]
+    result = in_process(tmp_path, *asked)
+    assert result.status == ("finished" if result.updates == steps else "converged")
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert losses[-1] < losses[0]
+    if task == "mnist":
+        assert {"test/loss", "test/accuracy"} <= set(result.metrics)
+
+
+def test_steps_between_validations_are_counted_across_epochs_and_the_end_is_read(tmp_path):
+    asked = ["task=logistic_regression", "task.batch_size=20000", "optimizer=sgd", "max_epochs=10"]
+    asked += ["validate_steps=2", "max_steps=5", "figures=false"]
+    result = in_process(tmp_path, *asked)
+    assert [row["steps"] for row in result.validations] == [2, 4, 5]
+    assert result.validations[-1]["val/loss"] == result.metrics["val/loss"]
+
+
+def test_what_is_not_asked_for_is_not_there(tmp_path):
+    asked = ["task=logistic_regression", "optimizer=sgd", "max_steps=2", "threads=1"]
+    threads = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.set_num_threads", threads.append)
+        result = in_process(
+            tmp_path, *asked, "test=false", "figures=false", "checkpoint_kept=false"
+        )
+    assert threads == [1]
+    assert not any(tag.startswith("test/") for tag in result.metrics)
+    assert not (tmp_path / "figures").exists()
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+# What is refused
+
+
+@pytest.fixture(scope="module")
+def without_torch(tmp_path_factory):
+    """An environment in which importing torch is an error."""
+    trap = tmp_path_factory.mktemp("trap")
+    (trap / "torch.py").write_text("raise AssertionError('torch was imported')")
+    return {"PYTHONPATH": str(trap)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("optimizer=foo", ["optimizer/foo", "momentum nag nag_torch newton rmsprop sgd"]),
+        ("optimizer.lr=abc", ["optimizer.lr=abc: must be a number"]),
+        ("optimizer.lr=-1", ["optimizer.lr=-1: Invalid learning rate: -1 (lr >= 0)"]),
+        ("+optimizer.foo=1", ["optimizer.foo: no such key", "momentum"]),
+        ("task=toy task.start=abc", ["task.start=abc: must be a number"]),
+        ("task=mnist task.data_dir=/nonexistent", ["data_dir=/nonexistent", "existing folder"]),
+        ("resume=/nonexistent", ["resume=/nonexistent: no such directory"]),
+        ("optimzer.lr=1", ["Could not override 'optimzer.lr'"]),
+        ("optimizer.lr=[1", ["optimizer.lr=[1"]),
+        ("optimizer.lr", ["optimizer.lr", "missing EQUAL"]),
+        ("optimizer=null", ["must be a string"]),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_before_torch_is_imported(
+    arguments, words, without_torch, tmp_path
+):
+    done = train(tmp_path, *arguments.split(), **without_torch)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("train.py: ")
+    assert all(word in line for word in words), line
+
+
+def test_help_comes_before_torch_is_imported(without_torch, tmp_path):
+    done = train(tmp_path, "--help", **without_torch)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        "optimizer: adagrad, adam, adamw, momentum, nag, nag_torch, newton, rmsprop, sgd"
+        in done.stdout
+    )
+
+
+def test_a_traceback_is_to_be_had(tmp_path):
+    done = train(tmp_path, "optimizer.lr=-1", HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("Invalid learning rate: -1 (lr >= 0)\n")
+
+
+def test_a_damaged_data_file_is_refused_in_one_line(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in mnist_data.SHIPPED.glob("*.gz"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= path.name.startswith("t10k-labels")
+        (data / path.name).write_bytes(content)
+    done = train(tmp_path, f"task.data_dir={data}")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "Damaged MNIST file" in line
+    assert "t10k-labels" in line
+
+
+def test_a_directory_that_another_run_writes_to_is_refused(tmp_path, without_torch):
+    fcntl = pytest.importorskip("fcntl")
+    (tmp_path / "run").mkdir()
+    other = os.open(tmp_path / "run", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    done = train(tmp_path, "task=toy", "hydra.run.dir=run", **without_torch)
+    os.close(other)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("run: another run is writing there; wait for its end")
+
+
+# How it ends
+
+
+def test_divergence_is_one_line_and_what_came_before_is_kept(tmp_path):
+    done = train(tmp_path, "task=toy", "optimizer=sgd", "optimizer.lr=1000", "hydra.run.dir=run")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "step 9" in line
+    assert "SGD, lr=1000" in line
+    result = result_of(tmp_path / "run")
+    assert result["status"] == "diverged"
+    assert result["metrics"]["train/loss"] is None
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert len(events.Scalars("train/loss")) >= 9
+
+
+LAUNCHERS = [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["basic", "joblib"])
+def test_a_sweep_goes_on_when_a_job_diverges(launcher, tmp_path):
+    done = train(
+        tmp_path,
+        *("-m", *launcher, "hydra.sweep.dir=sweep", "task=toy", "task.start=-8"),
+        *("optimizer=sgd,nag", "optimizer.lr=1000,1.0"),
+    )
+    assert done.returncode == 0, done.stderr
+    results = {
+        (result["optimizer"], result["hyperparameters"]["optimizer.lr"]): result
+        for result in (result_of(path.parent) for path in tmp_path.rglob("result.json"))
+    }
+    assert {key: result["status"] for key, result in results.items()} == {
+        ("sgd", 1000.0): "diverged",
+        ("nag", 1000.0): "diverged",
+        ("sgd", 1.0): "converged",
+        ("nag", 1.0): "converged",
+    }
+    assert results["sgd", 1.0]["updates"] == 16
+    assert results["nag", 1.0]["evaluations"] == 34
+
+
+def interrupted(cwd: Path, signum: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A run that gets a signal when its first steps are logged."""
+    with subprocess.Popen(
+        command(*arguments, "task=linear_regression", "task.batch_size=10", "log_every=1"),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not any(b"train/gradnorm" in path.read_bytes() for path in cwd.rglob("events*")):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signum)
+            stdout, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+ENDLESS = ("max_steps=-1", "max_epochs=-1")
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run ended by Ctrl-C, its directory, and its .hydra/ at that time."""
+    cwd = tmp_path_factory.mktemp("stopped")
+    done = interrupted(cwd, signal.SIGINT, *ENDLESS, "hydra.run.dir='a run, μ=1'")
+    directory = cwd / "a run, μ=1"
+    saved = {path.name: path.read_text() for path in (directory / ".hydra").iterdir()}
+    return done, directory, saved, result_of(directory)
+
+
+def test_ctrl_c_ends_a_run_with_all_of_it_saved(stopped):
+    done, directory, _, result = stopped
+    assert done.returncode == 128 + signal.SIGINT
+    assert result["status"] == "interrupted"
+    assert list((directory / "figures").glob("*.png"))
+    checkpoint = torch.load(directory / "checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == result["steps"] > 0
+
+
+def test_sigterm_ends_a_run_with_all_of_it_saved(tmp_path):
+    done = interrupted(tmp_path, signal.SIGTERM, *ENDLESS, "hydra.run.dir=run")
+    assert done.returncode == 128 + signal.SIGTERM
+    assert result_of(tmp_path / "run")["status"] == "interrupted"
+
+
+def test_ctrl_c_ends_a_sweep(tmp_path):
+    done = interrupted(
+        tmp_path, signal.SIGINT, "-m", *ENDLESS, "hydra.sweep.dir=sweep", "optimizer=sgd,nag"
+    )
+    assert done.returncode == 128 + signal.SIGINT
+    (directory,) = (path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert result_of(directory)["status"] == "interrupted"
+
+
+# Going on
+
+
+def test_a_resumed_run_is_as_if_it_had_never_stopped(stopped, tmp_path):
+    _, directory, saved, before = stopped
+    goal = before["steps"] + 37
+    done = train(tmp_path, f"resume={directory}", f"max_steps={goal}")
+    assert done.returncode == 0, done.stderr
+    after = result_of(directory)
+    assert (after["status"], after["steps"], after["evaluations"]) == ("finished", goal, goal)
+    assert (after["task"], after["optimizer"]) == ("linear_regression", "nag")
+    assert {p.name: p.read_text() for p in (directory / ".hydra").iterdir()} == saved
+    in_process(tmp_path, "task=linear_regression", "task.batch_size=10", f"max_steps={goal}")
+    once, resumed = state_of(tmp_path), state_of(directory)
+    assert all(torch.equal(once[key], resumed[key]) for key in once)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["optimizer.lr=1"], "only max_steps and max_epochs may be given, not optimizer.lr"),
+        (["-m"], "only max_steps and max_epochs may be given, not -m"),
+    ],
+)
+def test_a_resumed_run_keeps_its_configuration(stopped, arguments, words, without_torch, tmp_path):
+    done = train(tmp_path, f"resume={stopped[1]}", *arguments, **without_torch)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert words in line
+
+
+def test_a_directory_that_holds_no_run_is_refused(toy, without_torch, tmp_path):
+    def refused(words: str) -> None:
+        done = train(tmp_path, "resume=run", **without_torch)
+        (line,) = done.stderr.splitlines()
+        assert done.returncode == 1
+        assert words in line
+
+    hydras, checkpoint = tmp_path / "run" / ".hydra", tmp_path / "run/checkpoints/last.ckpt"
+    hydras.mkdir(parents=True)
+    refused("there is no .hydra/config.yaml in it")
+    for path in (toy[1] / ".hydra").iterdir():
+        (hydras / path.name).write_text(path.read_text())
+    refused("there is no checkpoints/last.ckpt in it")
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes((toy[1] / "checkpoints/last.ckpt").read_bytes()[:1000])
+    refused("checkpoints/last.ckpt is damaged")
+
+
+def test_a_finished_run_has_nothing_to_resume(toy, tmp_path):
+    before = (toy[1] / "result.json").read_text()
+    done = train(tmp_path, f"resume={toy[1]}", "max_steps=20")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert "nothing is left to do after 33 updates" in line
+    assert (toy[1] / "result.json").read_text() == before
+
+
+# Other people's tasks
+
+THEIRS = """
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch.utils.data import DataLoader, TensorDataset
+
+class Task(LightningModule):
+    def __init__(self, optimizer, width):
+        super().__init__()
+        self.save_hyperparameters()
+        self.optimizer, self.net = optimizer, torch.nn.Linear(2, width)
+
+    def training_step(self, batch, batch_idx):
+        return self.net(batch[0]).square().mean()
+
+    def configure_optimizers(self):
+        return self.optimizer(self.parameters())
+
+class Data(LightningDataModule):
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(torch.ones(8, 2)), batch_size=4)
+
+class Closed(LightningModule):
+    pass
+
+class Broken(Task):
+    def training_step(self, batch, batch_idx):
+        return {}["loss"]
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A directory with a task, data and an optimizer that the project does not know."""
+    cwd = tmp_path_factory.mktemp("theirs")
+    (cwd / "theirs.py").write_text(THEIRS)
+    for path, text in {
+        "conf/task/theirs.yaml": "# @package _global_\ntask: {_target_: theirs.Task, width: 3}\n"
+        "datamodule: {_target_: theirs.Data}\nmax_epochs: 2\n",
+        "conf/optimizer/torch_adam.yaml": "{_target_: torch.optim.Adam, _partial_: true, lr: 0.01}",
+    }.items():
+        (cwd / path).parent.mkdir(parents=True, exist_ok=True)
+        (cwd / path).write_text(text)
+    return cwd
+
+
+CHOICE = ("--config-dir=conf", "task=theirs", "optimizer=torch_adam")
+
+
+def test_a_task_and_an_optimizer_from_outside_train_log_and_resume(elsewhere):
+    done = train(elsewhere, *CHOICE, "hydra.run.dir=run")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = result_of(elsewhere / "run")
+    assert (result["task"], result["optimizer"]) == ("theirs", "torch_adam")
+    assert (result["status"], result["steps"]) == ("finished", 4)
+    assert result["hyperparameters"]["optimizer.lr"] == 0.01
+    assert set(result["metrics"]) == TAGS
+    done = train(elsewhere, "resume=run", "max_epochs=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert result_of(elsewhere / "run")["steps"] == 6
+
+
+def test_a_task_that_takes_no_optimizer_is_told_to(elsewhere):
+    done = train(elsewhere, *CHOICE, "~task.width", "task._target_=theirs.Closed")
+    (line,) = done.stderr.splitlines()
+    assert "theirs.Closed: takes no optimizer; let its constructor take one" in line
+
+
+def test_a_mistake_in_a_task_shows_where_it_is(elsewhere):
+    done = train(elsewhere, *CHOICE, "task._target_=theirs.Broken")
+    assert done.returncode == 1
+    assert 'return {}["loss"]' in done.stderr
+    assert "KeyError: 'loss'" in done.stderr

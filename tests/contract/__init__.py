@@ -1,0 +1,1 @@
+"""What holds for every optimizer, driver and dtype."""

@@ -1,0 +1,1304 @@
+"""The contract of an optimizer, point by point, for every class and every driver.
+
+The oracle is torch's class of the same name, and where there is none the paper's lines (`cases`).
+Three drivers agree with torch to the last bit. The compiled one fuses multiplications with
+additions and keeps low precision in float32 between them, so it rounds less often: `ROUNDINGS`.
+"""
+
+import ast
+import copy
+import inspect
+import io
+import pickle
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim import lr_scheduler
+
+import scratchopt
+from scratchopt.engine import c_kernel, compiled
+from tests.shared.cases import CASES, DRIVERS, REAL, Case, give, take_step
+
+# torch's compiler imports a module of torch's that warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is:DeprecationWarning")
+
+ROUNDINGS = 16  # in units of eps; 8 are enough but for centred RMSprop, where v − m² cancels
+DECAY = {"weight_decay": 0.125, "maximize": True}
+SHAPES = [(3, 5), (), (7,), (2, 3, 4)]
+BITWISE = ("list", "loop", "default")
+
+
+def every(
+    where: Callable[[Case], Any] = lambda case: True, drivers: Iterable[str] = DRIVERS
+) -> pytest.MarkDecorator:
+    """Each case that can, with each driver that it has."""
+    rows = [
+        pytest.param(case, DRIVERS[driver], id=f"{name}-{driver}")
+        for name, case in CASES.items()
+        if where(case)
+        for driver in drivers
+        if driver in case.drivers
+    ]
+    return pytest.mark.parametrize(("case", "driver"), rows)
+
+
+def each(where: Callable[[Case], Any] = lambda case: True) -> pytest.MarkDecorator:
+    """Each case that can."""
+    rows = [pytest.param(case, id=name) for name, case in CASES.items() if where(case)]
+    return pytest.mark.parametrize("case", rows)
+
+
+def has_twin(case: Case) -> bool:
+    return case.twin is not None
+
+
+def random(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    return [torch.randn(shape, dtype=dtype) for shape in shapes]
+
+
+def leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Parameters of the same values and strides."""
+    return [t.detach().clone().requires_grad_() for t in tensors]
+
+
+def values(params: Iterable[Tensor]) -> list[Tensor]:
+    return [p.detach().clone() for p in params]
+
+
+def run(
+    optimizer: torch.optim.Optimizer, params: list[Tensor], steps: Iterable[Sequence[Tensor | None]]
+) -> list[Tensor]:
+    for grads in steps:
+        give(optimizer, params, grads)
+    return values(params)
+
+
+def state_of(optimizer: torch.optim.Optimizer, params: Iterable[Tensor]) -> list[dict[str, Any]]:
+    return [dict(optimizer.state.get(p, {})) for p in params]
+
+
+def is_exact(case: Case, driver: dict[str, Any]) -> bool:
+    return case.twin is not None and not driver.get("fused")
+
+
+def assert_same(ours: Any, theirs: Any, exact: bool) -> None:
+    """To the last bit, or else up to `ROUNDINGS`."""
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        if isinstance(a, dict):
+            assert set(a) == set(b)
+            assert_same([a[key] for key in a], [b[key] for key in a], exact)
+            continue
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        if exact:
+            assert torch.equal(a, b), (a - b).abs().max()
+        elif a.numel():
+            error = (a - b).abs().max().item()
+            scale = max(1.0, b.abs().max().item())
+            assert error <= ROUNDINGS * torch.finfo(a.dtype).eps * scale
+
+
+def assert_like_its_oracle(
+    case: Case,
+    driver: dict[str, Any],
+    make: Callable[[], list[Tensor]],
+    steps: int = 5,
+    exact: bool = True,
+    present: Callable[[int, int], bool] = lambda step, index: True,
+    gradient: Callable[[Tensor], Tensor] = torch.randn_like,
+) -> None:
+    """Our steps on `make()` and the oracle's lead to the same parameters and state."""
+    exact = exact and is_exact(case, driver)
+    ours, theirs = make(), make()
+    for p, q in zip(ours, theirs, strict=True):
+        q.data.copy_(p.data)
+    torchs = {"foreach": True} if case.twin else {}  # in low precision torch's loop rounds more
+    a = case.cls(ours, **case.settings, **driver)
+    b = case.oracle(theirs, **case.settings, **torchs)
+    for step in range(steps):
+        grads = [gradient(p.detach()) if present(step, i) else None for i, p in enumerate(ours)]
+        give(a, ours, grads)
+        give(b, theirs, grads)
+    assert_same(values(ours), values(theirs), exact)
+    assert_same(state_of(a, ours), state_of(b, theirs), exact)
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_each_time() -> None:
+    torch.manual_seed(0)
+
+
+# 1. A learning rate
+
+
+@every()
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=["0-dim", "1-dim", "2-dim"])
+def test_a_one_element_tensor_is_as_good_an_lr_as_a_number(case: Case, driver, shape):
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(3)]
+    ours, theirs = leaves(start), leaves(start)
+    settings = {**case.settings, **driver}
+    tensor = torch.full(shape, 0.125)
+    a = run(case.cls(ours, **{**settings, "lr": tensor}), ours, steps)
+    b = run(case.cls(theirs, **{**settings, "lr": 0.125}), theirs, steps)
+    assert all(map(torch.equal, a, b))
+    assert torch.equal(tensor, torch.full(shape, 0.125))
+
+
+@each()
+@pytest.mark.parametrize("lr", [torch.ones(2), torch.ones(1, 2), torch.ones(0)], ids=str)
+def test_a_tensor_lr_of_another_size_is_refused(case: Case, lr):
+    params = leaves(random((2,)))
+    with pytest.raises(ValueError, match=r"^Tensor lr must be 1-element$"):
+        case.cls(params, lr=lr)
+    with pytest.raises(ValueError, match=r"^Tensor lr must be 1-element$"):
+        case.cls([{"params": params, "lr": lr}], **case.settings)
+
+
+def has_betas(case: Case) -> bool:
+    return "exp_avg" in case.state
+
+
+@every(has_betas)
+def test_betas_may_be_tensors(case: Case, driver):
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(3)]
+    ours, theirs = leaves(start), leaves(start)
+    settings = {**case.settings, **driver}
+    betas = (torch.tensor(0.75), torch.tensor([0.875]))
+    a = run(case.cls(ours, **settings, betas=betas), ours, steps)
+    b = run(case.cls(theirs, **settings, betas=(0.75, 0.875)), theirs, steps)
+    assert all(map(torch.equal, a, b))
+
+
+@each(has_betas)
+def test_a_tensor_beta_of_another_size_is_refused(case: Case):
+    with pytest.raises(ValueError, match="1-element"):
+        case.cls(leaves(random((2,))), betas=(torch.ones(2) / 2, torch.tensor(0.5)))
+
+
+# 2. The gradient
+
+
+@every()
+@pytest.mark.parametrize("options", [{}, DECAY], ids=["plain", "decay"])
+def test_step_neither_writes_nor_deletes_a_gradient(case: Case, driver, options):
+    params = leaves(random(*SHAPES, (4, 6)))
+    optimizer = case.cls(params, **case.settings, **options, **driver)
+    for _ in range(3):
+        if isinstance(optimizer, scratchopt.NAG):
+            optimizer.lookahead_()
+        for p in params:
+            p.grad = torch.randn(p.shape[::-1]).permute(tuple(range(p.dim()))[::-1])
+        if isinstance(optimizer, scratchopt.Newton):
+            optimizer.add_curvature(torch.stack([(p**2).sum() for p in params]).sum())
+        before = [(p.grad, p.grad.clone(), p.grad._version) for p in params if p.grad is not None]
+        optimizer.step()
+        for p, (grad, copied, version) in zip(params, before, strict=True):
+            assert p.grad is grad
+            assert grad._version == version
+            assert torch.equal(grad, copied)
+
+
+# 3. The hyperparameters
+
+
+@each(has_twin)
+def test_the_groups_have_torchs_keys_and_values(case: Case):
+    ours = case.cls(leaves(random((2,))), **case.settings)
+    theirs = case.oracle(leaves(random((2,))), **case.settings)
+    group, torchs = ours.state_dict()["param_groups"][0], theirs.state_dict()["param_groups"][0]
+    missing = set(torchs) - set(group)
+    assert not missing
+    assert {key: group[key] for key in torchs} == torchs
+
+
+@pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam", "AdamW"])
+def test_the_signature_is_torchs(name):
+    ours = list(inspect.signature(getattr(scratchopt, name)).parameters.values())
+    theirs = list(inspect.signature(getattr(torch.optim, name)).parameters.values())
+    more = ours[len(theirs) :]
+    for a, b in zip(ours, theirs, strict=False):
+        assert (a.name, a.kind, a.default) == (b.name, b.kind, b.default)
+    assert all(a.kind is a.KEYWORD_ONLY and a.default is not a.empty for a in more)
+
+
+@every()
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))],
+    ids=["deepcopy", "pickle"],
+)
+def test_a_copy_goes_on_as_the_original(case: Case, driver, copied):
+    params = leaves(random(*SHAPES))
+    optimizer = case.cls(params, **case.settings, **driver)
+    run(optimizer, params, [random(*SHAPES) for _ in range(2)])
+    again, same = copied((optimizer, params))
+    rest = [random(*SHAPES) for _ in range(3)]
+    before = values(same)
+    a = run(optimizer, params, rest)
+    assert all(map(torch.equal, before, same))  # nothing is shared
+    assert all(map(torch.equal, a, run(again, same, rest)))
+    assert optimizer.param_groups[0].keys() == again.param_groups[0].keys()
+    assert repr(again) == repr(optimizer)
+
+
+def through_a_file(thing: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(thing, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@every()
+def test_a_saved_state_dict_continues_exactly(case: Case, driver):
+    params = leaves(random(*SHAPES))
+    optimizer = case.cls(params, **case.settings, **driver)
+    run(optimizer, params, [random(*SHAPES) for _ in range(3)])
+    fresh = leaves(params)
+    again = case.cls(fresh, **case.settings, **driver)
+    again.load_state_dict(through_a_file(optimizer.state_dict()))
+    rest = [random(*SHAPES) for _ in range(3)]
+    assert all(map(torch.equal, run(optimizer, params, rest), run(again, fresh, rest)))
+
+
+@every(lambda case: not case.needs_hessian)
+def test_each_group_has_its_own_values(case: Case, driver):
+    own: list[dict[str, Any]] = [{"lr": 0.25}, {"lr": 0.125, **DECAY}]
+    if "momentum" in case.settings:
+        own[1]["momentum"] = 0.75
+    if has_betas(case):
+        own[1]["betas"] = (0.75, 0.875)
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(4)]
+    ours = leaves(start)
+    halves = [ours[:2], ours[2:]]
+    groups = [{"params": half, **values} for half, values in zip(halves, own, strict=True)]
+    a = run(case.cls(groups, **case.settings, **driver), ours, steps)
+    b = []
+    for part, values_ in zip([slice(2), slice(2, None)], own, strict=True):
+        alone = leaves(start[part])
+        optimizer = case.cls(alone, **{**case.settings, **values_}, **driver)
+        b += run(optimizer, alone, [grads[part] for grads in steps])
+    assert all(map(torch.equal, a, b))
+
+
+def cycles_momentum(case: Case) -> bool:
+    return "momentum" in case.settings or has_betas(case)
+
+
+SCHEDULERS: dict[str, Callable[[Any, bool], Any]] = {
+    "CyclicLR": lambda o, m: lr_scheduler.CyclicLR(o, 0.01, 0.1, 3, cycle_momentum=m),
+    "OneCycleLR": lambda o, m: lr_scheduler.OneCycleLR(o, 0.1, 20, cycle_momentum=m),
+    "LambdaLR": lambda o, m: lr_scheduler.LambdaLR(o, lambda step: 0.9**step),
+    "ReduceLROnPlateau": lambda o, m: lr_scheduler.ReduceLROnPlateau(o, patience=0),
+}
+
+
+@every()
+@pytest.mark.parametrize("schedule", SCHEDULERS.values(), ids=SCHEDULERS)
+@pytest.mark.parametrize("tensor", [False, True], ids=["number", "tensor"])
+def test_it_follows_torchs_schedulers(case: Case, driver, schedule, tensor):
+    settings = {**case.settings, "lr": torch.tensor(0.125) if tensor else 0.125}
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(10)]
+    ours, theirs = leaves(start), leaves(start)
+    a = case.cls(ours, **settings, **driver)
+    b = case.oracle(theirs, **copy.deepcopy(settings), **({"foreach": False} if case.twin else {}))
+    schedulers = [schedule(optimizer, cycles_momentum(case)) for optimizer in (a, b)]
+    rates = []
+    for grads in steps:
+        give(a, ours, grads)
+        give(b, theirs, grads)
+        for scheduler in schedulers:
+            plateau = isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)
+            scheduler.step(1.0) if plateau else scheduler.step()
+        rates.append(float(a.param_groups[0]["lr"]))
+        assert rates[-1] == float(b.param_groups[0]["lr"])
+    assert len(set(rates)) > 3
+    # With a tensor torch's Adam does the arithmetic of its numbers in float32, ours in float64.
+    assert_same(values(ours), values(theirs), is_exact(case, driver) and not tensor)
+
+
+# 4. Bad values
+
+BAD: list[dict[str, Any]] = [
+    {"lr": -1},
+    {"lr": float("nan")},
+    {"lr": torch.tensor(-1.0)},
+    {"momentum": -0.5},
+    {"momentum": float("nan")},
+    {"weight_decay": -1},
+    {"weight_decay": float("nan")},
+    {"eps": -1},
+    {"eps": float("nan")},
+    {"alpha": -0.5},
+    {"alpha": float("nan")},
+    {"lr_decay": -0.5},
+    {"initial_accumulator_value": -0.1},
+    {"betas": (1.0, 0.5)},
+    {"betas": (0.5, 1.0)},
+    {"betas": (-0.1, 0.5)},
+    {"betas": (0.5, float("nan"))},
+    {"damping": -0.5},
+]
+
+
+@each()
+@pytest.mark.parametrize("bad", BAD, ids=str)
+def test_a_bad_value_is_refused_in_torchs_words(case: Case, bad):
+    params = leaves(random((2,)))
+    if not set(bad) <= set(inspect.signature(case.cls).parameters):
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            case.cls(params, **{**case.settings, **bad})
+        return
+    with pytest.raises(ValueError, match=r"^Invalid ") as refusal:
+        case.cls(params, **{**case.settings, **bad})
+    with pytest.raises(ValueError, match=r"^Invalid "):
+        case.cls([{"params": params, **bad}], **case.settings)
+    optimizer = case.cls(leaves(random((2,))), **case.settings)
+    with pytest.raises(ValueError, match=r"^Invalid "):
+        optimizer.add_param_group({"params": params, **bad})
+    assert len(optimizer.param_groups) == 1
+    if case.twin and not any(value != value for value in bad.values()):  # torch's SGD takes NaN
+        with pytest.raises(ValueError, match=r"^Invalid ") as torchs:
+            case.oracle(params, **{**case.settings, **bad})
+        assert str(refusal.value).startswith(f"{torchs.value} (")
+
+
+@each()
+def test_an_unknown_keyword_is_a_type_error(case: Case):
+    with pytest.raises(TypeError, match="foo"):
+        case.cls(leaves(random((2,))), **case.settings, foo=1)
+
+
+@each(lambda case: "compiled" in case.drivers)
+@pytest.mark.parametrize("option", ["foreach", "differentiable"])
+def test_fused_excludes_what_it_excludes_in_torch(case: Case, option):
+    params = leaves(random((2,)))
+    with pytest.raises(RuntimeError) as torchs:
+        torch.optim.Adam(params, fused=True, **{option: True})  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError) as ours:
+        case.cls(params, **case.settings, fused=True, **{option: True})
+    assert str(ours.value) == str(torchs.value)
+
+
+@each()
+@pytest.mark.parametrize(
+    "params",
+    [
+        [],
+        torch.ones(2),
+        [1.0],
+        [{"params": []}, 3],
+        [torch.ones(2, requires_grad=True) * 2],
+        [("a", torch.ones(2)), torch.ones(2)],
+    ],
+    ids=["none", "a tensor", "numbers", "not a group", "not leaves", "half named"],
+)
+def test_what_is_no_list_of_parameters_is_refused_as_torch_does(case: Case, params):
+    with pytest.raises((ValueError, TypeError)) as torchs:
+        torch.optim.Adam(params)
+    with pytest.raises(type(torchs.value)) as ours:
+        case.cls(params, **case.settings)
+    assert str(ours.value) == str(torchs.value)
+
+
+@each()
+def test_a_parameter_is_in_one_place_only(case: Case):
+    (p,) = leaves(random((2,)))
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        case.cls([{"params": [p]}, {"params": [p]}], **case.settings)
+    optimizer = case.cls([p], **case.settings)
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        optimizer.add_param_group({"params": [p]})
+    with pytest.warns(UserWarning, match="duplicate parameters"):
+        case.cls([p, p], **case.settings)
+
+
+# 5. The state
+
+
+@every()
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+def test_the_state_is_tensors_under_torchs_keys(case: Case, driver, dtype):
+    ours = [*leaves(random(*SHAPES, dtype=dtype)), torch.randn(4, 6, dtype=dtype).t()]
+    ours[-1] = torch.nn.Parameter(ours[-1])
+    theirs = copy.deepcopy(ours)
+    optimizer = case.cls(ours, **case.settings, **driver)
+    oracle = case.oracle(theirs, **case.settings)
+    saved = optimizer.state_dict()
+    assert set(saved) == {"state", "param_groups"}
+    assert len(saved["state"]) == (len(ours) if case.early else 0)
+    for _ in range(2):
+        grads = [torch.randn_like(p) for p in ours]
+        give(optimizer, ours, grads)
+        give(oracle, theirs, grads)
+    saved = optimizer.state_dict()
+    assert set(saved) == {"state", "param_groups"}
+    assert len(saved["state"]) == (len(ours) if case.state else 0)
+    for p, q in zip(ours, theirs, strict=True):
+        state = optimizer.state.get(p, {})
+        assert tuple(state) == case.state
+        for key, value in state.items():
+            assert isinstance(value, Tensor)
+            assert not value.requires_grad
+            if key == "step":
+                assert (value.dtype, value.shape, value.item()) == (torch.float32, (), 2)
+            else:
+                assert (value.dtype, value.shape) == (p.dtype, p.shape)
+        if case.twin:
+            assert {k: (v.dtype, v.shape) for k, v in state.items()} == {
+                k: (v.dtype, v.shape) for k, v in oracle.state.get(q, {}).items()
+            }
+
+
+# 6. Checkpoints, older ones and torch's
+
+
+@every(drivers=["default", "compiled"])
+def test_a_checkpoint_that_lacks_a_key_gets_its_default(case: Case, driver):
+    params = leaves(random(*SHAPES))
+    optimizer = case.cls(params, **case.settings, **driver)
+    run(optimizer, params, [random(*SHAPES)])
+    saved = optimizer.state_dict()
+    for key in set(saved["param_groups"][0]) - {"params"}:
+        old = copy.deepcopy(saved)
+        del old["param_groups"][0][key]
+        fresh = leaves(params)
+        again = case.cls(fresh, **case.settings, **driver)
+        again.load_state_dict(old)
+        assert again.param_groups[0][key] == optimizer.param_groups[0][key], key
+        run(again, fresh, [random(*SHAPES)])
+
+
+@every(lambda case: "step" in case.state)
+def test_a_step_saved_as_a_number_loads(case: Case, driver):
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(2)]
+    ours, theirs = leaves(start), leaves(start)
+    optimizer = case.cls(ours, **case.settings, **driver)
+    again = case.cls(theirs, **case.settings, **driver)
+    run(optimizer, ours, steps)
+    run(again, theirs, steps)
+    old = copy.deepcopy(optimizer.state_dict())
+    for state in old["state"].values():
+        state["step"] = int(state["step"])
+    again.load_state_dict(old)
+    assert all(map(torch.equal, run(optimizer, ours, steps), run(again, theirs, steps)))
+    assert state_of(again, theirs)[0]["step"].dtype == torch.float32
+
+
+@every(has_twin)
+@pytest.mark.parametrize("first", ["ours", "torchs"])
+def test_checkpoints_go_to_torch_and_back_in_mid_run(case: Case, driver, first):
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(150)]
+    theirs = leaves(start)
+    uninterrupted = case.oracle(theirs, **case.settings)
+    params = leaves(start)
+    make = [
+        lambda: case.cls(params, **case.settings, **driver),
+        lambda: case.oracle(params, **case.settings),
+    ]
+    if first == "torchs":
+        make.reverse()
+    saved = None
+    for part in range(3):
+        optimizer = make[part % 2]()
+        if saved is not None:
+            groups = optimizer.state_dict()["param_groups"]
+            saved["param_groups"][0].update(  # a driver is a choice, not a state
+                {k: v for k, v in groups[0].items() if k in ("foreach", "fused")}
+            )
+            optimizer.load_state_dict(saved)
+        run(optimizer, params, steps[50 * part : 50 * part + 50])
+        saved = through_a_file(optimizer.state_dict())
+    b = run(uninterrupted, theirs, steps)
+    assert_same(values(params), b, is_exact(case, driver))
+
+
+@each(has_twin)
+def test_a_live_torch_state_dict_loads_as_it_is(case: Case):
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(4)]
+    ours, theirs = leaves(start), leaves(start)
+    a, b = case.cls(ours, lr=9.0), case.oracle(theirs, **case.settings, weight_decay=0.125)
+    run(b, theirs, steps)
+    for p, q in zip(ours, theirs, strict=True):
+        p.data.copy_(q.data)
+    a.load_state_dict(copy.deepcopy(b.state_dict()))
+    assert_same(run(a, ours, steps), run(b, theirs, steps), exact=True)
+
+
+# 7. Every kind of parameter and gradient
+
+
+def mixed() -> list[Tensor]:
+    return leaves(random((3, 5), (4,)) + random((2, 3), (5,), dtype=torch.float64))
+
+
+def image(*shape: int) -> Tensor:
+    return torch.randn(shape).to(memory_format=torch.channels_last).requires_grad_()
+
+
+KINDS: dict[str, Callable[[], list[Tensor]]] = {
+    "0-dim": lambda: leaves(random(())),
+    "empty": lambda: leaves(random((0,), (3, 0))),
+    "empty among others": lambda: leaves(random((3, 5), (0,), (2, 0, 3), (4,))),
+    "transposed": lambda: [torch.randn(6, 4).t().requires_grad_(), *leaves(random((3,)))],
+    "every second column": lambda: [torch.randn(4, 6)[:, ::2].detach().requires_grad_()],
+    "view of a bigger tensor": lambda: [torch.randn(40)[8:20].view(3, 4).requires_grad_()],
+    "channels last": lambda: [image(4, 3, 5, 5), image(2, 3, 4, 4)],
+    "mixed dtypes": mixed,
+    "large": lambda: leaves(random((300, 300), (70000,), (3,))),
+    "large transposed": lambda: [torch.randn(300, 290).t().requires_grad_()],
+    "large channels last": lambda: [image(64, 64, 5, 5)],
+    "large every second": lambda: [torch.randn(300, 600)[:, ::2].requires_grad_()],
+}
+
+
+def other_order(p: Tensor) -> Tensor:
+    """A gradient whose elements lie in memory in another order than the parameter's."""
+    return torch.randn(p.shape[::-1], dtype=p.dtype).permute(tuple(range(p.dim()))[::-1])
+
+
+def expanded(p: Tensor) -> Tensor:
+    """One number everywhere, without memory of its own: what p.sum() gives."""
+    return torch.randn((), dtype=p.dtype).expand(p.shape)
+
+
+@pytest.mark.parametrize(
+    ("case", "driver", "make"),
+    [
+        pytest.param(case, DRIVERS[driver], make, id=f"{kind}-{name}-{driver}")
+        for kind, make in KINDS.items()
+        for name, case in CASES.items()
+        if not (case.needs_hessian and "large" in kind)  # a dense Hessian of 70,000 columns
+        for driver in case.drivers
+    ],
+)
+def test_every_kind_of_parameter_works(case: Case, driver, make):
+    for gradient in (torch.randn_like, other_order, expanded):
+        assert_like_its_oracle(case, driver, make, steps=3, gradient=gradient)
+
+
+@every(lambda case: torch.complex64 in case.dtypes)
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+def test_complex_numbers_are_pairs_of_real_ones(case: Case, driver, dtype):
+    """SGD of torch's multiplies complex numbers instead, and rounds otherwise."""
+
+    def make() -> list[Tensor]:
+        return leaves(random((3, 5), (), (4,), dtype=dtype))
+
+    assert_like_its_oracle(case, driver, make, exact=False)
+
+
+@every(lambda case: torch.bfloat16 in case.dtypes)
+def test_low_precision_works(case: Case, driver):
+    dtypes = [torch.bfloat16, torch.float16]
+
+    def make() -> list[Tensor]:
+        return leaves([t for dtype in dtypes for t in random((3, 5), (4,), dtype=dtype)])
+
+    # RMSprop's eps is below half precision's smallest number, 6e-8, and g² may be too.
+    assert_like_its_oracle(case, driver, make, steps=3, gradient=lambda p: torch.rand_like(p) + 0.5)
+
+
+PRESENT: dict[str, Callable[[int, int], bool]] = {
+    "late": lambda step, i: step >= 2 * i,
+    "one by one": lambda step, i: step % 4 == i,
+    "the first one, then none": lambda step, i: step == 0 and i == 1,
+    "all but one": lambda step, i: i != 2,
+    "never": lambda step, i: False,
+}
+
+
+@every()
+@pytest.mark.parametrize("present", PRESENT.values(), ids=PRESENT)
+def test_gradients_may_be_missing_and_come_late(case: Case, driver, present):
+    assert_like_its_oracle(case, driver, lambda: leaves(random(*SHAPES)), 8, present=present)
+
+
+@every()
+def test_a_frozen_parameter_stays_and_can_be_thawed(case: Case, driver):
+    params = leaves(random(*SHAPES))
+    params[3].requires_grad_(False)
+    frozen = params[3].clone()
+
+    def loss() -> Tensor:
+        return torch.stack([(p**2).sum() for p in params]).sum()
+
+    optimizer = case.cls(params, **case.settings, **DECAY, **driver)
+    for _ in range(2):
+        take_step(optimizer, loss)
+    assert torch.equal(params[3], frozen)
+    assert (params[3] in optimizer.state) == case.early
+    params[3].requires_grad_(True)
+    params[0].requires_grad_(False).grad = None
+    frozen = params[0].clone()
+    for _ in range(2):
+        take_step(optimizer, loss)
+    assert torch.equal(params[0], frozen)
+    assert optimizer.state_dict()["param_groups"][0]["params"] == [0, 1, 2, 3]
+
+
+def sparse_gradient() -> Tensor:
+    return torch.sparse_coo_tensor(
+        torch.tensor([[0, 2]]), torch.randn(2, 3), (5, 3), check_invariants=True
+    )
+
+
+@every(lambda case: case.sparse, BITWISE)
+@pytest.mark.parametrize("maximize", [False, True])
+def test_sparse_gradients_step_as_in_torch(case: Case, driver, maximize):
+    params = random((5, 3), (4,))
+    ours, theirs = leaves(params), leaves(params)
+    a = case.cls(ours, **case.settings, maximize=maximize, **driver)
+    b = case.oracle(theirs, **case.settings, maximize=maximize)
+    for step in range(4):
+        grads = [sparse_gradient() if step != 2 else torch.randn(5, 3), torch.randn(4)]
+        for p, q, g in zip(ours, theirs, grads, strict=True):
+            p.grad, q.grad = g.clone(), g.clone()
+        a.step()
+        b.step()
+    assert all(map(torch.equal, ours, theirs))
+
+
+@every(lambda case: not case.needs_hessian)
+def test_sparse_gradients_that_it_cannot_take_are_refused(case: Case, driver):
+    if case.sparse and not driver.get("fused"):
+        driver = {"fused": True}
+    (p,) = leaves(random((5, 3)))
+    optimizer = case.cls([p], **case.settings, **driver)
+    if isinstance(optimizer, scratchopt.NAG):
+        optimizer.lookahead_()
+    p.grad = sparse_gradient()
+    before = p.detach().clone()
+    with pytest.raises(RuntimeError, match="does not support sparse gradients"):
+        optimizer.step()
+    assert torch.equal(p, before)
+
+
+@every()
+def test_a_group_added_after_steps_joins_in(case: Case, driver):
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(6)]
+    ours, theirs = leaves(start), leaves(start)
+    a = case.cls(ours[:2], **case.settings, **driver)
+    b = case.oracle(theirs[:2], **case.settings)
+    for optimizer, params in ((a, ours), (b, theirs)):
+        run(optimizer, params[:2], [grads[:2] for grads in steps[:3]])
+        optimizer.add_param_group({"params": params[2:], "lr": 0.125})
+        run(optimizer, params, steps[3:])
+    assert_same(values(ours), values(theirs), is_exact(case, driver))
+
+
+@every()
+def test_a_parameter_swapped_in_a_group_is_noticed(case: Case, driver):
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(4)]
+    ours, theirs = leaves(start), leaves(start)
+    for cls, params, more in (
+        (case.cls, ours, driver),
+        (case.oracle, theirs, {}),
+    ):
+        optimizer = cls(params[:3], **case.settings, **more)
+        run(optimizer, params[:3], [grads[:3] for grads in steps[:2]])
+        optimizer.param_groups[0]["params"][0] = params[3]
+        if case.early:
+            optimizer.state[params[3]] = copy.deepcopy(optimizer.state[params[0]])
+            optimizer.state[params[3]]["sum"] = torch.zeros_like(params[3])
+        run(optimizer, params[1:], [grads[1:] for grads in steps[2:]])
+    assert_same(values(ours), values(theirs), is_exact(case, driver))
+
+
+@each()
+def test_hooks_run_around_a_step(case: Case):
+    calls = []
+    (p,) = leaves(random((2,)))
+    optimizer = case.cls([p], **case.settings)
+    handles = [
+        optimizer.register_step_pre_hook(lambda o, args, kwargs: calls.append("before")),
+        optimizer.register_step_post_hook(lambda o, args, kwargs: calls.append("after")),
+        optimizer.register_state_dict_pre_hook(lambda o: calls.append("saving")),
+        optimizer.register_load_state_dict_post_hook(lambda o: calls.append("loaded")),
+    ]
+    before = p.detach().clone()
+    optimizer.register_step_pre_hook(lambda o, a, k: calls.append(bool(torch.equal(p, before))))
+    take_step(optimizer, lambda: (p**2).sum())
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert calls == ["before", True, "after", "saving", "loaded"]
+    for handle in handles:
+        handle.remove()
+    take_step(optimizer, lambda: (p**2).sum())
+    assert calls[5:] == [False]
+
+
+def test_hooks_run_once_around_a_subclass_s_step():
+    class Loud(scratchopt.SGD):
+        def step(self, closure: Any = None) -> Any:
+            calls.append("step")
+            return super().step(closure)
+
+    calls = []
+    (p,) = leaves(random((2,)))
+    optimizer = Loud([p], lr=0.1)
+    optimizer.register_step_pre_hook(lambda o, args, kwargs: calls.append("before"))
+    give(optimizer, [p], random((2,)))
+    assert calls == ["before", "step"]
+
+
+@each()
+def test_a_profiler_sees_the_step(case: Case):
+    (p,) = leaves(random((2,)))
+    optimizer = case.cls([p], **case.settings)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        take_step(optimizer, lambda: (p**2).sum())
+    names = {event.key for event in profile.key_averages()}
+    assert f"Optimizer.step#{case.cls.__name__}.step" in names
+
+
+@every()
+def test_a_closure_runs_once_with_autograd_on_and_its_loss_comes_back(case: Case, driver):
+    params = leaves(random((2,), (3,)))
+    optimizer = case.cls(params, **case.settings, **driver)
+    enabled = []
+
+    def loss() -> Tensor:
+        enabled.append(torch.is_grad_enabled())
+        return torch.stack([(p**2).sum() for p in params]).sum()
+
+    expected = loss().item()
+    with torch.no_grad():
+        assert take_step(optimizer, loss).item() == expected
+    assert enabled == [True, True]
+    assert loss().item() < expected
+    assert all(p.requires_grad and p.is_leaf and p.grad_fn is None for p in params)
+
+
+@each()
+def test_zero_grad_forgets_or_clears(case: Case):
+    (p,) = leaves(random((3,)))
+    optimizer = case.cls([p], **case.settings)
+    grad = p.grad = torch.ones(3)
+    optimizer.zero_grad(set_to_none=False)
+    assert p.grad is grad
+    assert not grad.any()
+    optimizer.zero_grad()
+    assert p.grad is None
+
+
+@each(lambda case: not case.needs_hessian)
+def test_a_zero_gradient_moves_nothing_at_first(case: Case):
+    (p,) = leaves(random((3,)))
+    before = p.detach().clone()
+    options = {"weight_decay": 0.0} if case.cls is scratchopt.AdamW else {}
+    give(case.cls([p], **case.settings, **options), [p], [torch.zeros(3)])
+    assert torch.equal(p, before)
+
+
+@every()
+def test_named_parameters_keep_their_names(case: Case, driver):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    again = copy.deepcopy(model)
+    named = case.cls(model.named_parameters(), **case.settings, **driver)
+    plain = case.cls(again.parameters(), **case.settings, **driver)
+    grads = [[torch.randn_like(p) for p in model.parameters()] for _ in range(3)]
+    run(named, list(model.parameters()), grads)
+    run(plain, list(again.parameters()), grads)
+    assert all(map(torch.equal, model.parameters(), again.parameters()))
+    saved = named.state_dict()
+    assert saved["param_groups"][0]["param_names"] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    named.load_state_dict(plain.state_dict())
+    plain.load_state_dict(saved)
+
+
+@every()
+def test_a_view_of_a_bigger_tensor_moves_in_it(case: Case, driver):
+    whole = torch.zeros(10)
+    p = whole[2:6].requires_grad_()
+    q = torch.zeros(4, requires_grad=True)
+    optimizer = case.cls([p, q], **case.settings, **driver)
+    for _ in range(3):
+        give(optimizer, [p, q], [torch.ones(4), torch.ones(4)])
+    assert torch.equal(p, q)
+    assert torch.equal(whole[2:6], p)
+    assert not whole[:2].any()
+    assert not whole[6:].any()
+
+
+@every()
+@pytest.mark.parametrize("size", [3, 70000], ids=["small", "large"])
+def test_who_holds_the_memory_of_a_parameter_sees_it_move(case: Case, driver, size):
+    if case.needs_hessian:
+        size = 3
+    params = leaves(random((size,), (5,)))
+    seen, array = params[0].detach(), params[1].detach().numpy()
+    optimizer = case.cls(params, **case.settings, **driver)
+    for _ in range(2):
+        give(optimizer, params, list(random((size,), (5,))))
+    assert torch.equal(seen, params[0])
+    assert torch.equal(torch.from_numpy(array), params[1])
+
+
+@every(lambda case: not case.needs_hessian)
+def test_parameters_that_share_memory_go_on_sharing_it(case: Case, driver):
+    ours, theirs = [], []
+    for params in (ours, theirs):
+        shared = torch.ones(4)
+        params += [torch.nn.Parameter(shared), torch.nn.Parameter(shared.view(2, 2))]
+    a = case.cls(ours, **case.settings, **driver)
+    # AdamW decays both before it moves either, as torch's foreach does; torch's loop does not.
+    one_by_one = driver.get("fused") or driver.get("foreach") is False
+    torchs = {"foreach": not one_by_one} if case.twin else {}
+    b = case.oracle(theirs, **case.settings, **torchs)
+    for _ in range(3):
+        grads = random((4,), (2, 2))
+        give(a, ours, grads)
+        give(b, theirs, grads)
+        assert torch.equal(ours[0], ours[1].view(4))
+    assert_same(values(ours), values(theirs), is_exact(case, driver))
+
+
+@every()
+def test_tied_weights_stay_tied(case: Case, driver):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh(), torch.nn.Linear(3, 3))
+    model[2].weight = model[0].weight
+    optimizer = case.cls(model.parameters(), **case.settings, **driver)
+    x = torch.randn(5, 3)
+    for _ in range(3):
+        take_step(optimizer, lambda: (model(x) ** 2).mean())
+    assert model[2].weight is model[0].weight
+    assert len(optimizer.param_groups[0]["params"]) == 3
+    again = copy.deepcopy(model)
+    assert torch.equal(again(x), model(x))
+
+
+@every()
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+def test_a_parameter_may_be_moved_between_steps(case: Case, driver, dtype):
+    start = random(*SHAPES, dtype=dtype)
+    fresh = random(*SHAPES, dtype=dtype)
+    ours, theirs = leaves(start), leaves(start)
+    a, b = case.cls(ours, **case.settings, **driver), case.oracle(theirs, **case.settings)
+    for step in range(6):
+        if step == 2:
+            for params in (ours, theirs):
+                params[0].data = fresh[0].clone()
+                params[2].data = fresh[2].repeat(2)[7:]
+        if step == 4:
+            for params in (ours, theirs):
+                with torch.no_grad():
+                    params[1].copy_(fresh[1])
+                    params[3].data.mul_(2)
+        grads = random(*SHAPES, dtype=dtype)
+        give(a, ours, grads)
+        give(b, theirs, grads)
+    assert_same(values(ours), values(theirs), is_exact(case, driver))
+
+
+def half_tensors(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+    for p in params[::2]:
+        for key, value in optimizer.state[p].items():
+            if key != "step":
+                optimizer.state[p][key] = value / 2
+
+
+def half_in_place(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+    for p in params[1:]:
+        for key, value in optimizer.state[p].items():
+            if key != "step":
+                value.div_(2)
+
+
+def later_step(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+    if "step" in optimizer.state[params[1]]:
+        optimizer.state[params[1]]["step"] = torch.tensor(40.0)
+
+
+def other_dicts(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+    for p in params:
+        state = optimizer.state[p].items()
+        optimizer.state[p] = {k: v.clone() if k == "step" else v / 2 for k, v in state}
+
+
+def one_gone(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+    optimizer.state.pop(params[2], None)
+
+
+def swapped_with_another(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+    """As many states as before, but not of the same parameters."""
+    one_gone(optimizer, params)
+    optimizer.state[torch.ones(1)] = {}
+
+
+def all_gone(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+    optimizer.state.clear()
+
+
+def loaded(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+    saved = copy.deepcopy(optimizer.state_dict())
+    for state in saved["state"].values():
+        for key in state:
+            state[key] = state[key] + 3 if key == "step" else state[key] / 2
+    optimizer.load_state_dict(saved)
+
+
+def steps_in_place(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+    for p in params:
+        if "step" in optimizer.state[p]:
+            optimizer.state[p]["step"].fill_(40)
+
+
+LOSSES = [one_gone, swapped_with_another, all_gone]
+EDITS = [half_tensors, half_in_place, later_step, steps_in_place, other_dicts, loaded, *LOSSES]
+
+
+@pytest.mark.parametrize(
+    ("case", "driver", "edit"),
+    [
+        pytest.param(case, DRIVERS[driver], edit, id=f"{edit.__name__}-{name}-{driver}")
+        for edit in EDITS
+        for name, case in CASES.items()
+        if case.state and not (case.early and edit in LOSSES)  # torch's makes it only once
+        for driver in case.drivers
+    ],
+)
+def test_state_edited_between_steps_counts(case: Case, driver, edit):
+    start = random(*SHAPES)
+    ours, theirs = leaves(start), leaves(start)
+    a, b = case.cls(ours, **case.settings, **driver), case.oracle(theirs, **case.settings)
+    for optimizer, params in ((a, ours), (b, theirs)):
+        torch.manual_seed(5)
+        run(optimizer, params, [random(*SHAPES) for _ in range(2)])
+        edit(optimizer, params)
+        run(optimizer, params, [random(*SHAPES) for _ in range(2)])
+    assert_same(values(ours), values(theirs), is_exact(case, driver))
+    assert_same(state_of(a, ours), state_of(b, theirs), is_exact(case, driver))
+
+
+@every()
+def test_a_model_saved_after_steps_loads_in_a_fresh_one(case: Case, driver):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    optimizer = case.cls(model.parameters(), **case.settings, **driver)
+    x = torch.randn(5, 3)
+    size = len(pickled(model.state_dict()))
+    for _ in range(2):
+        take_step(optimizer, lambda: (model(x) ** 2).mean())
+    fresh = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    fresh.load_state_dict(through_a_file(model.state_dict()))
+    assert torch.equal(fresh(x), model(x))
+    assert len(pickled(model.state_dict())) < 1.2 * size
+    half = {key: value for key, value in model.state_dict().items() if "bias" in key}
+    assert all(torch.equal(through_a_file(half)[key], half[key]) for key in half)
+    model.load_state_dict(fresh.state_dict())  # between steps, in place
+    take_step(optimizer, lambda: (model(x) ** 2).mean())
+    assert not torch.equal(fresh(x), model(x))
+
+
+def pickled(thing: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(thing, file)
+    return file.getvalue()
+
+
+@every(lambda case: not case.needs_hessian)
+def test_one_saved_parameter_takes_its_own_size(case: Case, driver):
+    params = leaves(random((10,), (5000,)))
+    optimizer = case.cls(params, **case.settings, **driver)
+    run(optimizer, params, [random((10,), (5000,)) for _ in range(2)])
+    file = pickled(params[0])
+    assert torch.equal(torch.load(io.BytesIO(file), weights_only=False), params[0])
+    assert len(file) < 4 * 5000
+
+
+@every(drivers=BITWISE)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_the_default_dtype_does_not_matter(case: Case, driver, dtype):
+    start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(3)]
+    ours, theirs = leaves(start), leaves(start)
+    b = run(case.cls(theirs, **case.settings, **driver), theirs, steps)
+    torch.set_default_dtype(dtype)
+    try:
+        a = run(case.cls(ours, **case.settings, **driver), ours, steps)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(map(torch.equal, a, b))
+
+
+@every(lambda case: not (case.needs_hessian or case.needs_closure))
+def test_a_grad_scaler_skips_infinite_gradients(case: Case, driver):
+    start = random((3,), (2, 2))
+    ours, theirs = leaves(start), leaves(start)
+    a = case.cls(ours, **case.settings, **driver)
+    b = case.cls(theirs, **case.settings, **driver)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1000)
+    for step in range(4):
+        grads = random((3,), (2, 2))
+        factor = float("inf") if step == 1 else 1.0
+        a.zero_grad()
+        loss = torch.stack([(p * g).sum() for p, g in zip(ours, grads, strict=True)]).sum()
+        scaler.scale(loss * factor).backward()
+        scaler.step(a)
+        scaler.update()
+        if step != 1:
+            give(b, theirs, list(grads))
+    assert all(map(torch.equal, ours, theirs))
+
+
+# 8. The same state from every driver
+
+
+@every(has_twin, BITWISE)
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"maximize": True}, DECAY], ids=str)
+def test_it_equals_torchs_loop_and_foreach_bit_for_bit(case: Case, driver, dtype, options):
+    start = random(*SHAPES, dtype=dtype)
+    settings = {**case.settings, **options}
+    ours, loop, foreach = (leaves(start) for _ in range(3))
+    optimizers = [
+        (case.cls(ours, **settings, **driver), ours),
+        (case.oracle(loop, **settings, foreach=False), loop),
+        (case.oracle(foreach, **settings, foreach=True), foreach),
+    ]
+    for _ in range(100):
+        grads = random(*SHAPES, dtype=dtype)
+        for optimizer, params in optimizers:
+            give(optimizer, params, grads)
+    states = [state_of(optimizer, params) for optimizer, params in optimizers]
+    for (_, params), state in zip(optimizers[1:], states[1:], strict=True):
+        assert all(map(torch.equal, ours, params))
+        assert_same(states[0], state, is_exact(case, driver))
+
+
+@every(lambda case: "compiled" in case.drivers, ["compiled"])
+@pytest.mark.parametrize(
+    ("dtype", "options"), [(torch.float32, {}), (torch.float32, DECAY), (torch.float64, {})]
+)
+def test_compiled_equals_list_within_roundings(case: Case, driver, dtype, options):
+    shapes = [*SHAPES, (300, 300)]
+    start = random(*shapes, dtype=dtype)
+    ours, theirs = leaves(start), leaves(start)
+    a = case.cls(ours, **case.settings, **options, **driver)
+    b = case.cls(theirs, **case.settings, **options, foreach=True)
+    for _ in range(100):
+        grads = random(*shapes, dtype=dtype)
+        give(a, ours, grads)
+        give(b, theirs, grads)
+    assert_same(values(ours), values(theirs), is_exact(case, driver))
+    assert_same(state_of(a, ours), state_of(b, theirs), is_exact(case, driver))
+
+
+@every(lambda case: "list" in case.drivers, ["loop", "default"])
+def test_list_loop_and_default_are_the_same_without_a_twin_too(case: Case, driver):
+    start = random(*SHAPES)
+    ours, theirs = leaves(start), leaves(start)
+    a = case.cls(ours, **case.settings, **DECAY, **driver)
+    b = case.cls(theirs, **case.settings, **DECAY, foreach=True)
+    steps = [random(*SHAPES) for _ in range(100)]
+    assert all(map(torch.equal, run(a, ours, steps), run(b, theirs, steps)))
+    for s, t in zip(state_of(a, ours), state_of(b, theirs), strict=True):
+        assert all(torch.equal(s[key], t[key]) for key in case.state)
+
+
+# 9. Through a step
+
+
+@each(lambda case: not case.needs_hessian)
+def test_autograd_goes_through_a_step(case: Case):
+    p0 = torch.rand(4, dtype=torch.float64, requires_grad=True)
+    g0 = torch.rand(4, dtype=torch.float64, requires_grad=True)
+    keys = [key for key in case.state if key != "step"]
+    buffers = [torch.rand_like(p0).add(1 + i).requires_grad_() for i, _ in enumerate(keys)]
+
+    def step(p0: Tensor, g0: Tensor, *buffers: Tensor) -> tuple[Tensor, ...]:
+        p = p0.clone()
+        p.grad = g0
+        settings = {**case.settings, "weight_decay": 0.125}
+        optimizer = case.cls([p], **settings, differentiable=True)
+        optimizer.state[p].update({k: b.clone() for k, b in zip(keys, buffers, strict=True)})
+        if "step" in case.state:
+            optimizer.state[p]["step"] = torch.tensor(10.0)
+        if "square_avg" in keys:  # more than the square of the mean
+            optimizer.state[p]["square_avg"] += 10
+        if isinstance(optimizer, scratchopt.NAG):
+            optimizer.lookahead_()
+        optimizer.step()
+        return p, *(optimizer.state[p][key] for key in keys)
+
+    assert torch.autograd.gradcheck(step, (p0, g0, *buffers))
+
+
+@each(lambda case: not case.needs_hessian)
+def test_two_steps_have_a_derivative_with_respect_to_lr(case: Case):
+    start = torch.tensor([1.0, -0.5], dtype=torch.float64)
+
+    def after_two_steps(lr: Tensor) -> Tensor:
+        p = start.clone().requires_grad_().clone()
+        p.retain_grad()
+        settings = {**case.settings, "lr": lr}
+        optimizer = case.cls([p], **settings, differentiable=True)
+
+        def closure() -> Tensor:
+            x = p.clone()  # the step changes p in place, and autograd needs what it was
+            loss = (x**4 / 4 + x**2).sum()
+            (p.grad,) = torch.autograd.grad(loss, p, create_graph=True)
+            return loss
+
+        for _ in range(2):
+            if isinstance(optimizer, scratchopt.NAG):
+                optimizer.step(closure)
+            else:
+                closure()
+                optimizer.step()
+        return (p**2).sum()
+
+    lr = torch.tensor(0.05, dtype=torch.float64, requires_grad=True)
+    (hypergradient,) = torch.autograd.grad(after_two_steps(lr), lr)
+    h = 1e-5
+    ends = [after_two_steps(torch.tensor(0.05 + s * h, dtype=torch.float64)) for s in (1, -1)]
+    difference = (ends[0] - ends[1]).item() / (2 * h)
+    assert hypergradient.item() == pytest.approx(difference, rel=1e-6)
+
+
+@each(lambda case: not case.needs_hessian)
+def test_differentiable_takes_the_same_steps(case: Case):
+    start = random((3, 5), (), (7,))
+    theirs = leaves(start)
+    ours = [p.clone() for p in leaves(start)]
+    a = case.cls(ours, **case.settings, differentiable=True)
+    b = case.oracle(theirs, **case.settings)
+    for p in ours:
+        p.retain_grad()
+    for _ in range(2):
+        grads = random((3, 5), (), (7,))
+        give(a, ours, grads)
+        give(b, theirs, grads)
+    assert_same(values(ours), values(theirs), exact=False)
+
+
+# 10. Compilations
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sources that the C compiler is given, in a process that has compiled nothing so far."""
+    sources = []
+    build = c_kernel._built
+    monkeypatch.setattr(c_kernel, "_built", lambda source: sources.append(source) or build(source))
+    monkeypatch.setattr(compiled, "_KERNELS", {})
+    return sources
+
+
+@every(lambda case: "compiled" in case.drivers, ["compiled"])
+def test_a_schedule_compiles_nothing(case: Case, driver, builds):
+    params = leaves(random(*SHAPES))
+    optimizer = case.cls(params, **case.settings, **driver)
+    run(optimizer, params, [random(*SHAPES)])
+    assert len(builds) == 1
+    (group,) = optimizer.param_groups
+    for step in range(1, 9):
+        group["lr"] = [0.1 / step, 1, torch.tensor(0.1)][step % 3]
+        if "momentum" in case.settings:
+            group["momentum"] = 0.9 - 0.1 / step
+        if "betas" in group:
+            group["betas"] = (0.9 - 0.1 / step, 0.99 - 0.1 / step)
+        if "eps" in group:
+            group["eps"] = 1e-8 * step
+        run(optimizer, params, [random(*SHAPES)])
+    assert len(builds) == 1
+
+
+@every(lambda case: "compiled" in case.drivers, ["compiled"])
+def test_another_model_compiles_nothing(case: Case, driver, builds):
+    for shapes in ([(3, 5), (7,)], [(2, 3, 4), (6,), (300, 290)], [(4, 4)], [(11, 3), (2,), (5,)]):
+        params = leaves(random(*shapes))
+        run(case.cls(params, **case.settings, **driver), params, [random(*shapes)])
+        assert len(builds) == 1
+
+
+@each(lambda case: bool(case.state) and "compiled" in case.drivers)
+def test_a_kernel_is_kept_from_state_of_another_size(case: Case):
+    (p,) = leaves(random((40,)))
+    optimizer = case.cls([p], **case.settings, fused=True)
+    give(optimizer, [p], random((40,)))
+    for key in case.state:
+        if key != "step":
+            optimizer.state[p][key] = torch.zeros(3)
+    with pytest.raises(RuntimeError, match="differ in size"):
+        optimizer._update()
+
+
+# 11. No compiler
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [
+        ("/nonexistent/cc", "No such file or directory: '/nonexistent/cc'"),
+        ("false", "exit status 1"),
+    ],
+)
+def test_without_a_compiler_fused_says_what_to_do(monkeypatch, builds, compiler, reason):
+    monkeypatch.setenv("CC", compiler)
+    (p,) = leaves([torch.ones(3)])
+    with pytest.raises(RuntimeError, match=r"^fused=True needs a C compiler") as refusal:
+        give(scratchopt.SGD([p], fused=True), [p], [torch.ones(3)])
+    assert "foreach=True" in str(refusal.value)
+    assert reason in str(refusal.value)
+    assert torch.equal(p, torch.ones(3))
+    give(scratchopt.SGD([p], lr=0.5), [p], [torch.ones(3)])
+    assert torch.equal(p, torch.full((3,), 0.5))
+
+
+# 12. The rules
+
+SOURCES = sorted(Path(scratchopt.__file__).parent.glob("*.py"))
+
+
+def functions() -> dict[str, ast.FunctionDef]:
+    """Every function of the package that works on a gradient, by module and name."""
+    found = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and "g" in [a.arg for a in node.args.args]:
+                found[f"{path.stem}.{node.name}"] = node
+    return found
+
+
+def quantities(name: str, known: dict[str, ast.FunctionDef]) -> set[str]:
+    """What a rule writes, with the functions that it calls."""
+    module = name.split(".")[0]
+    found = set()
+    for node in ast.walk(known[name]):
+        if isinstance(node, ast.AugAssign):
+            found.add(ast.unparse(node.target))
+        if isinstance(node, ast.Assign):
+            found |= {ast.unparse(target) for target in node.targets}
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if f"{module}.{called}" in known:
+                found |= quantities(f"{module}.{called}", known)
+            elif called.endswith("_"):  # n.clamp_min_(v)
+                found.add(called.split(".")[0])
+    return found
+
+
+@each(lambda case: not case.needs_hessian)
+def test_a_rule_has_no_more_equations_than_its_paper(case: Case):
+    """In place, `v ← μv + g` is two lines, `v *= μ` and `v += g`, and one equation."""
+    optimizer = case.cls(leaves(random((1,))), **case.settings)
+    rule, _ = optimizer.method(optimizer.param_groups[0])
+    module = inspect.getmodule(rule)
+    assert module is not None
+    name = f"{module.__name__.split('.')[-1]}.{rule.__name__}"  # type: ignore[attr-defined]
+    assert len(quantities(name, functions())) <= case.equations
+    lines = inspect.getsource(rule).strip().splitlines()  # type: ignore[arg-type]
+    assert lines[0] == "@staticmethod"
+    assert len(lines) - 2 <= case.equations + 1  # one update may be split in two
+
+
+def test_no_rule_is_written_twice():
+    bodies = Counter(
+        "\n".join(ast.unparse(line) for line in node.body) for node in functions().values()
+    )
+    assert len(bodies) > 10
+    assert [body for body, times in bodies.items() if times > 1] == []

@@ -1,0 +1,116 @@
+"""Modules that are not ours: Lightning's own BoringModel, and torch's Transformer."""
+
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch.demos.boring_classes import BoringModel
+from torch.nn import functional as F
+
+from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, OptimizerMonitor, RandomState
+from tests.shared.cases import CASES, take_step
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    # torch's Transformer asks for its faster path and does not always get it.
+    pytest.mark.filterwarnings("ignore:enable_nested_tensor is True"),
+]
+
+
+def fit(module: LightningModule, folder: Any, callbacks: list[Any], epochs: int = 1) -> Trainer:
+    trainer = Trainer(
+        default_root_dir=folder,
+        callbacks=callbacks,
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module)
+    return trainer
+
+
+def all_callbacks() -> list[Any]:
+    return [Lookahead(), OptimizerMonitor(), LiveLoss(), RandomState(), Checkpoint()]
+
+
+def same_parameters(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def boring(row: str | None = None) -> Any:
+    """Lightning's module with an optimizer of the table, or its own."""
+    seed_everything(0, verbose=False)
+    module: Any = BoringModel()
+    if row is not None:
+        case = CASES[row]
+        module.configure_optimizers = lambda: case.cls(module.parameters(), **case.settings)
+    return module
+
+
+@pytest.mark.parametrize("row", CASES)
+def test_the_boring_model_trains_as_in_a_loop_of_one_s_own(row, tmp_path):
+    module, by_hand = boring(row), boring(row)
+    fit(module, tmp_path, all_callbacks())
+    optimizer: Any = by_hand.configure_optimizers()
+    seed_everything(0, verbose=False)
+    BoringModel()  # draws the same numbers as the first module did
+    for batch in by_hand.train_dataloader():
+        take_step(optimizer, lambda batch=batch: by_hand.loss(by_hand(batch)))
+    assert same_parameters(module, by_hand)
+
+
+def test_the_callbacks_leave_a_training_with_torch_s_own_optimizer_as_it_is(tmp_path):
+    with_them, without = boring(), boring()
+    monitor = OptimizerMonitor()
+    trainer = fit(with_them, tmp_path, [*all_callbacks()[:1], monitor, *all_callbacks()[2:]])
+    seed_everything(0, verbose=False)
+    BoringModel()
+    fit(without, tmp_path, [])
+    assert same_parameters(with_them, without)
+    for tag in ("train/loss", "train/gradnorm", "train/velocity"):
+        assert [step for step, _ in monitor.history[tag]] == list(range(trainer.global_step))
+
+
+class Copier(LightningModule):
+    """torch's Transformer learns to copy sequences of eight tokens, and drops units."""
+
+    def __init__(self, row: str) -> None:
+        super().__init__()
+        self.row = row
+        self.embed = torch.nn.Embedding(8, 16)
+        self.transformer = torch.nn.Transformer(16, 2, 1, 1, 32, dropout=0.1, batch_first=True)
+        self.head = torch.nn.Linear(16, 8)
+
+    def training_step(self, batch, batch_idx):
+        tokens = self.embed(batch)
+        return F.cross_entropy(self.head(self.transformer(tokens, tokens)).mT, batch)
+
+    def configure_optimizers(self):
+        settings = CASES[self.row].settings | {"lr": 0.01}
+        return CASES[self.row].cls(self.parameters(), **settings)
+
+    def train_dataloader(self):
+        tokens = torch.randint(8, (128, 8), generator=torch.Generator().manual_seed(0))
+        return torch.utils.data.DataLoader(tokens, batch_size=32)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("row", [row for row, case in CASES.items() if not case.needs_hessian])
+def test_a_transformer_trains_as_in_a_loop_of_one_s_own(row, tmp_path):
+    """With the same dropout masks, too."""
+    seed_everything(0, verbose=False)
+    module = Copier(row)
+    fit(module, tmp_path, all_callbacks(), epochs=3)
+    seed_everything(0, verbose=False)
+    by_hand = Copier(row)
+    optimizer, loader = by_hand.configure_optimizers(), by_hand.train_dataloader()
+    for _ in range(3):
+        for i, batch in enumerate(loader):
+            take_step(optimizer, lambda batch=batch, i=i: by_hand.training_step(batch, i))
+    assert same_parameters(module, by_hand)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 12

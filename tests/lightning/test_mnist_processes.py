@@ -1,0 +1,12 @@
+"""MNIST on one process and on two: the same run."""
+
+import pytest
+
+from tests.programs import mnist_processes
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_the_batch_have_the_losses_of_one():
+    distances = mnist_processes.distances()
+    assert list(distances) == mnist_processes.OPTIMIZERS
+    assert max(distances.values()) <= mnist_processes.TOLERANCE, distances

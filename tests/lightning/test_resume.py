@@ -1,0 +1,311 @@
+"""A run that is broken off anywhere goes on, from its last checkpoint, bit for bit."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader, TensorDataset
+
+from scratchopt.batches import Batches
+from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, OptimizerMonitor, RandomState
+from tests.shared.cases import CASES
+from tests.shared.checkpoints import differences, same
+from tests.shared.two_processes import run_by_two
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.. before .optimizer.step"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
+EPOCHS, LAST = 3, Path("checkpoints", "last.ckpt")
+HOOKS = [
+    "on_train_start",
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "on_before_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+    "on_validation_start",
+    "on_validation_batch_start",
+    "on_validation_end",
+    "on_train_epoch_end",
+    "on_save_checkpoint",
+    "on_train_end",
+]
+
+
+class Dropped(LightningModule):
+    """Two inputs, eight hidden units of which half are dropped, one output."""
+
+    def __init__(self, configure: Callable[..., Any]) -> None:
+        super().__init__()
+        self.net = torch.nn.Sequential(
+            torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Dropout(), torch.nn.Linear(8, 1)
+        ).double()
+        self.configure = configure
+        inputs = torch.randn(24, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        self.data = inputs, inputs.sum(1, keepdim=True)
+        self.validated: dict[int, float] = {}
+
+    def training_step(self, batch, batch_idx) -> Any:
+        inputs, targets = batch
+        loss = torch.nn.functional.mse_loss(self.net(inputs), targets)
+        self.log("train/l", loss)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        loss = torch.nn.functional.mse_loss(self.net(self.data[0]), self.data[1])
+        self.validated[self.trainer.fit_loop.total_batch_idx] = loss.item()
+        self.log("val/loss", loss, batch_size=24)
+
+    def configure_optimizers(self):
+        return self.configure(self.parameters())
+
+    def train_dataloader(self) -> Any:
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        return Batches(
+            self.data, 4 // world_size, shuffle=True, seed=0, rank=rank, world_size=world_size
+        )
+
+    def val_dataloader(self):
+        return [0]
+
+
+class Broken(RuntimeError):
+    """The run was broken off."""
+
+
+class BreakOff(Callback):
+    """Raises at the n-th of all its hooks; counts them. It comes last in each hook."""
+
+    def __init__(self, at: int | None) -> None:
+        self.at, self.count = at, 0
+
+    def _here(self, *args: Any, **kwargs: Any) -> None:
+        self.count += 1
+        if self.count == self.at:
+            raise Broken
+
+
+for _hook in HOOKS:
+    setattr(BreakOff, _hook, BreakOff._here)
+
+
+def train(
+    folder: Path, configure: Callable[..., Any], at: int | None = None, **options: Any
+) -> tuple[Dropped, int]:
+    """A run from the folder's checkpoint, if any, broken off at a hook; and how many it had."""
+    seed_everything(0, verbose=False)
+    module, broken = options.pop("module", Dropped)(configure), BreakOff(at)
+    checkpoint = options.pop("checkpoint", None) or Checkpoint(steps=options.pop("steps", 1))
+    if "scale" in options:
+        scaler = torch.amp.GradScaler("cpu", init_scale=options.pop("scale"), growth_interval=3)
+        options["plugins"] = [MixedPrecision("16-mixed", "cpu", scaler)]
+    trainer = Trainer(
+        default_root_dir=folder,
+        callbacks=[
+            *(Lookahead(), OptimizerMonitor(3), LiveLoss(), RandomState(), checkpoint),
+            *options.pop("more", list)(),
+            broken,
+        ],
+        accelerator="cpu",
+        use_distributed_sampler=False,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **{"max_epochs": EPOCHS, **options},
+    )
+    path = folder / LAST
+    with suppress(Broken):
+        trainer.fit(module, ckpt_path=path if path.exists() else None, weights_only=True)
+    return module, broken.count
+
+
+def final(folder: Path) -> dict[str, Any]:
+    """The last checkpoint: parameters, states, histories, random numbers, positions."""
+    return torch.load(folder / LAST, weights_only=True)
+
+
+def nag(params: Any) -> Any:
+    return CASES["nag"].cls(params, **CASES["nag"].settings)
+
+
+class MadeSingle(Dropped):
+    """Its parameters are float32 until the precision makes them float64."""
+
+    def __init__(self, configure: Callable[..., Any]) -> None:
+        super().__init__(configure)
+        self.net.float()
+
+
+class Shuffled(Dropped):
+    """With torch's own loader, which cannot go on within an epoch."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(*self.data), batch_size=4, shuffle=True)
+
+
+class ByHand(Dropped):
+    """Two optimizers, one of each layer."""
+
+    def __init__(self, configure: Callable[..., Any]) -> None:
+        super().__init__(configure)
+        self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        return [self.configure(self.net[i].parameters()) for i in (0, 3)]
+
+    def training_step(self, batch, batch_idx):
+        optimizers: Any = self.optimizers()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def with_schedule(params: Any) -> dict[str, Any]:
+    """The lr falls each step."""
+    optimizer = nag(params)
+    scheduler = lr_scheduler.ExponentialLR(optimizer, 0.9)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def with_plateau(params: Any) -> dict[str, Any]:
+    """The lr falls where the validation loss does not."""
+    optimizer = nag(params)
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.5)
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "interval": "epoch"},
+    }
+
+
+def of(row: str) -> Callable[..., Any]:
+    return lambda params: CASES[row].cls(params, **CASES[row].settings)
+
+
+def with_plateau_by_step(params: Any) -> dict[str, Any]:
+    """The lr falls where the loss of a step does not."""
+    made = with_plateau(params)
+    return made | {
+        "lr_scheduler": made["lr_scheduler"] | {"monitor": "train/l", "interval": "step"}
+    }
+
+
+def stopping() -> list[Callback]:
+    """Ends the run where the validation does not get better, which it soon does not."""
+    return [EarlyStopping("val/loss", min_delta=0.05, patience=3)]
+
+
+WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "plain": (nag, {}),
+    "accumulating": (with_schedule, {"accumulate_grad_batches": 2}),
+    "validating mid-epoch": (with_schedule, {"val_check_interval": 2, "steps": 2}),
+    "on a plateau": (with_plateau, {"steps": 4}),
+    "by max_steps": (with_schedule, {"max_steps": 15, "max_epochs": -1}),
+    "a stop on a validation": (with_schedule, {"val_check_interval": 2, "max_steps": 8}),
+    "stopping early": (with_schedule, {"val_check_interval": 2, "steps": 2, "more": stopping}),
+    "on a plateau by step": (with_plateau_by_step, {}),
+    "a shuffled DataLoader, by epochs": (with_plateau, {"module": Shuffled, "steps": None}),
+    "a scaler": (nag, {"scale": 2.0**20}),
+    "two optimizers": (nag, {"module": ByHand}),
+    "in float64": (nag, {"module": MadeSingle, "precision": "64-true"}),
+}
+
+
+def gaps(
+    folder: Path, configure: Callable[..., Any], stride: int = 1, **options: Any
+) -> dict[int, list[str]]:
+    """By the hook where a run was broken off: how it differs from a whole one."""
+    whole, hooks = train(folder / "whole", configure, **options)
+    expected, found = final(folder / "whole"), {}
+    assert final(folder / "whole")["global_step"] > 0
+    for at in range(1, hooks + 1, stride):
+        first, _ = train(folder / str(at), configure, at, **options)
+        rest, _ = train(folder / str(at), configure, **options)
+        found[at] = differences(expected, final(folder / str(at)))
+        if first.validated | rest.validated != whole.validated:
+            found[at] += [f"{first.validated} and {rest.validated} are not {whole.validated}"]
+    return {at: differences[:3] for at, differences in found.items() if differences}
+
+
+@pytest.mark.parametrize("stride", [17, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_broken_off_at_any_hook_goes_on_bit_for_bit(way, stride, tmp_path):
+    configure, options = WAYS[way]
+    assert not gaps(tmp_path, configure, stride, **options)
+
+
+@pytest.mark.parametrize("row", CASES)
+def test_every_optimizer_goes_on_bit_for_bit(row, tmp_path):
+    assert not gaps(tmp_path, of(row), 29, accumulate_grad_batches=2)
+
+
+def test_a_stop_at_max_steps_goes_on_like_a_run_without_one(tmp_path):
+    """At 8 a validation is due, whose effects on EarlyStopping belong to the checkpoint."""
+    options = {"val_check_interval": 2, "more": stopping, "max_epochs": 3}
+    whole, _ = train(tmp_path / "whole", with_schedule, **options)
+    train(tmp_path / "parts", with_schedule, max_steps=8, **options)
+    train(tmp_path / "parts", with_schedule, **options)
+    found = differences(final(tmp_path / "whole"), final(tmp_path / "parts"))
+    assert not found
+    assert whole.validated
+
+
+def test_a_step_late_enough_is_saved(tmp_path):
+    """Every checkpoint of a run whose steps take longer than the seconds between two."""
+
+    class Steps(Callback):
+        saved: ClassVar[list[int]] = []
+
+        def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+            self.saved.append(checkpoint["global_step"])
+
+    def run(seconds: float) -> list[int]:
+        Steps.saved.clear()
+        options = {"checkpoint": Checkpoint(seconds), "more": lambda: [Steps()], "max_epochs": 1}
+        train(tmp_path / str(seconds), nag, **options)
+        return Steps.saved
+
+    assert run(1e-9) == [0, 1, 2, 3, 4, 5, 6]
+    assert run(1e9) == [0, 6]
+
+
+def test_two_processes_go_on_bit_for_bit(tmp_path):
+    run_by_two(__name__, tmp_path)
+    for rank in (0, 1):
+        came = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert came.pop("alike") is False  # each process drops units of its own
+        assert len(came) == 6
+        assert not any(came.values()), came
+
+
+def _process(folder: Path) -> None:
+    torch.set_num_threads(1)
+    came: dict[str, Any] = {
+        f"{strategy} {row}": gaps(
+            folder / strategy / row, of(row), 13, strategy=strategy, devices=2, max_epochs=2
+        )
+        for strategy, row in product(("ddp", "fsdp2"), ("adam", "sgd", "nag"))
+    }
+    first, second = final(folder / "ddp" / "adam" / "whole")["callbacks"]["RandomState"][
+        "processes"
+    ]
+    came["alike"] = same(first, second)
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(came))
+
+
+if __name__ == "__main__":
+    _process(Path(sys.argv[1]))

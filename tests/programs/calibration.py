@@ -1,0 +1,202 @@
+"""How often a comparison names a winner where there is none, and finds one where there is.
+
+`python -m tests.programs.calibration 400` makes 400 comparisons of each kind on noisy problems that
+take milliseconds a run, by the search and the verdict of scripts/compare.py and with scratchopt's
+own optimizers, prints two tables, and ends with 1 if a demand is not met (further arguments: a
+seed, and a budget other than 16):
+
+- one optimizer under two names, each tuned and run for itself: a winner in at most 5 %;
+- the same, every gradient evaluation of the second at 0.9 of the cost: it wins in at least 90 %.
+
+The second table says how many seeds such a speed-up takes, by how much the costs of runs spread.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import exp, isfinite, log, nan
+from statistics import fmean, stdev
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+
+import scratchopt
+from scratchopt.compare.measured import Contest, Measured, Objective, Point, Study
+from scratchopt.compare.ranking import LR
+from scratchopt.compare.search import Grid
+from scratchopt.compare.trial import Trial
+from scratchopt.compare.verdict import verdict
+from tests.shared.batched_runs import LinearRegression, Make, Problem, Quadratic, at_cost, measure
+
+BUDGET, SEEDS, FACTOR = 16, 10, 0.9
+MOST, LEAST = 0.05, 0.90  # of A/A that name a winner; of speed-ups that are found
+SPREADS, NUMBERS = (0.03, 0.05, 0.08, 0.12), (10, 20, 40)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An optimizer on a problem.
+
+    Args:
+        problem: what is minimized.
+        name: of the optimizer.
+        make: it, of param groups.
+        default: its lr, that the grid is built around; twice that is the fixed lr.
+    """
+
+    problem: Problem
+    name: str
+    make: Make
+    default: float
+
+
+def cases() -> list[Case]:
+    """All of them."""
+    quadratic, regression = Quadratic(), LinearRegression()
+    return [
+        Case(quadratic, "momentum", lambda groups: scratchopt.Momentum(groups), 0.001),
+        Case(quadratic, "nag", lambda groups: scratchopt.NAG(groups), 0.0005),
+        Case(quadratic, "adam", lambda groups: scratchopt.Adam(groups), 0.002),
+        Case(regression, "sgd", lambda groups: scratchopt.SGD(groups), 0.6),
+    ]
+
+
+def studies(
+    case: Case, count: int, decide: str, budget: int, generator: torch.Generator
+) -> list[Study]:
+    """As many, each tuned and run for itself; `untuned` are those at the fixed lr."""
+    problem = case.problem
+    search = Grid({LR: case.default}, {}, problem.objective, decide, budget)
+    results: list[dict[Trial, Measured]] = [{} for _ in range(count)]
+    while wanted := [(i, t) for i in range(count) for t in search.wanted(results[i])]:
+        lrs = [trial.settings[LR] for _, trial in wanted]
+        for (i, trial), run in zip(
+            wanted, measure(problem, case.make, lrs, generator), strict=True
+        ):
+            results[i][trial] = run
+    chosen = [search.chosen(mine) for mine in results]
+    lrs = [c.settings[LR] if c.settings else case.default for c in chosen for _ in range(SEEDS)]
+    tuned = measure(problem, case.make, lrs, generator)
+    fixed = measure(problem, case.make, [2 * case.default] * len(lrs), generator)
+    return [
+        Study(
+            case.name,
+            search.default,
+            tuple(results[i][trial] for trial in search.asked(results[i])),
+            choice.settings,
+            choice.edges,
+            tuple(tuned[i * SEEDS : (i + 1) * SEEDS]),
+            tuple(fixed[i * SEEDS : (i + 1) * SEEDS]),
+        )
+        for i, choice in enumerate(chosen)
+    ]
+
+
+def named(study: Study, name: str, n: int, tuned: bool, factor: float = 1.0) -> Study:
+    """The study under another name, with n of its runs, at another cost."""
+    runs = tuple(at_cost(run, factor) for run in (study.tuned if tuned else study.untuned)[:n])
+    found = replace(study, optimizer=name, tuned=runs, untuned=())
+    return found if tuned else replace(found, trials=(), chosen=runs[0].settings, edges=())
+
+
+def winners(
+    pairs: Sequence[tuple[Study, Study]], objective: Objective, decide: str
+) -> list[str | None]:
+    """What the verdict says of each pair."""
+    return [verdict(Contest("", objective, pair), decide).winner for pair in pairs]
+
+
+def share(of: Sequence[str | None], holds: Callable[[str | None], bool]) -> tuple[float, str]:
+    """How many, and the same with its 95 % interval (Wilson) in words."""
+    found = binomtest(sum(map(holds, of)), len(of))
+    ends = found.proportion_ci(method="wilson")
+    return found.statistic, f"{found.statistic:6.1%} [{ends.low:5.1%}, {ends.high:5.1%}]"
+
+
+def spread(runs: Sequence[Sequence[Measured]]) -> float:
+    """The standard deviation of the logarithm of the cost to the target, the mean over studies."""
+    logs = [[log(r.cost_to_target) for r in mine if isfinite(r.cost_to_target)] for mine in runs]
+    spreads = [stdev(mine) for mine in logs if len(mine) > 1]
+    return fmean(spreads) if spreads else nan
+
+
+def lines(
+    case: Case, count: int, decide: str, seed: int, budget: int
+) -> Iterator[tuple[str, bool]]:
+    """Of the first table; and whether each meets the demands."""
+    generator = torch.Generator().manual_seed(seed)
+    everything = studies(case, 2 * count, decide, budget, generator)
+    couples = list(zip(everything[:count], everything[count:], strict=True))
+    objective = case.problem.objective
+    for tuned in (True, False):
+        width = spread([study.tuned if tuned else study.untuned for study in everything])
+        for n in (3, 5, SEEDS) if tuned and decide == "cost" else (SEEDS,):
+            alike = [(named(a, "A", n, tuned), named(b, "B", n, tuned)) for a, b in couples]
+            false, words = share(winners(alike, objective, decide), lambda name: name is not None)
+            met = false <= MOST
+            found = " " * 22
+            if decide == "cost":
+                planted = [
+                    (named(a, "A", n, tuned), named(b, "B", n, tuned, FACTOR)) for a, b in couples
+                ]
+                right, found = share(winners(planted, objective, decide), lambda name: name == "B")
+                met = met and (right >= LEAST or n < SEEDS)
+            yield (
+                (
+                    f"{type(case.problem).__name__:17} {case.name:9} {decide:7} "
+                    f"{'tuned' if tuned else 'fixed lr':9} {n:5} {width:6.1%}  {words}  {found}"
+                ),
+                met,
+            )
+
+
+def by_spread(width: float, n: int, tuning_seeds: int, count: int, seed: int) -> float:
+    """How often the speed-up is found among runs of log-normal cost, without regard to tuning."""
+    draws = np.random.default_rng(seed)
+    objective = Objective("loss", "min", 0.0)
+
+    def study(name: str, factor: float) -> Study:
+        costs = [factor * exp(width * x) * 1000 for x in draws.standard_normal(n)]
+        runs = tuple(_at(cost) for cost in costs)
+        return Study(name, {LR: 1.0}, runs[:1] * tuning_seeds, {LR: 1.0}, (), runs, ())
+
+    pairs = [(study("A", 1.0), study("B", FACTOR)) for _ in range(count)]
+    return winners(pairs, objective, "cost").count("B") / count
+
+
+def _at(cost: float) -> Measured:
+    before, point = (Point(int(x), x, 0.0, -1.0) for x in (0.99 * cost, cost))
+    return Measured("", "", {LR: 1.0}, 0, "finished", (before, point), point)
+
+
+def main(count: int, seed: int = 0, budget: int = BUDGET) -> None:
+    """Makes the comparisons, and prints the tables."""
+    torch.set_num_threads(1)
+    print(
+        f"{count} comparisons a line, budget {budget}, A/A and a second one at {FACTOR} of the cost"
+        f"\n{'problem':17} optimizer decides           seeds spread  A/A names a winner    "
+        "speed-up is found"
+    )
+    met = True
+    for case in cases():
+        for decide in ("cost", "metric"):
+            for line, good in lines(case, count, decide, seed, budget):
+                print(line + ("" if good else "  not met"), flush=True)
+                met = met and good
+    print("\nspeed-up found, by the spread of costs and the seeds; fixed settings | tuned, 2 seeds")
+    print("spread " + "".join(f"{n:>15} seeds" for n in NUMBERS))
+    for width in SPREADS:
+        cells = [
+            f"{by_spread(width, n, 0, max(1, count // 4), seed):>14.0%} | "
+            f"{by_spread(width, n, 2, max(1, count // 4), seed):4.0%}"
+            for n in NUMBERS
+        ]
+        print(f"{width:6.0%} " + "".join(cells), flush=True)
+    raise SystemExit(0 if met else 1)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Parts by themselves: no process is started and no Trainer runs long."""

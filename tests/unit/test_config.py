@@ -1,0 +1,208 @@
+"""The configurations: every one composes, and says what the code says."""
+
+import importlib
+import inspect
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from scratchopt.config.groups import SCHEMAS, Accelerator
+from scratchopt.config.schema import LATER, Refusal, Run, validate
+from scratchopt.problems.functions import functions
+from tasks.choices import DTYPES
+from tasks.mnist import ACTIVATIONS
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+TASKS, OPTIMIZERS = choices("task"), choices("optimizer")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _conf():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> DictConfig:
+    return compose("train", list(overrides))
+
+
+def constructor_of(target: str) -> dict[str, inspect.Parameter]:
+    module, _, name = target.rpartition(".")
+    made = getattr(importlib.import_module(module), name)
+    return dict(inspect.signature(made).parameters)
+
+
+@pytest.mark.parametrize("accelerator", choices("accelerator"))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_combination_is_valid(task, optimizer, accelerator):
+    config = validate(
+        composed(f"task={task}", f"optimizer={optimizer}", f"accelerator={accelerator}")
+    )
+    assert config["task"]["_target_"] in SCHEMAS
+    assert config["optimizer"]["_target_"] in SCHEMAS
+    assert isinstance(config["optimizer"]["lr"], float)
+    assert isinstance(config["accelerator"]["precision"], str)
+
+
+def test_a_configuration_from_before_some_keys_were_there_means_what_it_did():
+    older = composed("comparison=null")
+    now = validate(older)
+    with open_dict(older):
+        for key in LATER:
+            del older[key]
+    assert validate(older) == now
+
+
+@pytest.mark.parametrize("group", ["task", "optimizer"])
+def test_keys_are_those_of_schema_and_constructor(group):
+    for choice in choices(group):
+        node = composed(f"{group}={choice}")[group]
+        keys = {key for key in node if not key.startswith("_")}
+        taken = set(constructor_of(node._target_)) - {"optimizer", "params"}
+        assert keys == taken, choice
+        assert keys == {field.name for field in fields(SCHEMAS[node._target_])}, choice
+
+
+def test_every_optimizer_of_the_library_has_a_configuration():
+    library = importlib.import_module("scratchopt")
+    configured = {composed(f"optimizer={name}").optimizer._target_ for name in OPTIMIZERS}
+    classes = {name for name in library.__all__ if isinstance(getattr(library, name), type)}
+    assert configured == {f"scratchopt.{name}" for name in classes - {"Optimizer"}}
+
+
+def test_a_schema_has_the_constructor_s_defaults_within_its_bounds():
+    for target, schema in SCHEMAS.items():
+        parameters = constructor_of(target)
+        for field in fields(schema):
+            default = parameters[field.name].default
+            assert default is None or field.metadata["holds"](default), (target, field.name)
+
+
+def test_top_level_keys_are_those_of_the_schema():
+    known = {field.name for field in fields(Run)}
+    used = {key for task in TASKS for key in composed(f"task={task}")}
+    assert used == known
+    assert {field.name for field in fields(Accelerator)} == set(composed().accelerator)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_suits_a_task_is_for_optimizers_and_keys_that_exist(task):
+    cfg = composed(f"task={task}")
+    by_function = cfg.get("settings_by_function", {"": cfg.settings})
+    for settings in by_function.values():
+        assert set(settings) <= set(OPTIMIZERS)
+        for optimizer, hyperparameters in settings.items():
+            known = set(composed(f"optimizer={optimizer}").optimizer)
+            assert set(hyperparameters) <= known, optimizer
+
+
+@pytest.mark.parametrize("function", list(functions()))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_suits_a_function_reaches_the_optimizer(function, optimizer):
+    cfg = composed("task=toy", f"task.function={function}", f"optimizer={optimizer}")
+    suits = cfg.settings_by_function[function][optimizer]
+    assert {key: cfg.optimizer[key] for key in suits} == suits
+
+
+def test_a_task_s_length_gives_way_to_the_command_line():
+    assert composed("task=toy").max_steps == 2000
+    assert composed("task=toy", "max_steps=7").max_steps == 7
+    assert composed("task=mnist", "max_epochs=2").max_epochs == 2
+
+
+def test_the_names_to_choose_from_are_the_code_s():
+    def names(target: str, key: str) -> set[str]:
+        (field,) = (field for field in fields(SCHEMAS[target]) if field.name == key)
+        return set(field.metadata["what"].removeprefix("one of ").split(", "))
+
+    assert names("tasks.toy.Toy", "function") == set(functions())
+    assert names("tasks.toy.Toy", "dtype") == set(DTYPES)
+    assert names("tasks.linear_regression.LinearRegression", "dtype") == set(DTYPES)
+    assert names("tasks.mnist.MNIST", "activation") == set(ACTIVATIONS)
+    for loss in names("tasks.linear_regression.LinearRegression", "loss"):
+        config = validate(composed("task=linear_regression", f"task.loss={loss}"))
+        assert config["task"]["loss"] == loss
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "why"),
+    [
+        ("optimizer.lr=abc", "optimizer.lr=abc", "a number"),
+        ("optimizer.lr=null", "optimizer.lr=null", "a number"),
+        ("optimizer.lr=-1", "optimizer.lr=-1", r"Invalid learning rate: -1 \(lr >= 0\)"),
+        ("optimizer.lr=nan", "optimizer.lr=nan", "Invalid learning rate: nan"),
+        ("optimizer.momentum=1.2", "optimizer.momentum=1.2", "0 <= momentum < 1"),
+        ("optimizer.foreach=maybe", "optimizer.foreach=maybe", "true, false or null"),
+        ("+optimizer.foo=1", "optimizer.foo", "no such key"),
+        ("+task.foo=1", "task.foo", "no such key"),
+        ("+accelerator.foo=1", "accelerator.foo", "no such key"),
+        ("+foo=1", "foo", "no such key"),
+        ("task.batch_size=0", "task.batch_size=0", "an integer >= 1"),
+        ("task.batch_size=1.5", "task.batch_size=1.5", "an integer >= 1"),
+        ("task.hidden=[a]", r"task.hidden=\[", "a list of integers >= 1"),
+        ("task.hidden=[64,0]", r"task.hidden=\[64, 0\]", "a list of integers >= 1"),
+        ("task.hidden=64", "task.hidden=64", "a list of integers >= 1"),
+        ("task.activation=foo", "task.activation=foo", "one of relu, tanh"),
+        ("task.validation_size=60000", "task.validation_size=60000", r"in \[1, 60000\)"),
+        ("task.data_dir=/nonexistent", "task.data_dir=/nonexistent", "an existing folder"),
+        ("seed=-1", "seed=-1", r"in \[0, 2\*\*32\)"),
+        ("max_epochs=0", "max_epochs=0", "-1 for no limit"),
+        ("max_epochs=null", "max_epochs=null", "no run ends"),
+        ("log_every=0", "log_every=0", "an integer >= 1"),
+        ("task=toy task.start=abc", "task.start=abc", "a number or a list"),
+        ("task=toy task.start=[1,b]", r"task.start=\[1", "a number or a list"),
+        ("task=toy task.start=inf", "task.start=", "a number or a list"),
+        ("task=toy task.start=[]", r"task.start=\[\]", "a number or a list"),
+        ("task=toy task.tolerance=-1", "task.tolerance=-1", "a number >= 0"),
+        ("task=toy task.function=foo", "task.function=foo", "one of article"),
+        ("task=toy task.dtype=int8", "task.dtype=int8", "one of float32, float64"),
+        ("task=toy task.condition_number=0", "task.condition_number=0", "a number >= 1"),
+        ("task=linear_regression task.loss=foo", "task.loss=foo", "one of mse, mae, huber"),
+        ("task=linear_regression task.huber_delta=0", "task.huber_delta=0", "a number > 0"),
+    ],
+)
+def test_a_bad_value_is_refused_by_its_key(overrides, key, why):
+    with pytest.raises(Refusal, match=f"^{key}.*{why}") as refused:
+        validate(composed(*overrides.split()))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [("task.start=-5", -5), ("task.start=[1.5,-2]", [1.5, -2]), ("task.start=null", None)],
+)
+def test_a_start_is_a_number_or_a_list_or_the_function_s(override, value):
+    assert validate(composed("task=toy", override))["task"]["start"] == value
+
+
+def test_values_come_in_the_schema_s_types():
+    config = validate(composed("optimizer.lr='0.5'", "accelerator.precision=64"))
+    assert config["optimizer"]["lr"] == 0.5
+    assert config["accelerator"]["precision"] == "64"
+
+
+def test_another_s_target_is_left_to_its_constructor():
+    cfg = composed()
+    theirs = {"_target_": "torch.optim.Adam", "_partial_": True, "betas": [0.9, 2]}
+    with open_dict(cfg):
+        cfg.optimizer = OmegaConf.create(theirs)
+    assert validate(cfg)["optimizer"] == theirs
+
+
+@pytest.mark.parametrize("name", ["task", "optimizer"])
+def test_a_node_without_a_target_is_refused(name):
+    cfg: Any = composed()
+    cfg[name] = None
+    with pytest.raises(Refusal, match=f"^{name}=null: .*_target_"):
+        validate(cfg)

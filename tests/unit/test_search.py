@@ -1,0 +1,368 @@
+"""The search for settings: its rules, by curves that are known, and its replay."""
+
+from __future__ import annotations
+
+import builtins
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from math import log10
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scratchopt.compare.measured import Measured, Objective, Point
+from scratchopt.compare.search import Choice, Grid, Search, Trial
+from scratchopt.config.fields import Refusal
+
+LOSS = Objective("val/loss", "min", 0.5)
+ACCURACY = Objective("val/accuracy", "max", 0.9)
+LR, MOMENTUM = "optimizer.lr", "optimizer.momentum"
+Course = Callable[[Trial], Measured]
+
+
+def run(trial: Trial, cost: float | None, best: float = 0.4, status: str = "finished") -> Measured:
+    """A run that reaches the target after that cost, or never; its best and last reading."""
+    at = Point(int(cost or 1000), cost or 1000.0, 0.0, best)
+    return Measured(
+        "", "", trial.settings, trial.repeat, status, (at,), None if cost is None else at
+    )
+
+
+def diverged(trial: Trial) -> Measured:
+    return Measured("", "", trial.settings, trial.repeat, "diverged", (), None)
+
+
+def valley(best: float, limit: float = 1e9) -> Course:
+    """The cost rises tenfold with each decade off the best lr; above a limit it diverges."""
+
+    def course(trial: Trial) -> Measured:
+        lr = trial.settings[LR]
+        return diverged(trial) if lr > limit else run(trial, 100 * 10 ** abs(log10(lr / best)))
+
+    return course
+
+
+def grid(
+    budget: int,
+    default: Mapping[str, Any] | None = None,
+    axes: Mapping[str, Any] | None = None,
+    decide: str = "cost",
+    objective: Objective = LOSS,
+) -> Grid:
+    return Grid(default or {LR: 0.01}, axes or {}, objective, decide, budget)
+
+
+def carried_out(search: Search, course: Course) -> tuple[list[Trial], Choice]:
+    """All trials in their order, and the choice."""
+    results: dict[Trial, Measured] = {}
+    while wanted := search.wanted(results):
+        results |= {trial: course(trial) for trial in wanted}
+    assert set(search.asked(results)) == set(results)
+    return search.asked(results), search.chosen(results)
+
+
+def lrs(trials: list[Trial]) -> list[float]:
+    return [trial.settings[LR] for trial in trials]
+
+
+@pytest.mark.parametrize(
+    ("budget", "first"),
+    [
+        (1, [0.01]),
+        (2, [0.01]),
+        (3, [0.00316, 0.01, 0.0316]),
+        (8, [0.001, 0.00316, 0.01, 0.0316, 0.1]),
+        (16, [0.0001, 0.000316, 0.001, 0.00316, 0.01, 0.0316, 0.1, 0.316, 1.0]),
+        (64, [0.0001, 0.000316, 0.001, 0.00316, 0.01, 0.0316, 0.1, 0.316, 1.0]),
+    ],
+)
+def test_the_first_wave_is_odd_half_decades_around_the_default(budget: int, first: list[float]):
+    assert lrs(grid(budget).wanted({})) == first
+
+
+def test_an_inner_best_is_refined_by_quarters_and_eighths_then_run_with_further_seeds():
+    trials, choice = carried_out(grid(16), valley(0.03))
+    assert lrs(trials)[9:12] == [0.0178, 0.0562, 0.0237]
+    assert [(t.settings[LR], t.repeat) for t in trials[12:]] == [
+        (0.0316, 1),
+        (0.0237, 1),
+        (0.0178, 1),
+        (0.0562, 1),
+    ]
+    assert choice == Choice({LR: 0.0316}, ())
+
+
+def test_refinement_ends_at_a_sixteenth_of_a_decade():
+    trials, _ = carried_out(grid(64), valley(0.03))
+    tried = sorted({log10(lr) for lr in lrs(trials)})
+    gaps = [after - before for before, after in pairwise(tried)]
+    assert min(gaps) == pytest.approx(1 / 16, abs=0.005)
+    assert len(trials) == 64
+
+
+def test_a_best_on_the_edge_extends_the_grid_until_it_lies_inside():
+    trials, choice = carried_out(grid(16), valley(10.0))
+    assert lrs(trials)[9:12] == [3.16, 10.0, 31.6]
+    assert choice == Choice({LR: 10.0}, ())
+
+
+@pytest.mark.parametrize(("best", "end"), [(1e9, 3160.0), (1e-9, 3.16e-8)])
+def test_a_best_that_is_always_beyond_takes_the_whole_budget_and_is_an_edge(best, end):
+    trials, choice = carried_out(grid(16), valley(best))
+    assert len(trials) == len(set(lrs(trials))) == 16
+    assert choice == Choice({LR: end}, (LR,))
+
+
+def test_where_all_diverges_the_grid_goes_down_and_nothing_is_chosen():
+    trials, choice = carried_out(grid(16), diverged)
+    assert lrs(trials)[9:] == [3.16e-5, 1e-5, 3.16e-6, 1e-6, 3.16e-7, 1e-7, 3.16e-8]
+    assert choice == Choice(None, ())
+
+
+@pytest.mark.parametrize("budget", [*range(1, 20), 33])
+@pytest.mark.parametrize("values", [[0.9], [0.5, 0.9], [0.0, 0.5, 0.9]])
+def test_exactly_the_budget_is_spent_and_no_trial_is_asked_twice(budget: int, values: list[float]):
+    budget = max(budget, len(values))
+    search = grid(budget, {LR: 0.01, MOMENTUM: 0.9}, {MOMENTUM: values})
+    for course in (valley(0.03), valley(1e4), valley(0.01, 0.02), diverged):
+        trials, _ = carried_out(search, course)
+        assert len(trials) == len(set(trials)) == budget
+
+
+def test_lrs_have_three_digits_but_the_default_stays_as_it_is():
+    trials, _ = carried_out(grid(16, {LR: 0.0123456}), valley(0.03))
+    assert 0.0123456 in lrs(trials)
+    assert all(lr == float(f"{lr:.3g}") for lr in lrs(trials) if lr != 0.0123456)
+
+
+def test_one_trial_is_the_default():
+    trials, choice = carried_out(grid(1), valley(0.03))
+    assert trials == [Trial.of({LR: 0.01})]
+    assert choice == Choice({LR: 0.01}, (LR,))
+
+
+def test_the_luckiest_of_one_seed_is_not_chosen_when_another_is_better_on_two():
+    def course(trial: Trial) -> Measured:
+        lucky = trial.settings[LR] == 0.0316 and trial.repeat == 0
+        return run(trial, 90.0) if lucky else valley(0.0178)(trial)
+
+    _, choice = carried_out(grid(16), course)
+    assert choice.settings == {LR: 0.0178}  # the means: 100, and √(90·178) = 127
+
+    def unlucky(trial: Trial) -> Measured:
+        if trial.settings[LR] == 0.0316:
+            return run(trial, 90.0) if trial.repeat == 0 else run(trial, None)
+        return valley(0.0178)(trial)
+
+    _, choice = carried_out(grid(16), unlucky)
+    assert choice.settings == {LR: 0.0178}
+
+
+@pytest.mark.parametrize("decide", ["cost", "metric"])
+def test_equal_costs_and_misses_are_decided_by_the_metric(decide: str):
+    for cost in (100.0, None):
+
+        def course(trial: Trial, cost: float | None = cost) -> Measured:
+            return run(trial, cost, best=0.1 + abs(log10(trial.settings[LR] / 0.1)))
+
+        assert carried_out(grid(16, decide=decide), course)[1].settings == {LR: 0.1}
+
+
+def test_a_cost_outweighs_a_metric_unless_the_metric_decides():
+    def course(trial: Trial) -> Measured:
+        lr = trial.settings[LR]
+        return run(trial, 100 * 10 ** abs(log10(lr / 0.001)), best=abs(log10(lr / 0.1)))
+
+    assert carried_out(grid(16), course)[1].settings == {LR: 0.001}
+    assert carried_out(grid(16, decide="metric"), course)[1].settings == {LR: 0.1}
+
+
+def test_a_great_accuracy_is_the_better_one():
+    def course(trial: Trial) -> Measured:
+        return run(trial, None, best=0.9 - 0.1 * abs(log10(trial.settings[LR] / 0.1)))
+
+    search = grid(16, decide="metric", objective=ACCURACY)
+    assert carried_out(search, course)[1].settings == {LR: 0.1}
+
+
+def test_a_run_that_fails_is_worse_than_one_that_misses():
+    def course(trial: Trial) -> Measured:
+        lr = trial.settings[LR]
+        return run(trial, 1.0, status="failed") if lr > 0.002 else run(trial, None, best=lr)
+
+    assert carried_out(grid(16), course)[1].settings[LR] < 0.002  # pyright: ignore
+
+
+def test_ties_go_to_the_default():
+    _, choice = carried_out(grid(16), lambda trial: run(trial, 100.0))
+    assert choice.settings == {LR: 0.01}
+
+
+def test_further_axes_share_the_budget_evenly_the_default_first():
+    search = grid(16, {LR: 0.01, MOMENTUM: 0.9}, {MOMENTUM: [0.5, 0.9, 0.99]})
+    trials, choice = carried_out(
+        search,
+        lambda t: run(t, valley(0.03)(t).cost_to_target * (1 + abs(t.settings[MOMENTUM] - 0.99))),
+    )
+    counts = {m: sum(t.settings[MOMENTUM] == m for t in trials) for m in (0.5, 0.9, 0.99)}
+    assert counts == {0.9: 6, 0.5: 5, 0.99: 5}
+    assert choice.settings is not None
+    assert choice.settings[MOMENTUM] == 0.99
+    assert MOMENTUM in choice.edges
+
+
+def test_two_values_of_an_axis_are_no_range_and_zero_is_no_edge():
+    default = {LR: 0.01, MOMENTUM: 0.9}
+
+    def course(trial: Trial) -> Measured:
+        return run(trial, valley(0.01)(trial).cost_to_target * (1 + trial.settings[MOMENTUM]))
+
+    assert carried_out(grid(32, default, {MOMENTUM: [0.5, 0.9]}), course)[1].edges == ()
+    assert carried_out(grid(32, default, {MOMENTUM: [0.0, 0.5, 0.9]}), course)[1].edges == ()
+    assert carried_out(grid(32, default, {MOMENTUM: [0.1, 0.5, 0.9]}), course)[1].edges == (
+        MOMENTUM,
+    )
+
+
+def test_an_axis_that_the_optimizer_does_not_have_leaves_the_lr_the_whole_budget():
+    with_axis, _ = carried_out(grid(16, axes={MOMENTUM: [0.5, 0.9]}), valley(0.03))
+    assert with_axis == carried_out(grid(16), valley(0.03))[0]
+
+
+def test_a_list_is_a_value():
+    betas = "optimizer.betas"
+    search = grid(6, {LR: 0.01, betas: [0.9, 0.999]}, {betas: [[0.9, 0.999], [0.5, 0.99]]})
+    trials, choice = carried_out(search, valley(0.01))
+    assert [t.settings[betas] for t in trials[:3]] == [[0.9, 0.999]] * 3
+    assert choice == Choice({LR: 0.01, betas: [0.9, 0.999]}, ())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 24), st.integers(0, 2**32 - 1), st.floats(-5, 3), st.sampled_from([1, 2, 3]))
+def test_the_trials_do_not_depend_on_the_order_in_which_results_arrive(
+    budget: int, seed: int, best: float, values: int
+):
+    chance = Random(seed)
+    noise = {}
+
+    def course(trial: Trial) -> Measured:
+        factor = noise.setdefault(trial, 1 + Random(f"{seed}{trial}").random())
+        known = valley(10.0**best, 3.0)(trial)
+        return known if known.failed else run(trial, known.cost_to_target * factor)
+
+    axes = {MOMENTUM: [0.9, 0.5, 0.0][:values]}
+    search = grid(max(budget, values), {LR: 0.01, MOMENTUM: 0.9}, axes)
+    expected = carried_out(search, course)
+    results: dict[Trial, Measured] = {}
+    while wanted := search.wanted(results):
+        for trial in chance.sample(wanted, chance.randint(1, len(wanted))):
+            results[trial] = course(trial)
+        results = dict(chance.sample(list(results.items()), len(results)))
+    assert (search.asked(results), search.chosen(results)) == expected
+
+
+def test_results_of_trials_that_were_not_asked_for_change_nothing():
+    trials, choice = carried_out(grid(16), valley(0.03))
+    results = {trial: valley(0.03)(trial) for trial in trials}
+    results[Trial.of({LR: 0.0299})] = run(Trial.of({LR: 0.0299}), 0.5)
+    assert grid(16).chosen(results) == choice
+
+
+@pytest.mark.parametrize(
+    ("default", "budget", "decide", "message"),
+    [
+        ({LR: 0.0}, 16, "cost", "optimizer.lr=0.0: a grid around it needs a default > 0"),
+        ({LR: 0.1}, 0, "cost", "budget=0: must be an integer >= 1"),
+        ({LR: 0.1}, 1, "time", "decide=time: must be one of cost, metric"),
+    ],
+)
+def test_what_no_grid_can_be_built_on_is_refused(default, budget, decide, message):
+    with pytest.raises(Refusal) as refusal:
+        grid(budget, default, decide=decide)
+    assert str(refusal.value) == message
+
+
+def test_a_budget_below_one_trial_for_each_combination_is_refused():
+    with pytest.raises(Refusal) as refusal:
+        grid(2, {LR: 0.01, MOMENTUM: 0.9}, {MOMENTUM: [0.0, 0.5, 0.9]})
+    assert str(refusal.value).startswith("budget=2: the 3 combinations of what is tuned")
+
+
+def test_optuna_spends_the_budget_within_its_space_and_is_replayed():
+    pytest.importorskip("optuna")
+    from scratchopt.compare.optuna_search import Sampled
+
+    default = {LR: 0.01, "optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8}
+    keys = ["optimizer.betas", MOMENTUM]
+    search = Sampled(default, keys, LOSS, "cost", 16)
+    trials, choice = carried_out(search, valley(0.03, 0.3))
+    assert len(trials) == len(set(trials)) == 16
+    assert trials[0] == Trial.of(default)
+    assert all(1e-4 <= t.settings[LR] <= 1.0 for t in trials)
+    assert all(0 <= b <= 0.999 for t in trials for b in t.settings["optimizer.betas"])
+    assert {t.settings["optimizer.eps"] for t in trials} == {1e-8}
+    assert [t.repeat for t in trials] == [0] * 12 + [1] * 4
+    results = {trial: valley(0.03, 0.3)(trial) for trial in reversed(trials)}
+    again = Sampled(default, keys, LOSS, "cost", 16)
+    assert (again.asked(results), again.chosen(results)) == (trials, choice)
+
+
+def test_optuna_is_told_what_the_defaults_came_to_as_theirs():
+    pytest.importorskip("optuna")
+    from scratchopt.compare.optuna_search import Sampled, _Sampler
+
+    default = {LR: 0.01, "optimizer.betas": [0.9, 0.999], MOMENTUM: 0.0}
+    search = Sampled(default, ["optimizer.betas", "momentum", MOMENTUM], LOSS, "cost", 16)
+    sampler = _Sampler(search)
+    assert sampler.ask() == default
+    sampler.tell(1.0)
+    [told] = sampler.study.trials
+    assert told.params == pytest.approx(
+        {LR: 0.01, "optimizer.betas[0]": 0.1, "optimizer.betas[1]": 0.001, MOMENTUM: 1.0}
+    )
+    assert sampler.ask()[LR] != 0.01
+
+
+def test_optuna_samples_better_than_by_chance():
+    pytest.importorskip("optuna")
+    from scratchopt.compare.optuna_search import Sampled
+
+    trials, _ = carried_out(Sampled({LR: 0.01}, [], LOSS, "cost", 40), valley(0.5))
+    distance = [abs(log10(t.settings[LR] / 0.5)) for t in trials[:30]]
+    assert sorted(distance[13:])[8] < sorted(distance[:13])[6] / 2
+
+
+def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    from scratchopt.compare.optuna_search import Sampled
+
+    imported = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "optuna":
+            raise ImportError(name)
+        return imported(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(Refusal) as refusal:
+        Sampled({LR: 0.01}, [], LOSS, "cost", 4)
+    assert str(refusal.value) == (
+        'search=optuna: Optuna is not installed; pip install "scratchopt[optuna]"'
+    )
+
+
+def test_the_search_waits_for_neither_scipy_nor_torch():
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import scratchopt.compare.search; "
+        "sys.exit(' '.join({'scipy', 'torch', 'optuna'} & set(sys.modules)))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(root)], capture_output=True, text=True
+    )
+    assert done.stderr.strip() == ""

@@ -1,0 +1,118 @@
+"""A sweep's directories: by what differs, distinct, and the user's own where he names them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scratchopt.runs.sweep_names import naming_what_differs
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+# The command line's part of scripts/train.py, without a run.
+PROGRAM = f"""
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from scratchopt.runs.sweep_names import naming_what_differs
+
+@hydra.main(config_path={str(ROOT / "conf")!r}, config_name="train", version_base="1.3")
+def run(config):
+    print(HydraConfig.get().runtime.output_dir)
+
+sys.argv[1:] = naming_what_differs(sys.argv[1:])
+run()
+"""
+
+
+def directories(folder: Path, *arguments: str) -> list[str]:
+    """Of a sweep's runs, beneath the sweep's."""
+    (folder / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "program.py", *arguments, "hydra.sweep.dir=sweep"]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    sweep = f"{folder / 'sweep'}/"
+    return sorted(
+        line.removeprefix(sweep) for line in done.stdout.splitlines() if line.startswith(sweep)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (
+            ["-m", "task=toy", "optimizer=sgd,nag", "seed=0", "optimizer.lr=0.1,1e-05"],
+            ["nag,lr=0.1", "nag,lr=1e-05", "sgd,lr=0.1", "sgd,lr=1e-05"],
+        ),
+        (["--multirun", "seed=range(2)", "task=choice(toy)"], ["seed=0,toy", "seed=1,toy"]),
+        (
+            ["hydra.mode=MULTIRUN", "task=toy", "task.start=[-1,2],[3,4]"],
+            ["start=[-1, 2]", "start=[3, 4]"],
+        ),
+        (
+            ["-m", "task=toy", 'task.function="a, b=c",rosenbrock'],
+            ["function=a, b=c", "function=rosenbrock"],
+        ),
+        (
+            ["-m", "task=linear_regression", "task.seed=1,2", "seed=3,4"],
+            [f"task.seed={i},seed={j}" for i in (1, 2) for j in (3, 4)],
+        ),
+        (
+            ["-m", "task=toy", "gradient_clip_val=null,1"],
+            ["gradient_clip_val=1", "gradient_clip_val=None"],
+        ),
+        (
+            ["-m", "+task@other=toy,mnist", "seed=0"],
+            ["+task@other=mnist,seed=0", "+task@other=toy,seed=0"],
+        ),
+        (
+            ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "task=toy", "seed=1,2"],
+            ["seed=1", "seed=2"],
+        ),
+        (["-m", "task=toy", "seed=1,2", "hydra.sweep.subdir=${hydra:job.num}"], ["0", "1"]),
+        (
+            ["-m", "task=toy", "seed=1,2", "hydra.job.config.override_dirname.exclude_keys=[]"],
+            ["seed=1,task=toy", "seed=2,task=toy"],
+        ),
+        (["-m", "task=toy"], ["task=toy"]),
+    ],
+)
+def test_a_sweep_s_directories(arguments, names, tmp_path):
+    assert directories(tmp_path, *arguments) == sorted(names)
+
+
+def test_what_only_the_sweeper_varies_keeps_the_names_distinct(tmp_path):
+    (tmp_path / "mine" / "trial").mkdir(parents=True)
+    (tmp_path / "mine" / "trial" / "two.yaml").write_text(
+        "# @package _global_\nhydra: {sweeper: {params: {optimizer: 'sgd,nag'}}}\n"
+    )
+    arguments = ["--config-dir", "mine", "-m", "+trial=two", "task=toy", "seed=1,2"]
+    assert directories(tmp_path, *arguments) == [
+        *("seed=1/optimizer=nag", "seed=1/optimizer=sgd"),
+        *("seed=2/optimizer=nag", "seed=2/optimizer=sgd"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["task=toy", "seed=0"],
+        ["task=toy", "seed=0,1"],  # for Hydra to refuse
+        ["-m", "task=toy", "optimizer.lr"],
+        ["--config-name", "mine", "-m", "seed=0,1"],
+        ["--help"],
+    ],
+)
+def test_other_command_lines_stay_as_they_are(arguments):
+    assert naming_what_differs(arguments) == arguments
+
+
+def test_overrides_stay_together_before_and_after_a_flag():
+    assert naming_what_differs(["task=toy", "seed=0,1", "-m"])[-3:] == [
+        "task=toy",
+        "seed=0,1",
+        "-m",
+    ]
+    assert naming_what_differs(["-m", "task=toy", "seed=0,1"])[0] == "-m"
