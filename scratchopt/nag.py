@@ -9,7 +9,7 @@ import torch
 from scratchopt.engine.vector import Vector
 from scratchopt.hyperparameters import as_number
 from scratchopt.momentum import Momentum
-from scratchopt.snapshot import Kept
+from scratchopt.snapshot import Snapshot
 
 _REMEDY = (
     "call lookahead_() before the forward pass, or step(closure) with a closure that calls "
@@ -70,7 +70,7 @@ class NAG(Momentum):
     0.125
     """
 
-    _kept: Kept | None = None  # θ, while ahead; and its memory
+    _kept: Snapshot | None = None  # θ, while ahead; and its memory
     _momenta: tuple[Any, ...] | None = None  # of the groups, at a lookahead since the last step
     _zeroed = False  # whether zero_grad was called since the closure began
 
@@ -97,7 +97,7 @@ class NAG(Momentum):
         ]
         differentiable = any(group["differentiable"] for group in self.param_groups)
         with torch.set_grad_enabled(differentiable):
-            self._kept = self._kept or Kept()
+            self._kept = self._kept or Snapshot()
             self._kept.take(list(chain.from_iterable(moving)))
             for group, params in zip(self.param_groups, moving, strict=True):
                 if params:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 
-class Kept:
+class Snapshot:
     """Copies of tensors; their memory is used again, since new memory is the slower half of a copy.
 
     Where autograd is on, it sees the copies.

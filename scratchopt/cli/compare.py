@@ -27,9 +27,9 @@ from scratchopt.compare.measured import Comparison, Measured
 from scratchopt.compare.plan import Plan
 from scratchopt.compare.request import Request
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.config.one_line import one_line
-from scratchopt.runs.lock import claimed
+from scratchopt.runs.lock import lock_directory
 
 NEEDED = ("scipy", "tabulate")
 
@@ -52,12 +52,12 @@ def main() -> None:
     try:
         request = requested(given.keys, given.config_dir)
         if missing := [name for name in NEEDED if find_spec(name) is None]:
-            raise Refusal(f"{missing[0]} is not installed: pip install -e '.[compare]'")
+            raise UserError(f"{missing[0]} is not installed: pip install -e '.[compare]'")
         if given.place:
             compare_earlier(Path(given.place), request)
         else:
             compare(request)
-    except (Refusal, HydraException, OmegaConfBaseException, OSError) as error:
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         parser.exit(1, f"compare.py: {one_line(error)}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\ncompare.py: stopped; the same command goes on\n")
@@ -71,7 +71,7 @@ def compare(request: Request) -> None:
     for key in ("store", "output"):
         given = request.keys[key]
         if given and Path(given).expanduser().is_file():
-            raise Refusal(f"{key}={given}: is a file; give a folder")
+            raise UserError(f"{key}={given}: is a file; give a folder")
     interrupted = threading.Event()
 
     def interrupt(*_: object) -> None:
@@ -119,7 +119,7 @@ def tell_of(comparison: Comparison, directory: Path) -> None:
     from scratchopt.compare.files import write
 
     directory.mkdir(parents=True, exist_ok=True)
-    with claimed(directory, wait=True):  # the same command may be at its end elsewhere
+    with lock_directory(directory, wait=True):  # the same command may be at its end elsewhere
         report = write(comparison, directory)
     print(console(report))
     print(f"\nreport  {directory / 'report.html'}")

@@ -10,7 +10,7 @@ record_every=20 or so. All runs of a page must minimize the same loss.
 from pathlib import Path
 
 from scratchopt.cli.parser import Parser
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 
 MOST = 16  # runs: more are not told apart, and the file grows with each
 
@@ -23,7 +23,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(play(arguments.runs, Path(arguments.output)))
-    except Refusal as refusal:
+    except UserError as refusal:
         parser.error(str(refusal))
     except OSError as error:
         parser.error(f"argument --output: {arguments.output}: {error.strerror}")
@@ -33,16 +33,16 @@ def play(places: list[str], output: Path) -> str:
     """Writes the page; what there is to say of it, in lines.
 
     Raises:
-        Refusal: runs that cannot be shown, or not together.
+        UserError: runs that cannot be shown, or not together.
         OSError: a file that cannot be written.
     """
     if not output.parent.is_dir() or output.is_dir():
-        raise Refusal(f"--output {output}: must be a file in a directory that is there")
+        raise UserError(f"--output {output}: must be a file in a directory that is there")
     from scratchopt.runs.directory import runs_in
 
     runs = runs_in(places)
     if len(runs) > MOST:
-        raise Refusal(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
+        raise UserError(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
     from scratchopt.playback.paths import recordings
 
     try:
@@ -50,7 +50,7 @@ def play(places: list[str], output: Path) -> str:
     except ModuleNotFoundError as error:
         if error.name not in ("plotly", "contourpy", "tqdm"):
             raise
-        raise Refusal(f'{error.name} is not installed: pip install -e ".[play]"') from error
+        raise UserError(f'{error.name} is not installed: pip install -e ".[play]"') from error
     from scratchopt.playback.scene import scene_of
 
     found = recordings(runs)

@@ -11,7 +11,7 @@ Runs that differ by the seed only are one line. Each picture is a PNG and an SVG
 from pathlib import Path
 
 from scratchopt.cli.parser import Parser
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.plots.x_axis import ABSCISSAE
 
 
@@ -35,7 +35,7 @@ def main() -> None:
 
         for path in draw(runs, output, arguments.against):
             print(path)
-    except Refusal as error:
+    except UserError as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"{output}: {error.strerror}")

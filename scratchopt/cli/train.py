@@ -25,11 +25,11 @@ from scratchopt.config.processes import (
     leave,
     of_this_process,
 )
-from scratchopt.config.schema import Refusal, validate
-from scratchopt.runs.lock import claimed
+from scratchopt.config.schema import UserError, validate
+from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.resume import resumed
-from scratchopt.runs.store import Kept, in_store, keep
+from scratchopt.runs.store import StoredRun, in_store, keep
 from scratchopt.runs.sweep_names import naming_what_differs
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
@@ -73,13 +73,13 @@ def perform(cfg: DictConfig, in_sweep: bool) -> None:
     if config["store"]:
         perform_in_store(config, in_sweep, chosen)
         return
-    with claimed(directory) if is_first() else nullcontext():
+    with lock_directory(directory) if is_first() else nullcontext():
         _perform(config, in_sweep, directory, chosen)
 
 
 def perform_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> None:
     """Has the run done, if it is not in the store, and tells what came of it."""
-    kept = Kept(config["store"], config, chosen)
+    kept = StoredRun(config["store"], config, chosen)
     done = keep(kept, wait=True)
     if done is None:
         print(f"{kept.directory}: complete already", flush=True)
@@ -134,7 +134,7 @@ def refuse(error: Exception) -> NoReturn:
 
 def explains_itself(error: Exception) -> bool:
     """Whether the error is about what the user asked for, not about a mistake in a program."""
-    if isinstance(error, Refusal | HydraException | OmegaConfBaseException):
+    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return True
     if isinstance(error, OSError):  # a file that cannot be read, a directory that cannot be made
         return True

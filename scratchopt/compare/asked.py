@@ -14,13 +14,13 @@ from omegaconf import OmegaConf
 from scratchopt.compare.request import Request
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import (
-    Refusal,
+    UserError,
     any_seed,
     as_typed,
     count,
-    held_against,
     must_be,
     one_of,
+    validate_fields,
 )
 
 SET = {  # keys of a run that the comparison itself sets
@@ -64,7 +64,7 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
     """What some arguments, `key=value` each, ask for.
 
     Raises:
-        Refusal: a value that no comparison can have.
+        UserError: a value that no comparison can have.
         OverrideParseException: an argument that is none.
     """
     own = {field.name for field in fields(Compare)}
@@ -72,9 +72,9 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
     mine = {o.key_or_group: o.value() for o in parsed if o.key_or_group in own}
     rest = tuple(str(o.input_line) for o in parsed if o.key_or_group not in own)
     if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
-        raise Refusal(f"{swept[0]}: a list is written [a,b] here")
+        raise UserError(f"{swept[0]}: a list is written [a,b] here")
     content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
-    keys = held_against(Compare, {**content, **mine}, "")  # pyright: ignore
+    keys = validate_fields(Compare, {**content, **mine}, "")  # pyright: ignore
     keys["tune"] = _tuned(keys["tune"], keys["search"])
     known = own | _of_runs()
     for override in parsed:
@@ -82,14 +82,14 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
         first = key.replace("/", ".").partition(".")[0]
         added = override.type != OverrideType.CHANGE or config_dir  # which may have further keys
         if first not in known and not added:
-            raise Refusal(
+            raise UserError(
                 f"{said}: no such key; those of a comparison are {', '.join(sorted(own))}, all "
                 "others are train.py's"
             )
         if key in SET:
-            raise Refusal(f"{said}: {SET[key]}; leave it out")
+            raise UserError(f"{said}: {SET[key]}; leave it out")
         if first == "settings" and keys["start"] == "library":
-            raise Refusal(
+            raise UserError(
                 f"{said}: the optimizers begin at their own defaults; give start=task too"
             )
     return Request(keys, tuple(mine), rest, config_dir)
@@ -107,15 +107,15 @@ def _tuned(tune: Any, search: str) -> dict[str, list[Any]]:
     if search == "optuna":
         keys = tune or []
         if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
-            raise Refusal(
+            raise UserError(
                 f"tune={as_typed(tune)}: must be a list of keys for Optuna, such as [momentum]"
             )
         return {key: [] for key in keys}
     if not isinstance(tune, dict):
-        raise Refusal(f"tune={as_typed(tune)}: must be a dict, such as {{momentum: [0.5, 0.9]}}")
+        raise UserError(f"tune={as_typed(tune)}: must be a dict, such as {{momentum: [0.5, 0.9]}}")
     for key, values in tune.items():
         if not (isinstance(values, list) and values and _distinct(values)):
-            raise Refusal(
+            raise UserError(
                 f"tune={as_typed(tune)}: must have a list of different values for {key}, such as "
                 f"{{{key}: [0.5, 0.9]}}"
             )

@@ -10,10 +10,10 @@ from scratchopt.compare.measured import Comparison, Measured, Objective
 from scratchopt.compare.plan import Plan, Wanted
 from scratchopt.compare.reading import measured
 from scratchopt.compare.workers import Workers
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.runs.directory import Run
 from scratchopt.runs.lock import Busy
-from scratchopt.runs.store import Kept, give_up
+from scratchopt.runs.store import StoredRun, give_up
 
 PATIENCE = 1.0  # seconds until a run is asked for again that somebody else is doing
 
@@ -31,7 +31,7 @@ class Conduct:
         self, plan: Plan, workers: Workers, told: Callable[[Measured, int, int], None]
     ) -> None:
         self.plan, self.workers, self.told = plan, workers, told
-        self._kept: dict[Wanted, Kept] = {}
+        self._kept: dict[Wanted, StoredRun] = {}
         self._known: dict[str, Measured] = {}  # by address
         self._under_way: dict[Future[dict[str, str]], Wanted] = {}
         self._elsewhere: dict[str, float] = {}  # by address, when somebody else was found at it
@@ -40,7 +40,7 @@ class Conduct:
         """Does all that is missing.
 
         Raises:
-            Refusal: a run that cannot be done on this machine.
+            UserError: a run that cannot be done on this machine.
         """
         while True:
             missing, comparison = self.plan.look(self.known)
@@ -67,9 +67,9 @@ class Conduct:
             self.told(run, len(self._known), self.plan.most)
         return self._known[kept.address]
 
-    def _of(self, wanted: Wanted) -> Kept:
+    def _of(self, wanted: Wanted) -> StoredRun:
         if wanted not in self._kept:
-            self._kept[wanted] = Kept(self.workers.store, wanted.config, wanted.choices)
+            self._kept[wanted] = StoredRun(self.workers.store, wanted.config, wanted.choices)
         return self._kept[wanted]
 
     def _ask_for(self, missing: list[Wanted]) -> None:
@@ -91,9 +91,9 @@ class Conduct:
         if answer["state"] == "busy":
             self._elsewhere[kept.address] = time.monotonic()
         elif answer["state"] == "refused":
-            raise Refusal(answer["reason"])
+            raise UserError(answer["reason"])
         elif answer["state"] == "killed":
-            raise Refusal(
+            raise UserError(
                 f"{kept.directory}: {answer['reason']}, for want of memory perhaps; what is "
                 "complete is kept: give workers=1, or leave that setting out"
             )

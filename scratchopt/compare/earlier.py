@@ -15,7 +15,7 @@ from scratchopt.compare.parts import Aggregate, compared
 from scratchopt.compare.reading import COMPLETE, measured
 from scratchopt.compare.request import Request
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import Refusal, as_typed, held_against
+from scratchopt.config.fields import UserError, as_typed, validate_fields
 from scratchopt.config.groups import Comparison as Asked
 from scratchopt.plots.comparison import Setting, settings_of
 from scratchopt.runs.directory import Run, runs_in
@@ -39,15 +39,15 @@ def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path], list
         request: with no keys but those that say how to compare.
 
     Raises:
-        Refusal: other keys, no run that has ended, or a task that says nothing of its metric.
+        UserError: other keys, no run that has ended, or a task that says nothing of its metric.
     """
     given = _given(request)
     found = [r for r in runs_in([place]) if "task" not in request.given or r.task in request.tasks]
     if not found:
-        raise Refusal(f"{place}: no run of task={','.join(request.tasks)}")
+        raise UserError(f"{place}: no run of task={','.join(request.tasks)}")
     unended = [run.directory for run in found if not _is_complete(run)]
     if len(unended) == len(found):
-        raise Refusal(f"{place}: none of its {len(found)} runs has ended; go on with them first")
+        raise UserError(f"{place}: none of its {len(found)} runs has ended; go on with them first")
     by_task: dict[str, list[Run]] = {}
     for run in filter(_is_complete, found):
         by_task.setdefault(run.task, []).append(run)
@@ -70,7 +70,7 @@ def _of_task(
 ) -> Comparison:
     objectives = dict.fromkeys(_objective(task, run, given) for run in runs)
     if len(objectives) > 1:
-        raise Refusal(
+        raise UserError(
             f"task={task}: its runs were asked for different things "
             f"({', '.join(f'{o.metric} {o.mode} {o.target}' for o in objectives)}); give "
             f"task={task} and comparison.metric, .mode and .target"
@@ -97,7 +97,7 @@ def _alike(setting: Setting, varied: Sequence[int], objective: Objective) -> lis
         objective: of the task.
 
     Raises:
-        Refusal: two runs of one seed that differ: by what, nobody can tell.
+        UserError: two runs of one seed that differ: by what, nobody can tell.
     """
     groups: dict[str, list[Run]] = {}
     for run in setting.runs:
@@ -122,7 +122,7 @@ def _each_once(name: str, runs: Sequence[Run], objective: Objective) -> tuple[Me
             continue
         first, known = found[told.seed]
         if known.course != told.course:
-            raise Refusal(
+            raise UserError(
                 f"{name}: {run.directory} and {first.directory} have one seed, yet are not the "
                 "same; give a directory with one of them"
             )
@@ -135,11 +135,11 @@ def _given(request: Request) -> dict[str, Any]:
     values = OmegaConf.to_container(OmegaConf.from_dotlist(list(request.overrides)))
     if not isinstance(values, dict) or strange or set(values) - {"comparison"}:
         odd = [*strange, *(set(values) - {"comparison"})]  # pyright: ignore
-        raise Refusal(
+        raise UserError(
             f"{odd[0]}: with --from only {', '.join(TAKEN)} and comparison.… may be given; "
             "the runs are what they are"
         )
-    return held_against(Asked, values.get("comparison", {}), "comparison.")
+    return validate_fields(Asked, values.get("comparison", {}), "comparison.")
 
 
 def _objective(task: str, run: Run, given: Mapping[str, Any]) -> Objective:
@@ -149,7 +149,7 @@ def _objective(task: str, run: Run, given: Mapping[str, Any]) -> Objective:
         own = OmegaConf.to_container(OmegaConf.load(shipped)).get("comparison")  # pyright: ignore
     asked = {**(own or {}), **given}
     if missing := [key for key in ("metric", "mode", "target") if key not in asked]:
-        raise Refusal(
+        raise UserError(
             f"task={task}: nothing says what to compare by; give comparison.{missing[0]}=… too"
         )
     return Objective(asked["metric"], asked["mode"], asked["target"])

@@ -18,7 +18,7 @@ from scratchopt.compare.parts import parts
 from scratchopt.compare.report import report
 from scratchopt.compare.times import times, times_csv, times_markdown
 from scratchopt.pictures.style import save
-from scratchopt.runs import atomic_write as written
+from scratchopt.runs.atomic_write import atomic_write
 
 COLUMNS = (
     "task",
@@ -62,7 +62,7 @@ def write(comparison: Comparison, directory: Path) -> dict[str, Any]:
         "times.json": dumps(clock),
         "times.csv": times_csv(clock),
     }.items():
-        written.write(directory / name, content)
+        atomic_write(directory / name, content)
     return told
 
 

@@ -11,7 +11,7 @@ from scratchopt.compare.finals import choice, finals, reserve
 from scratchopt.compare.measured import Measured, Objective
 from scratchopt.compare.ranking import LR, outcome, rank
 from scratchopt.compare.trial import Choice, Results, Trial
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 
 FURTHEST = 1e2  # times the default lr, and as much below it
 CLOSEST, LOOSEST = 1e-3, 1.0  # of 1 − μ and 1 − β
@@ -37,7 +37,7 @@ class Sampled:
         budget: number of trials.
 
     Raises:
-        Refusal: Optuna is not installed, or a default that nothing can be drawn around.
+        UserError: Optuna is not installed, or a default that nothing can be drawn around.
     """
 
     default: Mapping[str, Any]
@@ -51,11 +51,11 @@ class Sampled:
             import optuna  # noqa: F401  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             remedy = 'pip install "scratchopt[optuna]"'
-            raise Refusal(f"search=optuna: Optuna is not installed; {remedy}") from error
+            raise UserError(f"search=optuna: Optuna is not installed; {remedy}") from error
         for key in self._searched:
             value = self.default[key]
             if not _is_fraction(key) and not (isinstance(value, (int, float)) and value > 0):
-                raise Refusal(f"{key}={value}: nothing can be drawn around it; a number > 0")
+                raise UserError(f"{key}={value}: nothing can be drawn around it; a number > 0")
 
     def asked(self, results: Results) -> list[Trial]:
         """All trials so far, in order, those without a result included; at most the budget."""

@@ -15,7 +15,7 @@ from scratchopt.compare.measured import Comparison, Contest, Measured, Objective
 from scratchopt.compare.request import Request
 from scratchopt.compare.search import Grid, Search
 from scratchopt.compare.trial import Trial
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 
 # Gives what came of a run: its configuration, choices, objective and searched settings.
 Known = Callable[["Wanted", Objective], "Measured | None"]
@@ -125,7 +125,7 @@ class Plan:
         request: what that is.
 
     Raises:
-        Refusal: a task or an optimizer that cannot be compared.
+        UserError: a task or an optimizer that cannot be compared.
     """
 
     def __init__(self, request: Request) -> None:
@@ -139,7 +139,7 @@ class Plan:
             part.search  # noqa: B018  (refuses what it cannot search)
         for key in request.keys["tune"]:
             if key == "lr" or not any(f"optimizer.{key}" in part.default for part in every):
-                raise Refusal(f"tune={key}: none of the optimizers has it beside its lr")
+                raise UserError(f"tune={key}: none of the optimizers has it beside its lr")
 
     @property
     def most(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scratchopt.compare.measured import FAILURES, Measured, Objective, Point, first_reached
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.plots.x_axis import abscissa
 from scratchopt.runs.directory import Run
 
@@ -25,17 +25,17 @@ def measured(run: Run, objective: Objective, settings: Mapping[str, Any]) -> Mea
         settings: what was searched.
 
     Raises:
-        Refusal: a run without a result, or one that has logged nothing of the objective's metric
+        UserError: a run without a result, or one that has logged nothing of the objective's metric
             though it has finished.
     """
     result = run.result
     if result is None:
-        raise Refusal(f"{run.directory}: it has not ended; go on with it, or leave it out")
+        raise UserError(f"{run.directory}: it has not ended; go on with it, or leave it out")
     metrics = result["metrics"]
     points = _points(run, result, objective.metric)
     if not points and result["status"] in ("finished", "converged"):
         known = sorted(tag for tag in metrics if not tag.startswith("test/"))
-        raise Refusal(
+        raise UserError(
             f"comparison.metric={objective.metric}: {run.directory} has none; give one of "
             f"{', '.join(known)}"
         )

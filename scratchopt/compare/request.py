@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from scratchopt.compare.measured import Objective
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import Refusal, as_typed
+from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.schema import validate
 
 APART = ("store", "output", "workers")  # which decide nothing of what is reported
@@ -140,7 +140,7 @@ class Request:
             test: whether it is tested at its end.
 
         Raises:
-            Refusal: a value out of its range.
+            UserError: a value out of its range.
         """
         cfg = self.base(task, optimizer)
         for key, value in {**settings, "seed": seed, "test": test}.items():
@@ -151,7 +151,7 @@ class Request:
         """An optimizer's own settings of what is searched: the lr and the keys of `tune`."""
         node: Any = OmegaConf.to_container(self.base(task, optimizer).optimizer, resolve=True)
         if not isinstance(node.get("lr"), int | float):
-            raise Refusal(f"optimizers: {optimizer} has no lr to be searched; leave it out")
+            raise UserError(f"optimizers: {optimizer} has no lr to be searched; leave it out")
         return {f"optimizer.{k}": node[k] for k in ("lr", *self.keys["tune"]) if k in node}
 
     def suits(self, task: str, optimizer: str) -> bool:
@@ -163,11 +163,11 @@ class Request:
         """What is asked of a task.
 
         Raises:
-            Refusal: a task that says nothing of it.
+            UserError: a task that says nothing of it.
         """
         asked = validate(self.base(task, self.optimizers[0]))["comparison"]
         if not asked or not {"metric", "mode", "target"} <= asked.keys():
-            raise Refusal(
+            raise UserError(
                 f"task={task}: its configuration does not say what to compare by; add to its YAML "
                 "comparison: {metric: train/loss, mode: min, target: 0.1}, or another tag that it "
                 "logs"

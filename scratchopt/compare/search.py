@@ -18,7 +18,7 @@ from scratchopt.compare.lr_line import walked
 from scratchopt.compare.measured import Measured, Objective
 from scratchopt.compare.ranking import DECIDE, LR, rank
 from scratchopt.compare.trial import Choice, Results, Trial
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 
 
 class Search(Protocol):
@@ -61,7 +61,7 @@ class Grid:
         budget: number of trials, exactly as many for any optimizer.
 
     Raises:
-        Refusal: a default lr, a budget or a `decide` that no grid can be built on.
+        UserError: a default lr, a budget or a `decide` that no grid can be built on.
     """
 
     default: Mapping[str, Any]
@@ -73,16 +73,16 @@ class Grid:
     def __post_init__(self) -> None:
         lr = self.default[LR]
         if not lr > 0:
-            raise Refusal(f"{LR}={lr}: a grid around it needs a default > 0")
+            raise UserError(f"{LR}={lr}: a grid around it needs a default > 0")
         if self.budget < 1:
-            raise Refusal(f"budget={self.budget}: must be an integer >= 1")
+            raise UserError(f"budget={self.budget}: must be an integer >= 1")
         if len(shares := self._shares()) > self.budget:
-            raise Refusal(
+            raise UserError(
                 f"budget={self.budget}: the {len(shares)} combinations of what is tuned need a "
                 f"trial each; give budget={len(shares)} or more"
             )
         if self.decide not in DECIDE:
-            raise Refusal(f"decide={self.decide}: must be one of {', '.join(DECIDE)}")
+            raise UserError(f"decide={self.decide}: must be one of {', '.join(DECIDE)}")
 
     def asked(self, results: Results) -> list[Trial]:
         """All trials so far, in order, those without a result included; at most the budget."""

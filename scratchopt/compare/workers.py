@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from scratchopt.config.checkout import CHECKOUT
-from scratchopt.runs.store import Kept
+from scratchopt.runs.store import StoredRun
 
 COMMAND = [sys.executable, str(CHECKOUT / "scripts" / "compare.py"), "--worker"]
 LIVES = 4  # of a run: so many processes may die of it
@@ -54,7 +54,7 @@ class Workers:
         for process in self._all:
             process.communicate()
 
-    def submit(self, kept: Kept) -> Future[dict[str, str]]:
+    def submit(self, kept: StoredRun) -> Future[dict[str, str]]:
         """Has a run done; the future has the worker's answer.
 
         Its states are those of `scratchopt.runs.worker`; besides "killed", where

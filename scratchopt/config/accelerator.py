@@ -6,7 +6,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from scratchopt.config.fields import Refusal, as_typed
+from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.processes import launcher
 
 PROCESSES = 2  # on CPUs, where a strategy for several has devices=auto; the fewest that are several
@@ -26,26 +26,26 @@ def check(node: dict[str, Any]) -> None:
     """Refuses what no machine has, and processes that nobody starts; lets `auto` pass.
 
     Raises:
-        Refusal: with the value and the remedy.
+        UserError: with the value and the remedy.
     """
     kind, devices, precision = node["accelerator"], node["devices"], node["precision"]
     if devices is None:
-        raise Refusal("accelerator.devices=null: give a number >= 1, or auto")
+        raise UserError("accelerator.devices=null: give a number >= 1, or auto")
     if kind == "cpu" and precision == "16-mixed":
-        raise Refusal("accelerator.precision=16-mixed: a CPU has bf16-mixed instead")
+        raise UserError("accelerator.precision=16-mixed: a CPU has bf16-mixed instead")
     if kind == "mps" and precision in ("64", "64-true"):
-        raise Refusal(
+        raise UserError(
             f"accelerator.precision={precision}: mps has no float64; take 32-true, or "
             "accelerator=cpu"
         )
     if kind == "cpu" and isinstance(devices, list):
-        raise Refusal(
+        raise UserError(
             f"accelerator.devices={as_typed(devices)}: a list names GPUs; give a number of CPU "
             "processes"
         )
     several = node["strategy"] != "auto" or devices not in (1, [0], "auto")
     if kind == "mps" and several:
-        raise Refusal(
+        raise UserError(
             f"accelerator.devices={as_typed(devices)} accelerator.strategy={node['strategy']}: "
             "mps is one device; take devices=1 and strategy=auto, or accelerator.accelerator=cpu"
         )
@@ -56,12 +56,12 @@ def _check_processes(devices: Any, nodes: int) -> None:
     started = launcher()
     by_hand = {"MASTER_ADDR", "NODE_RANK"} <= os.environ.keys()
     if nodes > 1 and not (started or by_hand):
-        raise Refusal(
+        raise UserError(
             f"accelerator.num_nodes={nodes}: nobody has started the other nodes, and this one "
             "would wait for them; start it with torchrun or srun on each"
         )
     if started and started.nodes != nodes:
-        raise Refusal(
+        raise UserError(
             f"accelerator.num_nodes={nodes}: {started.name} runs on {started.nodes}; give "
             f"accelerator.num_nodes={started.nodes}"
         )
@@ -70,13 +70,13 @@ def _check_processes(devices: Any, nodes: int) -> None:
     count = len(devices) if isinstance(devices, list) else devices
     if started and started.processes != count * nodes:
         each = started.processes // nodes
-        raise Refusal(
+        raise UserError(
             f"accelerator.devices={as_typed(devices)}: {started.name} started {each} on each node; "
             f"give accelerator=ddp and accelerator.devices={each}, or {started.per_node}={count}"
         )
     in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if in_sweep and count * nodes > 1:
-        raise Refusal(
+        raise UserError(
             f"accelerator.devices={as_typed(devices)}: a sweep's runs have one process each; take "
             "accelerator.devices=1, or start the runs one by one, without -m"
         )
@@ -86,7 +86,7 @@ def on_this_machine(node: dict[str, Any]) -> dict[str, Any]:
     """The Trainer's arguments, with what `auto` is here.
 
     Raises:
-        Refusal: for what this machine lacks.
+        UserError: for what this machine lacks.
     """
     import torch  # not before the configuration is known to be right
 
@@ -96,12 +96,12 @@ def on_this_machine(node: dict[str, Any]) -> dict[str, Any]:
     if kind == "auto":
         kind = "cuda" if gpus else "mps" if mps and not several else "cpu"
     if kind == "cuda" and not gpus:
-        raise Refusal(
+        raise UserError(
             f"accelerator.accelerator=cuda: torch {torch.__version__} finds no GPU; take "
             "accelerator=cpu, or auto for the best there is"
         )
     if kind == "mps" and not mps:
-        raise Refusal(
+        raise UserError(
             f"accelerator.accelerator=mps: torch {torch.__version__} finds no GPU of a Mac; take "
             "accelerator=cpu, or auto for the best there is"
         )
@@ -109,7 +109,7 @@ def on_this_machine(node: dict[str, Any]) -> dict[str, Any]:
         devices = _all(kind, gpus, several)
     wanted = devices if isinstance(devices, list) else range(devices)
     if kind == "cuda" and max(wanted) >= gpus:
-        raise Refusal(
+        raise UserError(
             f"accelerator.devices={as_typed(devices)}: there {'is' if gpus == 1 else 'are'} {gpus} "
             f"here; give up to {gpus}, counted from 0 in a list, or auto for all"
         )
@@ -132,11 +132,11 @@ def check_doubles(module: Any, accelerator: str) -> None:
     """Refuses numbers of 64 bits where there are none; whether there are, the model says.
 
     Raises:
-        Refusal: with the remedy.
+        UserError: with the remedy.
     """
     tensors = [*module.parameters(), *module.buffers()]
     if accelerator == "mps" and any(str(tensor.dtype) == "torch.float64" for tensor in tensors):
-        raise Refusal(
+        raise UserError(
             "accelerator.accelerator=mps: it has no float64, which the task computes in; take "
             "accelerator=cpu, or the task in float32"
         )

@@ -10,7 +10,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 
 
-class Refusal(Exception):
+class UserError(Exception):
     """Something asked for cannot be had; the message is one line with the value and the remedy."""
 
 
@@ -44,23 +44,25 @@ def any_seed() -> Any:
     return must_be("an integer in [0, 2**32)", lambda n: 0 <= n < 2**32)
 
 
-def held_against(schema: type, content: Any, prefix: str) -> dict[str, Any]:
+def validate_fields(schema: type, content: Any, prefix: str) -> dict[str, Any]:
     """The content in the schema's types; a key that is not given stays away."""
     known = {f.name: f for f in fields(schema)}
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), content)
     except ConfigKeyError as error:
-        raise Refusal(f"{prefix}{error.key}: no such key (there are {', '.join(known)})") from error
+        raise UserError(
+            f"{prefix}{error.key}: no such key (there are {', '.join(known)})"
+        ) from error
     except ValidationError as error:
         name = re.split(r"[.\[]", str(error.full_key))[0]
         what = known[name].metadata["what"]
-        raise Refusal(f"{prefix}{name}={as_typed(content[name])}: must be {what}") from error
+        raise UserError(f"{prefix}{name}={as_typed(content[name])}: must be {what}") from error
     values: Any = OmegaConf.to_container(merged)
     values = {name: value for name, value in values.items() if value != MISSING}
     for name, value in values.items():
         rule = known[name].metadata
         if rule and value is not None and not rule["holds"](value):
-            raise Refusal(f"{prefix}{name}={as_typed(content[name])}: must be {rule['what']}")
+            raise UserError(f"{prefix}{name}={as_typed(content[name])}: must be {rule['what']}")
     return values
 
 

@@ -7,14 +7,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from scratchopt.config import accelerator as machine
 from scratchopt.config.fields import (
-    Refusal,
+    UserError,
     any_seed,
     as_typed,
     count,
-    held_against,
     limit,
     must_be,
     one_of,
+    validate_fields,
 )
 from scratchopt.config.groups import SCHEMAS, Accelerator, Comparison
 from scratchopt.ranges import check
@@ -80,26 +80,28 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
         `_target_`, and so is datamodule if it is not None; accelerator is a dict.
 
     Raises:
-        Refusal: a key that nobody knows, a wrong type, a value out of its range.
+        UserError: a key that nobody knows, a wrong type, a value out of its range.
     """
     nodes = [f.name for f in fields(Run) if f.type is Any]
-    run = held_against(Run, {key: None if key in nodes else cfg[key] for key in cfg}, "")
+    run = validate_fields(Run, {key: None if key in nodes else cfg[key] for key in cfg}, "")
     run = LATER | run
     if run.get("max_epochs") is None and run.get("max_steps") in (None, -1):
-        raise Refusal("max_epochs=null: must be a number where max_steps has none, or no run ends")
+        raise UserError(
+            "max_epochs=null: must be a number where max_steps has none, or no run ends"
+        )
     run["task"] = _made_of("task", _content(cfg, "task"))
     run["optimizer"] = _made_of("optimizer", _content(cfg, "optimizer"))
     accelerator = _content(cfg, "accelerator")
     if not isinstance(accelerator, dict):
-        raise Refusal(f"accelerator={as_typed(accelerator)}: must be a group's choice")
-    run["accelerator"] = held_against(Accelerator, accelerator, "accelerator.")
+        raise UserError(f"accelerator={as_typed(accelerator)}: must be a group's choice")
+    run["accelerator"] = validate_fields(Accelerator, accelerator, "accelerator.")
     machine.check(run["accelerator"])
     run["datamodule"] = _content(cfg, "datamodule")
     if run["datamodule"] is not None:
         run["datamodule"] = _made_of("datamodule", run["datamodule"])
     run["comparison"] = _content(cfg, "comparison")
     if run["comparison"] is not None:
-        run["comparison"] = held_against(Comparison, run["comparison"], "comparison.")
+        run["comparison"] = validate_fields(Comparison, run["comparison"], "comparison.")
     return run
 
 
@@ -111,18 +113,18 @@ def _content(cfg: DictConfig, name: str) -> Any:
 def _made_of(name: str, content: Any) -> dict[str, Any]:
     """The content of a node from which an object is made."""
     if not isinstance(content, dict) or "_target_" not in content:
-        raise Refusal(
+        raise UserError(
             f"{name}={as_typed(content)}: must be a group's choice, or a node with _target_"
         )
     schema = SCHEMAS.get(content["_target_"])
     if schema is None:
         return content
     hydras = {key: content.pop(key) for key in ("_target_", "_partial_") if key in content}
-    values = held_against(schema, content, f"{name}.")
+    values = validate_fields(schema, content, f"{name}.")
     for key in values if name == "optimizer" else ():
         given = values[key] if isinstance(content[key], str) else content[key]
         try:
             check(key, given)
         except ValueError as error:
-            raise Refusal(f"optimizer.{key}={given}: {error}") from error
+            raise UserError(f"optimizer.{key}={given}: {error}") from error
     return hydras | values

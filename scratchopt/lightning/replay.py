@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from scratchopt.lightning.random_state import random_states, set_random_states
-from scratchopt.snapshot import Kept
+from scratchopt.snapshot import Snapshot
 
 Attributes = dict[str, Any]
 
@@ -69,7 +69,7 @@ class Replay:
 @contextmanager
 def set_to(parameters: list[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
     """Inside, the parameters hold these values; then what they held, bit for bit."""
-    kept = Kept()
+    kept = Snapshot()
     with torch.no_grad():
         kept.take(parameters)
         for p, value in zip(parameters, values, strict=True):

@@ -11,7 +11,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.playback.paths import Recording
 from scratchopt.runs.quiet import quiet
 from scratchopt.second_order.flat import unflatten
@@ -55,7 +55,7 @@ def landscape_of(recording: Recording) -> Landscape:
     that of the run's last checkpoint.
 
     Raises:
-        Refusal: a module whose loss cannot be had so.
+        UserError: a module whose loss cannot be had so.
     """
     if recording.run.config["task"]["_target_"] == "tasks.toy.Toy":
         return _function(recording.run.config["task"])
@@ -101,16 +101,16 @@ def _module(recording: Recording) -> Landscape:
     try:
         module = task_of(run.config)
     except InstantiationException as error:
-        raise Refusal(
+        raise UserError(
             f"{run.directory}: task._target_={run.config['task']['_target_']} cannot be made here; "
             "run this where its module lies, or put that directory on PYTHONPATH"
         ) from error
     module.configure_model()
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if list(parameters) != layout.names:
-        raise Refusal(f"{run.directory}: its parameters are not those that its task has now")
+        raise UserError(f"{run.directory}: its parameters are not those that its task has now")
     if not module.automatic_optimization:
-        raise Refusal(
+        raise UserError(
             f"{run.directory}: its training_step takes the optimizer's steps itself, so its loss "
             "cannot be had alone"
         )
@@ -119,11 +119,11 @@ def _module(recording: Recording) -> Landscape:
         batches, samples = _batches(module, run.config["datamodule"])
         loss = _mean_loss(module, list(parameters.values()), batches)
         loss(recording.parameters(np.array([0])))
-    except Refusal:
+    except UserError:
         raise
     except Exception as error:  # of a module that is not ours, whatever it is
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise Refusal(
+        raise UserError(
             f"{run.directory}: its loss cannot be had apart from its training: {reason}"
         ) from error
     few = parameters if layout.size <= 2 else {}
@@ -152,7 +152,7 @@ def _restore(module: LightningModule, recording: Recording) -> None:
         return
     path = recording.run.directory / CHECKPOINT
     if not path.exists():
-        raise Refusal(f"{path}: missing, and the module has more than its trained parameters")
+        raise UserError(f"{path}: missing, and the module has more than its trained parameters")
     module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
 
 

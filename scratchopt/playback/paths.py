@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scratchopt.config.fields import Refusal, as_typed
+from scratchopt.config.fields import UserError, as_typed
 from scratchopt.lightning.trajectory import Layout, read_records
 from scratchopt.runs.directory import Run, labels
 
@@ -73,7 +73,7 @@ def recordings(runs: Sequence[Run]) -> list[Recording]:
     """The paths of runs of one loss.
 
     Raises:
-        Refusal: a run without records, or runs that minimize different losses.
+        UserError: a run without records, or runs that minimize different losses.
     """
     found = [_read(run, label) for run, label in zip(runs, labels(runs), strict=True)]
     for other in found[1:]:
@@ -85,22 +85,24 @@ def _read(run: Run, label: str) -> Recording:
     try:
         layout, records = read_records(run.directory / "path")
     except FileNotFoundError as error:
-        raise Refusal(
+        raise UserError(
             f"{run.directory}: no records of its path; train it again, a net of more than 100 "
             "parameters with record_every=20"
         ) from error
     except ValueError as error:
-        raise Refusal(f"{error}; train this run again") from error
+        raise UserError(f"{error}; train this run again") from error
     updates = run.result["updates"] if run.result else np.inf
     if len(records) and records["step"][-1] > updates:
-        raise Refusal(
+        raise UserError(
             f"{run.directory}/path is damaged: it has a step {records['step'][-1]} of a run of "
             f"{updates} updates; train this run again"
         )
     if not len(records):
-        raise Refusal(f"{run.directory}: it was stopped before the first record of its path")
+        raise UserError(f"{run.directory}: it was stopped before the first record of its path")
     if layout.dtype.startswith("complex"):
-        raise Refusal(f"{run.directory}: its parameters are complex, and have no place in a plane")
+        raise UserError(
+            f"{run.directory}: its parameters are complex, and have no place in a plane"
+        )
     return Recording(run, label, layout, records)
 
 
@@ -109,11 +111,11 @@ def _hold_together(one: Recording, other: Recording) -> None:
         a, b = ({} if r.run.config[part] is None else r.run.config[part] for r in (one, other))
         for key in sorted((a.keys() | b.keys()) - set(OWN)):
             if a.get(key) != b.get(key):
-                raise Refusal(
+                raise UserError(
                     f"{part}.{key}={as_typed(a.get(key))} and {as_typed(b.get(key))}: the runs of "
                     "a page must minimize the same loss; make a page of each"
                 )
     if one.layout.shapes != other.layout.shapes:
-        raise Refusal(
+        raise UserError(
             f"{one.run.directory} and {other.run.directory}: the shapes of their parameters differ"
         )

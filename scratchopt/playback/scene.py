@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.playback.landscape import Landscape, counted, landscape_of
 from scratchopt.playback.paths import Recording
 from scratchopt.playback.plane import Plane, principal_plane
@@ -85,7 +85,7 @@ def scene_of(recordings: Sequence[Recording]) -> Scene:
     """The scene of runs that minimize the same loss.
 
     Raises:
-        Refusal: a loss that cannot be had, or paths that were never finite.
+        UserError: a loss that cannot be had, or paths that were never finite.
     """
     landscape = landscape_of(recordings[0])
     flat = recordings[0].layout.size > 2
@@ -210,7 +210,7 @@ def _low(losses: list[np.ndarray]) -> np.ndarray:
     height = max((path[0] - floor for path in losses if np.isfinite(path[0])), default=0)
     low = every <= (floor + BEYOND * height if height else np.inf)
     if not low.any():
-        raise Refusal("none of these runs has a finite loss at any step: there is nothing to see")
+        raise UserError("none of these runs has a finite loss at any step: there is nothing to see")
     return low
 
 

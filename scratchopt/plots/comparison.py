@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.pictures.style import DRAWABLE
 from scratchopt.runs.directory import Run, labels
 
@@ -69,11 +69,13 @@ def settings_of(runs: Sequence[Run], without: Sequence[str] = ()) -> list[Settin
         without: keys beside the seeds that make no setting of their own, such as `optimizer.lr`.
 
     Raises:
-        Refusal: runs of several tasks.
+        UserError: runs of several tasks.
     """
     tasks = sorted({run.task for run in runs})
     if len(tasks) > 1:
-        raise Refusal(f"runs of several tasks ({', '.join(tasks)}) have no common scale; give one")
+        raise UserError(
+            f"runs of several tasks ({', '.join(tasks)}) have no common scale; give one"
+        )
     same = {*SEEDS, *without}
     groups: dict[str, list[Run]] = {}
     for run in runs:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
 from scratchopt.plots.comparison import settings_of
@@ -32,7 +32,7 @@ def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[
         against: a key of `scratchopt.plots.x_axis.ABSCISSAE`.
 
     Raises:
-        Refusal: runs of several tasks, or of which none has logged anything.
+        UserError: runs of several tasks, or of which none has logged anything.
     """
     logged = []
     for run in runs:
@@ -43,7 +43,7 @@ def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[
             gone = f"its events are gone or damaged: result.json knows of {known} updates"
             _leave_out(run, gone if known else "it has logged no loss yet")
     if not logged:
-        raise Refusal(
+        raise UserError(
             f"{runs[0].directory}: there is nothing to draw; a run's first write comes after "
             f"log_every={runs[0].config['log_every']} steps"
         )

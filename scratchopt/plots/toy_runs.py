@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.lightning.trajectory import read_records
 from scratchopt.plots.comparison import Setting
 from scratchopt.problems.functions import functions
@@ -33,7 +33,7 @@ def paths_figures(
         leave_out: told of each run that is not shown, and why.
 
     Raises:
-        Refusal: records that are damaged.
+        UserError: records that are damaged.
     """
     by_function: dict[tuple[str, float], dict[str, np.ndarray]] = {}
     for setting in settings:
@@ -74,7 +74,7 @@ def _path(run: Run) -> np.ndarray | None:
     except FileNotFoundError:
         return _path_in_checkpoint(run)
     except ValueError as error:
-        raise Refusal(f"{error}; move it away, and the checkpoint's path is drawn") from error
+        raise UserError(f"{error}; move it away, and the checkpoint's path is drawn") from error
     if not np.array_equal(records["step"], np.arange(len(records))):
         return _path_in_checkpoint(run)
     points = records["point"].astype(float)
@@ -90,4 +90,4 @@ def _path_in_checkpoint(run: Run) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
-        raise Refusal(f"{run.directory / CHECKPOINT} is damaged: {error!r}") from error
+        raise UserError(f"{run.directory / CHECKPOINT} is damaged: {error!r}") from error

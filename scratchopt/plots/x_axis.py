@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.runs.directory import Run
 
 ABSCISSAE = {
@@ -28,7 +28,7 @@ def abscissa(run: Run, steps: np.ndarray, against: str) -> np.ndarray:
         against: a key of `ABSCISSAE`.
 
     Raises:
-        Refusal: a run whose log does not say.
+        UserError: a run whose log does not say.
     """
     if against == "evaluations":
         total = _evaluations(run)
@@ -47,7 +47,7 @@ def _evaluations(run: Run) -> np.ndarray:
     total = each.cumsum()
     spent = run.result["cost"] if run.result else total[-1]
     if abs(spent - total[-1]) > max(1, 0.02 * spent):
-        raise Refusal(
+        raise UserError(
             f"{run.directory}: {spent:,g} gradient evaluations in {len(each):,} steps, and no "
             "train/cost in its log to say in which; only against steps is it known"
         )
@@ -57,7 +57,7 @@ def _evaluations(run: Run) -> np.ndarray:
 def _clock(run: Run) -> tuple[list[float], list[float]]:
     """Steps whose time is known, and the seconds then."""
     if len(list(run.directory.glob("events.out.tfevents.*"))) > 1:
-        raise Refusal(
+        raise UserError(
             f"{run.directory}: it was resumed, and the pause is in its clock; take --against steps"
         )
     every, begun = run.config["log_every"], run.events.FirstEventTimestamp()

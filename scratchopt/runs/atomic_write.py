@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def write(path: Path, text: str) -> None:
+def atomic_write(path: Path, text: str) -> None:
     """Writes beside the place and renames, when the text is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.runs.result import hyperparameters
 
@@ -71,15 +71,15 @@ def runs_in(places: Iterable[str | Path]) -> list[Run]:
     """The runs in some directories or anywhere beneath them, each once, by their paths' order.
 
     Raises:
-        Refusal: a directory that is not there or has no runs, or a run that cannot be read.
+        UserError: a directory that is not there or has no runs, or a run that cannot be read.
     """
     found: dict[Path, Run] = {}
     for place in map(Path, places):
         if not place.is_dir():
-            raise Refusal(f"{place}: no such directory")
+            raise UserError(f"{place}: no such directory")
         directories = sorted(path.parents[1] for path in place.glob(f"**/{CONFIG}"))
         if not directories:
-            raise Refusal(f"{place}: no run in it; give a directory that train.py has written")
+            raise UserError(f"{place}: no run in it; give a directory that train.py has written")
         found |= {directory.resolve(): read_run(directory) for directory in directories}
     return list(found.values())
 
@@ -88,7 +88,7 @@ def read_run(directory: Path) -> Run:
     """The run in a directory.
 
     Raises:
-        Refusal: a file that cannot be read.
+        UserError: a file that cannot be read.
     """
     choices = _loaded(directory / ".hydra" / "hydra.yaml", _choices)
     config = _loaded(directory / CONFIG, lambda path: validate(OmegaConf.load(path)))  # pyright: ignore
@@ -142,11 +142,11 @@ def _result(path: Path) -> dict[str, Any]:
 
 
 def _loaded(path: Path, load: Callable[[Path], Any]) -> Any:
-    readable = (OSError, YAMLError, OmegaConfBaseException, AttributeError, ValueError, Refusal)
+    readable = (OSError, YAMLError, OmegaConfBaseException, AttributeError, ValueError, UserError)
     try:
         return load(path)
     except readable as error:
         reason = str(error).partition("\n")[0]
-        raise Refusal(
+        raise UserError(
             f"{path} cannot be read: {reason}; put a copy back, or leave this run out"
         ) from error

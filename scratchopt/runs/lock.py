@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 
 try:
     import fcntl
@@ -14,12 +14,12 @@ except ImportError:  # Windows
     fcntl = None
 
 
-class Busy(Refusal):
+class Busy(UserError):
     """Another run writes to the directory."""
 
 
 @contextmanager
-def claimed(directory: Path, wait: bool = False, by: Path | None = None) -> Iterator[None]:
+def lock_directory(directory: Path, wait: bool = False, by: Path | None = None) -> Iterator[None]:
     """Keeps other runs from a directory, where the system has locks; they end with a process.
 
     Args:
@@ -30,7 +30,7 @@ def claimed(directory: Path, wait: bool = False, by: Path | None = None) -> Iter
 
     Raises:
         Busy: another run is there.
-        Refusal: a file system without locks.
+        UserError: a file system without locks.
         OSError: nothing can be written.
     """
     try:
@@ -49,7 +49,7 @@ def claimed(directory: Path, wait: bool = False, by: Path | None = None) -> Iter
             message = f"{directory}: another run is writing there; wait for its end"
             raise Busy(message) from None
         except OSError as error:
-            raise Refusal(
+            raise UserError(
                 f"{by or directory}: cannot be locked ({error.strerror}); give a folder of a file "
                 "system that has locks, as by the mount option flock"
             ) from error

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchopt.runs import atomic_write as written
+from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.provenance import versions
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Result:
         content = asdict(self) | {"metrics": _finite(self.metrics), "memory": memory}
         content["validations"] = [_finite(row) for row in self.validations]
         text = json.dumps(content, indent=2)
-        written.write(directory / "result.json", text + "\n")
+        atomic_write(directory / "result.json", text + "\n")
 
     def table(self, directory: Path) -> str:
         """The result in aligned lines, and how to see more of it."""

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from scratchopt.config.schema import Refusal
+from scratchopt.config.schema import UserError
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
@@ -20,7 +20,7 @@ def resumed(arguments: list[str]) -> list[str]:
     shall not save it again: that could be cut short, and would lose the overrides it came from.
 
     Raises:
-        Refusal: a directory that holds no run with a checkpoint, or an argument that would change
+        UserError: a directory that holds no run with a checkpoint, or an argument that would change
             the run.
     """
     given = {key: value for key, _, value in (a.partition("=") for a in arguments)}
@@ -30,7 +30,7 @@ def resumed(arguments: list[str]) -> list[str]:
     if directory == "null":
         return arguments
     if changed := [key for key in given if key not in ("max_steps", "max_epochs")]:
-        raise Refusal(
+        raise UserError(
             f"resume={directory}: a run goes on as it was configured; beside it only max_steps "
             f"and max_epochs may be given, not {', '.join(changed)}"
         )
@@ -39,18 +39,18 @@ def resumed(arguments: list[str]) -> list[str]:
         if not (path / needed).exists():
             missing = "no such directory" if needed == "." else f"there is no {needed} in it"
             remedy = "; give the directory of a run that has begun to train"
-            raise Refusal(f"resume={directory}: {missing}{remedy if needed != '.' else ''}")
+            raise UserError(f"resume={directory}: {missing}{remedy if needed != '.' else ''}")
     if not is_sound(path / CHECKPOINT):
-        raise Refusal(f"resume={directory}: {CHECKPOINT} is damaged; put back a copy of it")
+        raise UserError(f"resume={directory}: {CHECKPOINT} is damaged; put back a copy of it")
     try:
         config: Any
         choices = OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra.runtime.choices
         config = OmegaConf.load(path / ".hydra" / "config.yaml")
         config.task  # noqa: B018  (is it there?)
     except (YAMLError, OmegaConfBaseException, AttributeError, UnicodeDecodeError) as error:
-        raise Refusal(f"resume={directory}: a file in its .hydra is damaged") from error
+        raise UserError(f"resume={directory}: a file in its .hydra is damaged") from error
     if config.get("store"):
-        raise Refusal(
+        raise UserError(
             f"resume={directory}: a run of a store goes on when it is asked for again, and is "
             "longer as another run; give the command that asked for it"
         )

@@ -23,9 +23,9 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from scratchopt.config.fields import Refusal
-from scratchopt.runs import atomic_write as written
-from scratchopt.runs.lock import claimed
+from scratchopt.config.fields import UserError
+from scratchopt.runs.atomic_write import atomic_write
+from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.provenance import code_of, has_changed
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.resume import CHECKPOINT, is_sound
@@ -36,7 +36,7 @@ NO_MEMORY = ("out of memory", "allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 APART = ("comparison", "resume", "store")
 
 
-class Kept:
+class StoredRun:
     """A run in a store.
 
     Args:
@@ -45,13 +45,13 @@ class Kept:
         choices: names of the task and of the optimizer, by "task" and "optimizer".
 
     Raises:
-        Refusal: a run of several processes, which could not agree on whether it is to be done.
+        UserError: a run of several processes, which could not agree on whether it is to be done.
     """
 
     def __init__(self, store: str | Path, config: dict[str, Any], choices: Mapping[str, str]):
         accelerator = config["accelerator"]
         if accelerator["devices"] not in (1, [0]) or accelerator["strategy"] != "auto":
-            raise Refusal(
+            raise UserError(
                 f"store={store}: its runs have one process each; take accelerator.devices=1 and "
                 "accelerator.strategy=auto, or leave store out"
             )
@@ -68,7 +68,7 @@ class Kept:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise Refusal(
+            raise UserError(
                 f"{self.directory / 'result.json'} is damaged; put a copy back, or delete that "
                 "folder and have the run done again"
             ) from error
@@ -87,7 +87,7 @@ class Kept:
         self.directory.mkdir(parents=True, exist_ok=True)
         locks = self.directory.parent / ".locks"
         locks.mkdir(exist_ok=True)
-        with claimed(self.directory, wait, locks / self.address):
+        with lock_directory(self.directory, wait, locks / self.address):
             sound = (self.directory / CHECKPOINT).exists() and is_sound(self.directory / CHECKPOINT)
             if self.result is None and not sound:
                 for left in self.directory.iterdir():  # by somebody who was killed
@@ -102,11 +102,11 @@ class Kept:
             "config.yaml": self.config | {"resume": None},
         }
         for name, content in known.items():
-            written.write(self.directory / ".hydra" / name, OmegaConf.to_yaml(content))
+            atomic_write(self.directory / ".hydra" / name, OmegaConf.to_yaml(content))
 
 
 def keep(
-    kept: Kept, wait: bool, during: AbstractContextManager[None] | None = None
+    kept: StoredRun, wait: bool, during: AbstractContextManager[None] | None = None
 ) -> tuple[Result, int] | None:
     """Has a run done, whatever comes of it.
 
@@ -125,7 +125,7 @@ def keep(
 
     Raises:
         Busy: somebody else is doing it.
-        Refusal: the code has changed since this process knows it; what it has imported by now may
+        UserError: the code has changed since this process knows it; what it has imported by now may
             be the old one, what it will import is the new one.
     """
     if kept.result is not None:
@@ -134,7 +134,7 @@ def keep(
         if kept.result is not None:
             return None
         if has_changed(config):
-            raise Refusal("the code has changed since this began; give the command again")
+            raise UserError("the code has changed since this began; give the command again")
         from scratchopt.runs.training import (  # imports torch: only for what is to be done
             Diverged,
             run,
@@ -145,7 +145,7 @@ def keep(
             return result, run(config, result, kept.directory)
         except Diverged:
             return result, 0
-        except (OSError, MemoryError, ImportError, Refusal, HydraException):
+        except (OSError, MemoryError, ImportError, UserError, HydraException):
             raise
         except Exception as error:
             if any(words in str(error) for words in NO_MEMORY):
@@ -154,7 +154,7 @@ def keep(
             return _failed(result, f"{type(error).__name__}: {error}", kept), 0
 
 
-def give_up(kept: Kept, error: str) -> None:
+def give_up(kept: StoredRun, error: str) -> None:
     """Records a run as failed that ends every process which does it.
 
     Raises:
@@ -165,14 +165,14 @@ def give_up(kept: Kept, error: str) -> None:
             _failed(_begun(kept, config), error, kept)
 
 
-def _begun(kept: Kept, config: dict[str, Any]) -> Result:
+def _begun(kept: StoredRun, config: dict[str, Any]) -> Result:
     task, optimizer = kept.choices["task"], kept.choices["optimizer"]
     result = Result(task, optimizer, hyperparameters(config), config["seed"])
     result.versions["code"] = code_of(config)
     return result
 
 
-def _failed(result: Result, error: str, kept: Kept) -> Result:
+def _failed(result: Result, error: str, kept: StoredRun) -> Result:
     result.status, result.complete = "failed", True
     result.error = error.partition("\n")[0]
     result.write(kept.directory)

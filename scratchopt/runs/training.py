@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from scratchopt import memory
 from scratchopt.config.accelerator import check_doubles, on_this_machine
 from scratchopt.config.processes import watch
-from scratchopt.config.schema import Refusal
+from scratchopt.config.schema import UserError
 from scratchopt.lightning import (
     Checkpoint,
     Convergence,
@@ -55,7 +55,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
 
     Raises:
         Diverged: after the result was written.
-        Refusal: a task that cannot be given an optimizer, or something that the machine lacks.
+        UserError: a task that cannot be given an optimizer, or something that the machine lacks.
     """
     quiet()
     watch()
@@ -118,7 +118,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             if checkpoint and not interrupt.begun and not config["store"]:
-                raise Refusal(
+                raise UserError(
                     f"resume={directory}: nothing is left to do after {trainer.global_step} "
                     "updates; give a greater max_steps or max_epochs"
                 )
@@ -174,18 +174,18 @@ def _check(checkpoint: Path, directory: Path) -> None:
     try:
         known = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise Refusal(
+        raise UserError(
             f"resume={directory}: {CHECKPOINT} is damaged; put back a copy of it"
         ) from error
     if not isinstance(known, dict) or "pytorch-lightning_version" not in known:
-        raise Refusal(f"resume={directory}: {CHECKPOINT} is no checkpoint of a run")
+        raise UserError(f"resume={directory}: {CHECKPOINT} is no checkpoint of a run")
 
 
 def task_of(config: dict[str, Any]) -> LightningModule:
     """The module that a validated configuration describes, with its optimizer's factory.
 
     Raises:
-        Refusal: a task that takes no optimizer or is no LightningModule.
+        UserError: a task that takes no optimizer or is no LightningModule.
     """
     try:
         module = instantiate(
@@ -194,12 +194,12 @@ def task_of(config: dict[str, Any]) -> LightningModule:
     except InstantiationException as error:
         if "unexpected keyword argument 'optimizer'" not in str(error.__cause__):
             raise
-        raise Refusal(
+        raise UserError(
             f"task._target_={config['task']['_target_']}: takes no optimizer; let its constructor "
             "take one, and return self.optimizer(self.parameters()) from configure_optimizers"
         ) from error
     if not isinstance(module, LightningModule):
-        raise Refusal(
+        raise UserError(
             f"task._target_={config['task']['_target_']}: must make a LightningModule, "
             f"not {type(module).__name__}"
         )

@@ -20,12 +20,12 @@ from typing import Any
 
 from hydra.errors import HydraException
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.runs.lock import Busy
-from scratchopt.runs.store import Kept, keep
+from scratchopt.runs.store import StoredRun, keep
 
 PARENT = os.getppid()
-EXPLAINED = (Refusal, HydraException, OSError)  # whose messages say it all
+EXPLAINED = (UserError, HydraException, OSError)  # whose messages say it all
 
 
 def work() -> None:
@@ -44,7 +44,7 @@ def work() -> None:
 def answer(asked: dict[str, Any]) -> dict[str, str]:
     """Does a run, and says how it went."""
     try:
-        kept = Kept(asked["store"], asked["config"], asked["choices"])
+        kept = StoredRun(asked["store"], asked["config"], asked["choices"])
         if kept.address != asked["address"]:
             changed = "the code has changed since the comparison began; give the command again"
             return {"state": "refused", "reason": changed}
@@ -63,7 +63,7 @@ def answer(asked: dict[str, Any]) -> dict[str, str]:
 
 
 @contextmanager
-def _writing_to(kept: Kept) -> Iterator[None]:
+def _writing_to(kept: StoredRun) -> Iterator[None]:
     """Sends what is printed to a file beside the run's folder, if it is anything."""
     console = Path(f"{kept.directory}.console")
     before = [os.dup(stream) for stream in (1, 2)]

@@ -22,7 +22,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from scratchopt.cli.play import play
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.lightning import Diverged
 from scratchopt.lightning.trajectory import read_records
@@ -263,7 +263,7 @@ REFUSED = {
 def test_what_cannot_be_shown_is_refused(case, made, tmp_path):
     names, message = REFUSED[case]
     places = [name if name == "missing" else str(made(name)) for name in names]
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         play(places, tmp_path / "page.html")
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -273,17 +273,17 @@ def test_damaged_or_empty_records_are_refused(made, tmp_path):
     directory = tmp_path / "copy"
     shutil.copytree(made("nag"), directory)
     (directory / "path" / "records.bin").write_bytes(b"")
-    with pytest.raises(Refusal, match="stopped before the first record of its path"):
+    with pytest.raises(UserError, match="stopped before the first record of its path"):
         scene(directory)
     steps = np.arange(3) + 10**15
     damaged = np.zeros(3, read_records(made("nag") / "path")[0].record)
     damaged["step"] = steps
     (directory / "path" / "records.bin").write_bytes(damaged.tobytes())
-    with pytest.raises(Refusal, match=r"path is damaged: .* of a run of \d+ updates; train this"):
+    with pytest.raises(UserError, match=r"path is damaged: .* of a run of \d+ updates; train this"):
         scene(directory)
     (directory / "path" / "layout.json").write_text("{}")
     with pytest.raises(
-        Refusal, match=r"layout\.json is damaged: .*version 1; train this run again"
+        UserError, match=r"layout\.json is damaged: .*version 1; train this run again"
     ):
         scene(directory)
 
@@ -294,7 +294,7 @@ def test_a_module_that_is_not_to_be_found_is_refused_in_one_line(made, tmp_path)
     config = directory / ".hydra" / "config.yaml"
     config.write_text(config.read_text().replace("tasks.mnist.MNIST", "elsewhere.Net"))
     with pytest.raises(
-        Refusal, match=r"task\._target_=elsewhere\.Net cannot be made here"
+        UserError, match=r"task\._target_=elsewhere\.Net cannot be made here"
     ) as refusal:
         scene(directory)
     assert "\n" not in str(refusal.value)

@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from scratchopt.compare.asked import requested
 from scratchopt.compare.plan import Plan
 from scratchopt.compare.request import Request
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, str(ROOT / "scripts" / "compare.py")]
@@ -429,5 +429,5 @@ def test_nothing_is_imported_that_a_refusal_must_wait_for():
 
 
 def test_a_sweep_is_refused_in_python_too():
-    with pytest.raises(Refusal, match="a list is written"):
+    with pytest.raises(UserError, match="a list is written"):
         requested(["optimizers=sgd,nag"])

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.lightning.trajectory import Layout, RecordFile
 from scratchopt.pictures.style import PALETTE
@@ -244,7 +244,7 @@ def test_a_step_costs_its_batches_or_what_the_log_says(record, runs):
 def test_evaluations_that_the_log_does_not_place_are_refused(record, runs):
     record("a", logged={"train/loss": decay(0.5, 30)}, evaluations=75)
     with pytest.raises(
-        Refusal, match=r"75 gradient evaluations in 30 steps, .* only against steps"
+        UserError, match=r"75 gradient evaluations in 30 steps, .* only against steps"
     ):
         history(runs(), against="evaluations")
 
@@ -266,7 +266,7 @@ def test_seconds_are_those_of_the_log_s_writes(record, runs):
 def test_a_resumed_run_has_no_clock(record, runs):
     directory = record("a", logged={"train/loss": decay(0.5)})
     SummaryWriter(str(directory), filename_suffix=".again").close()
-    with pytest.raises(Refusal, match="it was resumed, and the pause is in its clock"):
+    with pytest.raises(UserError, match="it was resumed, and the pause is in its clock"):
         history(runs(), against="seconds")
 
 
@@ -553,7 +553,7 @@ def test_a_damaged_path_is_refused(record, runs):
     directory = record("a", "task=toy", logged={"train/loss": decay(0.9)})
     (directory / "path").mkdir()
     (directory / "path" / "layout.json").write_text("{")
-    with pytest.raises(Refusal, match=r"layout.json is damaged"):
+    with pytest.raises(UserError, match=r"layout.json is damaged"):
         paths_figures(settings_of(runs()), lambda *_: None)
 
 
@@ -592,7 +592,7 @@ def test_a_run_that_has_logged_nothing_is_left_out_and_named(record, runs, tmp_p
 
 def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
     directory = record("a", logged={}, status=None)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         list(draw(runs(), tmp_path / "figures"))
     assert str(refusal.value) == (
         f"{directory}: there is nothing to draw; a run's first write comes after log_every=50 steps"
@@ -603,7 +603,7 @@ def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
 def test_runs_of_several_tasks_are_refused(record, runs):
     record("a", "task=toy", logged={"train/loss": decay(0.9)})
     record("b", "task=mnist", logged={"train/loss": decay(0.9)})
-    with pytest.raises(Refusal, match=r"several tasks \(mnist, toy\) have no common scale"):
+    with pytest.raises(UserError, match=r"several tasks \(mnist, toy\) have no common scale"):
         settings_of(runs())
 
 

@@ -14,12 +14,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.runs import provenance
 from scratchopt.runs.lock import Busy
 from scratchopt.runs.provenance import code_of
-from scratchopt.runs.store import Kept, address_of, give_up, keep
+from scratchopt.runs.store import StoredRun, address_of, give_up, keep
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOICES = {"task": "toy", "optimizer": "nag"}
@@ -148,9 +148,9 @@ def test_an_installed_package_is_known_by_its_version_whatever_its_module_is_cal
 def test_nothing_is_done_with_code_that_has_changed_since_it_was_first_read(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "mine.py").write_text("one = 1")
-    kept = Kept(tmp_path / "runs", config() | {"task": {"_target_": "mine.Task"}}, CHOICES)
+    kept = StoredRun(tmp_path / "runs", config() | {"task": {"_target_": "mine.Task"}}, CHOICES)
     (tmp_path / "mine.py").write_text("one = 2")
-    with pytest.raises(Refusal, match="the code has changed since this began"):
+    with pytest.raises(UserError, match="the code has changed since this began"):
         keep(kept, wait=False)
     assert kept.result is None
 
@@ -160,8 +160,8 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with pytest.raises(Refusal, match=r"\.locks/\w{16}: cannot be locked \(Function not impl"):
-        keep(Kept(tmp_path, config("max_steps=5"), CHOICES), wait=False)
+    with pytest.raises(UserError, match=r"\.locks/\w{16}: cannot be locked \(Function not impl"):
+        keep(StoredRun(tmp_path, config("max_steps=5"), CHOICES), wait=False)
 
 
 @pytest.mark.parametrize("override", ["store=elsewhere", "comparison.target=3", "resume=there"])
@@ -216,7 +216,7 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
 
 
 def test_a_run_that_is_there_is_not_done_again(tmp_path):
-    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     done = keep(kept, wait=False)
     assert done is not None
     result, signum = done
@@ -228,14 +228,14 @@ def test_a_run_that_is_there_is_not_done_again(tmp_path):
 
 
 def test_a_run_that_somebody_else_does_is_left_to_him(tmp_path):
-    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     with kept.begun(wait=False), pytest.raises(Busy, match="another run is writing there"):
-        keep(Kept(tmp_path, config("max_steps=5"), CHOICES), wait=False)
+        keep(StoredRun(tmp_path, config("max_steps=5"), CHOICES), wait=False)
     assert kept.result is None
 
 
 def test_a_diverged_run_is_an_outcome(tmp_path):
-    kept = Kept(tmp_path, config("optimizer.lr=50", "max_steps=300"), CHOICES)
+    kept = StoredRun(tmp_path, config("optimizer.lr=50", "max_steps=300"), CHOICES)
     done = keep(kept, wait=False)
     assert done is not None
     assert done[0].status == "diverged"
@@ -250,14 +250,14 @@ def test_a_run_that_wants_memory_is_none(tmp_path, monkeypatch):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(run, "run", grasp)
-    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     with pytest.raises(RuntimeError, match="allocate memory"):
         keep(kept, wait=False)
     assert kept.result is None
 
 
 def test_a_run_that_ends_its_processes_is_given_up(tmp_path):
-    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     give_up(kept, "it ended 4 processes")
     assert (kept.result or {})["status"] == "failed"
     assert (kept.result or {})["error"] == "it ended 4 processes"
@@ -265,26 +265,26 @@ def test_a_run_that_ends_its_processes_is_given_up(tmp_path):
 
 
 def test_a_damaged_result_is_named_and_not_replaced(tmp_path):
-    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     keep(kept, wait=False)
     file = kept.directory / "result.json"
     file.write_text(file.read_text()[:100])
-    with pytest.raises(Refusal, match=r"result.json is damaged; put a copy back, or delete"):
+    with pytest.raises(UserError, match=r"result.json is damaged; put a copy back, or delete"):
         keep(kept, wait=False)
     assert len(file.read_text()) == 100
 
 
 @pytest.mark.parametrize("override", ["accelerator=ddp", "accelerator.devices=2"])
 def test_runs_of_several_processes_are_refused(tmp_path, override):
-    with pytest.raises(Refusal, match="one process each"):
-        Kept(tmp_path, config(override), CHOICES)
+    with pytest.raises(UserError, match="one process each"):
+        StoredRun(tmp_path, config(override), CHOICES)
 
 
 def test_its_runs_are_read_as_any_others_are(tmp_path):
     from scratchopt.runs.directory import runs_in
 
     asked = config("max_steps=5")
-    kept = Kept(tmp_path, asked, CHOICES)
+    kept = StoredRun(tmp_path, asked, CHOICES)
     keep(kept, wait=False)
     [run] = runs_in([tmp_path])
     assert (run.task, run.optimizer) == ("toy", "nag")
@@ -331,7 +331,7 @@ def test_a_killed_run_goes_on_and_comes_to_the_same(folder, place):
 
 
 def test_a_worker_whose_code_has_changed_does_nothing(tmp_path):
-    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     asked = {"store": str(tmp_path), "config": kept.config, "choices": kept.choices}
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "compare.py"), "--worker"],
@@ -355,7 +355,7 @@ def test_a_worker_ends_after_a_run_that_failed(folder, monkeypatch):
         odd = validate(compose("train", asked))
     lines = []
     for seed in (0, 1):
-        kept = Kept(folder / "runs", odd | {"seed": seed}, CHOICES)
+        kept = StoredRun(folder / "runs", odd | {"seed": seed}, CHOICES)
         asked = {"store": str(folder / "runs"), "config": kept.config, "choices": kept.choices}
         lines.append(json.dumps(asked | {"address": kept.address}))
     done = subprocess.run(
@@ -371,7 +371,7 @@ def test_a_worker_ends_after_a_run_that_failed(folder, monkeypatch):
 
 
 def test_what_was_left_without_a_checkpoint_is_begun_anew(tmp_path):
-    kept = Kept(tmp_path, config("max_steps=5"), CHOICES)
+    kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     (kept.directory / ".hydra").mkdir(parents=True)
     (kept.directory / ".hydra" / "config.yaml").write_text("half")
     (kept.directory / "events.out.tfevents.1").write_text("half")
@@ -416,5 +416,5 @@ def test_a_run_of_a_store_is_not_made_longer(folder):
 def test_the_configuration_is_left_as_it_was(tmp_path):
     asked = config("max_steps=5")
     before = deepcopy(asked)
-    keep(Kept(tmp_path, asked, CHOICES), wait=False)
+    keep(StoredRun(tmp_path, asked, CHOICES), wait=False)
     assert asked == before

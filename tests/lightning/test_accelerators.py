@@ -19,7 +19,7 @@ from lightning.fabric.strategies.launchers.subprocess_script import _ChildProces
 from scratchopt.config import processes
 from scratchopt.config.accelerator import check_doubles, on_this_machine
 from scratchopt.config.processes import is_first, of_this_process
-from scratchopt.config.schema import Refusal, validate
+from scratchopt.config.schema import UserError, validate
 from scratchopt.runs import training as run_module
 from scratchopt.runs.result import Result
 
@@ -90,7 +90,7 @@ def node(overrides: str) -> dict[str, Any]:
     ],
 )
 def test_what_no_machine_has_is_refused_with_the_remedy(overrides, value, remedy):
-    with pytest.raises(Refusal, match=f"{value}.*{remedy}") as refused:
+    with pytest.raises(UserError, match=f"{value}.*{remedy}") as refused:
         node(overrides)
     assert "\n" not in str(refused.value)
 
@@ -116,7 +116,7 @@ def test_a_launcher_s_processes_must_be_the_configuration_s(
     environment, overrides, remedy, started_by
 ):
     started_by(environment)
-    with pytest.raises(Refusal, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         node(overrides)
 
 
@@ -138,7 +138,7 @@ def test_a_launcher_s_processes_must_be_the_configuration_s(
 )
 def test_what_this_machine_lacks_is_refused_with_the_remedy(overrides, has, refusal, machine):
     machine(**has)
-    with pytest.raises(Refusal, match=refusal) as refused:
+    with pytest.raises(UserError, match=refusal) as refused:
         on_this_machine(node(overrides))
     assert "\n" not in str(refused.value)
 
@@ -148,13 +148,13 @@ def test_it_is_refused_before_the_task_and_its_data_are_made(machine, monkeypatc
     monkeypatch.setattr(run_module, "task_of", lambda config: pytest.fail("a task was made"))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = validate(compose("train", ["accelerator=gpu"]))
-    with pytest.raises(Refusal, match="finds no GPU"):
+    with pytest.raises(UserError, match="finds no GPU"):
         run_module.run(config, Result("mnist", "nag", {}, 0), tmp_path)
 
 
 def test_float64_is_refused_where_there_is_none():
     doubles = torch.nn.Linear(1, 1, dtype=torch.float64)
-    with pytest.raises(Refusal, match=r"mps: it has no float64.*accelerator=cpu"):
+    with pytest.raises(UserError, match=r"mps: it has no float64.*accelerator=cpu"):
         check_doubles(doubles, "mps")
     check_doubles(doubles, "cpu")
     check_doubles(torch.nn.Linear(1, 1), "mps")
@@ -191,7 +191,7 @@ def test_auto_is_every_gpu_or_two_cpu_processes_or_the_launcher_s(
 def test_gpus_that_no_launcher_started_a_process_for_are_refused(machine, started_by):
     machine(gpus=8)
     started_by(TORCHRUN)
-    with pytest.raises(Refusal, match="devices=8: torchrun started 2 on each node"):
+    with pytest.raises(UserError, match="devices=8: torchrun started 2 on each node"):
         on_this_machine(node("accelerator=ddp accelerator.num_nodes=2"))
 
 

@@ -1,7 +1,7 @@
 """Kills runs of scripts/train.py with kill -9 at random moments, and lets them go on.
 
-`python -m tests.programs.kills 50 4 0` makes 50 kills of one process and 4 of two, at moments from seed 0,
-and prints a line for each.
+`python -m tests.programs.kills 50 4 0` makes 50 kills of one process and 4 of two, at moments from
+seed 0, and prints a line for each.
 
 Every run is a process of its own, forked from one that has imported what train.py imports: most of
 a run would be the imports, and the kills would fall there.

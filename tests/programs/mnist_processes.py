@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 
-from scratchopt.config.schema import validate  # noqa: E402
-from scratchopt.runs.result import Result, hyperparameters  # noqa: E402
-from scratchopt.runs.training import run  # noqa: E402
+from scratchopt.config.schema import validate
+from scratchopt.runs.result import Result, hyperparameters
+from scratchopt.runs.training import run
 from tests.shared.two_processes import ROOT, TORCHRUN
 
 STEPS, BATCH = 100, 128

@@ -1,6 +1,7 @@
 """Every optimizer under everything a Trainer does, each held to the papers in plain float64.
 
-`python -m tests.programs.semantics` runs all cells and prints them as a table; names of columns choose some.
+`python -m tests.programs.semantics` runs all cells and prints them as a table; names of columns
+choose some.
 """
 
 import json

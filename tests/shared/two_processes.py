@@ -1,4 +1,4 @@
-"""A module of the tests, run as a program by two processes of one group, as torchrun starts them."""
+"""A module of the tests, run by two processes of one group, as torchrun starts them."""
 
 import subprocess
 import sys

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from scratchopt.config.groups import SCHEMAS, Accelerator
-from scratchopt.config.schema import LATER, Refusal, Run, validate
+from scratchopt.config.schema import LATER, Run, UserError, validate
 from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES
 from tasks.mnist import ACTIVATIONS
@@ -173,7 +173,7 @@ def test_the_names_to_choose_from_are_the_code_s():
     ],
 )
 def test_a_bad_value_is_refused_by_its_key(overrides, key, why):
-    with pytest.raises(Refusal, match=f"^{key}.*{why}") as refused:
+    with pytest.raises(UserError, match=f"^{key}.*{why}") as refused:
         validate(composed(*overrides.split()))
     assert "\n" not in str(refused.value)
 
@@ -204,5 +204,5 @@ def test_another_s_target_is_left_to_its_constructor():
 def test_a_node_without_a_target_is_refused(name):
     cfg: Any = composed()
     cfg[name] = None
-    with pytest.raises(Refusal, match=f"^{name}=null: .*_target_"):
+    with pytest.raises(UserError, match=f"^{name}=null: .*_target_"):
         validate(cfg)

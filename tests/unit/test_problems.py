@@ -444,7 +444,7 @@ def test_two_processes_see_the_halves_of_one_s_batches(tmp_path):
     run_by_two(__name__, tmp_path)
     for problem in PROBLEMS:
         halves = [torch.load(tmp_path / f"{problem} {rank}") for rank in (0, 1)]
-        kept = Kept()
+        kept = StoredRun()
         trainer(kept, max_steps=2, limit_val_batches=0).fit(PROBLEMS[problem](descent))
         assert len(kept.batches) == 2
         for one, left, right in zip(kept.batches, *halves, strict=True):
@@ -452,7 +452,7 @@ def test_two_processes_see_the_halves_of_one_s_batches(tmp_path):
                 assert torch.equal(whole, torch.cat(parts))
 
 
-class Kept(Callback):
+class StoredRun(Callback):
     """The batches."""
 
     def __init__(self) -> None:
@@ -503,7 +503,7 @@ def _process(folder: Path) -> None:
     torch.set_num_threads(1)
     for problem, make in PROBLEMS.items():
         seed_everything(0, verbose=False)
-        task, kept = make(descent), Kept()
+        task, kept = make(descent), StoredRun()
         task.batch_size //= 2  # pyright: ignore[reportOperatorIssue]
         trainer(
             *(kept, RandomState()), max_steps=2, limit_val_batches=1, devices=2, strategy="ddp"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from scratchopt.compare.measured import Measured, Objective, Point
 from scratchopt.compare.search import Choice, Grid, Search, Trial
-from scratchopt.config.fields import Refusal
+from scratchopt.config.fields import UserError
 
 LOSS = Objective("val/loss", "min", 0.5)
 ACCURACY = Objective("val/accuracy", "max", 0.9)
@@ -283,13 +283,13 @@ def test_results_of_trials_that_were_not_asked_for_change_nothing():
     ],
 )
 def test_what_no_grid_can_be_built_on_is_refused(default, budget, decide, message):
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         grid(budget, default, decide=decide)
     assert str(refusal.value) == message
 
 
 def test_a_budget_below_one_trial_for_each_combination_is_refused():
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         grid(2, {LR: 0.01, MOMENTUM: 0.9}, {MOMENTUM: [0.0, 0.5, 0.9]})
     assert str(refusal.value).startswith("budget=2: the 3 combinations of what is tuned")
 
@@ -349,7 +349,7 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
         return imported(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         Sampled({LR: 0.01}, [], LOSS, "cost", 4)
     assert str(refusal.value) == (
         'search=optuna: Optuna is not installed; pip install "scratchopt[optuna]"'
