@@ -9,5 +9,6 @@ import sys
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent
-FIRST, LAST = str(SCRIPTS.parent), [os.getcwd(), str(SCRIPTS)]
-sys.path[:] = [FIRST, *(place for place in sys.path if place not in (FIRST, *LAST)), *LAST]
+FIRST, LAST = str(SCRIPTS.parent), str(SCRIPTS)
+between = [place for place in sys.path if place not in (FIRST, LAST)]
+sys.path[:] = [FIRST, *between, os.getcwd(), LAST]

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_store
 from hydra.core.global_hydra import GlobalHydra
 
 from scratchopt.compare.asked import requested
 from scratchopt.compare.plan import Plan
 from scratchopt.compare.request import Request
 from scratchopt.config.fields import UserError
+from tests.cli import test_store
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, str(ROOT / "scripts" / "compare.py")]

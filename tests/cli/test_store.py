@@ -170,7 +170,10 @@ def test_what_is_asked_of_a_run_later_does_not(override):
 
 
 def test_an_address_is_the_same_in_every_process(tmp_path):
-    code = "from tests.cli.test_store import *; print(address_of(config(), CHOICES), code_of(config()))"
+    code = (
+        "from tests.cli.test_store import *; "
+        "print(address_of(config(), CHOICES), code_of(config()))"
+    )
     told = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -38,8 +38,9 @@ def test_the_readme_has_the_table():
 
 
 def test_the_command_prints_the_table():
-    command = [sys.executable, str(ROOT / "tests" / "semantics.py"), "float64", "μ schedule"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    module = ["-m", "tests.programs.semantics"]
+    command = [sys.executable, *module, "float64", "μ schedule"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout
     *lines, _, end = done.stdout.splitlines()
     rows = len(semantics.METHODS)

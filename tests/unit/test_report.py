@@ -208,7 +208,8 @@ def test_the_place_of_an_earlier_run_is_in_the_files_of_times_only(tmp_path: Pat
 
 def test_the_same_comparison_gives_the_same_bytes_in_any_process(tmp_path: Path):
     program = (
-        "import sys; from pathlib import Path; from comparisons import plausible; "
+        "import sys; from pathlib import Path; "
+        "from tests.shared.made_comparisons import plausible; "
         "from scratchopt.compare.files import write; "
         "write(plausible(seeds=4, budget=6), Path(sys.argv[1]))"
     )

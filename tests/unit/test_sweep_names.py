@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 # The command line's part of scripts/train.py, without a run.
 PROGRAM = f"""
+import sys
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from scratchopt.runs.sweep_names import naming_what_differs
