@@ -82,11 +82,12 @@ class Autoencoder(MNISTTask):
         """The mean over the images of ‖x̂ − x‖², a sum over the pixels."""
         return (outputs - inputs).square().sum(dim=1).mean()
 
-    def drawn(self, history: dict[str, list[tuple[int, float]]], title: str) -> "dict[str, Figure]":
-        """Curves, and digits with their reconstructions."""
+    def draw(self, history: dict[str, list[tuple[int, float]]], title: str) -> "dict[str, Figure]":
+        """Draws curves, and the first 36 test digits with their reconstructions."""
         from tasks.figures import reconstruction_figures
 
-        return reconstruction_figures(self, history, title)
+        images = self.test_set[0][:36]
+        return reconstruction_figures(images, self.predict(images), history, title)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def choose(option: str, name: str, choices: Mapping[str, T]) -> T:
-    """What `name` stands for among `choices`.
+    """Looks up the choice of a name.
 
     Raises:
         ValueError: a name that is not among them, with those that are.

@@ -1,4 +1,4 @@
-"""What all tasks have in common that tell MNIST's digits apart."""
+"""The common part of all tasks that tell MNIST's digits apart."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,12 @@ class Classifier(MNISTTask):
         """Weights that are seen as images, (units, 784): those on the pixels; None, if none are."""
         return None
 
-    def drawn(self, history: dict[str, list[tuple[int, float]]], title: str) -> "dict[str, Figure]":
-        """Curves, the digits that were misread, and the templates."""
-        from tasks.figures import mnist_figures
+    def draw(self, history: dict[str, list[tuple[int, float]]], title: str) -> "dict[str, Figure]":
+        """Draws curves, the digits that were misread, and the templates."""
+        from tasks.figures import classifier_figures
 
-        return mnist_figures(self, history, title)
+        images, labels = self.test_set
+        logits, templates = self.predict(images), self.templates()
+        if templates is not None:
+            templates = templates.detach().float().cpu()
+        return classifier_figures(images, labels, logits, templates, history, title)

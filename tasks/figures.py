@@ -1,4 +1,4 @@
-"""Pictures of the regression and of MNIST's digits; the toy's are in `tasks.toy_figures`."""
+"""Pictures of the regression and of MNIST's digits; they know data and outputs, but no task."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from torch import Tensor
 
 from scratchopt.pictures.curves import History, curve, step_axis, training_curves
 from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
-from tasks.toy_figures import toy_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tasks.classifier import Classifier
-    from tasks.mnist_task import MNISTTask
-
-__all__ = ["mnist_figures", "reconstruction_figures", "regression_figures", "toy_figures"]
-SHOWN = 12  # digits that are shown with what an autoencoder makes of them
+COLUMNS = 12  # of digits with their reconstructions
 
 
 @house_style()
@@ -62,52 +57,56 @@ def regression_figures(
 
 
 @house_style()
-@torch.no_grad()
-def mnist_figures(module: Classifier, history: History, title: str) -> dict[str, Figure]:
-    """`curves`, and of a net whose outputs are finite: `mistakes`, and `weights` where it has any.
+def classifier_figures(
+    images: Tensor,
+    labels: Tensor,
+    logits: Tensor,
+    templates: Tensor | None,
+    history: History,
+    title: str,
+) -> dict[str, Figure]:
+    """`curves`, and where all logits are finite: `mistakes`, and `weights` of given templates.
 
-    `mistakes`: 40 test digits, those that are wrong with most confidence first.
-    `weights`: the net's templates, an image per unit, of the 96 units with the largest norm.
+    `mistakes`: 40 digits, those that are wrong with most confidence first.
+    `weights`: the templates with the largest norm, 96 at most, an image each.
 
     Args:
-        module: after `setup`.
+        images: of test digits; [N, 784].
+        labels: of the digits; [N].
+        logits: that the net gives them; [N, 10].
+        templates: weights that can be seen as images, [units, 784]; None, if there are none.
         history: of the run.
         title: of each picture.
     """
     figures = training_curves(history, title)
-    images, labels = module.test_set
-    kind = next(module.parameters())
-    logits = module(images.to(kind)).float().cpu()
     if logits.isfinite().all():
         figures["mistakes"] = _mistakes(images, labels, logits, title)
-        templates = module.templates()
         if templates is not None:
-            figures["weights"] = _weights(templates.float().cpu(), title)
+            figures["weights"] = _weights(templates, title)
     return figures
 
 
 @house_style()
-@torch.no_grad()
-def reconstruction_figures(module: MNISTTask, history: History, title: str) -> dict[str, Figure]:
-    """`curves`, and of a net whose outputs are finite: `reconstructions`.
+def reconstruction_figures(
+    images: Tensor, outputs: Tensor, history: History, title: str
+) -> dict[str, Figure]:
+    """`curves`, and where all outputs are finite: `reconstructions`.
 
-    `reconstructions`: the first 36 test digits, and under each what the net makes of it.
+    `reconstructions`: the digits, twelve in a row, and under each what the net makes of it.
 
     Args:
-        module: after `setup`; from pixels in [0, 1] it makes such pixels.
+        images: of test digits, pixels in [0, 1]; [N, 784], N a multiple of twelve.
+        outputs: of the net for them; [N, 784].
         history: of the run.
         title: of each picture.
     """
     figures = training_curves(history, title)
-    images = module.test_set[0][: 3 * SHOWN]
-    kind = next(module.parameters())
-    made = module(images.to(kind)).float().cpu()
-    if made.isfinite().all():
-        pairs = torch.stack([images.view(3, SHOWN, 784), made.view(3, SHOWN, 784)], dim=1)
-        tiles = 2 * pairs.reshape(-1, 784).numpy() - 1
-        error = (images - made).square().sum(dim=1).mean()
+    if outputs.isfinite().all():
+        rows = [digits.view(-1, COLUMNS, 784) for digits in (images, outputs)]
+        tiles = 2 * torch.stack(rows, dim=1).reshape(-1, 784).numpy() - 1
+        error = (images - outputs).square().sum(dim=1).mean()
         title = f"{title}: test digits, and under each its reconstruction (mean error {error:.1f})"
-        figures["reconstructions"] = _gallery(tiles, title, columns=SHOWN, above=4, gap=4)[0]
+        figures["reconstructions"] = _gallery(tiles, title, columns=COLUMNS, above=4, gap=4)[0]
     return figures
 
 

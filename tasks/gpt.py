@@ -27,7 +27,7 @@ class Attention(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, T, width) to the same shape."""
+        """Maps shape (N, T, width) to the same shape."""
         n, t, width = x.shape
         # (3, N, heads, T, width/heads)
         q, k, v = self.inward(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -56,7 +56,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, T, width) to the same shape."""
+        """Maps shape (N, T, width) to the same shape."""
         x = x + self.attention(x)
         return x + self.mlp(x)
 

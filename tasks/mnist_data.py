@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.packed import unpacked
+from tasks.gzip_file import read_gzip
 
 SHIPPED = Path(__file__).parent / "data" / "mnist"
 
@@ -63,7 +63,7 @@ def read(data_dir: str | Path | None = None) -> MNISTData:
 
 
 def _content(path: Path) -> bytearray:
-    content = unpacked(path, SHA256[path.stem], "MNIST", REMEDY)
+    content = read_gzip(path, SHA256[path.stem], "MNIST", REMEDY)
     return bytearray(content)  # torch warns of memory that cannot be written
 
 

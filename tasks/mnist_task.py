@@ -1,4 +1,4 @@
-"""What all tasks on MNIST have in common: the images, and how they are parted."""
+"""The common part of all tasks on MNIST: the images, and how they are split."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -55,6 +55,11 @@ class MNISTTask(Supervised):
     def pixels(self, images: Tensor) -> Tensor:
         """Pixels of mean 0 and deviation 1, shape (N, 784), from bytes of shape (N, 28, 28)."""
         return images.flatten(1).float().sub_(255 * MEAN).div_(255 * STD)
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Tensor:
+        """The net's outputs for images, float32 and on the processor, without a graph."""
+        return self(images.to(next(self.parameters()))).float().cpu()
 
     def setup(self, stage: str) -> None:
         """Reads the data, once."""

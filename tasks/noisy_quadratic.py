@@ -105,11 +105,11 @@ class NoisyQuadratic(LightningModule):
         )
 
     def val_dataloader(self) -> InOrder:
-        """One batch of nothing: the expected loss needs no data."""
+        """An empty batch, once: the expected loss needs no data."""
         return self._nothing()
 
     def test_dataloader(self) -> InOrder:
-        """One batch of nothing: the expected loss needs no data."""
+        """An empty batch, once: the expected loss needs no data."""
         return self._nothing()
 
     def forward(self, draws: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What tasks have in common that train a net on data in memory: the loaders and the steps."""
+"""The common part of tasks that train a net on data in memory: the loaders and the steps."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -49,7 +49,7 @@ class Supervised(LightningModule, ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        """What is minimized, 0-dim: the mean over the pairs of a batch."""
+        """The loss that is minimized, 0-dim: the mean over the pairs of a batch."""
 
     def measure(self, outputs: Tensor, targets: Tensor, stage: str) -> None:
         """Logs what there is beside the loss of a batch of validation or test."""
@@ -78,7 +78,7 @@ class Supervised(LightningModule, ABC):
         return self._in_order(self.test_set)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """What the net makes of inputs, in batches along the first dimension."""
+        """The net's outputs for inputs, in batches along the first dimension."""
         return self.net(inputs)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -109,10 +109,10 @@ class Supervised(LightningModule, ABC):
     def figures(self, history: dict[str, list[tuple[int, float]]]) -> "dict[str, Figure]":
         """Pictures of the training and of what the net has learned, by name."""
         title = f"{type(self.trainer.optimizers[0]).__name__} on {self.title}"
-        return self.drawn(history, title)
+        return self.draw(history, title)
 
-    def drawn(self, history: dict[str, list[tuple[int, float]]], title: str) -> "dict[str, Figure]":
-        """The pictures, by name, under a title."""
+    def draw(self, history: dict[str, list[tuple[int, float]]], title: str) -> "dict[str, Figure]":
+        """Draws the pictures, by name, under a title."""
         from scratchopt.pictures.curves import training_curves
 
         return training_curves(history, title)

@@ -74,7 +74,7 @@ class Toy(LightningModule):
         return [Convergence(self.tolerance, lambda _: self.distance())]
 
     def train_dataloader(self) -> Endless:
-        """Nothing, for ever: the function needs no data."""
+        """An empty batch, again and again: the function needs no data."""
         return Endless(torch.empty(0))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
@@ -101,12 +101,12 @@ class Toy(LightningModule):
         checkpoint["path"] = self._stack(self.trajectory), self._stack(self.gradients)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on from a record."""
+        """Continues a saved record."""
         self.trajectory, self.gradients = map(list, checkpoint["path"])
 
     def figures(self, history: dict[str, list[tuple[int, float]]]) -> "dict[str, Figure]":
         """Pictures of the path, by name; none before the first step."""
-        from tasks.figures import toy_figures
+        from tasks.toy_figures import toy_figures
 
         if not self.trajectory:
             return {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def toy_figures(
     function: Function, points: Tensor, values: Tensor, gradients: Tensor, title: str
 ) -> dict[str, Figure]:
-    """Where the run went, and how it came near.
+    """Draws the path of a run, and how it comes near the minimum.
 
     `path`: the visited points coloured by step, on the function's graph with an arrow for each
     gradient step (one variable), or on its contours (two).
@@ -114,7 +114,7 @@ def _oscillation(function: Function, x: np.ndarray) -> Figure:
 
 
 def _visits(figure: Figure, axes: Axes, places: np.ndarray) -> np.ndarray:
-    """Draw `places` [steps, 2] with the scale of their colours; the indices of those drawn."""
+    """Draws `places` [steps, 2] with a scale of their colours; the indices of those drawn."""
     from matplotlib.ticker import MaxNLocator
 
     shown, outside = scatter(axes, places, len(places) - 1)

@@ -71,6 +71,6 @@ class Transformer(Supervised):
 
 
 def _pairs(text: Tensor, context: int, step: int) -> tuple[Tensor, Tensor]:
-    """What is given and what is to be predicted, shape (windows, context): views of the text."""
+    """The windows' inputs and targets, shape (windows, context) each: views of the text."""
     windows = text.unfold(0, context + 1, step)
     return windows[:, :-1], windows[:, 1:]

@@ -1,1 +1,1 @@
-"""How long a step takes, against torch and against a bare loop."""
+"""Benchmarks of steps and runs, against torch and against a bare loop."""

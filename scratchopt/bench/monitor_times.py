@@ -1,4 +1,4 @@
-"""What OptimizerMonitor adds to a step of MNIST's training, within one training."""
+"""The time that OptimizerMonitor adds to a step of MNIST's training, within one training."""
 
 import time
 from collections.abc import Iterator
@@ -8,18 +8,18 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from scratchopt import NAG
+from scratchopt.bench.train_times import compose_config
 from scratchopt.lightning import Lookahead, OptimizerMonitor
 from scratchopt.runs.callbacks import Unprofiled
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.quiet import quiet
-from tasks.mnist import MNIST
+from scratchopt.runs.training import task_of
 
 BLOCK = 50  # steps, as many as lie between two writes
 
 
-class InTurn(Callback):
-    """Gives each block of steps to the next of some callbacks, and takes its time.
+class Alternation(Callback):
+    """Gives each block of steps to the next of some callbacks in turn, and times it.
 
     `times` has milliseconds a step, by the callback's name. None stands for no callback.
     """
@@ -33,39 +33,39 @@ class InTurn(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Ends a block and begins the next."""
+        """Times a block that has ended, and begins the next."""
         now = time.perf_counter()
         if trainer.global_step % BLOCK:
             return
         if self._name is not None:
             self.times[self._name].append(1000 * (now - self._began) / BLOCK)
         self._name = next(self._turns)
-        self._now = self.callbacks[self._name] or Callback()
-        self._now.on_train_start(trainer, pl_module)
+        self._callback = self.callbacks[self._name] or Callback()
+        self._callback.on_train_start(trainer, pl_module)
         self._began = time.perf_counter()
 
     def on_before_backward(self, *args: Any, **kwargs: Any) -> None:
-        """Hands it on."""
-        self._now.on_before_backward(*args, **kwargs)
+        """Calls the hook of the block's callback."""
+        self._callback.on_before_backward(*args, **kwargs)
 
     def on_before_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Hands it on."""
-        self._now.on_before_optimizer_step(*args, **kwargs)
+        """Calls the hook of the block's callback."""
+        self._callback.on_before_optimizer_step(*args, **kwargs)
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Hands it on."""
-        self._now.on_train_batch_end(*args, **kwargs)
+        """Calls the hook of the block's callback."""
+        self._callback.on_train_batch_end(*args, **kwargs)
 
 
 def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
-    """Milliseconds of a step: without a monitor, with one, and with one that measures each step.
+    """Times a step without a monitor, with one, and with one that measures each step, in ms.
 
     Args:
         rounds: blocks of each.
         directory: of the logs, which are part of what it costs.
     """
     quiet()
-    in_turn = InTurn(
+    alternation = Alternation(
         {
             "none": None,
             "default": OptimizerMonitor(),
@@ -74,7 +74,7 @@ def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
     )
     trainer = Trainer(
         max_steps=BLOCK * (3 * rounds + 1),
-        callbacks=[Lookahead(), in_turn],
+        callbacks=[Lookahead(), alternation],
         logger=Dashboard(directory),
         accelerator="cpu",
         enable_progress_bar=False,
@@ -84,5 +84,5 @@ def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
         log_every_n_steps=1,
         profiler=Unprofiled(),
     )
-    trainer.fit(MNIST(lambda parameters: NAG(parameters, lr=0.03, momentum=0.9)))
-    return in_turn.times
+    trainer.fit(task_of(compose_config()))
+    return alternation.times

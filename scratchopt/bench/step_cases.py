@@ -1,4 +1,4 @@
-"""What `bench.py step` times: sizes, and methods with their twins in torch. Imports no torch."""
+"""Sizes and methods that `bench.py step` times, with their twins in torch. Imports no torch."""
 
 from collections.abc import Mapping
 from itertools import pairwise

@@ -91,7 +91,7 @@ def tabulate(
     if writer:
         milliseconds = [f"{name} ms" for name in CONTESTANTS]
         writer.writerow([*facts, "size", "method", "rounds", *RATIOS, "fastest", *milliseconds])
-    for size, method, times in measured(sizes, methods, device, rounds):
+    for size, method, times in measure(sizes, methods, device, rounds):
         ratios, middles = ratios_of(times), {name: median(column) for name, column in times.items()}
         best = fastest(times)
         print(_row(size, method, ratios, middles, best), flush=True)
@@ -107,10 +107,10 @@ def _row(size: str, method: str, ratios: dict[str, float], ms: dict[str, float],
     return COLUMNS.format(size, method, *cells, *absolute, best.removeprefix("torch "))
 
 
-def measured(
+def measure(
     sizes: Iterable[str], methods: Iterable[str], device: str, rounds: int | None
 ) -> Iterator[tuple[str, str, Times]]:
-    """Size, method, and the times of all its contestants, one after another."""
+    """Yields size, method, and the times of all contestants, one after another."""
     methods = list(methods)
     for size in sizes:
         shapes, steps, usual = SIZES[size]
@@ -125,7 +125,7 @@ def measured(
 
 
 def contestants(name: str, params: list[torch.nn.Parameter]) -> Works:
-    """What is timed for a method: a step with each driver of ours and of torch's, and a copy."""
+    """The contestants of a method: a step with each driver of ours and of torch's, and a copy."""
     method: Method = METHODS[name]
     device = params[0].device
     ours, twin = getattr(scratchopt, name), getattr(torch.optim, method.twin)
@@ -141,7 +141,7 @@ def contestants(name: str, params: list[torch.nn.Parameter]) -> Works:
 
 
 def whole_step(optimizer: Any) -> Callable[[], Any]:
-    """All that an optimizer does for a step. NAG's begins with its lookahead.
+    """The whole step of an optimizer: NAG's begins with its lookahead.
 
     So NAG is charged for what it costs to be exact; its update alone is Momentum's.
     """
@@ -201,7 +201,7 @@ def ratios_of(times: Times) -> dict[str, float]:
 
 
 def device_name(device: str) -> str:
-    """What the processor calls itself."""
+    """The name that the processor gives itself."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     facts = Path("/proc/cpuinfo")  # Linux alone has it

@@ -48,7 +48,7 @@ def play(places: list[str], output: Path) -> str:
     try:
         from scratchopt.playback.page import account, page
     except ModuleNotFoundError as error:
-        if error.name not in ("plotly", "contourpy", "tqdm"):
+        if error.name not in ("plotly", "contourpy", "tqdm", "jinja2"):
             raise
         raise UserError(f'{error.name} is not installed: pip install -e ".[play]"') from error
     from scratchopt.playback.scene import scene_of

@@ -1,55 +1,12 @@
 """The page around a figure of playback: what it shows, how to read it, no network."""
 
-from html import escape
 from pathlib import Path
-from string import Template
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.io import to_html
 
 from scratchopt.playback.figure import figure
 from scratchopt.playback.scene import Scene
-
-# The policy has the browser itself see to it that nothing is fetched.
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:;
-script-src 'unsafe-inline'; style-src 'unsafe-inline'">
-<title>$title</title>
-<style>
-body { font: 14px/1.4 system-ui, sans-serif; color: #222; margin: 0 auto; padding: 12px 16px;
-  max-width: 1500px; background: white }
-h1 { font-size: 20px; margin: 0 0 4px }
-p { margin: 4px 0; max-width: 170ch }
-.beside { height: clamp(380px, calc(100vh - 350px), 640px) }
-.above { height: 960px; margin: 0 -10px }
-.above .modebar { display: none }
-#play { font: inherit; padding: 8px 18px; border: 1px solid #888; border-radius: 6px;
-  background: #f4f4f4; cursor: pointer; min-width: 104px }
-kbd { border: 1px solid #bbb; border-radius: 3px; padding: 0 4px; font-size: 13px }
-#bar { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: center; margin: 8px 0 }
-main { display: flex; flex-direction: column-reverse } /* the plot's script finds the numbers */
-#numbers { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 8px }
-#numbers div { border-left: 5px solid; padding: 2px 10px; font: 12px/1.45 monospace;
-  background: #f7f7f7; overflow-x: auto; min-width: 250px }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$lines
-<div id="bar"><button id="play">▶ play</button>
-<span><kbd>space</kbd> plays and pauses, <kbd>←</kbd> <kbd>→</kbd> go a step (with
-<kbd>shift</kbd> ten), <kbd>Home</kbd> <kbd>End</kbd> to the ends; the slider goes
-anywhere. A click on a name hides its run.</span></div>
-<main>
-<div id="numbers"></div>
-<div id="plot" class="beside">$plot</div>
-</main>
-</body>
-</html>
-""")
 
 
 def page(scene: Scene) -> str:
@@ -68,8 +25,16 @@ def page(scene: Scene) -> str:
         validate=False,
         default_height="100%",
     )
-    lines = "\n".join(f"<p>{escape(line)}</p>" for line in [how_to_read(scene), *account(scene)])
-    return PAGE.substitute(title=escape(title(scene)), lines=lines, plot=plot)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html.jinja").render(
+        title=title(scene), lines=[how_to_read(scene), *account(scene)], plot=plot
+    )
 
 
 def title(scene: Scene) -> str:

@@ -25,8 +25,9 @@ from scratchopt.lightning import Figures, OptimizerMonitor
 from scratchopt.pictures.curves import curve, training_curves
 from scratchopt.pictures.style import save, sheet
 from scratchopt.problems.functions import functions
-from tasks.figures import mnist_figures, regression_figures, toy_figures
+from tasks.figures import regression_figures
 from tasks.mnist import MNIST
+from tasks.toy_figures import toy_figures
 
 FUNCTIONS = functions()
 SVG = "{http://www.w3.org/2000/svg}"
@@ -287,7 +288,7 @@ def test_the_most_confident_mistakes_come_first(mnist):
     confidence, read = module(images).softmax(1).max(1)
     wrong = (read != labels).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True)].tolist()
-    axes: Any = mnist_figures(module, {}, "title")["mistakes"].axes[0]
+    axes: Any = module.draw({}, "title")["mistakes"].axes[0]
     expected = [f"{labels[i]}→{read[i]}  {confidence[i]:.0%}" for i in worst[:40]]
     assert [text.get_text() for text in axes.texts] == expected
     assert axes.get_title(loc="left").startswith(f"title: {len(wrong)} of 200 test digits misread")
@@ -298,7 +299,7 @@ def test_the_most_confident_mistakes_come_first(mnist):
 @pytest.mark.parametrize("hidden", [(), (7,), (200, 20)])
 def test_the_first_layer_is_shown_unit_by_unit(hidden, mnist, tmp_path):
     module = mnist(hidden)
-    figure = mnist_figures(module, {}, "")["weights"]
+    figure = module.draw({}, "")["weights"]
     assert saved(figure, tmp_path / "weights.png").width == 880
     units = min(96, module.net[0].out_features)
     image: Any = figure.axes[0].images[0].get_array()
@@ -311,7 +312,7 @@ def test_the_first_layer_is_shown_unit_by_unit(hidden, mnist, tmp_path):
 def test_a_diverged_net_has_curves_only(mnist):
     module = mnist()
     torch.nn.init.constant_(module.net[0].weight, math.nan)
-    assert list(mnist_figures(module, HISTORY, "")) == ["curves"]
+    assert list(module.draw(HISTORY, "")) == ["curves"]
 
 
 class Plain(LightningModule):

@@ -1,4 +1,4 @@
-"""Files that ship packed, and are what they were when they were published, or are refused."""
+"""Reading gzip files whose content must be, byte for byte, the published one."""
 
 import gzip
 import zlib
@@ -6,8 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 
 
-def unpacked(path: Path, checksum: str, kind: str, remedy: str) -> bytes:
-    """The content of a gzip file.
+def read_gzip(path: Path, checksum: str, kind: str, remedy: str) -> bytes:
+    """Reads the content of a gzip file, and checks it.
 
     Args:
         path: of the file.
