@@ -61,10 +61,10 @@ class StoredRun:
         self.directory = Path(store).expanduser().absolute() / self.address
 
     @property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Result | None:
         """What came of it; None, if it is not complete."""
         try:
-            content = json.loads((self.directory / "result.json").read_text(encoding="utf-8"))
+            result = Result.read(self.directory / "result.json")
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -72,7 +72,7 @@ class StoredRun:
                 f"{self.directory / 'result.json'} is damaged; put a copy back, or delete that "
                 "folder and have the run done again"
             ) from error
-        return content if content.get("complete") else None
+        return result if result.complete else None
 
     @contextmanager
     def begun(self, wait: bool) -> Iterator[dict[str, Any]]:
