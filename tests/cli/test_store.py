@@ -160,7 +160,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with pytest.raises(UserError, match=r"\.locks/\w{16}: cannot be locked \(Function not impl"):
+    with pytest.raises(UserError, match=r"/\w{16}/\.lock: cannot be locked \(Function not impl"):
         keep(StoredRun(tmp_path, config("max_steps=5"), CHOICES), wait=False)
 
 
