@@ -83,9 +83,7 @@ def _of_task(
 
 
 def _is_complete(run: Run) -> bool:
-    """Older results do not say it."""
-    result = run.result
-    return bool(result and result["status"] in COMPLETE and result.get("complete", True))
+    return run.result is not None and run.result.complete and run.result.status in COMPLETE
 
 
 def _alike(setting: Setting, varied: Sequence[int], objective: Objective) -> list[Aggregate]:
@@ -108,7 +106,7 @@ def _alike(setting: Setting, varied: Sequence[int], objective: Objective) -> lis
 
 def _way(run: Run) -> list[str]:
     """By what code it was done, and how it was read."""
-    code = (run.result or {}).get("versions", {}).get("code")
+    code = run.result.versions.get("code") if run.result else None
     return [f"code {str(code)[:6]}", *(f"{k}={as_typed(run.config.get(k))}" for k in READ)]
 
 

@@ -91,7 +91,7 @@ def _read(run: Run, label: str) -> Recording:
         ) from error
     except ValueError as error:
         raise UserError(f"{error}; train this run again") from error
-    updates = run.result["updates"] if run.result else np.inf
+    updates = run.result.updates if run.result else np.inf
     if len(records) and records["step"][-1] > updates:
         raise UserError(
             f"{run.directory}/path is damaged: it has a step {records['step'][-1]} of a run of "

@@ -151,7 +151,7 @@ def _end(run: Run, x: np.ndarray, values: np.ndarray) -> tuple[float, float] | N
     lost = np.flatnonzero(~np.isfinite(values))
     if len(lost):
         return float(x[lost[0]]), np.inf
-    if run.result and run.result["status"] == "diverged":
+    if run.result and run.result.status == "diverged":
         return float(x[-1]), float(values[-1])
     return None
 

@@ -39,7 +39,7 @@ def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[
         if run.history.get("train/loss"):
             logged.append(run)
         else:
-            known = run.result and run.result["updates"]
+            known = run.result and run.result.updates
             gone = f"its events are gone or damaged: result.json knows of {known} updates"
             _leave_out(run, gone if known else "it has logged no loss yet")
     if not logged:
@@ -55,7 +55,7 @@ def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[
 def _figures(runs: Sequence[Run], against: str) -> Iterator[tuple[str, Figure]]:
     settings, title = settings_of(runs), _title(runs)
     yield from history_figures(settings, title, against).items()
-    ended = [run for run in runs if run.result and run.result["status"] != "interrupted"]
+    ended = [run for run in runs if run.result and run.result.status != "interrupted"]
     if ended and (figure := sensitivity_figure(ended, title)):
         yield "sensitivity", figure
     sharp = [run for run in runs if run.history.get("train/sharpness")]

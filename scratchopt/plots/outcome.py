@@ -10,6 +10,7 @@ import numpy as np
 from scratchopt.plots.comparison import series
 from scratchopt.plots.panel import RISE
 from scratchopt.runs.directory import Run
+from scratchopt.runs.result import Result
 
 DIVERGED, TOO_LONG = "diverged", "not within the run's steps"
 
@@ -39,31 +40,26 @@ def outcomes(runs: Sequence[Run]) -> list[Outcome]:
     Args:
         runs: of one task, with a result.
     """
-    if any(run.result and run.result["status"] == "converged" for run in runs):
-        return [_convergence(run) for run in runs]
-    known = {tag for run in runs if run.result for tag in run.result["metrics"]}
+    results = [run.result for run in runs if run.result]
+    if any(result.status == "converged" for result in results):
+        return [_convergence(result) for result in results]
+    known = {tag for result in results for tag in result.metrics}
     if "test/accuracy" in known:
-        found = [1 - _metric(run, "test/accuracy", -np.inf) for run in runs]
+        found = [1 - result.metrics.get("test/accuracy", -np.inf) for result in results]
         return [_final("test error, 1 − accuracy", value, 1) for value in found]
     tag = "test/loss" if "test/loss" in known else "train/loss"
     limit = RISE * max(abs(series(run, "train/loss")[1][0]) for run in runs)
     name = "test loss" if tag == "test/loss" else "last loss"
-    return [_final(name, _metric(run, tag, np.inf), limit) for run in runs]
+    return [_final(name, result.metrics.get(tag, np.inf), limit) for result in results]
 
 
-def _convergence(run: Run) -> Outcome:
-    result, name = run.result or {}, "gradient evaluations to converge"
-    if result["status"] == "converged":
-        return Outcome(name, result["cost"])
-    return Outcome(name, np.inf, DIVERGED if result["status"] == "diverged" else TOO_LONG)
+def _convergence(result: Result) -> Outcome:
+    name = "gradient evaluations to converge"
+    if result.status == "converged":
+        return Outcome(name, result.cost)
+    return Outcome(name, np.inf, DIVERGED if result.status == "diverged" else TOO_LONG)
 
 
 def _final(name: str, value: float, limit: float) -> Outcome:
     good = abs(value) <= limit
     return Outcome(name, value if good else np.inf, "" if good else DIVERGED)
-
-
-def _metric(run: Run, tag: str, otherwise: float) -> float:
-    """The final value; `otherwise`, where it is none or was not finite."""
-    value = (run.result or {})["metrics"].get(tag)
-    return otherwise if value is None else value

@@ -45,7 +45,7 @@ def _evaluations(run: Run) -> np.ndarray:
     for step, cost in run.history.get("train/cost", ()):
         each[step] = cost
     total = each.cumsum()
-    spent = run.result["cost"] if run.result else total[-1]
+    spent = run.result.cost if run.result else total[-1]
     if abs(spent - total[-1]) > max(1, 0.02 * spent):
         raise UserError(
             f"{run.directory}: {spent:,g} gradient evaluations in {len(each):,} steps, and no "

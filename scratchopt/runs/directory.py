@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
-from scratchopt.runs.result import hyperparameters
+from scratchopt.runs.result import Result, hyperparameters
 
 if TYPE_CHECKING:  # half a second
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -32,14 +32,14 @@ class Run:
         task: name of the choice in conf/task.
         optimizer: name of the choice in conf/optimizer.
         config: resolved, as `scratchopt.config.schema.validate` returns it.
-        result: the content of `result.json`, if there is one.
+        result: what its `result.json` says, if there is one.
     """
 
     directory: Path
     task: str
     optimizer: str
     config: dict[str, Any]
-    result: dict[str, Any] | None
+    result: Result | None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def read_run(directory: Path) -> Run:
     choices = _loaded(directory / ".hydra" / "hydra.yaml", _choices)
     config = _loaded(directory / CONFIG, lambda path: validate(OmegaConf.load(path)))  # pyright: ignore
     written = directory / "result.json"
-    result = _loaded(written, _result) if written.exists() else None
+    result = _loaded(written, Result.read) if written.exists() else None
     return Run(directory, choices["task"], choices["optimizer"], config, result)
 
 
@@ -132,13 +132,6 @@ def _worded(key: str, value: Any) -> str:
 
 def _choices(path: Path) -> Any:
     return OmegaConf.load(path).hydra.runtime.choices
-
-
-def _result(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not (isinstance(content, dict) and {"status", "updates", "cost", "metrics"} <= set(content)):
-        raise ValueError("it is no result of a run")
-    return content
 
 
 def _loaded(path: Path, load: Callable[[Path], Any]) -> Any:

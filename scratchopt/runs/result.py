@@ -3,21 +3,31 @@
 import json
 import shlex
 import subprocess
-from dataclasses import asdict, dataclass, field
-from math import isfinite
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.provenance import versions
 
-if TYPE_CHECKING:
-    from scratchopt.memory_footprint import (
-        Memory,  # imports torch, which a refusal must not wait for
-    )
-
 # Of the Trainer's arguments, those that decide what a step is.
 STEP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
+# Keys that every version has written, and what others mean where an older version has not, if that
+# is not the field's default.
+ALWAYS = {
+    "task",
+    "optimizer",
+    "hyperparameters",
+    "seed",
+    "status",
+    "updates",
+    "cost",
+    "metrics",
+    "seconds",
+}
+LATER = {"commit": None, "complete": True, "versions": {}}
 
 
 def _commit() -> str | None:
@@ -32,7 +42,7 @@ def _commit() -> str | None:
 
 @dataclass
 class Result:
-    """The keys of `result.json`.
+    """What is known of a run, and at last what came of it: the keys of `result.json`.
 
     Args:
         task: name of the choice in conf/task.
@@ -49,8 +59,8 @@ class Result:
         seconds: of training and testing, by the clock, without start-up; of this process alone,
             where a run was resumed.
         training_seconds: of training alone, of all processes where it was resumed.
-        memory: bytes of parameters, gradients and optimizer state, predicted before the run: in
-            each process, of which fsdp2's share them.
+        memory: bytes by purpose as `scratchopt.memory` predicts them before the run: in each
+            process, of which fsdp2's share them. None, if the optimizer is no class to ask.
         versions: of Python and the packages that matter; None for one that is not installed. In a
             store the hash of the code too.
         commit: git hash of the project, with `-dirty` after it where files were changed; None
@@ -72,7 +82,7 @@ class Result:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     training_seconds: float = 0.0
-    memory: "Memory | None" = None
+    memory: dict[str, int] | None = None
     versions: dict[str, str | None] = field(default_factory=versions)
     commit: str | None = field(default_factory=_commit)
     error: str | None = None
@@ -83,16 +93,33 @@ class Result:
         """Whether nothing came of it: it diverged, or raised an error."""
         return self.status in ("diverged", "failed")
 
+    @classmethod
+    def read(cls, path: Path) -> "Result":
+        """Reads a `result.json`; keys that an older version has not written get what they were.
+
+        Raises:
+            OSError: a file that cannot be read.
+            ValueError: one that is no result.
+        """
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(content, dict) and content.keys() >= ALWAYS):
+            raise ValueError("it is no result of a run")
+        content = LATER | {"training_seconds": content["seconds"]} | content
+        result = cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
+        result.metrics = _read_numbers(result.metrics)
+        result.validations = [_read_numbers(row) for row in result.validations]
+        return result
+
     def write(self, directory: Path) -> None:
         """Writes `result.json` whole or not at all."""
-        memory = self.memory and self.memory._asdict()
-        content = asdict(self) | {"metrics": _finite(self.metrics), "memory": memory}
+        content = asdict(self) | {"metrics": _finite(self.metrics)}
         content["validations"] = [_finite(row) for row in self.validations]
-        text = json.dumps(content, indent=2)
-        atomic_write(directory / "result.json", text + "\n")
+        atomic_write(directory / "result.json", json.dumps(content, indent=2) + "\n")
 
     def table(self, directory: Path) -> str:
         """The result in aligned lines, and how to see more of it."""
+        from scratchopt.memory_footprint import Memory  # imports torch
+
         metrics = {tag: f"{value:.6g}" for tag, value in sorted(self.metrics.items())}
         rows = {
             "task": self.task,
@@ -104,7 +131,7 @@ class Result:
             **metrics,
             **({"error": self.error} if self.error else {}),
             "seconds": f"{self.seconds:.1f}",
-            **({"memory": str(self.memory)} if self.memory else {}),
+            **({"memory": str(Memory(**self.memory))} if self.memory else {}),
             "run": _from_here(directory),
             "dashboard": f"tensorboard --logdir {_from_here(_siblings(directory))}",
         }
@@ -129,6 +156,11 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
 def _finite(values: dict[str, float]) -> dict[str, float | None]:
     """JSON has no NaN."""
     return {name: x if isfinite(x) else None for name, x in values.items()}
+
+
+def _read_numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    """The numbers of a file, where null stands for one that is not finite."""
+    return {name: nan if x is None else x for name, x in values.items()}
 
 
 def _siblings(directory: Path) -> Path:

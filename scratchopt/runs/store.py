@@ -4,7 +4,7 @@ A store is a folder with a folder for each run, such as `runs/3f9a0c5e1b7d2468`.
 of the run's resolved configuration and of the code that runs it. A run is complete when its
 `result.json` says so, and that file takes its place by one rename; so a process that is killed
 leaves either a complete run or one that is still to be done, which the next goes on with. Whoever
-works on a run holds a lock of the system on its folder, which ends with the process.
+works on a run holds a lock of the system in its folder, which ends with the process.
 
 Files and not a database: a run leaves a log, pictures and a checkpoint in any case, `plot.py`,
 `play.py` and TensorBoard read them as they read any other run's, and there is nothing that could
@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from scratchopt.config.fields import UserError
 from scratchopt.runs.atomic_write import atomic_write
-from scratchopt.runs.lock import lock_directory
+from scratchopt.runs.lock import LOCK, lock_directory
 from scratchopt.runs.provenance import code_of, has_changed
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.resume import CHECKPOINT, is_sound
@@ -61,10 +61,10 @@ class StoredRun:
         self.directory = Path(store).expanduser().absolute() / self.address
 
     @property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Result | None:
         """What came of it; None, if it is not complete."""
         try:
-            content = json.loads((self.directory / "result.json").read_text(encoding="utf-8"))
+            result = Result.read(self.directory / "result.json")
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -72,7 +72,7 @@ class StoredRun:
                 f"{self.directory / 'result.json'} is damaged; put a copy back, or delete that "
                 "folder and have the run done again"
             ) from error
-        return content if content.get("complete") else None
+        return result if result.complete else None
 
     @contextmanager
     def begun(self, wait: bool) -> Iterator[dict[str, Any]]:
@@ -85,13 +85,12 @@ class StoredRun:
             Busy: somebody else holds it.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        locks = self.directory.parent / ".locks"
-        locks.mkdir(exist_ok=True)
-        with lock_directory(self.directory, wait, locks / self.address):
+        with lock_directory(self.directory, wait):
             sound = (self.directory / CHECKPOINT).exists() and is_sound(self.directory / CHECKPOINT)
             if self.result is None and not sound:
                 for left in self.directory.iterdir():  # by somebody who was killed
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                    if left.name != LOCK:
+                        shutil.rmtree(left) if left.is_dir() else left.unlink()
                 self._describe()
             yield self.config | {"resume": str(self.directory) if sound else None}
 

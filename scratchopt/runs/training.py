@@ -30,7 +30,6 @@ from scratchopt.lightning import (
     Sharpness,
     Validations,
 )
-from scratchopt.memory_footprint import Memory
 from scratchopt.runs.callbacks import Interrupt, Progress, Unprofiled
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.quiet import quiet
@@ -209,14 +208,14 @@ def task_of(config: dict[str, Any]) -> LightningModule:
     return module
 
 
-def _memory(config: dict[str, Any], module: LightningModule) -> Memory | None:
+def _memory(config: dict[str, Any], module: LightningModule) -> dict[str, int] | None:
     """Bytes that the training will take, unless its optimizer is no class to ask."""
     optimizer = get_object(config["optimizer"]["_target_"])
     if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
         return None
     settings = {k: v for k, v in config["optimizer"].items() if not k.startswith("_")}
     dtype = DTYPES.get(config["accelerator"].get("precision"))
-    return memory(module, optimizer, dtype, **settings)
+    return memory(module, optimizer, dtype, **settings)._asdict()
 
 
 def _has(module: LightningModule, data: LightningDataModule | None, step: str, loader: str) -> bool:

@@ -160,7 +160,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with pytest.raises(UserError, match=r"\.locks/\w{16}: cannot be locked \(Function not impl"):
+    with pytest.raises(UserError, match=r"/\w{16}/\.lock: cannot be locked \(Function not impl"):
         keep(StoredRun(tmp_path, config("max_steps=5"), CHOICES), wait=False)
 
 
@@ -227,7 +227,8 @@ def test_a_run_that_is_there_is_not_done_again(tmp_path):
     before = stamp(kept.directory / "result.json")
     assert keep(kept, wait=False) is None
     assert stamp(kept.directory / "result.json") == before
-    assert (kept.result or {})["updates"] == 5
+    assert kept.result is not None
+    assert kept.result.updates == 5
 
 
 def test_a_run_that_somebody_else_does_is_left_to_him(tmp_path):
@@ -242,7 +243,8 @@ def test_a_diverged_run_is_an_outcome(tmp_path):
     done = keep(kept, wait=False)
     assert done is not None
     assert done[0].status == "diverged"
-    assert (kept.result or {})["status"] == "diverged"
+    assert kept.result is not None
+    assert kept.result.status == "diverged"
     assert keep(kept, wait=False) is None
 
 
@@ -262,8 +264,9 @@ def test_a_run_that_wants_memory_is_none(tmp_path, monkeypatch):
 def test_a_run_that_ends_its_processes_is_given_up(tmp_path):
     kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     give_up(kept, "it ended 4 processes")
-    assert (kept.result or {})["status"] == "failed"
-    assert (kept.result or {})["error"] == "it ended 4 processes"
+    assert kept.result is not None
+    assert kept.result.status == "failed"
+    assert kept.result.error == "it ended 4 processes"
     assert keep(kept, wait=False) is None
 
 
@@ -379,7 +382,8 @@ def test_what_was_left_without_a_checkpoint_is_begun_anew(tmp_path):
     (kept.directory / ".hydra" / "config.yaml").write_text("half")
     (kept.directory / "events.out.tfevents.1").write_text("half")
     keep(kept, wait=False)
-    assert (kept.result or {})["updates"] == 5
+    assert kept.result is not None
+    assert kept.result.updates == 5
     assert len(list(kept.directory.glob("events.out.tfevents.*"))) == 1
     assert OmegaConf.load(kept.directory / ".hydra" / "config.yaml").max_steps == 5  # pyright: ignore
 

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 
 from scratchopt.config.schema import validate
+from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.training import run
 from tasks import mnist_data
@@ -115,7 +116,7 @@ def test_a_run_leaves_its_files_and_no_half_written_ones(toy):
     assert pictures <= files
     assert files - events - pictures == {
         *(".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),
-        *("checkpoints/last.ckpt", "hparams.yaml", "result.json"),
+        *("checkpoints/last.ckpt", "hparams.yaml", "result.json", ".lock"),
         *("path/layout.json", "path/records.bin"),
     }
 
@@ -264,12 +265,9 @@ def test_a_damaged_data_file_is_refused_in_one_line(tmp_path):
 
 
 def test_a_directory_that_another_run_writes_to_is_refused(tmp_path, without_torch):
-    fcntl = pytest.importorskip("fcntl")
     (tmp_path / "run").mkdir()
-    other = os.open(tmp_path / "run", os.O_RDONLY)
-    fcntl.flock(other, fcntl.LOCK_EX)
-    done = train(tmp_path, "task=toy", "hydra.run.dir=run", **without_torch)
-    os.close(other)
+    with lock_directory(tmp_path / "run"):
+        done = train(tmp_path, "task=toy", "hydra.run.dir=run", **without_torch)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.endswith("run: another run is writing there; wait for its end")

@@ -796,7 +796,7 @@ def test_a_run_measures_and_draws_its_sharpness(tmp_path):
     limit = 2 * (1 + settings["momentum"]) / settings["lr"]
     assert found["train/sharpness_limit"][4] == pytest.approx(limit, rel=1e-6)
     assert run.result is not None
-    assert run.result["metrics"]["train/sharpness"] == pytest.approx(found["train/sharpness"][8])
+    assert run.result.metrics["train/sharpness"] == pytest.approx(found["train/sharpness"][8])
     assert (tmp_path / "run" / "figures" / "sharpness.png").stat().st_size > 10_000
     done = script("plot", "run", "--output", "drawn", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
