@@ -9,7 +9,7 @@ from typing import Any
 
 from scratchopt.compare.curves import learning_curve
 from scratchopt.compare.intervals import mean_interval, median_interval
-from scratchopt.compare.measured import FAILURES, Measured, Objective
+from scratchopt.compare.runs import FAILURES, Measured, Objective
 
 
 def account(runs: Sequence[Measured], objective: Objective) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from math import inf, isfinite
 
 import numpy as np
 
-from scratchopt.compare.measured import Measured, Objective
+from scratchopt.compare.runs import Measured, Objective
 from scratchopt.pictures.style import DRAWABLE
 
 PLACES = 200  # along the x axis, at most

@@ -10,10 +10,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from scratchopt.compare.measured import Comparison, Measured, Objective
-from scratchopt.compare.parts import Aggregate, compared
 from scratchopt.compare.reading import COMPLETE, measured
 from scratchopt.compare.request import Request
+from scratchopt.compare.runs import Aggregate, Comparison, Measured, Objective, compared
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed, validate_fields
 from scratchopt.config.groups import Comparison as Asked

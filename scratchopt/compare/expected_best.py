@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import comb, isfinite, log10
 
-from scratchopt.compare.measured import Measured, Objective, Study
 from scratchopt.compare.ranking import LR, in_its_sign, outcome
+from scratchopt.compare.runs import Measured, Objective, Study
 from scratchopt.compare.trial import by_settings
 
 FEWEST = 3  # points of the grid, without which all settings stand for it

@@ -12,10 +12,9 @@ from typing import Any
 
 from scratchopt.compare.charts import charts
 from scratchopt.compare.markdown import markdown
-from scratchopt.compare.measured import Comparison
 from scratchopt.compare.page import page
-from scratchopt.compare.parts import parts
 from scratchopt.compare.report import report
+from scratchopt.compare.runs import Comparison, parts
 from scratchopt.compare.times import times, times_csv, times_markdown
 from scratchopt.pictures.style import save
 from scratchopt.runs.atomic_write import atomic_write

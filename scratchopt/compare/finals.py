@@ -7,7 +7,7 @@ from itertools import count, islice
 from typing import Any
 
 from scratchopt.compare.edges import edges
-from scratchopt.compare.measured import Measured
+from scratchopt.compare.runs import Measured
 from scratchopt.compare.trial import Choice, Results, Trial, by_settings
 
 LEAST = 8  # the budget from which on there are such trials

@@ -8,8 +8,8 @@ from math import log
 from typing import Any
 
 from scratchopt.compare.finals import choice, finals, reserve
-from scratchopt.compare.measured import Measured, Objective
 from scratchopt.compare.ranking import LR, outcome, rank
+from scratchopt.compare.runs import Measured, Objective
 from scratchopt.compare.trial import Choice, Results, Trial
 from scratchopt.config.fields import UserError
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from scratchopt.compare.measured import Comparison, Contest, Measured, Objective, Study
 from scratchopt.compare.request import Request
+from scratchopt.compare.runs import Comparison, Contest, Measured, Objective, Study
 from scratchopt.compare.search import Grid, Search
 from scratchopt.compare.trial import Trial
 from scratchopt.config.fields import UserError

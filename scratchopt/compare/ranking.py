@@ -7,7 +7,7 @@ from math import inf, isfinite, log
 from statistics import fmean, median
 from typing import Any
 
-from scratchopt.compare.measured import Measured, Objective
+from scratchopt.compare.runs import Measured, Objective
 
 DECIDE = ("cost", "metric")
 LR = "optimizer.lr"

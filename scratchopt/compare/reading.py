@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchopt.compare.measured import FAILURES, Measured, Objective, Point, first_reached
+from scratchopt.compare.runs import FAILURES, Measured, Objective, Point, first_reached
 from scratchopt.config.fields import UserError
 from scratchopt.plots.x_axis import abscissa
 from scratchopt.runs.directory import Run

@@ -13,10 +13,9 @@ from typing import Any
 
 from scratchopt.compare.account import account, told
 from scratchopt.compare.expected_best import expected_best
-from scratchopt.compare.measured import Comparison, Contest, Objective, Study
-from scratchopt.compare.parts import parts
 from scratchopt.compare.profiles import best_of_defaults, profile, profile_score
 from scratchopt.compare.ranking import DECIDE
+from scratchopt.compare.runs import Comparison, Contest, Objective, Study, parts
 from scratchopt.compare.sensitivity import sensitivity
 from scratchopt.compare.verdict import verdict
 

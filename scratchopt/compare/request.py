@@ -14,7 +14,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from scratchopt.compare.measured import Objective
+from scratchopt.compare.runs import Objective
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.schema import validate

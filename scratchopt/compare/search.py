@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from scratchopt.compare.finals import choice, finals, reserve
 from scratchopt.compare.lr_line import walked
-from scratchopt.compare.measured import Measured, Objective
 from scratchopt.compare.ranking import DECIDE, LR, rank
+from scratchopt.compare.runs import Measured, Objective
 from scratchopt.compare.trial import Choice, Results, Trial
 from scratchopt.config.fields import UserError
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 from math import inf, isfinite, log, log10
 from statistics import fmean, median
 
-from scratchopt.compare.measured import Measured, Objective, Study
 from scratchopt.compare.ranking import LR, in_its_sign, level, outcome
+from scratchopt.compare.runs import Measured, Objective, Study
 from scratchopt.compare.trial import by_settings
 
 FACTOR = 1.25  # times the least cost that is still good

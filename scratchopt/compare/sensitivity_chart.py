@@ -11,8 +11,8 @@ import numpy as np
 from scratchopt.compare.canvas import canvas, named, shortened, sign
 from scratchopt.compare.digits import number
 from scratchopt.compare.lr_curve import CHOSEN, DEFAULT, DIVERGED, MISSED, draw, missed, valued
-from scratchopt.compare.measured import FAILURES
 from scratchopt.compare.ranking import LR
+from scratchopt.compare.runs import FAILURES
 from scratchopt.compare.scales import cost_scale, metric_scale
 from scratchopt.plots.line_styles import Look
 

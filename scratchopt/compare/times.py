@@ -12,8 +12,7 @@ from typing import Any
 from scratchopt.compare.digits import NOT_REACHED, count, number
 from scratchopt.compare.intervals import median_interval
 from scratchopt.compare.markdown import table
-from scratchopt.compare.measured import Measured
-from scratchopt.compare.parts import Part
+from scratchopt.compare.runs import Measured, Part
 from scratchopt.compare.table import Table
 from scratchopt.compare.tables import ROLES
 

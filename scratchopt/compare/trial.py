@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scratchopt.compare.measured import Measured
+from scratchopt.compare.runs import Measured
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ import torch
 from scipy.stats import binomtest
 
 import scratchopt
-from scratchopt.compare.measured import Contest, Measured, Objective, Point, Study
 from scratchopt.compare.ranking import LR
+from scratchopt.compare.runs import Contest, Measured, Objective, Point, Study
 from scratchopt.compare.search import Grid
 from scratchopt.compare.trial import Trial
 from scratchopt.compare.verdict import verdict

@@ -3,7 +3,7 @@
 from math import exp, inf, log10, nan
 from random import Random
 
-from scratchopt.compare.measured import (
+from scratchopt.compare.runs import (
     FAILURES,
     Comparison,
     Contest,

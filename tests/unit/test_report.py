@@ -28,10 +28,9 @@ from scratchopt.compare.finer_tables import (
     profile_table,
     sensitivity_table,
 )
-from scratchopt.compare.measured import Comparison, Contest, Objective, Study
 from scratchopt.compare.method import method_table
-from scratchopt.compare.parts import Aggregate, compared
 from scratchopt.compare.report import report
+from scratchopt.compare.runs import Aggregate, Comparison, Contest, Objective, Study, compared
 from scratchopt.compare.tables import cost_table, quality_table
 from tests.shared.browser import chromium
 from tests.shared.made_comparisons import ACCURACY, SECONDS, known, measured, plausible

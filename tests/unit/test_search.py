@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchopt.compare.measured import Measured, Objective, Point
+from scratchopt.compare.runs import Measured, Objective, Point
 from scratchopt.compare.search import Choice, Grid, Search, Trial
 from scratchopt.config.fields import UserError
 

@@ -18,7 +18,9 @@ import pytest
 from scratchopt.compare.expected_best import expected_best
 from scratchopt.compare.inclusion import DECISIVE, INCLUDED
 from scratchopt.compare.intervals import Interval, mean_interval, median_interval
-from scratchopt.compare.measured import (
+from scratchopt.compare.profiles import best_of_defaults, profile, profile_score
+from scratchopt.compare.refusals import REFUSALS
+from scratchopt.compare.runs import (
     FAILURES,
     Comparison,
     Contest,
@@ -27,8 +29,6 @@ from scratchopt.compare.measured import (
     Point,
     Study,
 )
-from scratchopt.compare.profiles import best_of_defaults, profile, profile_score
-from scratchopt.compare.refusals import REFUSALS
 from scratchopt.compare.sensitivity import FACTOR, sensitivity
 from scratchopt.compare.significance import holm, least_p, mann_whitney
 from scratchopt.compare.standing import standing
