@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import comb, isfinite, log10
 
-from scratchopt.compare.ranking import LR, in_its_sign, outcome
 from scratchopt.compare.runs import Measured, Objective, Study
-from scratchopt.compare.trial import by_settings
+from scratchopt.compare.trials import LR, by_settings, in_its_sign, outcome
 
 FEWEST = 3  # points of the grid, without which all settings stand for it
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchopt.compare.ranking import LR
 from scratchopt.compare.runs import FAILURES
+from scratchopt.compare.trials import LR
 from scratchopt.pictures.style import DRAWABLE
 from scratchopt.plots.line_styles import Look
 

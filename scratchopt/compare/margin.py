@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from math import exp, inf, isfinite, sqrt
 from statistics import fmean, median, variance
 
-from scratchopt.compare.ranking import level, outcome
 from scratchopt.compare.runs import Measured, Objective, Study
 from scratchopt.compare.significance import mann_whitney
-from scratchopt.compare.trial import Trial, by_settings
+from scratchopt.compare.trials import Trial, by_settings, level, outcome
 
 
 @dataclass(frozen=True)

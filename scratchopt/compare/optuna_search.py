@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
-from scratchopt.compare.finals import choice, finals, reserve
-from scratchopt.compare.ranking import LR, outcome, rank
 from scratchopt.compare.runs import Measured, Objective
-from scratchopt.compare.trial import Choice, Results, Trial
+from scratchopt.compare.trials import (
+    LR,
+    Choice,
+    Results,
+    Trial,
+    choice,
+    finals,
+    outcome,
+    rank,
+    reserve,
+)
 from scratchopt.config.fields import UserError
 
 FURTHEST = 1e2  # times the default lr, and as much below it
@@ -33,7 +41,7 @@ class Sampled:
         default: the optimizer's own settings of what is searched, the lr among them.
         keys: further ones to be searched; one that the optimizer does not have is left out.
         objective: of the task.
-        decide: cost or metric, as in `scratchopt.compare.ranking`.
+        decide: cost or metric, as in `scratchopt.compare.trials`.
         budget: number of trials.
 
     Raises:

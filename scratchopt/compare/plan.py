@@ -14,7 +14,7 @@ from typing import Any
 from scratchopt.compare.request import Request
 from scratchopt.compare.runs import Comparison, Contest, Measured, Objective, Study
 from scratchopt.compare.search import Grid, Search
-from scratchopt.compare.trial import Trial
+from scratchopt.compare.trials import Trial
 from scratchopt.config.fields import UserError
 
 # Gives what came of a run: its configuration, choices, objective and searched settings.

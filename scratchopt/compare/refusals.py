@@ -8,9 +8,9 @@ from math import isfinite
 from scratchopt.compare.digits import count, number, p_is, probability
 from scratchopt.compare.inclusion import DECISIVE, includes
 from scratchopt.compare.intervals import Interval
-from scratchopt.compare.ranking import LR
 from scratchopt.compare.significance import ALPHA, least_p
 from scratchopt.compare.standing import Standing
+from scratchopt.compare.trials import LR
 from scratchopt.compare.unequal import costlier_metrics, early_misses, unequal_batches
 
 FEWEST = 3  # seeds of which anything is said

@@ -14,9 +14,9 @@ from typing import Any
 from scratchopt.compare.account import account, told
 from scratchopt.compare.expected_best import expected_best
 from scratchopt.compare.profiles import best_of_defaults, profile, profile_score
-from scratchopt.compare.ranking import DECIDE
 from scratchopt.compare.runs import Comparison, Contest, Objective, Study, parts
 from scratchopt.compare.sensitivity import sensitivity
+from scratchopt.compare.trials import DECIDE
 from scratchopt.compare.verdict import verdict
 
 

@@ -13,11 +13,19 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, Protocol
 
-from scratchopt.compare.finals import choice, finals, reserve
 from scratchopt.compare.lr_line import walked
-from scratchopt.compare.ranking import DECIDE, LR, rank
 from scratchopt.compare.runs import Measured, Objective
-from scratchopt.compare.trial import Choice, Results, Trial
+from scratchopt.compare.trials import (
+    DECIDE,
+    LR,
+    Choice,
+    Results,
+    Trial,
+    choice,
+    finals,
+    rank,
+    reserve,
+)
 from scratchopt.config.fields import UserError
 
 
@@ -57,7 +65,7 @@ class Grid:
         default: the optimizer's own settings of what may be searched, the lr among them.
         axes: values of further keys, such as {"optimizer.momentum": [0.9, 0.99]}.
         objective: of the task.
-        decide: cost or metric, as in `scratchopt.compare.ranking`.
+        decide: cost or metric, as in `scratchopt.compare.trials`.
         budget: number of trials, exactly as many for any optimizer.
 
     Raises:

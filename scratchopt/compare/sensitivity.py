@@ -8,9 +8,8 @@ from itertools import pairwise
 from math import inf, isfinite, log, log10
 from statistics import fmean, median
 
-from scratchopt.compare.ranking import LR, in_its_sign, level, outcome
 from scratchopt.compare.runs import Measured, Objective, Study
-from scratchopt.compare.trial import by_settings
+from scratchopt.compare.trials import LR, by_settings, in_its_sign, level, outcome
 
 FACTOR = 1.25  # times the least cost that is still good
 PART = 0.01  # of the best metric by which a good one may be worse: a point of an accuracy near 1

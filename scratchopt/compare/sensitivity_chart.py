@@ -11,9 +11,9 @@ import numpy as np
 from scratchopt.compare.canvas import canvas, named, shortened, sign
 from scratchopt.compare.digits import number
 from scratchopt.compare.lr_curve import CHOSEN, DEFAULT, DIVERGED, MISSED, draw, missed, valued
-from scratchopt.compare.ranking import LR
 from scratchopt.compare.runs import FAILURES
 from scratchopt.compare.scales import cost_scale, metric_scale
+from scratchopt.compare.trials import LR
 from scratchopt.plots.line_styles import Look
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from math import isfinite, nan
 
 from scratchopt.compare.intervals import Interval, mean_interval, median_interval
 from scratchopt.compare.margin import handicapped_p, tuned, wins
-from scratchopt.compare.ranking import in_its_sign
 from scratchopt.compare.runs import Contest, Study
 from scratchopt.compare.significance import ALPHA, holm
+from scratchopt.compare.trials import in_its_sign
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def verdict(contest: Contest, decide: str) -> Verdict:
 
     Args:
         contest: with the tuned runs of each optimizer.
-        decide: cost or metric, as in `scratchopt.compare.ranking`.
+        decide: cost or metric, as in `scratchopt.compare.trials`.
 
     Reference: Choi et al., "On empirical comparisons of optimizers for deep learning", 2019, arXiv
     1910.05446.

@@ -24,10 +24,9 @@ import torch
 from scipy.stats import binomtest
 
 import scratchopt
-from scratchopt.compare.ranking import LR
 from scratchopt.compare.runs import Contest, Measured, Objective, Point, Study
 from scratchopt.compare.search import Grid
-from scratchopt.compare.trial import Trial
+from scratchopt.compare.trials import LR, Trial
 from scratchopt.compare.verdict import verdict
 from tests.shared.batched_runs import LinearRegression, Make, Problem, Quadratic, at_cost, measure
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratchopt.compare.ranking import LR
 from scratchopt.compare.runs import Measured, Objective, Point
+from scratchopt.compare.trials import LR
 
 FAR = 1e4  # a reading beyond it, or that is no number: the run diverged
 Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]

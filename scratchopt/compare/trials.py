@@ -1,0 +1,173 @@
+"""The trials of a search: their order, the last seeds for the best of them, the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from math import inf, isfinite, log
+from statistics import fmean, median
+from typing import Any
+
+from scratchopt.compare.runs import Measured, Objective
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run that a search asks for.
+
+    Args:
+        items: the settings, as pairs in the keys' order; a list among the values as a tuple.
+        repeat: which of the tuning seeds: 0, the first; 1, the next; …
+    """
+
+    items: tuple[tuple[str, Any], ...]
+    repeat: int = 0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], repeat: int = 0) -> Trial:
+        """The trial of some settings."""
+        pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items())
+        return cls(tuple(sorted(pairs)), repeat)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """By key, such as {"optimizer.lr": 0.1}."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self.items}
+
+
+Results = Mapping[Trial, Measured]
+
+
+def by_settings(runs: Iterable[Measured]) -> dict[Trial, list[Measured]]:
+    """The runs of each settings, which differ in the seed alone, by their first trial."""
+    found: dict[Trial, list[Measured]] = {}
+    for run in runs:
+        found.setdefault(Trial.of(run.settings), []).append(run)
+    return found
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a search came to.
+
+    Args:
+        settings: the best ones; None, if no trial came to anything.
+        edges: keys of those whose value is the least or the greatest tried.
+    """
+
+    settings: dict[str, Any] | None
+    edges: tuple[str, ...]
+
+
+DECIDE = ("cost", "metric")
+LR = "optimizer.lr"
+
+
+def outcome(run: Measured, objective: Objective, decide: str) -> float:
+    """What a run is judged by, such that less is better; ∞, if nothing came of it.
+
+    Args:
+        run: that has ended.
+        objective: of its task.
+        decide: cost, the gradient evaluations to the target, or metric, the objective's at the end
+            with the sign that makes less better.
+    """
+    if decide not in DECIDE:
+        raise ValueError(f"decide={decide}: must be one of {', '.join(DECIDE)}")
+    if run.failed:
+        return inf
+    return run.cost_to_target if decide == "cost" else -objective.goodness(run.final(objective))
+
+
+def in_its_sign(value: float, objective: Objective, decide: str) -> float:
+    """An outcome, or a mean of some, as a reader knows it: costs as they are, metrics as read."""
+    return -value if decide == "metric" and objective.mode == "max" else value
+
+
+def level(value: float, decide: str) -> float:
+    """Where an outcome lies on the scale on which differences are taken: costs by the logarithm."""
+    return log(max(value, 1.0)) if decide == "cost" and isfinite(value) else value
+
+
+def rank(runs: Sequence[Measured], objective: Objective, decide: str, default: float) -> Any:
+    """A key that sorts settings, the best first, by their runs, which differ in the seed alone.
+
+    The share of runs that failed comes first, then the share of those that missed the target, if
+    costs decide, then the outcome: the mean of the logarithms of the costs, or of the metrics. If
+    none reached the target, or two are alike, the best reading of the metric decides; then, what
+    is nearer to the default lr. Of settings of which all runs failed the least lr comes first:
+    it is the one to go on from.
+    """
+    lr = float(runs[0].settings[LR])
+    failed = fmean(run.failed for run in runs)
+    if failed == 1.0:
+        return failed, 0.0, 0.0, 0.0, lr, lr
+    outcomes = [x for run in runs if isfinite(x := outcome(run, objective, decide))]
+    missed = 1 - len(outcomes) / len(runs)
+    readings = median(-objective.goodness(run.best(objective)) for run in runs if not run.failed)
+    middle = fmean(level(x, decide) for x in outcomes) if outcomes else 0.0
+    return failed, missed, middle, readings, abs(log(lr / default)) if lr > 0 else inf, lr
+
+
+LEAST = 8  # the budget from which on there are such trials
+FINALISTS = 4  # settings
+
+Rank = Callable[[Sequence[Measured]], Any]
+
+
+def reserve(budget: int) -> int:
+    """How many trials of a budget are for it: a quarter."""
+    return budget // 4 if budget >= LEAST else 0
+
+
+def finals(trials: Sequence[Trial], results: Results, rank: Rank, left: int) -> list[Trial]:
+    """The best settings in turn, each time with the next seed.
+
+    Args:
+        trials: of the search, all with a result.
+        results: what came of them.
+        rank: of the runs of some settings, a key that sorts the best first.
+        left: how many trials.
+    """
+    runs = by_settings(results[trial] for trial in trials)
+    best = sorted(runs, key=lambda trial: rank(runs[trial]))[:FINALISTS]
+    endless = (Trial(t.items, len(runs[t]) + more) for more in count() for t in best)
+    return list(islice(endless, left))
+
+
+def choice(trials: Sequence[Trial], results: Results, rank: Rank) -> Choice:
+    """The best settings: of those with several seeds, if there are any, by all of them.
+
+    Args:
+        trials: of the search, the last ones included; those without a result do not count.
+        results: what came of them.
+        rank: of the runs of some settings, a key that sorts the best first.
+    """
+    runs = by_settings(results[trial] for trial in trials if trial in results)
+    if all(run.failed for mine in runs.values() for run in mine):
+        return Choice(None, ())
+    finalists = [trial for trial in runs if len(runs[trial]) > 1] or list(runs)
+    best = min(finalists, key=lambda trial: rank(runs[trial])).settings
+    return Choice(best, tuple(edges(best, [trial.settings for trial in runs])))
+
+
+def edges(best: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The keys whose value in `best` is the least or the greatest tried.
+
+    The lr is held against those that were tried together with the same other values or, if there
+    are none, as where all values are drawn, against all. Another key counts only if more than two
+    numbers of it were tried: two are a choice, not a range; and 0 is no edge, for there is nothing
+    below.
+    """
+    for key, value in best.items():
+        others = {k: v for k, v in best.items() if k != key}
+        values = [s[key] for s in tried]
+        if key == LR:
+            alike = [s[LR] for s in tried if all(s[k] == v for k, v in others.items())]
+            values = alike if len(set(alike)) > 1 else values
+        if not all(isinstance(x, (int, float)) for x in values):
+            continue
+        end = value in (min(values), max(values))
+        if end and (key == LR or (len(set(values)) > 2 and value != 0)):
+            yield key
