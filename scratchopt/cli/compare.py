@@ -101,7 +101,7 @@ def compare(request: Request) -> None:
 
 def compare_earlier(place: Path, request: Request) -> None:
     """Reports on runs that are there."""
-    from scratchopt.compare.earlier import earlier
+    from scratchopt.compare.collect import earlier
 
     comparison, unended, trials = earlier(place, request)
     for directory in unended:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
+from scratchopt.compare.collect import measured
 from scratchopt.compare.plan import Plan, Wanted
-from scratchopt.compare.reading import measured
 from scratchopt.compare.runs import Comparison, Measured, Objective
 from scratchopt.compare.workers import Workers
 from scratchopt.config.fields import UserError
