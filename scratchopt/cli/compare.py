@@ -65,8 +65,7 @@ def main() -> None:
 
 def compare(request: Request) -> None:
     """Trains what is missing, and reports."""
-    from scratchopt.compare.conduct import Conduct
-    from scratchopt.compare.workers import Workers
+    from scratchopt.compare.executor import Conduct, Workers
 
     for key in ("store", "output"):
         given = request.keys[key]
