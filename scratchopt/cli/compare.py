@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from scratchopt.cli.parser import Parser
 from scratchopt.compare.asked import requested
-from scratchopt.compare.plan import Plan
 from scratchopt.compare.request import Request
 from scratchopt.compare.runs import Comparison, Measured
+from scratchopt.compare.schedule import Plan
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError
 from scratchopt.config.one_line import one_line

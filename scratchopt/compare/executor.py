@@ -15,8 +15,8 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from scratchopt.compare.collect import measured
-from scratchopt.compare.plan import Plan, Wanted
 from scratchopt.compare.runs import Comparison, Measured, Objective
+from scratchopt.compare.schedule import Plan, Wanted
 from scratchopt.config.checkout import CHECKOUT
 from scratchopt.config.fields import UserError
 from scratchopt.runs.directory import Run

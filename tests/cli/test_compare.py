@@ -16,8 +16,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from scratchopt.compare.asked import requested
-from scratchopt.compare.plan import Plan
 from scratchopt.compare.request import Request
+from scratchopt.compare.schedule import Plan
 from scratchopt.config.fields import UserError
 from tests.cli import test_store
 
@@ -424,7 +424,7 @@ def test_the_command_in_the_report_asks_for_the_same_again():
 
 
 def test_nothing_is_imported_that_a_refusal_must_wait_for():
-    code = "import sys, scratchopt.compare.plan; print({'torch', 'scipy'} & sys.modules.keys())"
+    code = "import sys, scratchopt.compare.schedule; print({'torch', 'scipy'} & sys.modules.keys())"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert ran.stdout == "set()\n", ran.stderr
