@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from scratchopt.cli.parser import Parser
-from scratchopt.compare.asked import requested
+from scratchopt.compare.command_keys import requested
 from scratchopt.compare.request import Request
 from scratchopt.compare.runs import Comparison, Measured
 from scratchopt.compare.schedule import Plan

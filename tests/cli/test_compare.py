@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from scratchopt.compare.asked import requested
+from scratchopt.compare.command_keys import requested
 from scratchopt.compare.request import Request
 from scratchopt.compare.schedule import Plan
 from scratchopt.config.fields import UserError
