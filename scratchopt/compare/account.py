@@ -8,8 +8,8 @@ from math import isfinite
 from typing import Any
 
 from scratchopt.compare.curves import learning_curve
-from scratchopt.compare.intervals import mean_interval, median_interval
 from scratchopt.compare.runs import FAILURES, Measured, Objective
+from scratchopt.compare.statistics import mean_interval, median_interval
 
 
 def account(runs: Sequence[Measured], objective: Objective) -> dict[str, Any] | None:

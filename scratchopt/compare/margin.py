@@ -8,7 +8,7 @@ from math import exp, inf, isfinite, sqrt
 from statistics import fmean, median, variance
 
 from scratchopt.compare.runs import Measured, Objective, Study
-from scratchopt.compare.significance import mann_whitney
+from scratchopt.compare.statistics import mann_whitney
 from scratchopt.compare.trials import Trial, by_settings, level, outcome
 
 

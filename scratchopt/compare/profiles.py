@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import inf, isfinite
 
-from scratchopt.compare.intervals import median_interval
 from scratchopt.compare.runs import Comparison, Contest, Measured
+from scratchopt.compare.statistics import median_interval
 from scratchopt.compare.trials import rank
 
 WIDEST = 4.0  # the τ up to which AlgoPerf integrates

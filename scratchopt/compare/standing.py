@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite, nan
 
-from scratchopt.compare.intervals import Interval, mean_interval, median_interval
 from scratchopt.compare.margin import handicapped_p, tuned, wins
 from scratchopt.compare.runs import Contest, Study
-from scratchopt.compare.significance import ALPHA, holm
+from scratchopt.compare.statistics import ALPHA, Interval, holm, mean_interval, median_interval
 from scratchopt.compare.trials import in_its_sign
 
 

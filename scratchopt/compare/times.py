@@ -10,9 +10,9 @@ from math import nan
 from typing import Any
 
 from scratchopt.compare.digits import NOT_REACHED, count, number
-from scratchopt.compare.intervals import median_interval
 from scratchopt.compare.markdown import table
 from scratchopt.compare.runs import Measured, Part
+from scratchopt.compare.statistics import median_interval
 from scratchopt.compare.table import Table
 from scratchopt.compare.tables import ROLES
 

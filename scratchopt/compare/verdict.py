@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scratchopt.compare.digits import count, number, p_is
-from scratchopt.compare.intervals import mean_interval
 from scratchopt.compare.refusals import REFUSALS
 from scratchopt.compare.runs import Contest
-from scratchopt.compare.significance import ALPHA, TEST
 from scratchopt.compare.standing import Pair, Standing, standing
+from scratchopt.compare.statistics import ALPHA, TEST, mean_interval
 
 
 @dataclass(frozen=True)

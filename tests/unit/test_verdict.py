@@ -17,7 +17,6 @@ import pytest
 
 from scratchopt.compare.expected_best import expected_best
 from scratchopt.compare.inclusion import DECISIVE, INCLUDED
-from scratchopt.compare.intervals import Interval, mean_interval, median_interval
 from scratchopt.compare.profiles import best_of_defaults, profile, profile_score
 from scratchopt.compare.refusals import REFUSALS
 from scratchopt.compare.runs import (
@@ -30,8 +29,15 @@ from scratchopt.compare.runs import (
     Study,
 )
 from scratchopt.compare.sensitivity import FACTOR, sensitivity
-from scratchopt.compare.significance import holm, least_p, mann_whitney
 from scratchopt.compare.standing import standing
+from scratchopt.compare.statistics import (
+    Interval,
+    holm,
+    least_p,
+    mann_whitney,
+    mean_interval,
+    median_interval,
+)
 from scratchopt.compare.verdict import verdict
 from tests.shared.two_processes import ROOT
 
