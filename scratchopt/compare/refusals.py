@@ -7,7 +7,7 @@ from math import isfinite
 
 from scratchopt.compare.digits import count, number, p_is, probability
 from scratchopt.compare.inclusion import DECISIVE, includes
-from scratchopt.compare.standing import Standing
+from scratchopt.compare.ranking import Standing
 from scratchopt.compare.statistics import ALPHA, Interval, least_p
 from scratchopt.compare.trials import LR
 from scratchopt.compare.unequal import costlier_metrics, early_misses, unequal_batches

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from scratchopt.compare.digits import count
+from scratchopt.compare.ranking import Standing
 from scratchopt.compare.runs import Measured
-from scratchopt.compare.standing import Standing
 
 SLACK = 0.01  # by which the evaluations of runs may differ whose metrics are compared
 

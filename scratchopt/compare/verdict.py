@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scratchopt.compare.digits import count, number, p_is
+from scratchopt.compare.ranking import Pair, Standing, standing
 from scratchopt.compare.refusals import REFUSALS
 from scratchopt.compare.runs import Contest
-from scratchopt.compare.standing import Pair, Standing, standing
 from scratchopt.compare.statistics import ALPHA, TEST, mean_interval
 
 

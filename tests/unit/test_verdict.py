@@ -18,6 +18,7 @@ import pytest
 from scratchopt.compare.expected_best import expected_best
 from scratchopt.compare.inclusion import DECISIVE, INCLUDED
 from scratchopt.compare.profiles import best_of_defaults, profile, profile_score
+from scratchopt.compare.ranking import standing
 from scratchopt.compare.refusals import REFUSALS
 from scratchopt.compare.runs import (
     FAILURES,
@@ -29,7 +30,6 @@ from scratchopt.compare.runs import (
     Study,
 )
 from scratchopt.compare.sensitivity import FACTOR, sensitivity
-from scratchopt.compare.standing import standing
 from scratchopt.compare.statistics import (
     Interval,
     holm,
