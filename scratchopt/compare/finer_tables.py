@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from scratchopt.compare.analysis import FACTOR, PART
 from scratchopt.compare.digits import NONE, count, number, probability, settings
-from scratchopt.compare.sensitivity import FACTOR, PART
 from scratchopt.compare.table import Table
 
 MARGIN = (

@@ -12,10 +12,14 @@ from dataclasses import asdict
 from typing import Any
 
 from scratchopt.compare.account import account, told
-from scratchopt.compare.expected_best import expected_best
-from scratchopt.compare.profiles import best_of_defaults, profile, profile_score
+from scratchopt.compare.analysis import (
+    best_of_defaults,
+    expected_best,
+    profile,
+    profile_score,
+    sensitivity,
+)
 from scratchopt.compare.runs import Comparison, Contest, Objective, Study, parts
-from scratchopt.compare.sensitivity import sensitivity
 from scratchopt.compare.trials import DECIDE
 from scratchopt.compare.verdict import verdict
 

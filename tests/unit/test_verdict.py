@@ -15,9 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scratchopt.compare.expected_best import expected_best
+from scratchopt.compare.analysis import (
+    FACTOR,
+    best_of_defaults,
+    expected_best,
+    profile,
+    profile_score,
+    sensitivity,
+)
 from scratchopt.compare.inclusion import DECISIVE, INCLUDED
-from scratchopt.compare.profiles import best_of_defaults, profile, profile_score
 from scratchopt.compare.ranking import standing
 from scratchopt.compare.refusals import REFUSALS
 from scratchopt.compare.runs import (
@@ -29,7 +35,6 @@ from scratchopt.compare.runs import (
     Point,
     Study,
 )
-from scratchopt.compare.sensitivity import FACTOR, sensitivity
 from scratchopt.compare.statistics import (
     Interval,
     holm,
