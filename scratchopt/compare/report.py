@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scratchopt.compare.account import account, told
 from scratchopt.compare.analysis import (
     best_of_defaults,
     expected_best,
@@ -20,6 +19,7 @@ from scratchopt.compare.analysis import (
     sensitivity,
 )
 from scratchopt.compare.runs import Comparison, Contest, Objective, Study, parts
+from scratchopt.compare.summary import account, told
 from scratchopt.compare.trials import DECIDE
 from scratchopt.compare.verdict import verdict
 

@@ -18,7 +18,6 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from scratchopt.compare.console import console
-from scratchopt.compare.curves import learning_curve
 from scratchopt.compare.digits import bytes_of, count, mean_of, median_of, number, probability
 from scratchopt.compare.document import document
 from scratchopt.compare.files import write
@@ -31,6 +30,7 @@ from scratchopt.compare.finer_tables import (
 from scratchopt.compare.method import method_table
 from scratchopt.compare.report import report
 from scratchopt.compare.runs import Aggregate, Comparison, Contest, Objective, Study, compared
+from scratchopt.compare.summary import learning_curve
 from scratchopt.compare.tables import cost_table, quality_table
 from tests.shared.browser import chromium
 from tests.shared.made_comparisons import ACCURACY, SECONDS, known, measured, plausible
