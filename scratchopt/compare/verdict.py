@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from scratchopt.compare.digits import count, number, p_is
 from scratchopt.compare.ranking import Pair, Standing, standing
-from scratchopt.compare.refusals import REFUSALS
 from scratchopt.compare.runs import Contest
 from scratchopt.compare.statistics import ALPHA, TEST, mean_interval
+from scratchopt.compare.verdict_checks import REFUSALS
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from scratchopt.compare.analysis import (
 )
 from scratchopt.compare.inclusion import DECISIVE, INCLUDED
 from scratchopt.compare.ranking import standing
-from scratchopt.compare.refusals import REFUSALS
 from scratchopt.compare.runs import (
     FAILURES,
     Comparison,
@@ -44,6 +43,7 @@ from scratchopt.compare.statistics import (
     median_interval,
 )
 from scratchopt.compare.verdict import verdict
+from scratchopt.compare.verdict_checks import REFUSALS
 from tests.shared.two_processes import ROOT
 
 stats = pytest.importorskip("scipy.stats")
