@@ -7,7 +7,7 @@ from math import isfinite
 from statistics import fmean
 
 from scratchopt.compare.digits import count, number, p_is, probability
-from scratchopt.compare.inclusion import DECISIVE, includes
+from scratchopt.compare.nesting import DECISIVE, includes
 from scratchopt.compare.ranking import Standing
 from scratchopt.compare.runs import Measured
 from scratchopt.compare.statistics import ALPHA, Interval, least_p

@@ -23,7 +23,7 @@ from scratchopt.compare.analysis import (
     profile_score,
     sensitivity,
 )
-from scratchopt.compare.inclusion import DECISIVE, INCLUDED
+from scratchopt.compare.nesting import DECISIVE, INCLUDED
 from scratchopt.compare.ranking import standing
 from scratchopt.compare.runs import (
     FAILURES,
