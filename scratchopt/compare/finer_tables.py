@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from scratchopt.compare.analysis import FACTOR, PART
-from scratchopt.compare.digits import NONE, count, number, probability, settings
+from scratchopt.compare.formatting import NONE, count, number, probability, settings
 from scratchopt.compare.table import Table
 
 MARGIN = (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from scratchopt.compare.digits import target_of
+from scratchopt.compare.formatting import target_of
 from scratchopt.compare.table import Table
 
 DECIDES = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchopt.compare.canvas import canvas, named, shortened, sign
-from scratchopt.compare.digits import number
+from scratchopt.compare.formatting import number
 from scratchopt.compare.lr_curve import CHOSEN, DEFAULT, DIVERGED, MISSED, draw, missed, valued
 from scratchopt.compare.runs import FAILURES
 from scratchopt.compare.scales import cost_scale, metric_scale

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scratchopt.compare.digits import NONE, bytes_of, mean_of, median_of, settings, target_of
+from scratchopt.compare.formatting import NONE, bytes_of, mean_of, median_of, settings, target_of
 from scratchopt.compare.table import Table
 
 ROLES = {"tuned": "", "untuned": " (default)"}

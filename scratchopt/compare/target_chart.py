@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.compare.canvas import canvas, shortened, sign
-from scratchopt.compare.digits import target_of
+from scratchopt.compare.formatting import target_of
 from scratchopt.compare.scales import cost_scale
 from scratchopt.compare.tables import ROLES
 from scratchopt.pictures.style import GREY

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from math import nan
 from typing import Any
 
-from scratchopt.compare.digits import NOT_REACHED, count, number
+from scratchopt.compare.formatting import NOT_REACHED, count, number
 from scratchopt.compare.markdown import table
 from scratchopt.compare.runs import Measured, Part
 from scratchopt.compare.statistics import median_interval

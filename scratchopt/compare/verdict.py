@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scratchopt.compare.digits import count, number, p_is
+from scratchopt.compare.formatting import count, number, p_is
 from scratchopt.compare.ranking import Pair, Standing, standing
 from scratchopt.compare.runs import Contest
 from scratchopt.compare.statistics import ALPHA, TEST, mean_interval

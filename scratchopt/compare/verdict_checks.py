@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from statistics import fmean
 
-from scratchopt.compare.digits import count, number, p_is, probability
+from scratchopt.compare.formatting import count, number, p_is, probability
 from scratchopt.compare.nesting import DECISIVE, includes
 from scratchopt.compare.ranking import Standing
 from scratchopt.compare.runs import Measured
