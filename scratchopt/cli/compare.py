@@ -114,8 +114,8 @@ def compare_earlier(place: Path, request: Request) -> None:
 
 def tell_of(comparison: Comparison, directory: Path) -> None:
     """Writes the report, and prints its core."""
-    from scratchopt.compare.console import console
     from scratchopt.compare.files import write
+    from scratchopt.compare.render import console
 
     directory.mkdir(parents=True, exist_ok=True)
     with lock_directory(directory, wait=True):  # the same command may be at its end elsewhere

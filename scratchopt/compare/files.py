@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchopt.compare.charts import charts
-from scratchopt.compare.markdown import markdown
-from scratchopt.compare.page import page
+from scratchopt.compare.render import markdown, page
 from scratchopt.compare.report import report
 from scratchopt.compare.runs import Comparison, parts
 from scratchopt.compare.times import times, times_csv, times_markdown

@@ -10,7 +10,7 @@ from math import nan
 from typing import Any
 
 from scratchopt.compare.formatting import NOT_REACHED, count, number
-from scratchopt.compare.markdown import table
+from scratchopt.compare.render import markdown_table
 from scratchopt.compare.runs import Measured, Part
 from scratchopt.compare.statistics import median_interval
 from scratchopt.compare.table import Table
@@ -43,10 +43,10 @@ def times(parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def times_markdown(found: Mapping[str, Any]) -> str:
-    """A table for each task."""
+    """A markdown_table for each task."""
     tasks = dict.fromkeys(row["task"] for row in found["summary"])
     tables = [_table(task, [r for r in found["summary"] if r["task"] == task]) for task in tasks]
-    return "\n\n".join(["# Times by the clock", *map(table, tables)]) + "\n"
+    return "\n\n".join(["# Times by the clock", *map(markdown_table, tables)]) + "\n"
 
 
 def times_csv(found: Mapping[str, Any]) -> str:

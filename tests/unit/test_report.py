@@ -17,7 +17,6 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from scratchopt.compare.console import console
 from scratchopt.compare.document import document
 from scratchopt.compare.files import write
 from scratchopt.compare.finer_tables import (
@@ -28,6 +27,7 @@ from scratchopt.compare.finer_tables import (
 )
 from scratchopt.compare.formatting import bytes_of, count, mean_of, median_of, number, probability
 from scratchopt.compare.method import method_table
+from scratchopt.compare.render import console
 from scratchopt.compare.report import report
 from scratchopt.compare.runs import Aggregate, Comparison, Contest, Objective, Study, compared
 from scratchopt.compare.summary import learning_curve
