@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchopt.compare.canvas import canvas, named, sign
-from scratchopt.compare.scales import cost_scale, metric_scale
+from scratchopt.compare.charts.canvas import canvas, cost_scale, metric_scale, named, sign
 from scratchopt.pictures.style import DRAWABLE, GREY
 from scratchopt.plots.line_styles import Look
 

@@ -1,12 +1,11 @@
-"""What a budget buys: the expected best of k trials."""
+"""What a budget buys, and how the optimizers do over several tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scratchopt.compare.canvas import canvas, named
-from scratchopt.compare.scales import cost_scale, metric_scale
+from scratchopt.compare.charts.canvas import canvas, cost_scale, metric_scale, named
 from scratchopt.pictures.style import DRAWABLE
 from scratchopt.plots.line_styles import Look
 
@@ -55,3 +54,25 @@ def _lines(task: Mapping[str, Any], of: str) -> dict[str, list[tuple[int, float]
         for entry in task["entries"]
     }
     return {name: points for name, points in found.items() if points}
+
+
+def profile_chart(profile: Mapping[str, Any] | None, look: Mapping[str, Look]) -> Figure | None:
+    """The share of tasks on which an optimizer costs at most τ times the least.
+
+    Args:
+        profile: of the report.
+        look: of each optimizer.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    if not profile:
+        return None
+    handles = [named(look[name], name) for name in profile]
+    figure, (axes,) = canvas("Over all tasks: share within τ of the best", handles, [2.8])
+    for name, of in profile.items():
+        axes.plot(*zip(*of["steps"], strict=True), **look[name].plot(drawstyle="steps-post"))
+    axes.set_ylim(-0.03, 1.05)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("τ, times the evaluations of the best")
+    axes.set_ylabel("share of tasks")
+    return figure

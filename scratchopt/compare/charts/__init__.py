@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scratchopt.compare.budget_chart import budget_chart
-from scratchopt.compare.curves_chart import curves_chart
-from scratchopt.compare.profile_chart import profile_chart
-from scratchopt.compare.sensitivity_chart import sensitivity_chart
-from scratchopt.compare.target_chart import target_chart
+from scratchopt.compare.charts.budget import budget_chart, profile_chart
+from scratchopt.compare.charts.curves import curves_chart
+from scratchopt.compare.charts.sensitivity import sensitivity_chart
+from scratchopt.compare.charts.target import target_chart
 from scratchopt.pictures.style import house_style
 from scratchopt.plots.line_styles import looks
 

@@ -8,9 +8,8 @@ from statistics import median
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from scratchopt.compare.canvas import canvas, shortened, sign
+from scratchopt.compare.charts.canvas import canvas, cost_scale, shortened, sign
 from scratchopt.compare.formatting import target_of
-from scratchopt.compare.scales import cost_scale
 from scratchopt.compare.tables import ROLES
 from scratchopt.pictures.style import GREY
 from scratchopt.plots.line_styles import Look
