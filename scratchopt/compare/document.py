@@ -9,16 +9,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scratchopt.compare.finer_tables import (
-    budget_table,
-    pairs_table,
-    profile_table,
-    sensitivity_table,
-)
 from scratchopt.compare.formatting import mean_of, median_of
-from scratchopt.compare.method import method_table
-from scratchopt.compare.table import Table
-from scratchopt.compare.tables import cost_table, quality_table
+from scratchopt.compare.method_tables import budget_table, method_table, sensitivity_table
+from scratchopt.compare.tables import Table, cost_table, pairs_table, profile_table, quality_table
 
 
 @dataclass(frozen=True)

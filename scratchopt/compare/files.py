@@ -17,8 +17,7 @@ from scratchopt.compare.render import markdown, markdown_table, page
 from scratchopt.compare.report import report
 from scratchopt.compare.runs import Comparison, Measured, Part, parts
 from scratchopt.compare.statistics import median_interval
-from scratchopt.compare.table import Table
-from scratchopt.compare.tables import ROLES
+from scratchopt.compare.tables import ROLES, Table
 from scratchopt.pictures.style import save
 from scratchopt.runs.atomic_write import atomic_write
 

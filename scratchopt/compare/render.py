@@ -12,9 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tabulate import tabulate
 
 from scratchopt.compare.document import Section, document, title
-from scratchopt.compare.finer_tables import pairs_table
-from scratchopt.compare.table import Table
-from scratchopt.compare.tables import cost_table, quality_table
+from scratchopt.compare.tables import Table, cost_table, pairs_table, quality_table
 from scratchopt.pictures.style import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 
 WIDTH = 100

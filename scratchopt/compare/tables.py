@@ -1,18 +1,65 @@
-"""The tables of a report: what the target has cost, how the runs ended."""
+"""The tables of a report: what the target has cost, how the runs ended, who is better."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
-from scratchopt.compare.formatting import NONE, bytes_of, mean_of, median_of, settings, target_of
-from scratchopt.compare.table import Table
+from scratchopt.compare.formatting import (
+    NONE,
+    bytes_of,
+    mean_of,
+    median_of,
+    number,
+    probability,
+    settings,
+    target_of,
+)
 
 ROLES = {"tuned": "", "untuned": " (default)"}
 ON_EDGE = (
     "On edge: settings whose best value was the least or greatest tried, so that a better one may "
     "lie beyond."
 )
+MARGIN = (
+    "Margin: which settings a tuning of a few seeds comes to is partly luck, so the better one's "
+    "runs are made worse by about that much before they are tested."
+)
+MANY = 36  # pairs, of nine optimizers; of more only the leader's are shown
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; the first column says what a row is about.
+
+    Args:
+        title: what it shows.
+        head: of the columns.
+        rows: as long as `head`.
+        notes: what the numbers mean, a sentence each, to stand beneath.
+        prose: whether the cells are sentences rather than numbers.
+        code: rows whose last cell is to be typed as it stands.
+        pale: rows that stand beside the others for comparison, such as the defaults.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    prose: bool = False
+    code: frozenset[int] = field(default_factory=frozenset)
+    pale: frozenset[int] = field(default_factory=frozenset)
+
+    def without_empty(self) -> Table:
+        """Without the columns that have nothing to say in any row."""
+        kept = [
+            i for i in range(len(self.head)) if any(row[i] not in ("", "–") for row in self.rows)
+        ]
+        head = [self.head[i] for i in kept]
+        rows = [[row[i] for i in kept] for row in self.rows]
+        return replace(self, head=head, rows=rows)
 
 
 def cost_table(task: Mapping[str, Any]) -> Table:
@@ -86,6 +133,60 @@ def quality_table(task: Mapping[str, Any]) -> Table:
     ).without_empty()
 
 
+def pairs_table(task: Mapping[str, Any], decide: str) -> Table | None:
+    """Every two optimizers, held against each other; None, where there is one alone."""
+    verdict = task["verdict"]
+    if not verdict["pairs"]:
+        return None
+    of = "evaluations to the target" if decide == "cost" else task["objective"]["metric"]
+    pairs, leader = verdict["pairs"], verdict["leader"]
+    shown = [p for p in pairs if len(pairs) <= MANY or leader in (p["first"], p["second"])]
+    rows = [
+        [
+            pair["first"],
+            pair["second"],
+            _ratio(pair["ratio"]),
+            probability(pair["p"]),
+            probability(pair["corrected"]),
+            pair["better"] or "no difference shown",
+        ]
+        for pair in shown
+    ]
+    return Table(
+        "Pairs",
+        ["first", "second", "ratio of medians", "p", "corrected p", "better"],
+        rows,
+        [
+            f"Ratio: of the medians of the {of}, the first's to the second's. p: how often such a "
+            "difference, or a greater one, comes about by chance between two that are alike "
+            f"({verdict['test']}). Corrected: for the number of pairs; a difference counts as "
+            f"shown at {verdict['alpha']:g} or less.",
+            *([f"Of {len(pairs)} pairs those of {leader}."] if len(shown) < len(pairs) else []),
+            *([MARGIN] if any(entry["chosen"] for entry in task["entries"]) else []),
+        ],
+    )
+
+
+def profile_table(profile: Mapping[str, Any]) -> Table:
+    """How often an optimizer is near the best, over all tasks."""
+    shown = (1.0, 1.5, 2.0, 4.0)
+    rows = [
+        [name, *(_share(of["steps"], tau) for tau in shown), f"{of['score']:.2f}"]
+        for name, of in profile.items()
+    ]
+    return Table(
+        "Performance profile",
+        ["optimizer", "the best", *(f"within {tau:g}×" for tau in shown[1:]), "score"],
+        rows,
+        [
+            "The share of tasks on which the optimizer, tuned, needs at most so many times the "
+            "evaluations of the best; a target not reached counts as more than any. Score: the "
+            "mean share from 1 to 4 times (1: always the best; 0: never within four times). It is "
+            "of medians, and says nothing of significance: that do the verdicts.",
+        ],
+    )
+
+
 def _accounts(task: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
     for entry in task["entries"]:
         for role in ROLES:
@@ -113,3 +214,13 @@ def _test_tags(accounts: Any, metric: str) -> list[str]:
     tags = sorted({tag for _, _, _, account in accounts for tag in account["test"]})
     same = "test/" + metric.split("/", 1)[-1]
     return [same] if same in tags else tags
+
+
+def _ratio(ratio: float) -> str:
+    if not isfinite(ratio) or ratio == 0:  # one of the two missed
+        return NONE
+    return f"{ratio:.3f}" if 0.01 <= ratio < 100 else number(ratio, 3)
+
+
+def _share(steps: Sequence[tuple[float, float]], tau: float) -> str:
+    return f"{[share for at, share in steps if at <= tau][-1]:.0%}"

@@ -19,19 +19,13 @@ from selenium.webdriver.common.by import By
 
 from scratchopt.compare.document import document
 from scratchopt.compare.files import write
-from scratchopt.compare.finer_tables import (
-    budget_table,
-    pairs_table,
-    profile_table,
-    sensitivity_table,
-)
 from scratchopt.compare.formatting import bytes_of, count, mean_of, median_of, number, probability
-from scratchopt.compare.method import method_table
+from scratchopt.compare.method_tables import budget_table, method_table, sensitivity_table
 from scratchopt.compare.render import console
 from scratchopt.compare.report import report
 from scratchopt.compare.runs import Aggregate, Comparison, Contest, Objective, Study, compared
 from scratchopt.compare.summary import learning_curve
-from scratchopt.compare.tables import cost_table, quality_table
+from scratchopt.compare.tables import cost_table, pairs_table, profile_table, quality_table
 from tests.shared.browser import chromium
 from tests.shared.made_comparisons import ACCURACY, SECONDS, known, measured, plausible
 
