@@ -22,10 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from scratchopt.cli.parser import Parser
-from scratchopt.compare.command_keys import requested
+from scratchopt.compare.command_keys import parse_request
 from scratchopt.compare.request import Request
-from scratchopt.compare.runs import Comparison, Measured
-from scratchopt.compare.schedule import Plan
+from scratchopt.compare.runs import Comparison, ScoredRun
+from scratchopt.compare.schedule import Schedule
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError
 from scratchopt.config.one_line import one_line
@@ -50,7 +50,7 @@ def main() -> None:
         work()
         return
     try:
-        request = requested(given.keys, given.config_dir)
+        request = parse_request(given.keys, given.config_dir)
         if missing := [name for name in NEEDED if find_spec(name) is None]:
             raise UserError(f"{missing[0]} is not installed: pip install -e '.[compare]'")
         if given.place:
@@ -65,7 +65,7 @@ def main() -> None:
 
 def compare(request: Request) -> None:
     """Trains what is missing, and reports."""
-    from scratchopt.compare.executor import Conduct, Workers
+    from scratchopt.compare.executor import Executor, Workers
 
     for key in ("store", "output"):
         given = request.keys[key]
@@ -78,7 +78,7 @@ def compare(request: Request) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
-    plan = Plan(request)
+    plan = Schedule(request)
     store = Path(request.keys["store"]).expanduser().absolute()
     count = request.keys["workers"] or _cores()
     with (
@@ -86,23 +86,23 @@ def compare(request: Request) -> None:
         Workers(count, store) as workers,
     ):
 
-        def tell(run: Measured, done: int, most: int) -> None:
+        def tell(run: ScoredRun, done: int, most: int) -> None:
             if interrupted.is_set():  # and what was under way, as an import, has swallowed it
                 raise KeyboardInterrupt
             bar.update()
             if not sys.stderr.isatty():
                 print(f"{done} of at most {most}: {_line(run)}", file=sys.stderr, flush=True)
 
-        comparison = Conduct(plan, workers, tell).complete()
+        comparison = Executor(plan, workers, tell).complete()
         bar.total = bar.n  # fewer, where defaults are the best settings or trials all failed
     tell_of(comparison, request.output)
 
 
 def compare_earlier(place: Path, request: Request) -> None:
     """Reports on runs that are there."""
-    from scratchopt.compare.collect import earlier
+    from scratchopt.compare.collect import collect_runs
 
-    comparison, unended, trials = earlier(place, request)
+    comparison, unended, trials = collect_runs(place, request)
     for directory in unended:
         print(f"compare.py: {directory} has not ended, and is left out", file=sys.stderr)
     if trials:
@@ -114,17 +114,17 @@ def compare_earlier(place: Path, request: Request) -> None:
 
 def tell_of(comparison: Comparison, directory: Path) -> None:
     """Writes the report, and prints its core."""
-    from scratchopt.compare.files import write
-    from scratchopt.compare.render import console
+    from scratchopt.compare.files import write_report
+    from scratchopt.compare.render import render_console
 
     directory.mkdir(parents=True, exist_ok=True)
     with lock_directory(directory, wait=True):  # the same command may be at its end elsewhere
-        report = write(comparison, directory)
-    print(console(report))
+        report = write_report(comparison, directory)
+    print(render_console(report))
     print(f"\nreport  {directory / 'report.html'}")
 
 
-def _line(run: Measured) -> str:
+def _line(run: ScoredRun) -> str:
     settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in run.settings.items())
     reached = f"{run.cost_to_target:,g} evaluations" if run.to_target else "target not reached"
     ending = run.error or (run.status if run.failed else reached)

@@ -15,13 +15,13 @@ from omegaconf import OmegaConf
 from scratchopt.compare.request import Request
 from scratchopt.compare.runs import (
     FAILURES,
-    Aggregate,
     Comparison,
-    Measured,
     Objective,
-    Point,
-    compared,
-    first_reached,
+    Reading,
+    ScoredRun,
+    SeedGroup,
+    compare_groups,
+    find_first_hit,
 )
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed, validate_fields
@@ -31,10 +31,10 @@ from scratchopt.plots.x_axis import abscissa
 from scratchopt.runs.directory import Run, runs_in
 from scratchopt.runs.result import Result
 
-COMPLETE = ("finished", "converged", *FAILURES)  # ways in which a run can have ended
+ENDED = ("finished", "converged", *FAILURES)  # ways in which a run can have ended
 
 
-def measured(run: Run, objective: Objective, settings: Mapping[str, Any]) -> Measured:
+def score_run(run: Run, objective: Objective, settings: Mapping[str, Any]) -> ScoredRun:
     """A run that has come to its end.
 
     Args:
@@ -50,21 +50,21 @@ def measured(run: Run, objective: Objective, settings: Mapping[str, Any]) -> Mea
     if result is None:
         raise UserError(f"{run.directory}: it has not ended; go on with it, or leave it out")
     metrics = result.metrics
-    points = _points(run, result, objective.metric)
+    points = _find_readings(run, result, objective.metric)
     if not points and result.status in ("finished", "converged"):
         known = sorted(tag for tag in metrics if not tag.startswith("test/"))
         raise UserError(
             f"comparison.metric={objective.metric}: {run.directory} has none; give one of "
             f"{', '.join(known)}"
         )
-    return Measured(
+    return ScoredRun(
         address=run.directory.name,
         optimizer=run.optimizer,
         settings=dict(settings),
         seed=run.config["seed"],
         status=result.status,
-        points=points,
-        to_target=_reached(points, objective, result),
+        readings=points,
+        to_target=_find_hit(points, objective, result),
         train_loss=metrics.get("train/loss", nan),
         test={tag: metrics[tag] for tag in sorted(metrics) if tag.startswith("test/")},
         batch=run.config["task"].get("batch_size"),
@@ -77,17 +77,17 @@ def measured(run: Run, objective: Objective, settings: Mapping[str, Any]) -> Mea
     )
 
 
-def _points(run: Run, result: Result, metric: str) -> tuple[Point, ...]:
+def _find_readings(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
     """The readings, from the validations, or from the log, where alone the training's are."""
     validated = tuple(
-        Point(int(row["steps"]), row["cost"], row["seconds"], row[metric])
+        Reading(int(row["steps"]), row["cost"], row["seconds"], row[metric])
         for row in result.validations
         if metric in row
     )
-    return validated or _logged(run, result, metric)
+    return validated or _read_log(run, result, metric)
 
 
-def _logged(run: Run, result: Result, metric: str) -> tuple[Point, ...]:
+def _read_log(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
     """The training's number of a step is of before its update; steps are taken as equally long."""
     if metric not in run.history or not result.updates:
         return ()
@@ -96,26 +96,26 @@ def _logged(run: Run, result: Result, metric: str) -> tuple[Point, ...]:
     costs = abscissa(run, last, "evaluations")
     seconds = steps * result.training_seconds / result.updates
     return tuple(
-        Point(int(step), float(cost), float(second), float(value))
+        Reading(int(step), float(cost), float(second), float(value))
         for step, cost, second, value in zip(steps, costs, seconds, values, strict=True)
     )
 
 
-def _reached(points: tuple[Point, ...], objective: Objective, result: Result) -> Point | None:
+def _find_hit(points: tuple[Reading, ...], objective: Objective, result: Result) -> Reading | None:
     if result.status in FAILURES:
         return None
     if objective.target is None and result.status == "converged":
         last = points[-1].value if points else nan
-        return Point(result.updates, result.cost, result.training_seconds, last)
-    return first_reached(points, objective)
+        return Reading(result.updates, result.cost, result.training_seconds, last)
+    return find_first_hit(points, objective)
 
 
-READ = ("validate_every", "validate_steps")  # which are no settings of a run
+READING_KEYS = ("validate_every", "validate_steps")  # which are no settings of a run
 # Of the keys of conf/compare.yaml, those that mean something here.
-TAKEN = ("decide", "output", "task")
+KEYS = ("decide", "output", "task")
 
 
-def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path], list[Path]]:
+def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path], list[Path]]:
     """The runs beneath a directory; the directories of those that have not ended, and of trials.
 
     Where some runs of a task were tested and others not, the others have tuned something, and
@@ -131,7 +131,7 @@ def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path], list
     Raises:
         UserError: other keys, no run that has ended, or a task that says nothing of its metric.
     """
-    given = _given(request)
+    given = _read_given(request)
     found = [r for r in runs_in([place]) if "task" not in request.given or r.task in request.tasks]
     if not found:
         raise UserError(f"{place}: no run of task={','.join(request.tasks)}")
@@ -148,17 +148,17 @@ def earlier(place: Path, request: Request) -> tuple[Comparison, list[Path], list
             trials += [run.directory for run in runs if run not in judged]
             by_task[task] = judged
     command = shlex.join(["python", "scripts/compare.py", "--from", "DIR", *request.asked])
-    parts = [_of_task(task, runs, given, request, command) for task, runs in by_task.items()]
+    parts = [_collect_task(task, runs, given, request, command) for task, runs in by_task.items()]
     contests = tuple(contest for part in parts for contest in part.contests)
     seeds = sorted({seed for part in parts for seed in part.seeds})
     whole = replace(parts[0], contests=contests, seeds=tuple(seeds))
     return whole, unended, trials
 
 
-def _of_task(
+def _collect_task(
     task: str, runs: Sequence[Run], given: Mapping[str, Any], request: Request, command: str
 ) -> Comparison:
-    objectives = dict.fromkeys(_objective(task, run, given) for run in runs)
+    objectives = dict.fromkeys(_find_objective(task, run, given) for run in runs)
     if len(objectives) > 1:
         raise UserError(
             f"task={task}: its runs were asked for different things "
@@ -166,17 +166,21 @@ def _of_task(
             f"task={task} and comparison.metric, .mode and .target"
         )
     [objective] = objectives
-    ways = zip(*(_way(run) for run in runs), strict=True)
+    ways = zip(*(_describe_code(run) for run in runs), strict=True)
     varied = [i for i, each in enumerate(ways) if len(set(each)) > 1]
-    groups = [g for setting in settings_of(runs) for g in _alike(setting, varied, objective)]
-    return compared(groups, objective, task, request.keys["decide"], command)
+    groups = [
+        g for setting in settings_of(runs) for g in _group_by_code(setting, varied, objective)
+    ]
+    return compare_groups(groups, objective, task, request.keys["decide"], command)
 
 
 def _is_complete(run: Run) -> bool:
-    return run.result is not None and run.result.complete and run.result.status in COMPLETE
+    return run.result is not None and run.result.complete and run.result.status in ENDED
 
 
-def _alike(setting: Setting, varied: Sequence[int], objective: Objective) -> list[Aggregate]:
+def _group_by_code(
+    setting: Setting, varied: Sequence[int], objective: Objective
+) -> list[SeedGroup]:
     """The runs of a setting; those that other code has done, or that were read otherwise, apart.
 
     Args:
@@ -189,22 +193,24 @@ def _alike(setting: Setting, varied: Sequence[int], objective: Objective) -> lis
     """
     groups: dict[str, list[Run]] = {}
     for run in setting.runs:
-        way = _way(run)
+        way = _describe_code(run)
         groups.setdefault(", ".join([setting.name, *(way[i] for i in varied)]), []).append(run)
-    return [Aggregate(name, _each_once(name, runs, objective)) for name, runs in groups.items()]
+    return [
+        SeedGroup(name, _score_each_once(name, runs, objective)) for name, runs in groups.items()
+    ]
 
 
-def _way(run: Run) -> list[str]:
+def _describe_code(run: Run) -> list[str]:
     """By what code it was done, and how it was read."""
     code = run.result.versions.get("code") if run.result else None
-    return [f"code {str(code)[:6]}", *(f"{k}={as_typed(run.config.get(k))}" for k in READ)]
+    return [f"code {str(code)[:6]}", *(f"{k}={as_typed(run.config.get(k))}" for k in READING_KEYS)]
 
 
-def _each_once(name: str, runs: Sequence[Run], objective: Objective) -> tuple[Measured, ...]:
+def _score_each_once(name: str, runs: Sequence[Run], objective: Objective) -> tuple[ScoredRun, ...]:
     """In the seeds' order; of two that are the same run, one."""
-    found: dict[int, tuple[Run, Measured]] = {}
+    found: dict[int, tuple[Run, ScoredRun]] = {}
     for run in runs:
-        told = measured(run, objective, {})
+        told = score_run(run, objective, {})
         if told.seed not in found:
             found[told.seed] = run, told
             continue
@@ -217,20 +223,20 @@ def _each_once(name: str, runs: Sequence[Run], objective: Objective) -> tuple[Me
     return tuple(found[seed][1] for seed in sorted(found))
 
 
-def _given(request: Request) -> dict[str, Any]:
+def _read_given(request: Request) -> dict[str, Any]:
     """What the command line says of the objective."""
-    strange = [key for key in request.given if key not in TAKEN]
+    strange = [key for key in request.given if key not in KEYS]
     values = OmegaConf.to_container(OmegaConf.from_dotlist(list(request.overrides)))
     if not isinstance(values, dict) or strange or set(values) - {"comparison"}:
         odd = [*strange, *(set(values) - {"comparison"})]  # pyright: ignore
         raise UserError(
-            f"{odd[0]}: with --from only {', '.join(TAKEN)} and comparison.… may be given; "
+            f"{odd[0]}: with --from only {', '.join(KEYS)} and comparison.… may be given; "
             "the runs are what they are"
         )
     return validate_fields(Asked, values.get("comparison", {}), "comparison.")
 
 
-def _objective(task: str, run: Run, given: Mapping[str, Any]) -> Objective:
+def _find_objective(task: str, run: Run, given: Mapping[str, Any]) -> Objective:
     own = run.config["comparison"]
     shipped = CONF / "task" / f"{task}.yaml"
     if own is None and shipped.is_file():

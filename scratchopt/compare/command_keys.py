@@ -23,7 +23,7 @@ from scratchopt.config.fields import (
     validate_fields,
 )
 
-SET = {  # keys of a run that the comparison itself sets
+RESERVED = {  # keys of a run that the comparison itself sets
     "checkpoint_kept": "the checkpoints of so many runs would fill the disk",
     "figures": "plot.py draws the runs of the store",
     "optimizer": "the optimizers are named by optimizers=[...]",
@@ -35,15 +35,15 @@ SET = {  # keys of a run that the comparison itself sets
 
 def _are_names(value: Any) -> bool:
     names = value if isinstance(value, list) else [value]
-    return bool(names) and all(isinstance(n, str) and n for n in names) and _distinct(names)
+    return bool(names) and all(isinstance(n, str) and n for n in names) and _are_distinct(names)
 
 
-def _distinct(values: Sequence[Any]) -> bool:
+def _are_distinct(values: Sequence[Any]) -> bool:
     return len(set(map(as_typed, values))) == len(values)
 
 
 @dataclass
-class Compare:
+class CommandKeys:
     """The keys of conf/compare.yaml."""
 
     task: Any = must_be("a task's name, or a list of several", _are_names)  # noqa: RUF009
@@ -60,23 +60,23 @@ class Compare:
     output: str | None = must_be("a folder, or null")
 
 
-def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Request:
+def parse_request(arguments: Sequence[str], config_dir: Path | None = None) -> Request:
     """What some arguments, `key=value` each, ask for.
 
     Raises:
         UserError: a value that no comparison can have.
         OverrideParseException: an argument that is none.
     """
-    own = {field.name for field in fields(Compare)}
+    own = {field.name for field in fields(CommandKeys)}
     parsed = OverridesParser.create().parse_overrides(list(arguments))
     mine = {o.key_or_group: o.value() for o in parsed if o.key_or_group in own}
     rest = tuple(str(o.input_line) for o in parsed if o.key_or_group not in own)
     if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
         raise UserError(f"{swept[0]}: a list is written [a,b] here")
     content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
-    keys = validate_fields(Compare, {**content, **mine}, "")  # pyright: ignore
-    keys["tune"] = _tuned(keys["tune"], keys["search"])
-    known = own | _of_runs()
+    keys = validate_fields(CommandKeys, {**content, **mine}, "")  # pyright: ignore
+    keys["tune"] = _validate_tune(keys["tune"], keys["search"])
+    known = own | _list_train_keys()
     for override in parsed:
         key, said = override.key_or_group, override.input_line
         first = key.replace("/", ".").partition(".")[0]
@@ -86,8 +86,8 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
                 f"{said}: no such key; those of a comparison are {', '.join(sorted(own))}, all "
                 "others are train.py's"
             )
-        if key in SET:
-            raise UserError(f"{said}: {SET[key]}; leave it out")
+        if key in RESERVED:
+            raise UserError(f"{said}: {RESERVED[key]}; leave it out")
         if first == "settings" and keys["start"] == "library":
             raise UserError(
                 f"{said}: the optimizers begin at their own defaults; give start=task too"
@@ -95,14 +95,14 @@ def requested(arguments: Sequence[str], config_dir: Path | None = None) -> Reque
     return Request(keys, tuple(mine), rest, config_dir)
 
 
-def _of_runs() -> set[str]:
+def _list_train_keys() -> set[str]:
     """The keys of the first level that a run may have."""
     files = CONF / "train.yaml", *(CONF / "task").glob("*.yaml")
     keys = {str(key) for file in files for key in OmegaConf.load(file)}
     return keys | {path.name for path in CONF.iterdir()} | {"hydra"}
 
 
-def _tuned(tune: Any, search: str) -> dict[str, list[Any]]:
+def _validate_tune(tune: Any, search: str) -> dict[str, list[Any]]:
     """The keys to be tuned beside the lr, with their values; Optuna draws values of its own."""
     if search == "optuna":
         keys = tune or []
@@ -114,7 +114,7 @@ def _tuned(tune: Any, search: str) -> dict[str, list[Any]]:
     if not isinstance(tune, dict):
         raise UserError(f"tune={as_typed(tune)}: must be a dict, such as {{momentum: [0.5, 0.9]}}")
     for key, values in tune.items():
-        if not (isinstance(values, list) and values and _distinct(values)):
+        if not (isinstance(values, list) and values and _are_distinct(values)):
             raise UserError(
                 f"tune={as_typed(tune)}: must have a list of different values for {key}, such as "
                 f"{{{key}: [0.5, 0.9]}}"

@@ -14,9 +14,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from scratchopt.compare.collect import measured
-from scratchopt.compare.runs import Comparison, Measured, Objective
-from scratchopt.compare.schedule import Plan, Wanted
+from scratchopt.compare.collect import score_run
+from scratchopt.compare.runs import Comparison, Objective, ScoredRun
+from scratchopt.compare.schedule import RunSpec, Schedule
 from scratchopt.config.checkout import CHECKOUT
 from scratchopt.config.fields import UserError
 from scratchopt.runs.directory import Run
@@ -26,7 +26,7 @@ from scratchopt.runs.store import StoredRun, give_up
 PATIENCE = 1.0  # seconds until a run is asked for again that somebody else is doing
 
 
-class Conduct:
+class Executor:
     """The runs of a comparison, in a store and on their way there.
 
     Args:
@@ -36,12 +36,12 @@ class Conduct:
     """
 
     def __init__(
-        self, plan: Plan, workers: Workers, told: Callable[[Measured, int, int], None]
+        self, plan: Schedule, workers: Workers, told: Callable[[ScoredRun, int, int], None]
     ) -> None:
         self.plan, self.workers, self.told = plan, workers, told
-        self._kept: dict[Wanted, StoredRun] = {}
-        self._known: dict[str, Measured] = {}  # by address
-        self._under_way: dict[Future[dict[str, str]], Wanted] = {}
+        self._kept: dict[RunSpec, StoredRun] = {}
+        self._known: dict[str, ScoredRun] = {}  # by address
+        self._under_way: dict[Future[dict[str, str]], RunSpec] = {}
         self._elsewhere: dict[str, float] = {}  # by address, when somebody else was found at it
 
     def complete(self) -> Comparison:
@@ -61,7 +61,7 @@ class Conduct:
             if not self._under_way:
                 time.sleep(PATIENCE)
 
-    def known(self, wanted: Wanted, objective: Objective) -> Measured | None:
+    def known(self, wanted: RunSpec, objective: Objective) -> ScoredRun | None:
         """What came of a run, if it is complete."""
         kept = self._of(wanted)
         if kept.address not in self._known:
@@ -70,17 +70,17 @@ class Conduct:
                 return None
             task, optimizer = wanted.choices["task"], wanted.choices["optimizer"]
             read = Run(kept.directory, task, optimizer, wanted.config, result)
-            run = measured(read, objective, wanted.settings)
+            run = score_run(read, objective, wanted.settings)
             self._known[kept.address] = run
             self.told(run, len(self._known), self.plan.most)
         return self._known[kept.address]
 
-    def _of(self, wanted: Wanted) -> StoredRun:
+    def _of(self, wanted: RunSpec) -> StoredRun:
         if wanted not in self._kept:
             self._kept[wanted] = StoredRun(self.workers.store, wanted.config, wanted.choices)
         return self._kept[wanted]
 
-    def _ask_for(self, missing: list[Wanted]) -> None:
+    def _ask_for(self, missing: list[RunSpec]) -> None:
         asked = {self._of(wanted).address for wanted in self._under_way.values()}
         for wanted in missing:
             address = self._of(wanted).address
@@ -89,7 +89,7 @@ class Conduct:
                 asked.add(address)
                 self._under_way[self.workers.submit(self._of(wanted))] = wanted
 
-    def _take(self, wanted: Wanted, answer: dict[str, str]) -> None:
+    def _take(self, wanted: RunSpec, answer: dict[str, str]) -> None:
         kept = self._of(wanted)
         if answer["state"] == "died":
             try:
@@ -109,8 +109,8 @@ class Conduct:
             raise KeyboardInterrupt
 
 
-COMMAND = [sys.executable, str(CHECKOUT / "scripts" / "compare.py"), "--worker"]
-LIVES = 4  # of a run: so many processes may die of it
+WORKER = [sys.executable, str(CHECKOUT / "scripts" / "compare.py"), "--worker"]
+MAX_PROCESSES = 4  # of a run: so many processes may die of it
 
 
 class Workers:
@@ -164,11 +164,11 @@ class Workers:
 
     def _do(self, line: str) -> dict[str, str]:
         status = 0
-        for _ in range(LIVES):
+        for _ in range(MAX_PROCESSES):
             process = self._process()
             if process is None:
                 return {"state": "stopped"}
-            told = _said(process, line)
+            told = _ask(process, line)
             if told:
                 answer = json.loads(told)
                 if answer["state"] != "failed":
@@ -178,7 +178,10 @@ class Workers:
             if self._ending:
                 return {"state": "stopped"}
         state = "killed" if status == -signal.SIGKILL else "died"
-        return {"state": state, "reason": f"it ended {LIVES} processes, the last with {status}"}
+        return {
+            "state": state,
+            "reason": f"it ended {MAX_PROCESSES} processes, the last with {status}",
+        }
 
     def _process(self) -> subprocess.Popen[str] | None:
         while not self._idle.empty():
@@ -191,7 +194,7 @@ class Workers:
             self.store.mkdir(parents=True, exist_ok=True)
             with (self.store / "workers.log").open("ab") as log:
                 process = subprocess.Popen(
-                    COMMAND,
+                    WORKER,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -202,9 +205,9 @@ class Workers:
         return process
 
 
-def _said(process: subprocess.Popen[str], line: str) -> str:
+def _ask(process: subprocess.Popen[str], line: str) -> str:
     """The answer of a process; empty, if it has died."""
-    asks, answers = _ends(process)
+    asks, answers = _pipes_of(process)
     try:
         asks.write(f"{line}\n")
         asks.flush()
@@ -213,7 +216,7 @@ def _said(process: subprocess.Popen[str], line: str) -> str:
     return answers.readline()
 
 
-def _ends(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
+def _pipes_of(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the worker has no pipes")
     return process.stdin, process.stdout

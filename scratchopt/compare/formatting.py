@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from math import floor, isfinite, log10
 from typing import Any
 
+from scratchopt.compare.runs import Objective
+from scratchopt.compare.statistics import Interval
+
 NOT_REACHED = "not reached"
 NONE = "–"
 
 
-def count(value: float | None) -> str:
-    """Evaluations or steps: 12,345; 12.5 where they are few and broken; ∞ was not reached."""
+def format_count(value: float | None) -> str:
+    """Formats evaluations or steps: 12,345; 12.5 where they are few and broken; ∞: not reached."""
     if value is None or value != value:
         return NONE
     if not isfinite(value):
@@ -21,8 +24,8 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if whole else f"{value:.3g}"
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A value in some digits: 0.9712, 1.2e-7; ∞ is ∞ here, and what is no number a dash."""
+def format_number(value: float | None, digits: int = 4) -> str:
+    """Formats a value in some digits: 0.9712, 1.2e-7; ∞ is ∞ here, and NaN a dash."""
     if value is None or value != value:
         return NONE
     if not isfinite(value):
@@ -33,14 +36,8 @@ def number(value: float | None, digits: int = 4) -> str:
     return short.replace("-", "−", 1) if value < 0 else short
 
 
-def p_is(value: float) -> str:
-    """How a sentence has it: p = 0.031, p < 0.0001."""
-    said = probability(value)
-    return f"p {said}" if said.startswith("<") else f"p = {said}"
-
-
-def probability(value: float | None) -> str:
-    """p: 0.0312, 0.00042, < 0.0001."""
+def format_p(value: float | None) -> str:
+    """Formats a p for a table: 0.0312, 0.00042, < 0.0001."""
     if value is None or value != value:
         return NONE
     if value < 1e-4:
@@ -48,43 +45,49 @@ def probability(value: float | None) -> str:
     return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
-def median_of(spread: Mapping[str, Any]) -> str:
-    """Of evaluations or steps: `1,250 [1,100, not reached]`."""
-    low, high = spread["low"], spread["high"]
-    middle = count(spread["value"])
-    if middle == NONE or _nothing(low, high) or low == high == spread["value"]:
+def format_p_clause(value: float) -> str:
+    """Formats a p for a sentence: p = 0.031, p < 0.0001."""
+    text = format_p(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def format_median(interval: Interval) -> str:
+    """Formats a median of evaluations or steps: `1,250 [1,100, not reached]`."""
+    low, high = interval.low, interval.high
+    middle = format_count(interval.value)
+    if middle == NONE or _any_unknown(low, high) or low == high == interval.value:
         return middle
-    return f"{middle} [{count(low)}, {count(high)}]"
+    return f"{middle} [{format_count(low)}, {format_count(high)}]"
 
 
-def mean_of(spread: Mapping[str, Any]) -> str:
-    """Of a metric: `0.9712 [0.9698, 0.9724]`, to two digits of the interval's width."""
-    mean, low, high = spread["value"], spread["low"], spread["high"]
-    if mean is None or not isfinite(mean) or _nothing(low, high) or low == high:
-        return number(mean)
+def format_mean(interval: Interval) -> str:
+    """Formats a mean: `0.9712 [0.9698, 0.9724]`, to two digits of the interval's width."""
+    mean, low, high = interval.value, interval.low, interval.high
+    if low is None or high is None or _any_unknown(low, high) or not isfinite(mean) or low == high:
+        return format_number(mean)
+    ends = (mean, low, high)
     if not isfinite(high - low):
-        return f"{number(mean)} [{number(low)}, {number(high)}]"
+        return _enclose(*map(format_number, ends))
     places = 1 - floor(log10(high - low))
     if places > 6 or abs(mean) >= 1e6:
         digits = max(3, places + 1 + floor(log10(max(abs(mean), high - low))))
-        return f"{number(mean, digits)} [{number(low, digits)}, {number(high, digits)}]"
+        return _enclose(*(format_number(x, digits) for x in ends))
     places = max(0, places)
-    mean, low, high = (f"{x:.{places}f}".replace("-", "−") for x in (mean, low, high))
-    return f"{mean} [{low}, {high}]"
+    return _enclose(*(f"{x:.{places}f}".replace("-", "−") for x in ends))
 
 
-def settings(of: Mapping[str, Any] | None) -> str:
-    """`lr 0.1, momentum 0.9`: keys without their group, where no two become the same."""
-    if not of:
+def format_settings(values: Mapping[str, Any] | None) -> str:
+    """Formats settings: `lr 0.1, momentum 0.9`, by whole keys where two had the same name else."""
+    if not values:
         return NONE
-    last = [key.rsplit(".", 1)[-1] for key in of]
-    names = last if len(set(last)) == len(last) else list(of)
-    values = [number(v) if isinstance(v, float) else str(v) for v in of.values()]
-    return ", ".join(f"{n} {v}" for n, v in zip(names, values, strict=True))
+    last = [key.rsplit(".", 1)[-1] for key in values]
+    names = last if len(set(last)) == len(last) else list(values)
+    texts = [format_number(v) if isinstance(v, float) else str(v) for v in values.values()]
+    return ", ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
 
 
-def bytes_of(value: float | None) -> str:
-    """Memory: 12.3 MB."""
+def format_bytes(value: float | None) -> str:
+    """Formats memory: 12.3 MB."""
     if value is None or value != value:
         return NONE
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -93,13 +96,17 @@ def bytes_of(value: float | None) -> str:
     return f"{value:.0f} B"
 
 
-def _nothing(*values: float | None) -> bool:
-    return any(value is None or value != value for value in values)
-
-
-def target_of(objective: Mapping[str, Any]) -> str:
-    """`val/accuracy ≥ 0.97`, or `convergence` where there is no number."""
-    if objective["target"] is None:
+def format_target(objective: Objective) -> str:
+    """Formats a target: `val/accuracy ≥ 0.97`, or `convergence` where there is no number."""
+    if objective.target is None:
         return "convergence"
-    sign = "≥" if objective["mode"] == "max" else "≤"
-    return f"{objective['metric']} {sign} {objective['target']:g}"
+    sign = "≥" if objective.mode == "max" else "≤"
+    return f"{objective.metric} {sign} {objective.target:g}"
+
+
+def _enclose(middle: str, low: str, high: str) -> str:
+    return f"{middle} [{low}, {high}]"
+
+
+def _any_unknown(*values: float | None) -> bool:
+    return any(value is None or value != value for value in values)

@@ -1,44 +1,49 @@
-"""The tables of how a comparison was made: the tuning, its budget, all that was held equal."""
+"""The tables of how it was found: the sensitivity to the lr, the budget, the method."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
-from scratchopt.compare.analysis import FACTOR, PART
-from scratchopt.compare.formatting import NONE, count, number, settings, target_of
+from scratchopt.compare.analysis import GOOD_COST_FACTOR, GOOD_METRIC_SHARE, Sensitivity
+from scratchopt.compare.formatting import (
+    NONE,
+    format_count,
+    format_number,
+    format_settings,
+    format_target,
+)
+from scratchopt.compare.report import Report, TaskReport
 from scratchopt.compare.tables import Table
 
-DECIDES = {
+CRITERIA_IN_WORDS = {
     "cost": "gradient evaluations until the target was reached",
     "metric": "the metric at the end of the run",
 }
 
 
-def sensitivity_table(task: Mapping[str, Any], decide: str) -> Table | None:
-    """How much the lr matters; None, where none was searched."""
-    entries = [entry for entry in task["entries"] if entry["sensitivity"]]
-    if not entries:
-        return None
+def make_sensitivity_table(task: TaskReport, decide: str) -> Table | None:
+    """Makes the table of how much the lr matters; None, where none was searched."""
     rows = [
         [
-            entry["name"],
-            settings(entry["default"]),
-            settings(entry["chosen"]),
-            _width(entry["sensitivity"]),
-            _range(entry["sensitivity"]["basin"]),
-            f"{entry['sensitivity']['divergence_rate']:.0%}",
-            str(entry["trials"]),
+            entry.name,
+            format_settings(entry.default),
+            format_settings(entry.chosen),
+            _format_width(entry.sensitivity),
+            _format_basin(entry.sensitivity),
+            f"{entry.sensitivity.divergence_rate:.0%}",
+            str(entry.trials),
         ]
-        for entry in entries
+        for entry in task.entries
+        if entry.sensitivity
     ]
-    good = (
-        f"costs at most {FACTOR:g} times the least of this optimizer"
-        if decide == "cost"
-        else f"ends with {task['objective']['metric']} at most {PART:.0%} off this optimizer's best"
-    )
+    if not rows:
+        return None
+    good = f"costs at most {GOOD_COST_FACTOR:g} times the least of this optimizer"
+    if decide == "metric":
+        off = f"at most {GOOD_METRIC_SHARE:.0%} off this optimizer's best"
+        good = f"ends with {task.objective.metric} {off}"
     return Table(
         "How much the lr matters",
         ["optimizer", "default", "chosen", "good basin", "good lrs", "diverged", "trials"],
@@ -51,43 +56,41 @@ def sensitivity_table(task: Mapping[str, Any], decide: str) -> Table | None:
     )
 
 
-def budget_table(task: Mapping[str, Any], decide: str) -> Table | None:
-    """The best of k trials, for a few k."""
-    entries = [entry for entry in task["entries"] if entry["expected_best"][decide]]
-    if not entries:
+def make_budget_table(task: TaskReport, decide: str) -> Table | None:
+    """Makes the table of the best of k trials, for a few k; None, where there were no trials."""
+    known = {entry.name: dict(entry.expected_best[decide]) for entry in task.entries}
+    known = {name: best for name, best in known.items() if best}
+    if not known:
         return None
-    of = "evaluations to the target" if decide == "cost" else task["objective"]["metric"]
-    most = max(k for entry in entries for k, _ in entry["expected_best"][decide])
+    what = "evaluations to the target" if decide == "cost" else task.objective.metric
+    most = max(k for best in known.values() for k in best)
     shown = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < most] + [most]
-    rows = []
-    for entry in entries:
-        known = dict(map(tuple, entry["expected_best"][decide]))
-        rows.append(
-            [entry["name"], *(_best(known[k], decide) if k in known else NONE for k in shown)]
-        )
+    format_one = format_count if decide == "cost" else format_number
     return Table(
         "Best of k trials",
         ["optimizer", *(f"k = {k}" for k in shown)],
-        rows,
         [
-            f"The {of} that the best of k trials has on average, if k of the lrs half a decade "
+            [name, *(format_one(best[k]) if k in best else NONE for k in shown)]
+            for name, best in known.items()
+        ],
+        [
+            f"The {what} that the best of k trials has on average, if k of the lrs half a decade "
             "apart are drawn at random: what a smaller budget would have brought. “Not reached”: "
             "all k of them may miss the target.",
         ],
     )
 
 
-def method_table(report: Mapping[str, Any]) -> Table:
-    """A row for each thing that a reader has to know to do it again."""
-    tuned = report["kind"] == "comparison"
-    rows = [["command", report["command"]]]
-    for task in report["tasks"]:
-        objective = task["objective"]
-        better = "greater" if objective["mode"] == "max" else "smaller"
-        asked = f"{objective['metric']}, {better} is better; target: {target_of(objective)}"
-        rows.append([f"objective on {task['task']}", asked])
-        rows.append([f"read on {task['task']}", _read(report, task)])
-    rows.append(["decided by", DECIDES[report["decide"]]])
+def make_method_table(report: Report) -> Table:
+    """Makes the table of all that a reader has to know to do it again."""
+    rows = [["command", report.command]]
+    for task in report.tasks:
+        objective = task.objective
+        better = "greater" if objective.mode == "max" else "smaller"
+        words = f"{objective.metric}, {better} is better; target: {format_target(objective)}"
+        rows.append([f"objective on {task.task}", words])
+        rows.append([f"read on {task.task}", _describe_reading(report, task)])
+    rows.append(["decided by", CRITERIA_IN_WORDS[report.decide]])
     rows.append(
         [
             "evaluations",
@@ -95,15 +98,16 @@ def method_table(report: Mapping[str, Any]) -> Table:
             "counts as two.",
         ]
     )
-    if tuned:
+    seeds = _format_seeds(report.seeds)
+    if report.is_tuned:
         rows += [
-            ["budget", f"{report['budget']} trials for each optimizer on each task"],
-            ["seeds of tuning", f"from {report['tuning_seed']} on"],
-            ["seeds of the runs", _seeds(report["seeds"]) + ", none of which tuned anything"],
-            *(["search space of " + name, words] for name, words in report["space"].items()),
+            ["budget", f"{report.budget} trials for each optimizer on each task"],
+            ["seeds of tuning", f"from {report.tuning_seed} on"],
+            ["seeds of the runs", f"{seeds}, none of which tuned anything"],
+            *(["search space of " + name, words] for name, words in report.space.items()),
         ]
     else:
-        rows.append(["seeds", _seeds(report["seeds"])])
+        rows.append(["seeds", seeds])
         rows.append(
             [
                 "settings",
@@ -111,35 +115,33 @@ def method_table(report: Mapping[str, Any]) -> Table:
                 "against others, as an lr on the edge of what was tried would.",
             ]
         )
-    failed = [run for run in report["runs"] if run["error"]]
-    for error in sorted({f"{run['name']}: {run['error']}" for run in failed}):
-        rows.append(["error", error])
-    rows += [[package, ", ".join(found)] for package, found in report["versions"].items()]
+    errors = {f"{s.name}: {run.error}" for s in report.run_sets for run in s.runs if run.error}
+    rows += [["error", error] for error in sorted(errors)]
+    rows += [[package, ", ".join(found)] for package, found in report.versions.items()]
     return Table("How it was done", ["what", "how"], rows, prose=True, code=frozenset({0}))
 
 
-def _width(found: Mapping[str, Any]) -> str:
-    if found["basin_width"] is None:
+def _format_width(found: Sensitivity) -> str:
+    if found.basin_width is None:
         return NONE
-    return f"{'≥ ' if found['open'] else ''}{found['basin_width']:.1f} decades"
+    return f"{'≥ ' if found.open else ''}{found.basin_width:.1f} decades"
 
 
-def _range(basin: Sequence[float] | None) -> str:
-    return NONE if basin is None else f"{number(basin[0], 2)} to {number(basin[1], 2)}"
+def _format_basin(found: Sensitivity) -> str:
+    if found.basin is None:
+        return NONE
+    low, high = found.basin
+    return f"{format_number(low, 2)} to {format_number(high, 2)}"
 
 
-def _best(value: float, decide: str) -> str:
-    return count(value) if decide == "cost" else number(value)
-
-
-def _read(report: Mapping[str, Any], task: Mapping[str, Any]) -> str:
-    """How often the metric was read."""
-    metric = task["objective"]["metric"]
+def _describe_reading(report: Report, task: TaskReport) -> str:
+    """Says how often the metric was read."""
+    metric = task.objective.metric
     usual = set()
-    for run in report["runs"]:
-        steps = [0, *(step for step, _, _ in run["readings"])]
+    for run in (run for runs in report.runs_on(task.task) for run in runs.runs):
+        steps = [0, *(reading.steps for reading in run.readings)]
         gaps = Counter(after - before for before, after in pairwise(steps))
-        if run["task"] == task["task"] and gaps:
+        if gaps:
             usual.add(gaps.most_common(1)[0][0])
     every = " or ".join(f"{gap:,}" for gap in sorted(usual)) or "no"
     rounded = "" if usual <= {1} else "; costs to the target are rounded up to that"
@@ -147,7 +149,7 @@ def _read(report: Mapping[str, Any], task: Mapping[str, Any]) -> str:
     return f"every {every} step{'s' * (usual != {1})}{lucky}{rounded}"
 
 
-def _seeds(seeds: list[int]) -> str:
-    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+def _format_seeds(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]} to {seeds[-1]}"
     return ", ".join(map(str, seeds))

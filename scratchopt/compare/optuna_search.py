@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
-from scratchopt.compare.runs import Measured, Objective
+from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.trials import (
     LR,
     Choice,
     Results,
     Trial,
-    choice,
-    finals,
-    outcome,
-    rank,
-    reserve,
+    choose,
+    count_reserved,
+    judge,
+    make_sort_key,
+    repeat_finalists,
 )
 from scratchopt.config.fields import UserError
 
@@ -27,7 +27,7 @@ MISSED, FAILED = 1e6, 1e9  # losses of a run that did not reach the target, or c
 
 
 @dataclass(frozen=True)
-class Sampled:
+class TPESearch:
     """Search by the tree-structured Parzen estimator (Bergstra et al., 2011), as Optuna has it.
 
     The first trial has the default settings. lr is drawn from default·10⁻² to default·10², evenly
@@ -68,14 +68,14 @@ class Sampled:
     def asked(self, results: Results) -> list[Trial]:
         """All trials so far, in order, those without a result included; at most the budget."""
         sampler, trials = _Sampler(self), []
-        for _ in range(self.budget - reserve(self.budget)):
-            drawn = Trial.of(sampler.ask())
+        for _ in range(self.budget - count_reserved(self.budget)):
+            drawn = Trial.from_settings(sampler.ask())
             trial = Trial(drawn.items, sum(t.items == drawn.items for t in trials))
             trials.append(trial)
             if trial not in results:
                 return trials
             sampler.tell(self._loss(results[trial]))
-        return trials + finals(trials, results, self._rank, self.budget - len(trials))
+        return trials + repeat_finalists(trials, results, self._rank, self.budget - len(trials))
 
     def wanted(self, results: Results) -> list[Trial]:
         """The trials that can be run now: one, as each depends on those before, or the last."""
@@ -83,19 +83,19 @@ class Sampled:
 
     def chosen(self, results: Results) -> Choice:
         """The best settings, of those trials that have a result."""
-        return choice(self.asked(results), results, self._rank)
+        return choose(self.asked(results), results, self._rank)
 
     @property
     def _searched(self) -> list[str]:
         return [LR, *(key for key in self.keys if key in self.default and key != LR)]
 
-    def _rank(self, runs: Sequence[Measured]) -> Any:
-        return rank(runs, self.objective, self.decide, float(self.default[LR]))
+    def _rank(self, runs: Sequence[ScoredRun]) -> Any:
+        return make_sort_key(runs, self.objective, self.decide, float(self.default[LR]))
 
-    def _loss(self, run: Measured) -> float:
+    def _loss(self, run: ScoredRun) -> float:
         if run.failed:
             return FAILED
-        found = outcome(run, self.objective, self.decide)
+        found = judge(run, self.objective, self.decide)
         if self.decide == "metric":
             return min(found, MISSED)
         if run.to_target is None:
@@ -104,7 +104,7 @@ class Sampled:
 
 
 class _Sampler:
-    def __init__(self, search: Sampled) -> None:
+    def __init__(self, search: TPESearch) -> None:
         import optuna  # pyright: ignore[reportMissingImports]
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)

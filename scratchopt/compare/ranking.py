@@ -1,4 +1,4 @@
-"""The tuned runs of a contest as numbers: each optimizer's, and each pair's."""
+"""A ranking of the optimizers of a contest by their tuned runs, with a test of every pair."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import combinations
 from math import exp, inf, isfinite, nan, sqrt
 from statistics import fmean, median, variance
 
-from scratchopt.compare.runs import Contest, Measured, Objective, Study
+from scratchopt.compare.runs import Contest, Objective, ScoredRun, Study
 from scratchopt.compare.statistics import (
     ALPHA,
     Interval,
@@ -17,7 +17,7 @@ from scratchopt.compare.statistics import (
     mean_interval,
     median_interval,
 )
-from scratchopt.compare.trials import Trial, by_settings, in_its_sign, level, outcome
+from scratchopt.compare.trials import Trial, group_by_settings, judge, log_if_cost, restore_sign
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,18 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where the optimizers of a contest stand.
+class Ranking:
+    """The optimizers of a contest, and what each pair of them has shown.
 
     Args:
-        contest: of which this is.
+        contest: that was ranked.
         decide: cost or metric.
         values: of each optimizer with runs, what they are judged by; less is better, ∞ is a miss.
         medians: of each of these, with its interval; of metrics in their own sign.
         means: the same; of a cost with misses it is ∞.
-        pairs: of these, all.
-        alike: whose runs of several seeds are one and the same run; of them no p is taken.
+        pairs: all pairs of these.
+        deterministic: the optimizers whose runs of several seeds are one and the same run; of them
+            no p is taken.
     """
 
     contest: Contest
@@ -66,16 +67,16 @@ class Standing:
     medians: Mapping[str, Interval]
     means: Mapping[str, Interval]
     pairs: tuple[Pair, ...]
-    alike: frozenset[str] = frozenset()
+    deterministic: frozenset[str] = frozenset()
 
     @property
-    def middles(self) -> Mapping[str, Interval]:
-        """What a reader is told: the costs' medians, or the metrics' means."""
+    def estimates(self) -> Mapping[str, Interval]:
+        """The figures for the reader: the costs' medians, or the metrics' means."""
         return self.medians if self.decide == "cost" else self.means
 
     @property
-    def greater(self) -> bool:
-        """Whether a greater one of these is the better."""
+    def greater_is_better(self) -> bool:
+        """Tells whether a greater one of these is the better, as of an accuracy."""
         return self.decide == "metric" and self.contest.objective.mode == "max"
 
     @property
@@ -94,89 +95,85 @@ class Standing:
         return name if mine and all(pair.better == name for pair in mine) else None
 
     def pair(self, one: str, other: str) -> Pair:
-        """That of two names, in whichever order."""
+        """The pair of two names, in whichever order."""
         return next(pair for pair in self.pairs if {pair.first, pair.second} == {one, other})
 
 
-def standing(contest: Contest, decide: str) -> Standing:
-    """Of the tuned runs of a contest."""
+def rank_optimizers(contest: Contest, decide: str) -> Ranking:
+    """Ranks the optimizers of a contest by their tuned runs.
+
+    Args:
+        contest: with the tuned runs of each.
+        decide: cost or metric.
+    """
     objective = contest.objective
-    known = {
-        study.optimizer: tuned(study, objective, decide) for study in contest.studies if study.tuned
+    tuned = {
+        study.optimizer: judge_tuned_runs(study, objective, decide)
+        for study in contest.studies
+        if study.tuned
     }
-    values = {name: mine.values for name, mine in known.items()}
-    told = {
-        name: [in_its_sign(x, objective, decide) for x in mine] for name, mine in values.items()
+    values = {name: mine.values for name, mine in tuned.items()}
+    signed = {
+        name: [restore_sign(x, objective, decide) for x in mine] for name, mine in values.items()
     }
+    one_run = frozenset(study.optimizer for study in contest.studies if _is_one_run(study))
     names = list(combinations(values, 2))
-    alike = frozenset(study.optimizer for study in contest.studies if _is_one_run(study))
-    ps = [1.0 if {a, b} & alike else handicapped_p(known[a], known[b], decide) for a, b in names]
-    pairs = tuple(
-        Pair(a, b, _ratio(told[a], told[b]), p, q, _better(values, a, b) if q <= ALPHA else None)
-        for (a, b), p, q in zip(names, ps, holm(ps), strict=True)
+    ps = [
+        1.0 if {a, b} & one_run else p_beyond_margin(tuned[a], tuned[b], decide) for a, b in names
+    ]
+    pairs: list[Pair] = []
+    for (a, b), p, corrected in zip(names, ps, holm(ps), strict=True):
+        better = a if cliffs_delta(values[a], values[b]) > 0 else b
+        ratio = _divide_medians(signed[a], signed[b])
+        pairs.append(Pair(a, b, ratio, p, corrected, better if corrected <= ALPHA else None))
+    return Ranking(
+        contest,
+        decide,
+        values,
+        medians={name: median_interval(mine) for name, mine in signed.items()},
+        means={name: mean_interval(mine) for name, mine in signed.items()},
+        pairs=tuple(pairs),
+        deterministic=one_run,
     )
-    means = {name: mean_interval(mine) for name, mine in told.items()}
-    medians = {name: median_interval(mine) for name, mine in told.items()}
-    return Standing(contest, decide, values, medians, means, pairs, alike)
-
-
-def _is_one_run(study: Study) -> bool:
-    courses = [run.course for run in study.tuned if not run.failed]
-    return len(courses) > 1 and len(set(courses)) == 1
-
-
-def _better(values: Mapping[str, Sequence[float]], a: str, b: str) -> str:
-    return a if wins(values[a], values[b]) > 0 else b
-
-
-def _median(values: Sequence[float]) -> float:
-    return median_interval(values).value
-
-
-def _ratio(first: Sequence[float], second: Sequence[float]) -> float:
-    one, other = _median(first), _median(second)
-    if other == 0 or not (isfinite(one) or isfinite(other)):
-        return nan
-    return one / other
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """An optimizer's runs, and what its tuning knows of their settings.
+class TunedRuns:
+    """An optimizer's runs as numbers, and what its tuning knows of their settings.
 
     Args:
         values: what the runs are judged by; less is better, ∞ is a miss.
         seeds: k, the trials that the chosen settings had; ∞ without a tuning.
         runner_up: the best mean of the trials at other settings, of costs the geometric one; where
             the chosen ones had further seeds, of those that had too; ∞, if there are none.
-        grain: the cost between the reading at which the target was seen and the one before, the
-            median over runs; 0, if the metric decides.
+        resolution: the cost between the reading at which the target was seen and the one before,
+            the median over runs; 0, if the metric decides.
     """
 
     values: Sequence[float]
     seeds: float = inf
     runner_up: float = inf
-    grain: float = 0.0
+    resolution: float = 0.0
 
 
-def tuned(study: Study, objective: Objective, decide: str) -> Tuned:
-    """Of an optimizer that has runs."""
-    alike = {
-        trial: [outcome(run, objective, decide) for run in runs]
-        for trial, runs in by_settings(study.trials).items()
+def judge_tuned_runs(study: Study, objective: Objective, decide: str) -> TunedRuns:
+    """Judges the tuned runs of an optimizer, and its trials, which say how it was tuned."""
+    trials = {
+        trial: [judge(run, objective, decide) for run in runs]
+        for trial, runs in group_by_settings(study.trials).items()
     }
-    values = [outcome(run, objective, decide) for run in study.tuned]
+    values = [judge(run, objective, decide) for run in study.tuned]
     hits = [run for run in study.tuned if run.to_target]
-    mine = alike.pop(Trial.of(study.chosen), []) if study.chosen else []
-    grain = median(map(_grain, hits)) if decide == "cost" and hits else 0.0
-    if not mine:
-        return Tuned(values, grain=grain)
-    others = [_mean(x, decide) for x in alike.values() if len(x) >= min(2, len(mine))]
-    return Tuned(values, len(mine), min(others, default=inf), grain)
+    chosen = trials.pop(Trial.from_settings(study.chosen), []) if study.chosen else []
+    resolution = median(map(_measure_resolution, hits)) if decide == "cost" and hits else 0.0
+    if not chosen:
+        return TunedRuns(values, resolution=resolution)
+    others = [_average(x, decide) for x in trials.values() if len(x) >= min(2, len(chosen))]
+    return TunedRuns(values, len(chosen), min(others, default=inf), resolution)
 
 
-def handicapped_p(a: Tuned, b: Tuned, decide: str) -> float:
-    """Of the test beyond the margin that two optimizers alike would part by through their tuning.
+def p_beyond_margin(a: TunedRuns, b: TunedRuns, decide: str) -> float:
+    """The p of the test beyond the margin that two optimizers alike would part by in their tuning.
 
     The settings of each were chosen by the mean of k seeds, at best, and so by chance where they
     differ by less than its standard error, s/√k, s the spread of runs. The loser may have another
@@ -192,50 +189,67 @@ def handicapped_p(a: Tuned, b: Tuned, decide: str) -> float:
         b: the other.
         decide: cost or metric.
     """
-    better, worse = (a, b) if wins(a.values, b.values) > 0 else (b, a)
-    error = _spread(a.values, b.values, decide) / sqrt(min(a.seeds, b.seeds))
-    margin = max(error, _regret(worse, decide))
-    grain = max(a.grain, b.grain)
+    better, worse = (a, b) if cliffs_delta(a.values, b.values) > 0 else (b, a)
+    error = _pool_spread(a.values, b.values, decide) / sqrt(min(a.seeds, b.seeds))
+    margin = max(error, _measure_regret(worse, decide))
+    resolution = max(a.resolution, b.resolution)
     moved = [
-        max(x * exp(margin), x + grain) if decide == "cost" else x + margin for x in better.values
+        max(x * exp(margin), x + resolution) if decide == "cost" else x + margin
+        for x in better.values
     ]
-    return mann_whitney(moved, worse.values) if wins(moved, worse.values) > 0 else 1.0
+    return mann_whitney(moved, worse.values) if cliffs_delta(moved, worse.values) > 0 else 1.0
 
 
-def _regret(worse: Tuned, decide: str) -> float:
+def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
+    """Cliff's δ (1993), less being better: how often one of a wins, less how often it loses."""
+    return fmean((x < y) - (x > y) for x in a for y in b)
+
+
+def _measure_regret(worse: TunedRuns, decide: str) -> float:
     """How much better another setting's trials were than the runs; −∞, if there is no other.
 
     Of runs some of which have missed it is the median that counts. It is ∞, if that missed too.
     """
     if not isfinite(worse.runner_up):
         return -inf
-    middle = _mean(worse.values, decide)
+    middle = _average(worse.values, decide)
     middle = middle if isfinite(middle) else median(worse.values)
-    return level(middle, decide) - level(worse.runner_up, decide)
+    return log_if_cost(middle, decide) - log_if_cost(worse.runner_up, decide)
 
 
-def _grain(run: Measured) -> float:
+def _measure_resolution(run: ScoredRun) -> float:
     """The cost of the reading at the target, less that of the one before or of none."""
-    before = (point.cost for point in run.points if point.cost < run.cost_to_target)
+    before = (reading.cost for reading in run.readings if reading.cost < run.cost_to_target)
     return run.cost_to_target - max(before, default=0.0)
 
 
-def _mean(values: Sequence[float], decide: str) -> float:
-    """∞, if one of them is; of costs the geometric mean."""
-    middle = fmean(level(x, decide) for x in values)
+def _average(values: Sequence[float], decide: str) -> float:
+    """The mean, of costs the geometric one; ∞, if one of them is."""
+    middle = fmean(log_if_cost(x, decide) for x in values)
     return exp(middle) if decide == "cost" and isfinite(middle) else middle
 
 
-def _spread(a: Sequence[float], b: Sequence[float], decide: str) -> float:
+def _pool_spread(a: Sequence[float], b: Sequence[float], decide: str) -> float:
     """The standard deviation within the two samples, of the logarithms if they are costs."""
     squares, degrees = 0.0, 0
     for sample in (a, b):
-        finite = [level(x, decide) for x in sample if isfinite(x)]
+        finite = [log_if_cost(x, decide) for x in sample if isfinite(x)]
         if len(finite) > 1:
             squares, degrees = squares + variance(finite) * (n := len(finite) - 1), degrees + n
     return sqrt(squares / degrees) if degrees else 0.0
 
 
-def wins(a: Sequence[float], b: Sequence[float]) -> float:
-    """How often one of the first is the better, less how often it is the worse; in [−1, 1]."""
-    return fmean((x < y) - (x > y) for x in a for y in b)
+def _is_one_run(study: Study) -> bool:
+    courses = [run.course for run in study.tuned if not run.failed]
+    return len(courses) > 1 and len(set(courses)) == 1
+
+
+def _median(values: Sequence[float]) -> float:
+    return median_interval(values).value
+
+
+def _divide_medians(first: Sequence[float], second: Sequence[float]) -> float:
+    one, other = _median(first), _median(second)
+    if other == 0 or not (isfinite(one) or isfinite(other)):
+        return nan
+    return one / other

@@ -6,100 +6,17 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from textwrap import fill
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tabulate import tabulate
 
-from scratchopt.compare.document import Section, document, title
-from scratchopt.compare.tables import Table, cost_table, pairs_table, quality_table
+from scratchopt.compare.document import Section, lay_out, make_title
+from scratchopt.compare.report import Report, TaskReport
+from scratchopt.compare.tables import Table, make_cost_table, make_pairs_table, make_quality_table
 from scratchopt.pictures.style import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 
-WIDTH = 100
+WIDTH = 100  # of the console
 MANY = 10  # pairs; more are in the files only
-
-
-def console(report: Mapping[str, Any]) -> str:
-    """Each task's tables, and beneath them, where it is read first, the verdict."""
-    parts = []
-    for task in report["tasks"]:
-        pairs = pairs_table(task, report["decide"])
-        tables = [cost_table(task), quality_table(task)]
-        if pairs and len(pairs.rows) <= MANY:
-            tables.append(pairs)
-        parts += [_console_table(each, task["task"]) for each in tables]
-        parts.append(_verdict(task))
-    return "\n\n".join(parts)
-
-
-def _console_table(of: Table, of_what: str) -> str:
-    """A _console_table with its title, without its notes."""
-    rows = tabulate(of.rows, of.head, "simple", disable_numparse=True)
-    return f"{of_what}: {of.title}\n{rows}"
-
-
-def _verdict(task: Mapping[str, Any]) -> str:
-    verdict = task["verdict"]
-    lines = [fill(f"{task['task']}: {verdict['statement']}", WIDTH, break_long_words=False)]
-    for reason in verdict["reasons"]:
-        lines.append(
-            fill(
-                reason,
-                WIDTH,
-                initial_indent="  - ",
-                subsequent_indent="    ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-        )
-    return "\n".join(lines)
-
-
-def markdown(report: Mapping[str, Any], charts: Collection[str]) -> str:
-    """The whole file; its charts are in figures/ beside it.
-
-    Args:
-        report: of `scratchopt.compare.report`.
-        charts: names of those that were drawn.
-    """
-    parts = [f"# {escaped(title(report))}"]
-    for section in document(report, charts):
-        parts += _section(section)
-    return "\n\n".join(parts) + "\n"
-
-
-def markdown_table(of: Table, titled: bool = True) -> str:
-    """A markdown_table and what its numbers mean."""
-    cells = [[escaped(cell) for cell in row] for row in of.rows]
-    for i in of.code:
-        if "`" not in (typed := of.rows[i][-1]):
-            cells[i][-1] = f"`{typed}`".replace("|", "\\|")
-    rows = tabulate(cells, [escaped(cell) for cell in of.head], "pipe", disable_numparse=True)
-    notes = "".join(f"\n\n{escaped(note)}" for note in of.notes)
-    title = f"**{escaped(of.title)}**\n\n" if titled else ""
-    return f"{title}{rows}{notes}"
-
-
-def escaped(text: str) -> str:
-    """Text without a meaning for Markdown."""
-    for mark in "\\`*_[]<|":
-        text = text.replace(mark, "\\" + mark)
-    return text
-
-
-def _section(section: Section) -> Iterator[str]:
-    if section.title:
-        yield f"{'#' * section.level} {escaped(section.title)}"
-    yield from map(escaped, section.lines)
-    if section.points:
-        yield "\n".join(f"- {escaped(point)}" for point in section.points)
-    for each in section.tables:
-        yield markdown_table(each, each.title != section.title)
-    for name, caption in section.charts:
-        yield f"![{escaped(caption)}](figures/{name}.svg)"
-        yield escaped(caption)
-
-
 # Of each colour in a chart its name on the page, and what it becomes on a dark one.
 COLORS = {
     "paper": ("#ffffff", "#16181b"),
@@ -117,11 +34,89 @@ COLORS = {
 }
 
 
-def page(report: Mapping[str, Any], charts: Mapping[str, str]) -> str:
-    """The whole file.
+def render_console(report: Report) -> str:
+    """Renders each task's tables, and beneath them, where it is read first, the verdict."""
+    parts = []
+    for task in report.tasks:
+        pairs = make_pairs_table(task, report.decide)
+        tables = [make_cost_table(task), make_quality_table(task)]
+        if pairs and len(pairs.rows) <= MANY:
+            tables.append(pairs)
+        for table in tables:
+            rows = tabulate(table.rows, table.head, "simple", disable_numparse=True)
+            parts.append(f"{task.task}: {table.title}\n{rows}")
+        parts.append(_render_verdict(task))
+    return "\n\n".join(parts)
+
+
+def _render_verdict(task: TaskReport) -> str:
+    statement = f"{task.task}: {task.verdict.statement}"
+    lines = [fill(statement, WIDTH, break_long_words=False)]
+    for reason in task.verdict.reasons:
+        lines.append(
+            fill(
+                reason,
+                WIDTH,
+                initial_indent="  - ",
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    return "\n".join(lines)
+
+
+def render_markdown(report: Report, charts: Collection[str]) -> str:
+    """Renders a report as Markdown; its charts are in figures/ beside it.
 
     Args:
-        report: of `scratchopt.compare.report`.
+        report: of a comparison.
+        charts: names of those that were drawn.
+    """
+    parts = [f"# {escape_markdown(make_title(report))}"]
+    for section in lay_out(report, charts):
+        parts += _render_section(section)
+    return "\n\n".join(parts) + "\n"
+
+
+def _render_section(section: Section) -> Iterator[str]:
+    if section.title:
+        yield f"{'#' * section.level} {escape_markdown(section.title)}"
+    yield from map(escape_markdown, section.lines)
+    if section.bullets:
+        yield "\n".join(f"- {escape_markdown(bullet)}" for bullet in section.bullets)
+    for table in section.tables:
+        yield render_markdown_table(table, with_title=table.title != section.title)
+    for name, caption in section.charts:
+        yield f"![{escape_markdown(caption)}](figures/{name}.svg)"
+        yield escape_markdown(caption)
+
+
+def render_markdown_table(table: Table, with_title: bool = True) -> str:
+    """Renders a table, and beneath it what its numbers mean."""
+    cells = [[escape_markdown(cell) for cell in row] for row in table.rows]
+    for i in table.code:
+        if "`" not in (code := table.rows[i][-1]):
+            cells[i][-1] = f"`{code}`".replace("|", "\\|")
+    head = [escape_markdown(cell) for cell in table.head]
+    rows = tabulate(cells, head, "pipe", disable_numparse=True)
+    notes = "".join(f"\n\n{escape_markdown(note)}" for note in table.notes)
+    title = f"**{escape_markdown(table.title)}**\n\n" if with_title else ""
+    return f"{title}{rows}{notes}"
+
+
+def escape_markdown(text: str) -> str:
+    """Escapes all that means something to Markdown."""
+    for mark in "\\`*_[]<|":
+        text = text.replace(mark, "\\" + mark)
+    return text
+
+
+def render_page(report: Report, charts: Mapping[str, str]) -> str:
+    """Renders a report as one HTML file that needs nothing but a browser: no network, no script.
+
+    Args:
+        report: of a comparison.
         charts: the SVG of each, by name.
     """
     environment = Environment(
@@ -133,15 +128,15 @@ def page(report: Mapping[str, Any], charts: Mapping[str, str]) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("page.html.jinja").render(
-        title=title(report),
-        sections=list(document(report, charts)),
+        title=make_title(report),
+        sections=list(lay_out(report, charts)),
         colors=COLORS,
-        svgs={name: inlined(svg, name) for name, svg in charts.items()},
+        svgs={name: inline_svg(svg, name) for name, svg in charts.items()},
     )
 
 
-def inlined(svg: str, name: str) -> str:
-    """A picture as a part of a page: its ids are its own, its colours the page's.
+def inline_svg(svg: str, name: str) -> str:
+    """Makes a picture a part of a page: its ids are its own, its colours the page's.
 
     Args:
         svg: as matplotlib writes it.

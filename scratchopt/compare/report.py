@@ -1,100 +1,183 @@
-"""All that a reader needs of a comparison, as dicts, lists, strings and numbers.
+"""The report of a comparison: all that a reader needs of it.
 
-Console, Markdown, page, charts and the JSON file are made from this and from nothing else. No time
-by the clock and no place of a file is in it: the same runs in another store give the same report.
+Console, Markdown, page, charts and the files of data are made from this and from nothing else.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import Any
 
 from scratchopt.compare.analysis import (
-    best_of_defaults,
-    expected_best,
-    profile,
-    profile_score,
-    sensitivity,
+    Profile,
+    Sensitivity,
+    compute_profiles,
+    expect_best_of_k,
+    find_best_default,
+    measure_sensitivity,
 )
-from scratchopt.compare.runs import Comparison, Contest, Objective, Study, parts
-from scratchopt.compare.summary import account, told
-from scratchopt.compare.trials import DECIDE
-from scratchopt.compare.verdict import verdict
+from scratchopt.compare.runs import Comparison, Contest, Objective, RunSet, Study, list_run_sets
+from scratchopt.compare.summary import Summary, summarize
+from scratchopt.compare.trials import CRITERIA
+from scratchopt.compare.verdict import Verdict, reach_verdict
 
 
-def report(comparison: Comparison) -> dict[str, Any]:
-    """Of a comparison; of the groups of an earlier multirun, if nothing was tried in it."""
+@dataclass(frozen=True)
+class Entry:
+    """An optimizer on a task, or a group of runs that were there already.
+
+    Args:
+        name: of the optimizer or of the group.
+        default: its own settings of what was searched, by key.
+        chosen: the best settings; None, if no trial came to anything.
+        edges: the keys of `chosen` whose value is the least or the greatest tried.
+        trials: how many there were.
+        sensitivity: to the lr; None, where it was not searched.
+        expected_best: by criterion, cost or metric, the pairs of k and the best of k trials.
+        tuned: the outcome at the chosen settings; None, where there are no such runs.
+        untuned: the outcome at the default settings.
+    """
+
+    name: str
+    default: Mapping[str, Any]
+    chosen: Mapping[str, Any] | None
+    edges: Sequence[str]
+    trials: int
+    sensitivity: Sensitivity | None
+    expected_best: Mapping[str, Sequence[tuple[int, float]]]
+    tuned: Summary | None
+    untuned: Summary | None
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """All optimizers on one task, and the verdict.
+
+    Args:
+        task: name of the choice in conf/task.
+        name: the same, as the names of files can have it.
+        objective: of the task.
+        verdict: on the optimizers.
+        best_default: the optimizer that is best with its default settings; None without any.
+        entries: the optimizers, in the order in which they were given.
+    """
+
+    task: str
+    name: str
+    objective: Objective
+    verdict: Verdict
+    best_default: str | None
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a reader needs of a comparison.
+
+    Args:
+        kind: comparison; groups, where runs that were there already are put together.
+        names: the optimizers or groups, of all tasks.
+        decide: what names a winner, cost or metric.
+        budget: trials of each optimizer on each task.
+        tuning_seed: of the trials.
+        seeds: of the runs that are judged.
+        space: the search space in words, by optimizer.
+        command: that makes this report, without what says where its files lie.
+        versions: by package, all that ran.
+        tasks: in order.
+        profile: of each optimizer over the tasks; None, where there is one task, or not all are on
+            each.
+        run_sets: all runs, by task, name and role.
+    """
+
+    kind: str
+    names: Sequence[str]
+    decide: str
+    budget: int
+    tuning_seed: int
+    seeds: Sequence[int]
+    space: Mapping[str, str]
+    command: str
+    versions: Mapping[str, Sequence[str]]
+    tasks: Sequence[TaskReport]
+    profile: Mapping[str, Profile] | None
+    run_sets: Sequence[RunSet]
+
+    @property
+    def is_tuned(self) -> bool:
+        """Tells a comparison, whose optimizers were tuned, from groups of runs."""
+        return self.kind == "comparison"
+
+    def runs_on(self, task: str) -> list[RunSet]:
+        """The runs on one of the tasks, by name and role."""
+        return [runs for runs in self.run_sets if runs.task == task]
+
+
+def make_report(comparison: Comparison) -> Report:
+    """Makes the report of a comparison, or of groups of runs, if nothing was tried in it."""
     names = [study.optimizer for contest in comparison.contests for study in contest.studies]
-    runs = [
-        {"task": part.task, "name": part.name, "role": part.role}
-        | {"address": run.address if comparison.budget else None}
-        | told(run, part.objective)
-        for part in parts(comparison)
-        for run in part.runs
-    ]
-    return {
-        "kind": "comparison" if comparison.budget else "groups",
-        "names": list(dict.fromkeys(names)),
-        "decide": comparison.decide,
-        "budget": comparison.budget,
-        "tuning_seed": comparison.tuning_seed,
-        "seeds": list(comparison.seeds),
-        "space": dict(comparison.space),
-        "command": comparison.command,
-        "versions": _versions(runs),
-        "tasks": [_task(contest, comparison.decide) for contest in comparison.contests],
-        "profile": _profile(comparison),
-        "runs": runs,
-    }
+    run_sets = list_run_sets(comparison)
+    return Report(
+        kind="comparison" if comparison.budget else "groups",
+        names=list(dict.fromkeys(names)),
+        decide=comparison.decide,
+        budget=comparison.budget,
+        tuning_seed=comparison.tuning_seed,
+        seeds=comparison.seeds,
+        space=comparison.space,
+        command=comparison.command,
+        versions=_collect_versions(run_sets),
+        tasks=[_report_task(contest, comparison.decide) for contest in comparison.contests],
+        profile=_report_profile(comparison),
+        run_sets=run_sets,
+    )
 
 
-def _task(contest: Contest, decide: str) -> dict[str, Any]:
-    default = best_of_defaults(contest, decide)
-    return {
-        "task": contest.task,
-        "name": re.sub(r"[^\w=.,-]+", "_", contest.task),  # of files
-        "objective": asdict(contest.objective),
-        "verdict": asdict(verdict(contest, decide)),
-        "best_default": default and default[0],
-        "entries": [_entry(study, contest.objective, decide) for study in contest.studies],
-    }
+def _report_task(contest: Contest, decide: str) -> TaskReport:
+    return TaskReport(
+        task=contest.task,
+        name=re.sub(r"[^\w=.,-]+", "_", contest.task),
+        objective=contest.objective,
+        verdict=reach_verdict(contest, decide),
+        best_default=find_best_default(contest, decide),
+        entries=[_report_study(study, contest.objective, decide) for study in contest.studies],
+    )
 
 
-def _entry(study: Study, objective: Objective, decide: str) -> dict[str, Any]:
-    found = sensitivity(study, objective, decide)
-    return {
-        "name": study.optimizer,
-        "default": dict(study.default),
-        "chosen": None if study.chosen is None else dict(study.chosen),
-        "edges": list(study.edges),
-        "trials": len(study.trials),
-        "sensitivity": None if found is None else asdict(found),
-        "expected_best": {
-            of: expected_best(study, objective, of) if study.trials else [] for of in DECIDE
+def _report_study(study: Study, objective: Objective, decide: str) -> Entry:
+    return Entry(
+        name=study.optimizer,
+        default=study.default,
+        chosen=study.chosen,
+        edges=study.edges,
+        trials=len(study.trials),
+        sensitivity=measure_sensitivity(study, objective, decide),
+        expected_best={
+            criterion: expect_best_of_k(study, objective, criterion) if study.trials else []
+            for criterion in CRITERIA
         },
-        "tuned": account(study.tuned, objective),
-        "untuned": account(study.untuned, objective),
-    }
+        tuned=summarize(study.tuned, objective),
+        untuned=summarize(study.untuned, objective),
+    )
 
 
-def _profile(comparison: Comparison) -> dict[str, Any] | None:
-    """Of each optimizer over the tasks; None, where there is one task, or not all are on each.
+def _report_profile(comparison: Comparison) -> Mapping[str, Profile] | None:
+    """Computes the profiles where they are of the same optimizers on several tasks.
 
     Runs that are there already bear the names of their settings, which differ between tasks.
     """
     names = {tuple(sorted(s.optimizer for s in c.studies)) for c in comparison.contests}
     if len(comparison.contests) < 2 or len(names) > 1:
         return None
-    steps, scores = profile(comparison), profile_score(comparison)
-    return {name: {"steps": steps[name], "score": scores[name]} for name in steps}
+    return compute_profiles(comparison)
 
 
-def _versions(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """By package, all versions that ran."""
-    packages = sorted({package for run in runs for package in run["versions"]})
+def _collect_versions(run_sets: Sequence[RunSet]) -> dict[str, list[str]]:
+    found = [run.versions for runs in run_sets for run in runs.runs]
+    packages = sorted({package for versions in found for package in versions})
     return {
-        package: sorted({str(run["versions"].get(package) or "not installed") for run in runs})
+        package: sorted({str(versions.get(package) or "not installed") for versions in found})
         for package in packages
     }

@@ -19,10 +19,10 @@ from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.schema import validate
 
-APART = ("store", "output", "workers")  # which decide nothing of what is reported
+PLACES = ("store", "output", "workers")  # which decide nothing of what is reported
 
-LONGEST = 200  # name of a directory; file systems have room for 255 bytes
-FRESH = 100  # between the first seed of the tuning and the first fresh one
+MAX_NAME = 200  # name of a directory; file systems have room for 255 bytes
+SEED_GAP = 100  # between the first seed of the tuning and the first fresh one
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Request:
     @property
     def seeds(self) -> tuple[int, ...]:
         """The fresh ones."""
-        first = self.keys["seed"] + max(FRESH, self.keys["budget"])
+        first = self.keys["seed"] + max(SEED_GAP, self.keys["budget"])
         return tuple(range(first, first + self.keys["seeds"]))
 
     @property
@@ -68,26 +68,28 @@ class Request:
         told = ("task", "optimizers", "budget", "seeds")
         more = [words for words in self.asked if words.partition("=")[0] not in told]
         name = re.sub(r"[^\w=.,+-]+", "_", ",".join([*self.optimizers, asked, *more]))
-        if len(name) > LONGEST:
-            name = f"{name[:LONGEST]}-{sha256(name.encode()).hexdigest()[:8]}"
+        if len(name) > MAX_NAME:
+            name = f"{name[:MAX_NAME]}-{sha256(name.encode()).hexdigest()[:8]}"
         return Path("comparisons", ",".join(self.tasks), name)
 
     @property
     def asked(self) -> list[str]:
         """What the command line gives, without what says where files lie."""
-        own = [f"{k}={self._written(k)}" for k in self.given if k not in APART]
+        own = [f"{k}={self._written(k)}" for k in self.given if k not in PLACES]
         return [*own, *self.overrides]
 
     @property
     def command(self) -> str:
         """That asks for the same, wherever its runs lie."""
-        own = [f"{k}={self._written(k)}" for k in self.keys if k not in APART]
+        own = [f"{k}={self._written(k)}" for k in self.keys if k not in PLACES]
         folder = ["--config-dir", str(self.config_dir)] if self.config_dir else []
         return shlex.join(["python", "scripts/compare.py", *folder, *own, *self.overrides])
 
     def _written(self, key: str) -> str:
         value = self.keys[key]
-        return _written(list(value) if key == "tune" and self.keys["search"] == "optuna" else value)
+        return _format_value(
+            list(value) if key == "tune" and self.keys["search"] == "optuna" else value
+        )
 
     @cached_property
     def _composed(self) -> dict[tuple[str, str], DictConfig]:
@@ -175,10 +177,10 @@ class Request:
         return Objective(asked["metric"], asked["mode"], asked["target"])
 
 
-def _written(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """A value as Hydra reads it."""
     if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(_format_value, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{k}:{_written(v)}' for k, v in value.items())}}}"
+        return f"{{{','.join(f'{k}:{_format_value(v)}' for k, v in value.items())}}}"
     return as_typed(value)

@@ -1,8 +1,8 @@
-"""What a comparison knows of its runs, and which of them stand together."""
+"""The runs of a comparison: each, those of an optimizer, of a task, and of all tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from typing import Any
@@ -12,11 +12,11 @@ FAILURES = ("diverged", "failed")
 
 @dataclass(frozen=True)
 class Objective:
-    """What is asked of a task.
+    """The objective of a task: a metric, and the value of it that is the target.
 
     Args:
         metric: tag of the number, such as `val/accuracy`.
-        mode: whether it should be great or small: max or min.
+        mode: max or min, as it should be great or small.
         target: the value that counts as reached; None, where the run ends by itself as converged.
     """
 
@@ -24,21 +24,26 @@ class Objective:
     mode: str
     target: float | None
 
-    def reached(self, value: float) -> bool:
-        """Whether the target is."""
+    def is_reached(self, value: float) -> bool:
+        """Tells whether a value of the metric is at the target."""
         if self.target is None or not isfinite(value):
             return False
         return value >= self.target if self.mode == "max" else value <= self.target
 
     def goodness(self, value: float) -> float:
-        """The value such that greater is better; of none, −∞."""
+        """The value with the sign that makes greater better; −∞ for NaN."""
         if value != value:
             return -inf
         return value if self.mode == "max" else -value
 
+    @property
+    def worst(self) -> float:
+        """The worst value there is, ∞ or −∞."""
+        return -inf if self.mode == "max" else inf
+
 
 @dataclass(frozen=True)
-class Point:
+class Reading:
     """A reading of the objective's metric.
 
     Args:
@@ -55,7 +60,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ScoredRun:
     """A run that has come to its end.
 
     Args:
@@ -84,8 +89,8 @@ class Measured:
     settings: Mapping[str, Any]
     seed: int
     status: str
-    points: tuple[Point, ...]
-    to_target: Point | None
+    readings: tuple[Reading, ...]
+    to_target: Reading | None
     train_loss: float = nan
     test: Mapping[str, float] = field(default_factory=dict)
     batch: int | None = None
@@ -98,13 +103,13 @@ class Measured:
 
     @property
     def failed(self) -> bool:
-        """Whether nothing came of it: it diverged, or raised an error."""
+        """Tells whether it diverged, or ended with an error."""
         return self.status in FAILURES
 
     @property
     def course(self) -> tuple[Any, ...]:
-        """How it went: two runs of the same course are one and the same run."""
-        return self.status, *((p.steps, p.cost, repr(p.value)) for p in self.points)  # NaN ≠ NaN
+        """The status and all readings, times aside: runs that share them are one run."""
+        return self.status, *((r.steps, r.cost, repr(r.value)) for r in self.readings)  # NaN ≠ NaN
 
     @property
     def cost_to_target(self) -> float:
@@ -121,22 +126,24 @@ class Measured:
         """Seconds of training until the target was reached; ∞, if it never was."""
         return self.to_target.seconds if self.to_target else inf
 
+    @property
+    def seconds_per_step(self) -> float:
+        """Seconds of training by an update; NaN without any."""
+        return self.seconds / self.updates if self.updates else nan
+
     def final(self, objective: Objective) -> float:
         """The metric at the end: the worst there is, where the run diverged or failed."""
-        if self.failed or not self.points:
-            return -inf if objective.mode == "max" else inf
-        return self.points[-1].value
+        return objective.worst if self.failed or not self.readings else self.readings[-1].value
 
     def best(self, objective: Objective) -> float:
         """The best reading of the metric."""
-        values = [point.value for point in self.points if isfinite(point.value)]
-        worst = -inf if objective.mode == "max" else inf
-        return max(values, key=objective.goodness, default=worst)
+        values = [reading.value for reading in self.readings if isfinite(reading.value)]
+        return max(values, key=objective.goodness, default=objective.worst)
 
 
 @dataclass(frozen=True)
 class Study:
-    """An optimizer on a task: its trials, and its runs at what came of them.
+    """An optimizer on a task: its trials, and its runs at the settings that these chose.
 
     Args:
         optimizer: name of the choice in conf/optimizer.
@@ -150,11 +157,11 @@ class Study:
 
     optimizer: str
     default: Mapping[str, Any]
-    trials: tuple[Measured, ...]
+    trials: tuple[ScoredRun, ...]
     chosen: Mapping[str, Any] | None
     edges: tuple[str, ...]
-    tuned: tuple[Measured, ...]
-    untuned: tuple[Measured, ...]
+    tuned: tuple[ScoredRun, ...]
+    untuned: tuple[ScoredRun, ...]
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,7 @@ class Contest:
 
     Args:
         task: name of the choice in conf/task.
-        objective: what was asked of it.
+        objective: of the task.
         studies: one an optimizer, in the order in which they were given.
     """
 
@@ -174,7 +181,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a report is made of, beside the measured times in its runs.
+    """The optimizers on all tasks, and how they were compared: what a report is made of.
 
     Args:
         contests: one a task.
@@ -196,14 +203,9 @@ class Comparison:
     command: str
 
 
-def first_reached(points: Iterable[Point], objective: Objective) -> Point | None:
-    """The first reading at which the target was reached, or None."""
-    return next((point for point in points if objective.reached(point.value)), None)
-
-
 @dataclass(frozen=True)
-class Part:
-    """Runs that have the same name and role on a task.
+class RunSet:
+    """The runs that have the same name and role on a task.
 
     Args:
         task: name of the choice in conf/task.
@@ -217,12 +219,12 @@ class Part:
     objective: Objective
     name: str
     role: str
-    runs: tuple[Measured, ...]
+    runs: tuple[ScoredRun, ...]
 
 
 @dataclass(frozen=True)
-class Aggregate:
-    """Runs of an earlier multirun that differ in the seed alone.
+class SeedGroup:
+    """Runs that were there already and differ in the seed alone.
 
     Args:
         name: what tells their settings from the others', such as "adam, lr=0.001".
@@ -230,23 +232,32 @@ class Aggregate:
     """
 
     name: str
-    runs: tuple[Measured, ...]
+    runs: tuple[ScoredRun, ...]
 
 
-def parts(comparison: Comparison) -> Iterator[Part]:
-    """Of a comparison, in the order of its contests and studies."""
-    for contest in comparison.contests:
-        for study in contest.studies:
-            of = contest.task, contest.objective, study.optimizer
-            yield Part(*of, "trials", study.trials)
-            yield Part(*of, "tuned", study.tuned)
-            yield Part(*of, "untuned", study.untuned)
+def find_first_hit(readings: Iterable[Reading], objective: Objective) -> Reading | None:
+    """Finds the first reading at the target; None, if there is none."""
+    return next((reading for reading in readings if objective.is_reached(reading.value)), None)
 
 
-def compared(
-    groups: Sequence[Aggregate], objective: Objective, task: str, decide: str, command: str
+def list_run_sets(comparison: Comparison) -> list[RunSet]:
+    """Lists all runs of a comparison, in the order of its contests and studies."""
+    return [
+        RunSet(contest.task, contest.objective, study.optimizer, role, runs)
+        for contest in comparison.contests
+        for study in contest.studies
+        for role, runs in (
+            ("trials", study.trials),
+            ("tuned", study.tuned),
+            ("untuned", study.untuned),
+        )
+    ]
+
+
+def compare_groups(
+    groups: Sequence[SeedGroup], objective: Objective, task: str, decide: str, command: str
 ) -> Comparison:
-    """Groups of an earlier multirun as a comparison without trials: each is a study of its own.
+    """Makes a comparison without trials, in which each group is a study of its own.
 
     Args:
         groups: whose names differ.

@@ -12,17 +12,17 @@ from functools import cached_property
 from typing import Any
 
 from scratchopt.compare.request import Request
-from scratchopt.compare.runs import Comparison, Contest, Measured, Objective, Study
-from scratchopt.compare.search import Grid, Search
+from scratchopt.compare.runs import Comparison, Contest, Objective, ScoredRun, Study
+from scratchopt.compare.search import GridSearch, Search
 from scratchopt.compare.trials import Trial
 from scratchopt.config.fields import UserError
 
 # Gives what came of a run: its configuration, choices, objective and searched settings.
-Known = Callable[["Wanted", Objective], "Measured | None"]
+FindRun = Callable[["RunSpec", Objective], "ScoredRun | None"]
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class RunSpec:
     """A run that a comparison needs.
 
     Args:
@@ -63,35 +63,37 @@ class Entrant:
         keys = self.request.keys
         axes = {f"optimizer.{key}": values for key, values in keys["tune"].items()}
         if keys["search"] == "optuna":
-            from scratchopt.compare.optuna_search import Sampled
+            from scratchopt.compare.optuna_search import TPESearch
 
-            return Sampled(self.default, list(axes), self.objective, keys["decide"], keys["budget"])
-        return Grid(self.default, axes, self.objective, keys["decide"], keys["budget"])
+            return TPESearch(
+                self.default, list(axes), self.objective, keys["decide"], keys["budget"]
+            )
+        return GridSearch(self.default, axes, self.objective, keys["decide"], keys["budget"])
 
     @cached_property
-    def _made(self) -> dict[Any, Wanted]:
+    def _made(self) -> dict[Any, RunSpec]:
         return {}
 
     @cached_property
-    def _results(self) -> dict[Trial, Measured]:
+    def _results(self) -> dict[Trial, ScoredRun]:
         """Of the search, from one look to the next: it only grows."""
         return {}
 
-    def _wanted(self, settings: Mapping[str, Any], seed: int, test: bool) -> Wanted:
-        key = Trial.of(settings), seed, test
+    def _wanted(self, settings: Mapping[str, Any], seed: int, test: bool) -> RunSpec:
+        key = Trial.from_settings(settings), seed, test
         if key not in self._made:
             config = self.request.config(self.task, self.optimizer, dict(settings), seed, test)
             choices = {"task": self.task, "optimizer": self.optimizer}
-            self._made[key] = Wanted(config, choices, dict(settings))
+            self._made[key] = RunSpec(config, choices, dict(settings))
         return self._made[key]
 
-    def _trial(self, trial: Trial) -> Wanted:
+    def _trial(self, trial: Trial) -> RunSpec:
         return self._wanted(trial.settings, self.request.keys["seed"] + trial.repeat, False)
 
-    def _judged(self, settings: Mapping[str, Any]) -> list[Wanted]:
+    def _judged(self, settings: Mapping[str, Any]) -> list[RunSpec]:
         return [self._wanted(settings, seed, True) for seed in self.request.seeds]
 
-    def look(self, known: Known) -> tuple[list[Wanted], Study]:
+    def look(self, known: FindRun) -> tuple[list[RunSpec], Study]:
         """The runs that can be done now, and what is known so far."""
         results = self._results
         while found := {
@@ -118,7 +120,7 @@ class Entrant:
         )
 
 
-class Plan:
+class Schedule:
     """Of all that was asked for.
 
     Args:
@@ -148,9 +150,9 @@ class Plan:
         parts = len(self.request.tasks) * len(self.request.optimizers)
         return parts * (keys["budget"] + 2 * keys["seeds"])
 
-    def look(self, known: Known) -> tuple[list[Wanted], Comparison]:
+    def look(self, known: FindRun) -> tuple[list[RunSpec], Comparison]:
         """The runs that can be done now, none if it is complete; and what is known so far."""
-        missing: list[Wanted] = []
+        missing: list[RunSpec] = []
         contests: list[Contest] = []
         for task, parts in self.parts.items():
             looks = [part.look(known) for part in parts]

@@ -13,17 +13,17 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, Protocol
 
-from scratchopt.compare.runs import Measured, Objective
+from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.trials import (
-    DECIDE,
+    CRITERIA,
     LR,
     Choice,
     Results,
     Trial,
-    choice,
-    finals,
-    rank,
-    reserve,
+    choose,
+    count_reserved,
+    make_sort_key,
+    repeat_finalists,
 )
 from scratchopt.config.fields import UserError
 
@@ -45,7 +45,7 @@ class Search(Protocol):
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridSearch:
     """Search on a grid of lrs that extends and refines itself.
 
     It begins with an odd number of lrs, about 9/16 of the budget and at most nine, half a decade
@@ -88,8 +88,8 @@ class Grid:
                 f"budget={self.budget}: the {len(shares)} combinations of what is tuned need a "
                 f"trial each; give budget={len(shares)} or more"
             )
-        if self.decide not in DECIDE:
-            raise UserError(f"decide={self.decide}: must be one of {', '.join(DECIDE)}")
+        if self.decide not in CRITERIA:
+            raise UserError(f"decide={self.decide}: must be one of {', '.join(CRITERIA)}")
 
     def asked(self, results: Results) -> list[Trial]:
         """All trials so far, in order, those without a result included; at most the budget."""
@@ -100,7 +100,7 @@ class Grid:
             trials += mine
             ended = ended and all_known
         if ended:
-            trials += finals(trials, results, self._rank, self.budget - len(trials))
+            trials += repeat_finalists(trials, results, self._rank, self.budget - len(trials))
         return trials
 
     def wanted(self, results: Results) -> list[Trial]:
@@ -109,7 +109,7 @@ class Grid:
 
     def chosen(self, results: Results) -> Choice:
         """The best settings, of those trials that have a result."""
-        return choice(self.asked(results), results, self._rank)
+        return choose(self.asked(results), results, self._rank)
 
     def _shares(self) -> list[tuple[dict[str, Any], int]]:
         """The combinations of the axes' values, the default's first, and each one's budget."""
@@ -129,19 +129,19 @@ class Grid:
         def trial(exponent: Fraction) -> Trial:
             lr = self.default[LR]
             lr = float(f"{lr * 10 ** float(exponent):.3g}") if exponent else lr
-            return Trial.of({**self.default, **values, LR: lr})
+            return Trial.from_settings({**self.default, **values, LR: lr})
 
         def order(exponents: list[Fraction]) -> list[Fraction] | None:
             if any(trial(x) not in results for x in exponents):
                 return None
             return sorted(exponents, key=lambda x: self._rank([results[trial(x)]]))
 
-        kept = reserve(self.budget) // len(self._shares())
-        exponents, ended = walked(share, kept, order)
+        kept = count_reserved(self.budget) // len(self._shares())
+        exponents, ended = walk_lrs(share, kept, order)
         return [trial(x) for x in exponents], ended
 
-    def _rank(self, runs: Sequence[Measured]) -> Any:
-        return rank(runs, self.objective, self.decide, float(self.default[LR]))
+    def _rank(self, runs: Sequence[ScoredRun]) -> Any:
+        return make_sort_key(runs, self.objective, self.decide, float(self.default[LR]))
 
 
 HALF, QUARTER = Fraction(1, 2), Fraction(1, 4)  # decades
@@ -149,14 +149,14 @@ FINEST = Fraction(1, 16)  # between neighbours, at last
 WIDEST = 9  # points at first: two decades to either side
 
 
-def first(budget: int) -> list[Fraction]:
+def start_exponents(budget: int) -> list[Fraction]:
     """The exponents to begin with: an odd number of them around 0, about 9/16 of the budget."""
     count = 2 * round((Fraction(9, 16) * budget - 1) / 2) + 1
     count = max(min(count, WIDEST), 3 if budget >= 3 else 1)
     return [HALF * k for k in range(-(count // 2), count // 2 + 1)]
 
 
-def following(exponents: Sequence[Fraction], order: Sequence[Fraction]) -> list[Fraction]:
+def next_exponents(exponents: Sequence[Fraction], order: Sequence[Fraction]) -> list[Fraction]:
     """What to try next, the more promising first: one point beyond an edge, or two midpoints.
 
     Args:
@@ -183,7 +183,7 @@ def is_settled(exponents: Sequence[Fraction], best: Fraction) -> bool:
     return is_inside(near, best)
 
 
-def walked(
+def walk_lrs(
     budget: int, reserve: int, order: Callable[[list[Fraction]], list[Fraction] | None]
 ) -> tuple[list[Fraction], bool]:
     """The exponents tried, or to be tried now, in order; and whether these are all.
@@ -193,13 +193,13 @@ def walked(
         reserve: how many of them are not to be spent on refining beyond a quarter decade.
         order: of points, the best first; None, if that is not known yet.
     """
-    exponents = first(budget)
+    exponents = start_exponents(budget)
     while True:
         known = order(exponents)
         if known is None:
             return exponents, False
         room = budget - len(exponents) - (reserve if is_settled(exponents, known[0]) else 0)
-        more = following(exponents, known)[: max(room, 0)]
+        more = next_exponents(exponents, known)[: max(room, 0)]
         if not more:
             return exponents, True
         exponents = exponents + more

@@ -40,7 +40,7 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
     _, place, count = np.unique(both, return_inverse=True, return_counts=True)
     doubled = 2 * np.cumsum(count) - count + 1  # twice the mean rank: whole numbers
     ranks, n = doubled[place], len(first)
-    ways = _ways(ranks.tolist(), n)
+    ways = _count_ways(ranks.tolist(), n)
     centre = n * (len(ranks) + 1)
     far = abs(int(ranks[:n].sum()) - centre)
     return float(
@@ -48,7 +48,7 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
     )
 
 
-def _ways(ranks: Sequence[int], n: int) -> np.ndarray:
+def _count_ways(ranks: Sequence[int], n: int) -> np.ndarray:
     """How many ways there are to choose n of the ranks, by their sum: [sums]."""
     ways = np.zeros((n + 1, sum(ranks) + 1))
     ways[0, 0] = 1
@@ -69,7 +69,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def least_p(n: int, m: int) -> float:
+def min_p(n: int, m: int) -> float:
     """The least p that `mann_whitney` can have of samples of n and m."""
     return min(1.0, 2 / comb(n + m, n))
 
@@ -92,13 +92,13 @@ class Interval:
     low: float | None = None
     high: float | None = None
 
-    def below(self, other: Interval) -> bool:
-        """Whether all of it is less than all of the other; it is not, if one is not known."""
+    def is_below(self, other: Interval) -> bool:
+        """Tells whether all of it is less than all of the other, both being known."""
         return self.high is not None and other.low is not None and self.high < other.low
 
-    def better(self, other: Interval, greater: bool) -> bool:
-        """Whether all of it is better than all of the other; greater or smaller is better."""
-        return other.below(self) if greater else self.below(other)
+    def is_better(self, other: Interval, greater: bool) -> bool:
+        """Tells whether all of it is better than all of the other, greater being so or not."""
+        return other.is_below(self) if greater else self.is_below(other)
 
 
 def mean_interval(values: Sequence[float]) -> Interval:

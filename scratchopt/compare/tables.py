@@ -1,22 +1,24 @@
-"""The tables of a report: what the target has cost, how the runs ended, who is better."""
+"""The tables of what came of it: cost of the target, quality, pairs, performance profile."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any
 
+from scratchopt.compare.analysis import Profile
 from scratchopt.compare.formatting import (
     NONE,
-    bytes_of,
-    mean_of,
-    median_of,
-    number,
-    probability,
-    settings,
-    target_of,
+    format_bytes,
+    format_mean,
+    format_median,
+    format_number,
+    format_p,
+    format_settings,
+    format_target,
 )
+from scratchopt.compare.report import Entry, TaskReport
+from scratchopt.compare.summary import Mean, Summary
 
 ROLES = {"tuned": "", "untuned": " (default)"}
 ON_EDGE = (
@@ -32,14 +34,14 @@ MANY = 36  # pairs, of nine optimizers; of more only the leader's are shown
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; the first column says what a row is about.
+    """A table of text, whose first column says what a row is about.
 
     Args:
         title: what it shows.
         head: of the columns.
         rows: as long as `head`.
         notes: what the numbers mean, a sentence each, to stand beneath.
-        prose: whether the cells are sentences rather than numbers.
+        prose: true where the cells are sentences rather than numbers.
         code: rows whose last cell is to be typed as it stands.
         pale: rows that stand beside the others for comparison, such as the defaults.
     """
@@ -52,8 +54,8 @@ class Table:
     code: frozenset[int] = field(default_factory=frozenset)
     pale: frozenset[int] = field(default_factory=frozenset)
 
-    def without_empty(self) -> Table:
-        """Without the columns that have nothing to say in any row."""
+    def drop_empty_columns(self) -> Table:
+        """Drops the columns that have nothing to say in any row."""
         kept = [
             i for i in range(len(self.head)) if any(row[i] not in ("", "–") for row in self.rows)
         ]
@@ -62,29 +64,26 @@ class Table:
         return replace(self, head=head, rows=rows)
 
 
-def cost_table(task: Mapping[str, Any]) -> Table:
-    """What the target has cost."""
+def make_cost_table(task: TaskReport) -> Table:
+    """Makes the table of what the target has cost."""
     rows, pale = [], set()
-    for name, role, entry, account in _accounts(task):
+    for entry, role, summary in _list_summaries(task):
         if role == "untuned":
             pale.add(len(rows))
-        n, failures = account["n"], account["failures"]
         rows.append(
             [
-                name + ROLES[role],
-                settings(entry["chosen" if role == "tuned" else "default"]),
-                _edges(entry) if role == "tuned" and entry["chosen"] else NONE,
-                median_of(account["cost_to_target"]),
-                median_of(account["mean_cost_to_target"]),
-                median_of(account["steps_to_target"]),
-                f"{account['missed']} of {n}",
-                _failures(failures, n),
+                entry.name + ROLES[role],
+                format_settings(entry.chosen if role == "tuned" else entry.default),
+                _format_edges(entry) if role == "tuned" and entry.chosen else NONE,
+                format_median(summary.cost_to_target),
+                format_median(summary.mean_cost_to_target),
+                format_median(summary.steps_to_target),
+                f"{summary.missed} of {summary.n}",
+                _format_failures(summary),
             ]
         )
-    target = target_of(task["objective"])
-    tuned = any(entry["chosen"] for entry in task["entries"])
     return Table(
-        f"Cost of reaching {target}",
+        f"Cost of reaching {format_target(task.objective)}",
         ["optimizer", "settings", "on edge", "evaluations", "mean", "steps", "missed", "failed"],
         rows,
         [
@@ -94,32 +93,31 @@ def cost_table(task: Mapping[str, Any]) -> Table:
             "bootstrap interval; by these the verdict holds intervals against each other, and by "
             "the medians' where a run missed.",
             "Failed: runs that diverged or ended in an error.",
-            *([ON_EDGE] if tuned else []),
+            *([ON_EDGE] if any(entry.chosen for entry in task.entries) else []),
         ],
         pale=frozenset(pale),
-    ).without_empty()
+    ).drop_empty_columns()
 
 
-def quality_table(task: Mapping[str, Any]) -> Table:
-    """How good the runs have become."""
-    objective = task["objective"]
-    accounts = list(_accounts(task))
-    tags = _test_tags(accounts, objective["metric"])
+def make_quality_table(task: TaskReport) -> Table:
+    """Makes the table of how good the runs have become."""
+    tags = _choose_test_tags(task)
     rows, pale = [], set()
-    for name, role, _, account in accounts:
+    for entry, role, summary in _list_summaries(task):
         if role == "untuned":
             pale.add(len(rows))
+        means = [summary.final, summary.best, summary.train_loss, *map(summary.test.get, tags)]
         rows.append(
             [
-                name + ROLES[role],
-                str(account["n"]),
-                *(_mean(account[of], account["n"]) for of in ("final", "best", "train_loss")),
-                *(_mean(account["test"].get(tag), account["n"]) for tag in tags),
-                bytes_of(account["memory"]),
+                entry.name + ROLES[role],
+                str(summary.n),
+                *(_format_mean_of_some(mean, summary.n) for mean in means),
+                format_bytes(summary.memory),
             ]
         )
+    metric = task.objective.metric
     return Table(
-        f"Quality: {objective['metric']}",
+        f"Quality: {metric}",
         ["optimizer", "runs", "at the end", "best reading", "training loss", *tags, "memory"],
         rows,
         [
@@ -130,25 +128,24 @@ def quality_table(task: Mapping[str, Any]) -> Table:
             "Memory: parameters, gradients and optimizer state.",
         ],
         pale=frozenset(pale),
-    ).without_empty()
+    ).drop_empty_columns()
 
 
-def pairs_table(task: Mapping[str, Any], decide: str) -> Table | None:
-    """Every two optimizers, held against each other; None, where there is one alone."""
-    verdict = task["verdict"]
-    if not verdict["pairs"]:
+def make_pairs_table(task: TaskReport, decide: str) -> Table | None:
+    """Makes the table of all pairs of optimizers; None, where there is one alone."""
+    pairs, leader = task.verdict.pairs, task.verdict.leader
+    if not pairs:
         return None
-    of = "evaluations to the target" if decide == "cost" else task["objective"]["metric"]
-    pairs, leader = verdict["pairs"], verdict["leader"]
-    shown = [p for p in pairs if len(pairs) <= MANY or leader in (p["first"], p["second"])]
+    what = "evaluations to the target" if decide == "cost" else task.objective.metric
+    shown = [p for p in pairs if len(pairs) <= MANY or leader in (p.first, p.second)]
     rows = [
         [
-            pair["first"],
-            pair["second"],
-            _ratio(pair["ratio"]),
-            probability(pair["p"]),
-            probability(pair["corrected"]),
-            pair["better"] or "no difference shown",
+            pair.first,
+            pair.second,
+            _format_ratio(pair.ratio),
+            format_p(pair.p),
+            format_p(pair.corrected),
+            pair.better or "no difference shown",
         ]
         for pair in shown
     ]
@@ -157,22 +154,22 @@ def pairs_table(task: Mapping[str, Any], decide: str) -> Table | None:
         ["first", "second", "ratio of medians", "p", "corrected p", "better"],
         rows,
         [
-            f"Ratio: of the medians of the {of}, the first's to the second's. p: how often such a "
-            "difference, or a greater one, comes about by chance between two that are alike "
-            f"({verdict['test']}). Corrected: for the number of pairs; a difference counts as "
-            f"shown at {verdict['alpha']:g} or less.",
+            f"Ratio: of the medians of the {what}, the first's to the second's. p: how often such "
+            "a difference, or a greater one, comes about by chance between two that are alike "
+            f"({task.verdict.test}). Corrected: for the number of pairs; a difference counts as "
+            f"shown at {task.verdict.alpha:g} or less.",
             *([f"Of {len(pairs)} pairs those of {leader}."] if len(shown) < len(pairs) else []),
-            *([MARGIN] if any(entry["chosen"] for entry in task["entries"]) else []),
+            *([MARGIN] if any(entry.chosen for entry in task.entries) else []),
         ],
     )
 
 
-def profile_table(profile: Mapping[str, Any]) -> Table:
-    """How often an optimizer is near the best, over all tasks."""
+def make_profile_table(profiles: Mapping[str, Profile]) -> Table:
+    """Makes the table of how often an optimizer is near the best, over all tasks."""
     shown = (1.0, 1.5, 2.0, 4.0)
     rows = [
-        [name, *(_share(of["steps"], tau) for tau in shown), f"{of['score']:.2f}"]
-        for name, of in profile.items()
+        [name, *(_format_share(profile.steps, tau) for tau in shown), f"{profile.score:.2f}"]
+        for name, profile in profiles.items()
     ]
     return Table(
         "Performance profile",
@@ -187,40 +184,41 @@ def profile_table(profile: Mapping[str, Any]) -> Table:
     )
 
 
-def _accounts(task: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
-    for entry in task["entries"]:
-        for role in ROLES:
-            if entry[role]:
-                yield entry["name"], role, entry, entry[role]
+def _list_summaries(task: TaskReport) -> Iterator[tuple[Entry, str, Summary]]:
+    """Lists each optimizer's outcomes, with their roles."""
+    for entry in task.entries:
+        for role, summary in (("tuned", entry.tuned), ("untuned", entry.untuned)):
+            if summary:
+                yield entry, role, summary
 
 
-def _mean(mean: Mapping[str, Any] | None, n: int) -> str:
-    if mean is None or not mean["of"]:
-        return NONE
-    return mean_of(mean) + (f" ({mean['of']} of {n})" if mean["of"] < n else "")
-
-
-def _edges(entry: Mapping[str, Any]) -> str:
-    return ", ".join(key.rsplit(".", 1)[-1] for key in entry["edges"]) or "no"
-
-
-def _failures(failures: Mapping[str, int], n: int) -> str:
-    counted = ", ".join(f"{count} {kind}" for kind, count in failures.items() if count)
-    return f"{counted} of {n}" if counted else "none"
-
-
-def _test_tags(accounts: Any, metric: str) -> list[str]:
-    """The one that the objective is about; if there is none, all."""
-    tags = sorted({tag for _, _, _, account in accounts for tag in account["test"]})
-    same = "test/" + metric.split("/", 1)[-1]
+def _choose_test_tags(task: TaskReport) -> list[str]:
+    """Chooses the tag that the objective is about, or all tags, if there is none."""
+    tags = sorted({tag for _, _, summary in _list_summaries(task) for tag in summary.test})
+    same = "test/" + task.objective.metric.split("/", 1)[-1]
     return [same] if same in tags else tags
 
 
-def _ratio(ratio: float) -> str:
+def _format_mean_of_some(mean: Mean | None, n: int) -> str:
+    if mean is None or not mean.of:
+        return NONE
+    return format_mean(mean) + (f" ({mean.of} of {n})" if mean.of < n else "")
+
+
+def _format_edges(entry: Entry) -> str:
+    return ", ".join(key.rsplit(".", 1)[-1] for key in entry.edges) or "no"
+
+
+def _format_failures(summary: Summary) -> str:
+    counted = ", ".join(f"{count} {kind}" for kind, count in summary.failures.items() if count)
+    return f"{counted} of {summary.n}" if counted else "none"
+
+
+def _format_ratio(ratio: float) -> str:
     if not isfinite(ratio) or ratio == 0:  # one of the two missed
         return NONE
-    return f"{ratio:.3f}" if 0.01 <= ratio < 100 else number(ratio, 3)
+    return f"{ratio:.3f}" if 0.01 <= ratio < 100 else format_number(ratio, 3)
 
 
-def _share(steps: Sequence[tuple[float, float]], tau: float) -> str:
+def _format_share(steps: Sequence[tuple[float, float]], tau: float) -> str:
     return f"{[share for at, share in steps if at <= tau][-1]:.0%}"

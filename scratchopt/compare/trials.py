@@ -9,7 +9,7 @@ from math import inf, isfinite, log
 from statistics import fmean, median
 from typing import Any
 
-from scratchopt.compare.runs import Measured, Objective
+from scratchopt.compare.runs import Objective, ScoredRun
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Trial:
     repeat: int = 0
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], repeat: int = 0) -> Trial:
+    def from_settings(cls, settings: Mapping[str, Any], repeat: int = 0) -> Trial:
         """The trial of some settings."""
         pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items())
         return cls(tuple(sorted(pairs)), repeat)
@@ -36,14 +36,14 @@ class Trial:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in self.items}
 
 
-Results = Mapping[Trial, Measured]
+Results = Mapping[Trial, ScoredRun]
 
 
-def by_settings(runs: Iterable[Measured]) -> dict[Trial, list[Measured]]:
+def group_by_settings(runs: Iterable[ScoredRun]) -> dict[Trial, list[ScoredRun]]:
     """The runs of each settings, which differ in the seed alone, by their first trial."""
-    found: dict[Trial, list[Measured]] = {}
+    found: dict[Trial, list[ScoredRun]] = {}
     for run in runs:
-        found.setdefault(Trial.of(run.settings), []).append(run)
+        found.setdefault(Trial.from_settings(run.settings), []).append(run)
     return found
 
 
@@ -60,11 +60,11 @@ class Choice:
     edges: tuple[str, ...]
 
 
-DECIDE = ("cost", "metric")
+CRITERIA = ("cost", "metric")
 LR = "optimizer.lr"
 
 
-def outcome(run: Measured, objective: Objective, decide: str) -> float:
+def judge(run: ScoredRun, objective: Objective, decide: str) -> float:
     """What a run is judged by, such that less is better; ∞, if nothing came of it.
 
     Args:
@@ -73,24 +73,26 @@ def outcome(run: Measured, objective: Objective, decide: str) -> float:
         decide: cost, the gradient evaluations to the target, or metric, the objective's at the end
             with the sign that makes less better.
     """
-    if decide not in DECIDE:
-        raise ValueError(f"decide={decide}: must be one of {', '.join(DECIDE)}")
+    if decide not in CRITERIA:
+        raise ValueError(f"decide={decide}: must be one of {', '.join(CRITERIA)}")
     if run.failed:
         return inf
     return run.cost_to_target if decide == "cost" else -objective.goodness(run.final(objective))
 
 
-def in_its_sign(value: float, objective: Objective, decide: str) -> float:
+def restore_sign(value: float, objective: Objective, decide: str) -> float:
     """An outcome, or a mean of some, as a reader knows it: costs as they are, metrics as read."""
     return -value if decide == "metric" and objective.mode == "max" else value
 
 
-def level(value: float, decide: str) -> float:
+def log_if_cost(value: float, decide: str) -> float:
     """Where an outcome lies on the scale on which differences are taken: costs by the logarithm."""
     return log(max(value, 1.0)) if decide == "cost" and isfinite(value) else value
 
 
-def rank(runs: Sequence[Measured], objective: Objective, decide: str, default: float) -> Any:
+def make_sort_key(
+    runs: Sequence[ScoredRun], objective: Objective, decide: str, default: float
+) -> Any:
     """A key that sorts settings, the best first, by their runs, which differ in the seed alone.
 
     The share of runs that failed comes first, then the share of those that missed the target, if
@@ -103,25 +105,27 @@ def rank(runs: Sequence[Measured], objective: Objective, decide: str, default: f
     failed = fmean(run.failed for run in runs)
     if failed == 1.0:
         return failed, 0.0, 0.0, 0.0, lr, lr
-    outcomes = [x for run in runs if isfinite(x := outcome(run, objective, decide))]
+    outcomes = [x for run in runs if isfinite(x := judge(run, objective, decide))]
     missed = 1 - len(outcomes) / len(runs)
     readings = median(-objective.goodness(run.best(objective)) for run in runs if not run.failed)
-    middle = fmean(level(x, decide) for x in outcomes) if outcomes else 0.0
+    middle = fmean(log_if_cost(x, decide) for x in outcomes) if outcomes else 0.0
     return failed, missed, middle, readings, abs(log(lr / default)) if lr > 0 else inf, lr
 
 
 LEAST = 8  # the budget from which on there are such trials
 FINALISTS = 4  # settings
 
-Rank = Callable[[Sequence[Measured]], Any]
+Rank = Callable[[Sequence[ScoredRun]], Any]
 
 
-def reserve(budget: int) -> int:
+def count_reserved(budget: int) -> int:
     """How many trials of a budget are for it: a quarter."""
     return budget // 4 if budget >= LEAST else 0
 
 
-def finals(trials: Sequence[Trial], results: Results, rank: Rank, left: int) -> list[Trial]:
+def repeat_finalists(
+    trials: Sequence[Trial], results: Results, rank: Rank, left: int
+) -> list[Trial]:
     """The best settings in turn, each time with the next seed.
 
     Args:
@@ -130,13 +134,13 @@ def finals(trials: Sequence[Trial], results: Results, rank: Rank, left: int) -> 
         rank: of the runs of some settings, a key that sorts the best first.
         left: how many trials.
     """
-    runs = by_settings(results[trial] for trial in trials)
+    runs = group_by_settings(results[trial] for trial in trials)
     best = sorted(runs, key=lambda trial: rank(runs[trial]))[:FINALISTS]
     endless = (Trial(t.items, len(runs[t]) + more) for more in count() for t in best)
     return list(islice(endless, left))
 
 
-def choice(trials: Sequence[Trial], results: Results, rank: Rank) -> Choice:
+def choose(trials: Sequence[Trial], results: Results, rank: Rank) -> Choice:
     """The best settings: of those with several seeds, if there are any, by all of them.
 
     Args:
@@ -144,15 +148,15 @@ def choice(trials: Sequence[Trial], results: Results, rank: Rank) -> Choice:
         results: what came of them.
         rank: of the runs of some settings, a key that sorts the best first.
     """
-    runs = by_settings(results[trial] for trial in trials if trial in results)
+    runs = group_by_settings(results[trial] for trial in trials if trial in results)
     if all(run.failed for mine in runs.values() for run in mine):
         return Choice(None, ())
     finalists = [trial for trial in runs if len(runs[trial]) > 1] or list(runs)
     best = min(finalists, key=lambda trial: rank(runs[trial])).settings
-    return Choice(best, tuple(edges(best, [trial.settings for trial in runs])))
+    return Choice(best, tuple(find_edges(best, [trial.settings for trial in runs])))
 
 
-def edges(best: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def find_edges(best: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The keys whose value in `best` is the least or the greatest tried.
 
     The lr is held against those that were tried together with the same other values or, if there

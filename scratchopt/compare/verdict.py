@@ -1,19 +1,19 @@
-"""Who is best on a task, if that can be said at all; and why it can't, if not."""
+"""The verdict on a task: who is best, if that can be said at all; and why it can't, if not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scratchopt.compare.formatting import count, number, p_is
-from scratchopt.compare.ranking import Pair, Standing, standing
+from scratchopt.compare.formatting import format_count, format_number, format_p_clause
+from scratchopt.compare.ranking import Pair, Ranking, rank_optimizers
 from scratchopt.compare.runs import Contest
 from scratchopt.compare.statistics import ALPHA, TEST, mean_interval
-from scratchopt.compare.verdict_checks import REFUSALS
+from scratchopt.compare.verdict_checks import CHECKS
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said of a contest.
+    """A winner of a contest, or the reasons why there is none.
 
     Args:
         winner: who is better than every other; None, if a reason forbids to name one.
@@ -34,7 +34,7 @@ class Verdict:
     alpha: float = ALPHA
 
 
-def verdict(contest: Contest, decide: str) -> Verdict:
+def reach_verdict(contest: Contest, decide: str) -> Verdict:
     """Names a winner, if one beats every other and nothing speaks against it.
 
     It must be better than each of the others by an exact test, α = 0.05 for all pairs together.
@@ -52,53 +52,54 @@ def verdict(contest: Contest, decide: str) -> Verdict:
     Reference: Choi et al., "On empirical comparisons of optimizers for deep learning", 2019, arXiv
     1910.05446.
     """
-    found = standing(contest, decide)
-    reasons = tuple(reason for refusal in REFUSALS for reason in refusal(found))
-    winner = None if reasons else found.best
-    return Verdict(winner, found.leader, _statement(found, winner), reasons, found.pairs)
+    ranking = rank_optimizers(contest, decide)
+    reasons = tuple(reason for check in CHECKS for reason in check(ranking))
+    winner = None if reasons else ranking.best
+    return Verdict(winner, ranking.leader, _state(ranking, winner), reasons, ranking.pairs)
 
 
-def _statement(found: Standing, winner: str | None) -> str:
+def _state(ranking: Ranking, winner: str | None) -> str:
+    """Puts the verdict into a sentence."""
     if winner is None:
-        return f"No significant winner on {found.contest.task}."
-    digits = count if found.decide == "cost" else number
-    figures = {name: digits(middle.value) for name, middle in found.middles.items()}
+        return f"No significant winner on {ranking.contest.task}."
+    format_one = format_count if ranking.decide == "cost" else format_number
+    figures = {name: format_one(found.value) for name, found in ranking.estimates.items()}
     others = ", ".join(
-        f"{other} {figures[other]} ({p_is(found.pair(winner, other).corrected)})"
+        f"{other} {figures[other]} ({format_p_clause(ranking.pair(winner, other).corrected)})"
         for other in figures
         if other != winner
     )
     what = (
         "gradient evaluations to the target, the median"
-        if found.decide == "cost"
-        else f"{found.contest.objective.metric} at the end, the mean"
+        if ranking.decide == "cost"
+        else f"{ranking.contest.objective.metric} at the end, the mean"
     )
-    n = min(map(len, found.values.values()))
+    n = min(map(len, ranking.values.values()))
     return (
-        f"{winner} is the best on {found.contest.task}: {figures[winner]} {what} of {n} seeds; "
-        f"{others}.{_yet(found, winner)}"
+        f"{winner} is the best on {ranking.contest.task}: {figures[winner]} {what} of {n} seeds; "
+        f"{others}.{_state_lead_at_end(ranking, winner)}"
     )
 
 
-def _yet(found: Standing, winner: str) -> str:
-    """Who is ahead of the first at the target when the runs end, if anyone."""
-    if found.decide != "cost":
+def _state_lead_at_end(ranking: Ranking, winner: str) -> str:
+    """Says who is ahead when the runs end of the first one at the target, if anyone is."""
+    if ranking.decide != "cost":
         return ""
-    objective = found.contest.objective
+    objective = ranking.contest.objective
     ends = {
         study.optimizer: mean_interval([run.final(objective) for run in study.tuned])
-        for study in found.contest.studies
+        for study in ranking.contest.studies
         if study.tuned
     }
     mine = ends[winner]
     ahead = [
-        f"{name} ({number(end.value)})"
+        f"{name} ({format_number(end.value)})"
         for name, end in ends.items()
-        if end.better(mine, objective.mode == "max")
+        if end.is_better(mine, objective.mode == "max")
     ]
     if not ahead:
         return ""
     return (
         f" Yet at the end {' and '.join(ahead)} {'has' if len(ahead) == 1 else 'have'} the better "
-        f"{objective.metric}, {winner} {number(mine.value)}."
+        f"{objective.metric}, {winner} {format_number(mine.value)}."
     )

@@ -1,4 +1,4 @@
-"""What forbids to name a winner. Each function yields sentences, or nothing."""
+"""The checks that a verdict must pass: each yields sentences that forbid a winner, or nothing."""
 
 from __future__ import annotations
 
@@ -6,71 +6,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from statistics import fmean
 
-from scratchopt.compare.formatting import count, number, p_is, probability
+from scratchopt.compare.formatting import format_count, format_number, format_p, format_p_clause
 from scratchopt.compare.nesting import DECISIVE, includes
-from scratchopt.compare.ranking import Standing
-from scratchopt.compare.runs import Measured
-from scratchopt.compare.statistics import ALPHA, Interval, least_p
+from scratchopt.compare.ranking import Ranking
+from scratchopt.compare.runs import ScoredRun
+from scratchopt.compare.statistics import ALPHA, Interval, min_p
 from scratchopt.compare.trials import LR
 
+MIN_SEEDS = 3  # of which anything is said
+MAX_NAMES = 4  # in one sentence
 SLACK = 0.01  # by which the evaluations of runs may differ whose metrics are compared
 
 
-def unequal_batches(standing: Standing) -> Iterator[str]:
-    """An evaluation of one is of more examples than that of another."""
-    runs = _runs(standing)
-    batches = {name: run.batch for name, mine in runs.items() for run in mine[:1] if run.batch}
-    if len(set(batches.values())) > 1:
-        each = ", ".join(f"{batch} for {name}" for name, batch in batches.items())
-        yield f"An evaluation is of a batch of {each}: give all the same task.batch_size."
-
-
-def early_misses(standing: Standing) -> Iterator[str]:
-    """Runs that missed the target within fewer evaluations than the leader's took to reach it.
-
-    They have not shown that they need more.
-    """
-    if standing.decide != "cost":
-        return
-    leader, runs = standing.leader, _runs(standing)
-    latest = max((r.cost_to_target for r in runs.get(leader, ()) if r.to_target), default=0.0)
-    for name in standing.values:
-        missed = [r.cost for r in runs[name] if r.to_target is None and r.status == "finished"]
-        if name != leader and missed and min(missed) < latest:
-            yield (
-                f"Runs of {name} that missed the target ended after {count(min(missed))} "
-                f"evaluations, before {leader} reached it ({count(latest)}): a greater max_steps."
-            )
-
-
-def costlier_metrics(standing: Standing) -> Iterator[str]:
-    """The leader came to its metric at a greater cost."""
-    if standing.decide != "metric" or standing.leader is None:
-        return
-    runs = _runs(standing)
-    ours = fmean(run.cost for run in runs[standing.leader])
-    for name in standing.values:
-        theirs = fmean(run.cost for run in runs[name])
-        if ours > (1 + SLACK) * theirs and not any(run.failed for run in runs[name]):
-            yield (
-                f"{standing.leader} came to its metric in {count(ours)} evaluations, {name} in "
-                f"{count(theirs)}: decide=cost takes that into account."
-            )
-
-
-def _runs(standing: Standing) -> dict[str | None, Sequence[Measured]]:
-    return {study.optimizer: study.tuned for study in standing.contest.studies}
-
-
-FEWEST = 3  # seeds of which anything is said
-SAID = 4  # names in one sentence
-
-
-def nothing_to_compare(standing: Standing) -> Iterator[str]:
-    """One optimizer alone, or one of which no trial came to anything."""
-    if len(standing.contest.studies) < 2:
+def check_studies(ranking: Ranking) -> Iterator[str]:
+    """Refuses one optimizer alone, and one of which no trial came to anything."""
+    if len(ranking.contest.studies) < 2:
         yield "There is one optimizer alone."
-    for study in standing.contest.studies:
+    for study in ranking.contest.studies:
         if study.chosen is None:
             yield (
                 f"No trial of {study.optimizer} came to anything, so it was not compared: "
@@ -80,86 +32,158 @@ def nothing_to_compare(standing: Standing) -> Iterator[str]:
             yield f"{study.optimizer} has no runs at its chosen settings."
 
 
-def few_seeds(standing: Standing) -> Iterator[str]:
-    """Fewer than three, or so few that the test cannot come below α."""
-    least = min(map(len, standing.values.values()), default=0)
-    pairs = max(1, len(standing.pairs))
-    if not standing.pairs or standing.alike:  # of which more are no remedy
+def check_failures(ranking: Ranking) -> Iterator[str]:
+    """Refuses errors of anyone, and a leader that diverged."""
+    for study in ranking.contest.studies:
+        for status, verb in (("failed", "ended with an error"), ("diverged", "diverged")):
+            count = sum(run.status == status for run in study.tuned)
+            if count and (status == "failed" or study.optimizer == ranking.leader):
+                yield f"{count} of {len(study.tuned)} runs of {study.optimizer} {verb}."
+
+
+def check_target(ranking: Ranking) -> Iterator[str]:
+    """Refuses to decide by the cost of a target that no run reached."""
+    if ranking.decide != "cost" or not ranking.values:
         return
-    some = [name for name, values in standing.values.items() if len(values) == least]
-    whose = "" if len(some) == len(standing.values) else f" of {_named(some)}"
-    if least < FEWEST:
+    if not any(isfinite(x) for values in ranking.values.values() for x in values):
+        target = ranking.contest.objective.target
+        what = "the end of convergence" if target is None else f"the target {format_number(target)}"
+        yield f"No run reached {what}: longer runs, an easier target, or decide=metric."
+
+
+def check_batches(ranking: Ranking) -> Iterator[str]:
+    """Refuses evaluations that are of more examples for one optimizer than for another."""
+    runs = _runs_by_name(ranking)
+    batches = {name: run.batch for name, mine in runs.items() for run in mine[:1] if run.batch}
+    if len(set(batches.values())) > 1:
+        each = ", ".join(f"{batch} for {name}" for name, batch in batches.items())
+        yield f"An evaluation is of a batch of {each}: give all the same task.batch_size."
+
+
+def check_misses(ranking: Ranking) -> Iterator[str]:
+    """Refuses misses within fewer evaluations than the leader's runs took to reach the target.
+
+    They have not shown that they need more.
+    """
+    if ranking.decide != "cost":
+        return
+    leader, runs = ranking.leader, _runs_by_name(ranking)
+    latest = max((r.cost_to_target for r in runs.get(leader, ()) if r.to_target), default=0.0)
+    for name in ranking.values:
+        missed = [r.cost for r in runs[name] if r.to_target is None and r.status == "finished"]
+        if name != leader and missed and min(missed) < latest:
+            yield (
+                f"Runs of {name} that missed the target ended after {format_count(min(missed))} "
+                f"evaluations, before {leader} reached it ({format_count(latest)}): "
+                "a greater max_steps."
+            )
+
+
+def check_costs(ranking: Ranking) -> Iterator[str]:
+    """Refuses a leader by the metric whose runs cost more than another's."""
+    if ranking.decide != "metric" or ranking.leader is None:
+        return
+    runs = _runs_by_name(ranking)
+    ours = fmean(run.cost for run in runs[ranking.leader])
+    for name in ranking.values:
+        theirs = fmean(run.cost for run in runs[name])
+        if ours > (1 + SLACK) * theirs and not any(run.failed for run in runs[name]):
+            yield (
+                f"{ranking.leader} came to its metric in {format_count(ours)} evaluations, {name} "
+                f"in {format_count(theirs)}: decide=cost takes that into account."
+            )
+
+
+def check_spread(ranking: Ranking) -> Iterator[str]:
+    """Refuses runs of several seeds that are one and the same run."""
+    for name in ranking.values:
+        if name in ranking.deterministic:
+            yield (
+                f"All {len(ranking.values[name])} runs of {name} are the same, whatever the "
+                "seed: the task has no chance in it, and they count as one."
+            )
+
+
+def check_seeds(ranking: Ranking) -> Iterator[str]:
+    """Refuses fewer than three seeds, and so few that the test cannot come below α."""
+    least = min(map(len, ranking.values.values()), default=0)
+    pairs = max(1, len(ranking.pairs))
+    if not ranking.pairs or ranking.deterministic:  # of which more are no remedy
+        return
+    some = [name for name, values in ranking.values.items() if len(values) == least]
+    whose = "" if len(some) == len(ranking.values) else f" of {_join_names(some)}"
+    seeds = "One seed" if least == 1 else f"{least} seeds"
+    if least < MIN_SEEDS:
+        yield f"{seeds}{whose}: fewer than {MIN_SEEDS} say nothing of what another would bring."
+    if min_p(least, least) * pairs > ALPHA:
+        enough = next(n for n in range(1, 100) if min_p(n, n) * pairs <= ALPHA)
         yield (
-            f"{_seeds(least)}{whose}: fewer than {FEWEST} say nothing of what another would bring."
-        )
-    if least_p(least, least) * pairs > ALPHA:
-        enough = next(n for n in range(1, 100) if least_p(n, n) * pairs <= ALPHA)
-        yield (
-            f"{_seeds(least)}{whose}: the least p that they can have is "
-            f"{probability(least_p(least, least))}, times {pairs} for the pairs: "
+            f"{seeds}{whose}: the least p that they can have is "
+            f"{format_p(min_p(least, least))}, times {pairs} for the pairs: "
             f"seeds={enough} is the least that can tell."
         )
 
 
-def not_significant(standing: Standing) -> Iterator[str]:
-    """The leader does not beat all others."""
-    leader = standing.leader
-    if leader is None or standing.best is not None:
+def check_significance(ranking: Ranking) -> Iterator[str]:
+    """Refuses a leader that does not beat all others."""
+    leader = ranking.leader
+    if leader is None or ranking.best is not None:
         return
-    mine = [p for p in standing.pairs if leader in (p.first, p.second) and p.better != leader]
+    mine = [p for p in ranking.pairs if leader in (p.first, p.second) and p.better != leader]
     if mine:
-        others = _named(
-            f"{pair.other(leader)} ({_figure(standing, pair.other(leader))}; "
-            f"{p_is(pair.corrected)})"
+        others = _join_names(
+            f"{pair.other(leader)} ({_estimate(ranking, pair.other(leader))}; "
+            f"{format_p_clause(pair.corrected)})"
             for pair in mine
         )
-        yield (f"{leader} ({_figure(standing, leader)}) is not significantly better than {others}.")
+        ours = _estimate(ranking, leader)
+        yield f"{leader} ({ours}) is not significantly better than {others}."
 
 
-def overlap(standing: Standing) -> Iterator[str]:
-    """The leader's interval does not lie wholly on the better side of another's.
+def check_intervals(ranking: Ranking) -> Iterator[str]:
+    """Refuses a leader whose interval does not lie wholly on the better side of all others'.
 
-    It has a point in common with it or lies on the other side, as a mean may which a few runs have
-    drawn there; or one of the two is not known.
+    It may have a point in common with another's or lie on the other side, as a mean does that a few
+    runs have drawn there; or one of the two is not known.
 
-    Of costs and of metrics alike it is the interval of the mean. Where one of the two has none,
+    The interval is that of the mean, of costs and of metrics alike. Where one of the two has none,
     because a run missed the target or because all have the same cost, it is that of the median:
     exact but wide, with a spread of 5 % it would let pass 61 % of the speed-ups of 10 % in ten
     seeds, where the means' lets pass 95 %.
     """
-    leader, what = standing.leader, "costs to the target"
-    if standing.decide == "metric":
+    leader, what = ranking.leader, "costs to the target"
+    if ranking.decide == "metric":
         what = "metrics at the end"
     unknown: list[str] = []
     crossing: list[str] = []
-    for name in standing.values:
-        if leader is None or name == leader or {leader, name} & standing.alike:
+    for name in ranking.values:
+        if leader is None or name == leader or {leader, name} & ranking.deterministic:
             continue
-        bare = any(standing.means[x].low is None for x in (leader, name))
-        kind, intervals = ("median", standing.medians) if bare else ("mean", standing.means)
+        no_mean = any(ranking.means[x].low is None for x in (leader, name))
+        kind, intervals = ("median", ranking.medians) if no_mean else ("mean", ranking.means)
         one, other = intervals[leader], intervals[name]
         if one.low is None or other.low is None:
             unknown.append(name)
-        elif not one.better(other, standing.greater):
+        elif not one.is_better(other, ranking.greater_is_better):
             way = "lie the other way round than the runs rank"
-            how = way if other.better(one, standing.greater) else "overlap"
+            how = way if other.is_better(one, ranking.greater_is_better) else "overlap"
             crossing.append(
                 f"The 95 % intervals of the {kind} {what} of {leader} and {name} {how}: "
-                f"{_interval(standing, one)} and {_interval(standing, other)}."
+                f"{_format_interval(ranking, one)} and {_format_interval(ranking, other)}."
             )
     if unknown:
         yield (
-            f"No 95 % intervals of the {what} of {leader} and {_named(unknown)} are known: where a "
-            "run missed or all came to the same it is the median's, which six seeds have."
+            f"No 95 % intervals of the {what} of {leader} and {_join_names(unknown)} are known: "
+            "where a run missed or all came to the same it is the median's, which six seeds have."
         )
-    yield from crossing[:SAID]
-    if len(crossing) > SAID:
-        yield f"So do {leader}'s and those of {len(crossing) - SAID} others."
+    yield from crossing[:MAX_NAMES]
+    if len(crossing) > MAX_NAMES:
+        yield f"So do {leader}'s and those of {len(crossing) - MAX_NAMES} others."
 
 
-def edge(standing: Standing) -> Iterator[str]:
-    """The best value of what was searched lies at the end of what was tried."""
-    for study in standing.contest.studies:
+def check_edges(ranking: Ranking) -> Iterator[str]:
+    """Refuses a best value, of whichever optimizer, at the end of what was tried."""
+    for study in ranking.contest.studies:
         for key in study.edges:
             if study.chosen is not None:
                 value = study.chosen[key]
@@ -170,85 +194,56 @@ def edge(standing: Standing) -> Iterator[str]:
                 )
 
 
-def inclusion(standing: Standing) -> Iterator[str]:
-    """An optimizer is significantly worse than one that it includes."""
-    for pair in standing.pairs:
+def check_nesting(ranking: Ranking) -> Iterator[str]:
+    """Refuses an optimizer that is significantly worse than one that it includes."""
+    for pair in ranking.pairs:
         if pair.better is None:
             continue
         worse = pair.other(pair.better)
         if includes(worse, pair.better):
-            searched = next(s.default for s in standing.contest.studies if s.optimizer == worse)
+            searched = next(s.default for s in ranking.contest.studies if s.optimizer == worse)
             keys = [key for key in DECISIVE[worse] if key not in searched]
             also = f", and a search of {' and '.join(keys)} too" if keys else ""
             yield (
                 f"{worse} is undertuned: it includes {pair.better}, yet is worse "
-                f"({_figure(standing, worse)} to {_figure(standing, pair.better)}, "
-                f"{p_is(pair.corrected)}); a larger budget{also}."
+                f"({_estimate(ranking, worse)} to {_estimate(ranking, pair.better)}, "
+                f"{format_p_clause(pair.corrected)}); a larger budget{also}."
             )
 
 
-def no_spread(standing: Standing) -> Iterator[str]:
-    """Runs of several seeds that are the same run."""
-    for name in standing.values:
-        if name in standing.alike:
-            yield (
-                f"All {len(standing.values[name])} runs of {name} are the same, whatever the "
-                "seed: the task has no chance in it, and they count as one."
-            )
-
-
-def no_target(standing: Standing) -> Iterator[str]:
-    """Costs decide, and no run has any."""
-    if standing.decide != "cost" or not standing.values:
-        return
-    if not any(isfinite(x) for values in standing.values.values() for x in values):
-        target = standing.contest.objective.target
-        what = "the end of convergence" if target is None else f"the target {number(target)}"
-        yield f"No run reached {what}: longer runs, an easier target, or decide=metric."
-
-
-def failures(standing: Standing) -> Iterator[str]:
-    """Errors of any; divergence of the leader."""
-    for study in standing.contest.studies:
-        for status, runs in (("failed", "ended with an error"), ("diverged", "diverged")):
-            number_of = sum(run.status == status for run in study.tuned)
-            if number_of and (status == "failed" or study.optimizer == standing.leader):
-                yield f"{number_of} of {len(study.tuned)} runs of {study.optimizer} {runs}."
-
-
-REFUSALS = (
-    nothing_to_compare,
-    failures,
-    no_target,
-    unequal_batches,
-    early_misses,
-    costlier_metrics,
-    no_spread,
-    few_seeds,
-    not_significant,
-    overlap,
-    edge,
-    inclusion,
+CHECKS = (
+    check_studies,
+    check_failures,
+    check_target,
+    check_batches,
+    check_misses,
+    check_costs,
+    check_spread,
+    check_seeds,
+    check_significance,
+    check_intervals,
+    check_edges,
+    check_nesting,
 )
 
 
-def _named(words: Iterable[str]) -> str:
-    """Some, and how many more."""
+def _runs_by_name(ranking: Ranking) -> dict[str | None, Sequence[ScoredRun]]:
+    return {study.optimizer: study.tuned for study in ranking.contest.studies}
+
+
+def _join_names(words: Iterable[str]) -> str:
+    """Joins the first few, and says how many more there are."""
     first, rest = list(words), 0
-    if len(first) > SAID + 1:
-        first, rest = first[:SAID], len(first) - SAID
+    if len(first) > MAX_NAMES + 1:
+        first, rest = first[:MAX_NAMES], len(first) - MAX_NAMES
     return ", ".join(first) + (f" and {rest} others" if rest else "")
 
 
-def _seeds(n: int) -> str:
-    return "One seed" if n == 1 else f"{n} seeds"
+def _estimate(ranking: Ranking, name: str) -> str:
+    value = ranking.estimates[name].value
+    return format_count(value) if ranking.decide == "cost" else format_number(value)
 
 
-def _figure(standing: Standing, name: str) -> str:
-    value = standing.middles[name].value
-    return count(value) if standing.decide == "cost" else number(value)
-
-
-def _interval(standing: Standing, interval: Interval) -> str:
-    digits = count if standing.decide == "cost" else number
-    return f"[{digits(interval.low)}, {digits(interval.high)}]"
+def _format_interval(ranking: Ranking, interval: Interval) -> str:
+    format_one = format_count if ranking.decide == "cost" else format_number
+    return f"[{format_one(interval.low)}, {format_one(interval.high)}]"

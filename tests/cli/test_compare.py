@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from scratchopt.compare.command_keys import requested
+from scratchopt.compare.command_keys import parse_request
 from scratchopt.compare.request import Request
-from scratchopt.compare.schedule import Plan
+from scratchopt.compare.schedule import Schedule
 from scratchopt.config.fields import UserError
 from tests.cli import test_store
 
@@ -367,25 +367,25 @@ def _no_hydra():
 
 
 def test_the_plan_asks_for_the_same_whatever_came_first():
-    request = requested([*SMALL, "tune={momentum:[0.5,0.9]}"])
-    plan = Plan(request)
+    request = parse_request([*SMALL, "tune={momentum:[0.5,0.9]}"])
+    plan = Schedule(request)
     missing, _ = plan.look(lambda wanted, objective: None)
-    other, _ = Plan(request).look(lambda wanted, objective: None)
+    other, _ = Schedule(request).look(lambda wanted, objective: None)
     assert [w.config for w in missing] == [w.config for w in other]
     momenta = {w.settings.get("optimizer.momentum") for w in missing}
     assert momenta == {None, 0.5, 0.9}
 
 
 def test_the_library_s_defaults_are_not_the_task_s():
-    library = requested(["task=mnist", "optimizers=[sgd]"])
+    library = parse_request(["task=mnist", "optimizers=[sgd]"])
     assert library.default("mnist", "sgd") == {"optimizer.lr": 0.01}
-    task = requested(["task=mnist", "optimizers=[sgd]", "start=task"])
+    task = parse_request(["task=mnist", "optimizers=[sgd]", "start=task"])
     assert task.default("mnist", "sgd") == {"optimizer.lr": 0.3}
 
 
 def test_the_search_space_says_whose_default_it_begins_at():
     def space(*more: str) -> str:
-        plan = Plan(requested(["task=mnist", "optimizers=[sgd]", *more]))
+        plan = Schedule(parse_request(["task=mnist", "optimizers=[sgd]", *more]))
         return plan.look(lambda wanted, objective: None)[1].space["sgd"]
 
     assert space() == "lr around 0.01 (its own default)"
@@ -396,7 +396,7 @@ def test_the_search_space_says_whose_default_it_begins_at():
 
 def test_a_comparison_s_length_gives_way_to_the_command_line():
     def config(*more: str) -> dict:
-        request: Request = requested(["task=mnist", "optimizers=[sgd]", *more])
+        request: Request = parse_request(["task=mnist", "optimizers=[sgd]", *more])
         return request.config("mnist", "sgd", {"optimizer.lr": 0.1}, 3, False)
 
     assert (config()["max_steps"], config()["validate_steps"]) == (1720, 25)
@@ -407,14 +407,14 @@ def test_a_comparison_s_length_gives_way_to_the_command_line():
 
 def test_long_commands_that_differ_at_their_end_have_reports_of_their_own():
     keys = ",".join(f"{0.9 + i / 1000:g}" for i in range(60))
-    one, other = (requested([*SMALL, f"tune={{momentum:[{keys},{x}]}}"]) for x in (0.1, 0.2))
+    one, other = (parse_request([*SMALL, f"tune={{momentum:[{keys},{x}]}}"]) for x in (0.1, 0.2))
     assert one.output != other.output
     assert len(one.output.name) < 255
 
 
 def test_the_command_in_the_report_asks_for_the_same_again():
-    request = requested([*SMALL, "tune={momentum:[0.5,0.9]}", "store=elsewhere"])
-    again = requested(request.command.replace("'", "").split()[2:])
+    request = parse_request([*SMALL, "tune={momentum:[0.5,0.9]}", "store=elsewhere"])
+    again = parse_request(request.command.replace("'", "").split()[2:])
     apart = {"store", "output", "workers"}
     assert {k: v for k, v in again.keys.items() if k not in apart} == {
         k: v for k, v in request.keys.items() if k not in apart
@@ -432,4 +432,4 @@ def test_nothing_is_imported_that_a_refusal_must_wait_for():
 
 def test_a_sweep_is_refused_in_python_too():
     with pytest.raises(UserError, match="a list is written"):
-        requested(["optimizers=sgd,nag"])
+        parse_request(["optimizers=sgd,nag"])

@@ -24,10 +24,10 @@ import torch
 from scipy.stats import binomtest
 
 import scratchopt
-from scratchopt.compare.runs import Contest, Measured, Objective, Point, Study
-from scratchopt.compare.search import Grid
+from scratchopt.compare.runs import Contest, Objective, Reading, ScoredRun, Study
+from scratchopt.compare.search import GridSearch
 from scratchopt.compare.trials import LR, Trial
-from scratchopt.compare.verdict import verdict
+from scratchopt.compare.verdict import reach_verdict
 from tests.shared.batched_runs import LinearRegression, Make, Problem, Quadratic, at_cost, measure
 
 BUDGET, SEEDS, FACTOR = 16, 10, 0.9
@@ -68,8 +68,8 @@ def studies(
 ) -> list[Study]:
     """As many, each tuned and run for itself; `untuned` are those at the fixed lr."""
     problem = case.problem
-    search = Grid({LR: case.default}, {}, problem.objective, decide, budget)
-    results: list[dict[Trial, Measured]] = [{} for _ in range(count)]
+    search = GridSearch({LR: case.default}, {}, problem.objective, decide, budget)
+    results: list[dict[Trial, ScoredRun]] = [{} for _ in range(count)]
     while wanted := [(i, t) for i in range(count) for t in search.wanted(results[i])]:
         lrs = [trial.settings[LR] for _, trial in wanted]
         for (i, trial), run in zip(
@@ -105,7 +105,7 @@ def winners(
     pairs: Sequence[tuple[Study, Study]], objective: Objective, decide: str
 ) -> list[str | None]:
     """What the verdict says of each pair."""
-    return [verdict(Contest("", objective, pair), decide).winner for pair in pairs]
+    return [reach_verdict(Contest("", objective, pair), decide).winner for pair in pairs]
 
 
 def share(of: Sequence[str | None], holds: Callable[[str | None], bool]) -> tuple[float, str]:
@@ -115,7 +115,7 @@ def share(of: Sequence[str | None], holds: Callable[[str | None], bool]) -> tupl
     return found.statistic, f"{found.statistic:6.1%} [{ends.low:5.1%}, {ends.high:5.1%}]"
 
 
-def spread(runs: Sequence[Sequence[Measured]]) -> float:
+def spread(runs: Sequence[Sequence[ScoredRun]]) -> float:
     """The standard deviation of the logarithm of the cost to the target, the mean over studies."""
     logs = [[log(r.cost_to_target) for r in mine if isfinite(r.cost_to_target)] for mine in runs]
     spreads = [stdev(mine) for mine in logs if len(mine) > 1]
@@ -166,9 +166,9 @@ def by_spread(width: float, n: int, tuning_seeds: int, count: int, seed: int) ->
     return winners(pairs, objective, "cost").count("B") / count
 
 
-def _at(cost: float) -> Measured:
-    before, point = (Point(int(x), x, 0.0, -1.0) for x in (0.99 * cost, cost))
-    return Measured("", "", {LR: 1.0}, 0, "finished", (before, point), point)
+def _at(cost: float) -> ScoredRun:
+    before, point = (Reading(int(x), x, 0.0, -1.0) for x in (0.99 * cost, cost))
+    return ScoredRun("", "", {LR: 1.0}, 0, "finished", (before, point), point)
 
 
 def main(count: int, seed: int = 0, budget: int = BUDGET) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratchopt.compare.runs import Measured, Objective, Point
+from scratchopt.compare.runs import Objective, Reading, ScoredRun
 from scratchopt.compare.trials import LR
 
 FAR = 1e4  # a reading beyond it, or that is no number: the run diverged
@@ -105,7 +105,7 @@ class LinearRegression:
 
 def measure(
     problem: Problem, make: Make, lrs: Sequence[float], generator: torch.Generator
-) -> list[Measured]:
+) -> list[ScoredRun]:
     """A run for each lr, in their order.
 
     Of the readings those four are kept that are ever asked for: the first at the target and the one
@@ -136,7 +136,7 @@ def measure(
     return [_measured(problem, float(lr), row) for lr, row in zip(lrs, table, strict=True)]
 
 
-def _measured(problem: Problem, lr: float, values: np.ndarray) -> Measured:
+def _measured(problem: Problem, lr: float, values: np.ndarray) -> ScoredRun:
     objective = problem.objective
     good = np.isfinite(values) & (np.abs(values) < FAR)
     sound = values if good.all() else values[: int(np.argmin(good))]
@@ -149,30 +149,30 @@ def _measured(problem: Problem, lr: float, values: np.ndarray) -> Measured:
         before = [i - 1 for i in hits if i]
         kept = sorted({*hits, *before, int(signed.argmax()), len(sound) - 1})
     points = {
-        i: Point((i + 1) * problem.every, (i + 1.0) * problem.every, 0.0, float(sound[i]))
+        i: Reading((i + 1) * problem.every, (i + 1.0) * problem.every, 0.0, float(sound[i]))
         for i in kept
     }
-    return Measured(
+    return ScoredRun(
         address="",
         optimizer="",
         settings={LR: lr},
         seed=0,
         status="finished" if good.all() else "diverged",
-        points=tuple(points.values()),
+        readings=tuple(points.values()),
         to_target=points[hits[0]] if hits and good.all() else None,
         cost=float(len(sound) * problem.every),
     )
 
 
-def at_cost(run: Measured, factor: float) -> Measured:
+def at_cost(run: ScoredRun, factor: float) -> ScoredRun:
     """The same run, each evaluation of the gradient for that much."""
 
-    def dear(point: Point) -> Point:
+    def dear(point: Reading) -> Reading:
         return replace(point, cost=factor * point.cost)
 
     return replace(
         run,
         cost=factor * run.cost,
-        points=tuple(map(dear, run.points)),
+        readings=tuple(map(dear, run.readings)),
         to_target=None if run.to_target is None else dear(run.to_target),
     )

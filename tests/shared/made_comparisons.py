@@ -7,11 +7,11 @@ from scratchopt.compare.runs import (
     FAILURES,
     Comparison,
     Contest,
-    Measured,
     Objective,
-    Point,
+    Reading,
+    ScoredRun,
     Study,
-    first_reached,
+    find_first_hit,
 )
 
 ACCURACY = Objective("val/accuracy", "max", 0.97)
@@ -31,21 +31,21 @@ def measured(
     objective: Objective = ACCURACY,
     test: bool = False,
     error: str | None = None,
-) -> Measured:
+) -> ScoredRun:
     """A run with a reading after every `every` steps of `cost` gradient evaluations each."""
     points = tuple(
-        Point(every * (i + 1), cost * every * (i + 1), SECONDS * (i + 1), value)
+        Reading(every * (i + 1), cost * every * (i + 1), SECONDS * (i + 1), value)
         for i, value in enumerate(values)
     )
     last = values[-1] if values else nan
-    return Measured(
+    return ScoredRun(
         address=f"{optimizer}-{lr!r}-{seed}",
         optimizer=optimizer,
         settings={"optimizer.lr": lr},
         seed=seed,
         status=status,
-        points=points,
-        to_target=None if status in FAILURES else first_reached(points, objective),
+        readings=points,
+        to_target=None if status in FAILURES else find_first_hit(points, objective),
         train_loss=1 - last,
         test={"test/accuracy": last - 0.002, "test/loss": 1.1 - last} if test else {},
         updates=every * len(values),
@@ -154,7 +154,7 @@ def _contest(task: str, hard: float, names: tuple[str, ...], seeds: int, budget:
             best: float = best,
             values=values,  # pyright: ignore[reportMissingParameterType]
             test: bool = True,
-        ) -> Measured:
+        ) -> ScoredRun:
             off = log10(lr / best)
             if off > 0.9:
                 return measured(

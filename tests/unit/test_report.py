@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html import unescape
 from math import inf, nan
 from pathlib import Path
@@ -17,27 +17,45 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from scratchopt.compare.document import document
-from scratchopt.compare.files import write
-from scratchopt.compare.formatting import bytes_of, count, mean_of, median_of, number, probability
-from scratchopt.compare.method_tables import budget_table, method_table, sensitivity_table
-from scratchopt.compare.render import console
-from scratchopt.compare.report import report
-from scratchopt.compare.runs import Aggregate, Comparison, Contest, Objective, Study, compared
-from scratchopt.compare.summary import learning_curve
-from scratchopt.compare.tables import cost_table, pairs_table, profile_table, quality_table
+from scratchopt.compare.document import lay_out
+from scratchopt.compare.files import write_report
+from scratchopt.compare.formatting import (
+    format_bytes,
+    format_count,
+    format_mean,
+    format_median,
+    format_number,
+    format_p,
+)
+from scratchopt.compare.method_tables import (
+    make_budget_table,
+    make_method_table,
+    make_sensitivity_table,
+)
+from scratchopt.compare.render import render_console
+from scratchopt.compare.report import make_report
+from scratchopt.compare.runs import Comparison, Contest, Objective, SeedGroup, Study, compare_groups
+from scratchopt.compare.statistics import Interval
+from scratchopt.compare.summary import compute_learning_curve
+from scratchopt.compare.tables import (
+    make_cost_table,
+    make_pairs_table,
+    make_profile_table,
+    make_quality_table,
+)
 from tests.shared.browser import chromium
 from tests.shared.made_comparisons import ACCURACY, SECONDS, known, measured, plausible
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = {"times.md", "times.json", "times.csv"}
+MADE = {"task", "name", "role", "final", "best", "readings"}  # in a row of a run, not its own
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of the known comparison."""
     directory = tmp_path_factory.mktemp("report")
-    write(known(), directory)
+    write_report(known(), directory)
     return directory
 
 
@@ -50,7 +68,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def test_costs_are_medians_and_misses_are_not_reached():
-    table = cost_table(report(known())["tasks"][0])
+    table = make_cost_table(make_report(known()).tasks[0])
     assert table.rows == [
         ["fast", "lr 0.1", "no", "75", "66.7 [50, 75]", "75", "0 of 3", "none"],
         ["fast (default)", "lr 0.1", "–", "75", "66.7 [50, 75]", "75", "0 of 3", "none"],
@@ -69,7 +87,7 @@ def test_costs_are_medians_and_misses_are_not_reached():
 
 
 def test_metrics_are_means_of_the_runs_that_have_one():
-    rows = {row[0]: row[1:] for row in quality_table(report(known())["tasks"][0]).rows}
+    rows = {row[0]: row[1:] for row in make_quality_table(make_report(known()).tasks[0]).rows}
     final, best, loss, test = (cell.split(" ")[0] for cell in rows["fast"][1:5])
     assert (final, best, loss, test) == ("0.980", "0.9833", "0.020", "0.978")
     assert rows["slow (default)"][1:5] == [
@@ -82,26 +100,27 @@ def test_metrics_are_means_of_the_runs_that_have_one():
 
 
 def test_what_explains_the_verdict_stands_in_its_tables():
-    told = report(known())
-    task = told["tasks"][0]
-    pairs = pairs_table(task, "cost")
+    told = make_report(known())
+    task = told.tasks[0]
+    pairs = make_pairs_table(task, "cost")
     assert pairs is not None
     assert list(pairs.rows[0][:3]) == ["fast", "slow", "0.600"]
-    lrs = sensitivity_table(task, "cost")
+    lrs = make_sensitivity_table(task, "cost")
     assert lrs is not None
     fast, slow = lrs.rows
     assert fast == ["fast", "lr 0.1", "lr 0.1", "0.0 decades", "0.1 to 0.1", "0%", "3"]
     assert slow == ["slow", "lr 0.03", "lr 0.3", "–", "–", "33%", "3"]
-    best = budget_table(task, "metric")
+    best = make_budget_table(task, "metric")
     assert best is not None
     assert best.head == ["optimizer", "k = 1", "k = 2", "k = 3"]
     assert best.rows[0] == ["fast", "0.9633", "0.9733", "0.98"]  # of 0.95, 0.96 and 0.98
 
 
 def test_a_profile_is_there_of_several_tasks_only():
-    assert report(known())["profile"] is None
-    several = report(plausible(("sgd", "adam"), seeds=3, budget=4))["profile"]
-    rows = profile_table(several).rows
+    assert make_report(known()).profile is None
+    profiles = make_report(plausible(("sgd", "adam"), seeds=3, budget=4)).profile
+    assert profiles is not None
+    rows = make_profile_table(profiles).rows
     assert [row[0] for row in rows] == ["sgd", "adam"]
     assert rows[1][1:] == ["100%", "100%", "100%", "100%", "1.00"]
 
@@ -109,21 +128,35 @@ def test_a_profile_is_there_of_several_tasks_only():
 def test_there_is_no_profile_of_names_that_are_not_on_every_task():
     several = plausible(("sgd", "adam"), seeds=3, budget=4)
     first, *rest = several.contests
-    assert report(replace(several, contests=(first, *rest)))["profile"]
+    assert make_report(replace(several, contests=(first, *rest))).profile
     fewer = replace(first, studies=first.studies[:1])
-    assert report(replace(several, contests=(fewer, *rest)))["profile"] is None
+    assert make_report(replace(several, contests=(fewer, *rest))).profile is None
 
 
 def test_json_has_every_run_with_its_readings(written: Path):
     told = json.loads((written / "report.json").read_text())
-    expected = report(known())
-    assert told["runs"][0]["readings"] == [[25, 25.0, 0.9], [50, 50.0, 0.95]]
-    assert _floats(told) == _floats(expected)
-    assert len(told["runs"]) == sum(
-        len(study.trials) + len(study.tuned) + len(study.untuned)
-        for contest in known().contests
-        for study in contest.studies
+    expected = asdict(make_report(known()))
+    rows = told.pop("runs")
+    assert rows[0]["readings"] == [[25, 25.0, 0.9], [50, 50.0, 0.95]]
+    runs = [(of, run) for of in make_report(known()).run_sets for run in of.runs]
+    assert (
+        len(rows)
+        == len(runs)
+        == sum(
+            len(study.trials) + len(study.tuned) + len(study.untuned)
+            for contest in known().contests
+            for study in contest.studies
+        )
     )
+    for row, (of, run) in zip(rows, runs, strict=True):
+        assert row == _floats(
+            {"task": of.task, "name": of.name, "role": of.role}
+            | {"final": run.final(of.objective), "best": run.best(of.objective)}
+            | {"readings": [[r.steps, r.cost, r.value] for r in run.readings]}
+            | {key: getattr(run, key) for key in row.keys() - MADE}
+        )
+    del expected["run_sets"]
+    assert told == _floats(expected)
 
 
 def test_json_is_strict_and_keeps_infinities(written: Path):
@@ -138,17 +171,13 @@ def test_json_is_strict_and_keeps_infinities(written: Path):
 def test_csv_has_a_line_for_each_run(written: Path):
     with (written / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    told = report(known())["runs"]
-    assert len(rows) == len(told)
-    for row, run in zip(rows, told, strict=True):
-        assert (row["name"], row["role"], int(row["seed"])) == (
-            run["name"],
-            run["role"],
-            run["seed"],
-        )
-        assert row["status"] == run["status"]
-        assert float(row["optimizer.lr"]) == run["settings"]["optimizer.lr"]
-        assert float(row["cost_to_target"]) == run["cost_to_target"]
+    runs = [(of, run) for of in make_report(known()).run_sets for run in of.runs]
+    assert len(rows) == len(runs)
+    for row, (of, run) in zip(rows, runs, strict=True):
+        assert (row["name"], row["role"], int(row["seed"])) == (of.name, of.role, run.seed)
+        assert row["status"] == run.status
+        assert float(row["optimizer.lr"]) == run.settings["optimizer.lr"]
+        assert float(row["cost_to_target"]) == run.cost_to_target
     assert [row["error"] for row in rows if row["error"]] == ["ValueError: a planted one"]
 
 
@@ -169,7 +198,7 @@ def test_other_times_change_nothing_but_the_files_of_times(written: Path, tmp_pa
             replace(
                 run,
                 seconds=77 * run.seconds,
-                points=tuple(replace(point, seconds=77.0) for point in run.points),
+                readings=tuple(replace(point, seconds=77.0) for point in run.readings),
                 to_target=run.to_target and replace(run.to_target, seconds=77.0),
             )
             for run in runs
@@ -184,17 +213,17 @@ def test_other_times_change_nothing_but_the_files_of_times(written: Path, tmp_pa
             untuned=elsewhere(study.untuned),
         ),
     )
-    write(moved, tmp_path)
+    write_report(moved, tmp_path)
     here, there = files(written), files(tmp_path)
     assert here.keys() == there.keys()
     assert {name for name in here if here[name] != there[name]} == CLOCK
 
 
 def test_the_place_of_an_earlier_run_is_in_the_files_of_times_only(tmp_path: Path):
-    groups = [Aggregate("here", (measured("adam", [0.5, 0.9]),))]
-    elsewhere = [Aggregate("here", (replace(groups[0].runs[0], address="odd-place"),))]
+    groups = [SeedGroup("here", (measured("adam", [0.5, 0.9]),))]
+    elsewhere = [SeedGroup("here", (replace(groups[0].runs[0], address="odd-place"),))]
     for name, each in (("one", groups), ("two", elsewhere)):
-        write(compared(each, ACCURACY, "mnist", "cost", "command"), tmp_path / name)
+        write_report(compare_groups(each, ACCURACY, "mnist", "cost", "command"), tmp_path / name)
     here, there = files(tmp_path / "one"), files(tmp_path / "two")
     assert {name for name in here if here[name] != there[name]} == CLOCK - {"times.md"}
 
@@ -202,15 +231,13 @@ def test_the_place_of_an_earlier_run_is_in_the_files_of_times_only(tmp_path: Pat
 def test_the_same_comparison_gives_the_same_bytes_in_any_process(tmp_path: Path):
     program = (
         "import sys; from pathlib import Path; "
+        "from scratchopt.compare.files import write_report; "
         "from tests.shared.made_comparisons import plausible; "
-        "from scratchopt.compare.files import write; "
-        "write(plausible(seeds=4, budget=6), Path(sys.argv[1]))"
+        "write_report(plausible(seeds=4, budget=6), Path(sys.argv[1]))"
     )
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     for salt in "12":
-        environment = os.environ | {"PYTHONHASHSEED": salt, "PYTHONPATH": paths}
         command = [sys.executable, "-c", program, str(tmp_path / salt)]
-        subprocess.run(command, env=environment, check=True)
+        subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": salt}, cwd=ROOT, check=True)
     one, other = files(tmp_path / "1"), files(tmp_path / "2")
     assert one.keys() == other.keys()
     assert [name for name in one if one[name] != other[name]] == []
@@ -263,9 +290,9 @@ def _worst() -> Contest:
 def test_nothing_breaks_a_report(make: Any, decide: str, tmp_path: Path):
     contest = make()
     comparison = Comparison((contest,), decide, 1, 0, (1,), {"adam": "one lr"}, "compare.py")
-    told = write(comparison, tmp_path)
-    assert told["tasks"][0]["verdict"]["winner"] is None
-    assert console(told)
+    told = write_report(comparison, tmp_path)
+    assert told.tasks[0].verdict.winner is None
+    assert render_console(told)
     html = (tmp_path / "report.html").read_text()
     assert "<script" not in html
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} <= {"figures"}
@@ -275,13 +302,13 @@ def test_nothing_breaks_a_report(make: Any, decide: str, tmp_path: Path):
 
 def test_groups_of_an_earlier_multirun_are_held_against_each_other(tmp_path: Path):
     groups = [
-        Aggregate(f"adam, lr={lr}", tuple(measured("adam", [0.9, best], seed=s) for s in range(6)))
+        SeedGroup(f"adam, lr={lr}", tuple(measured("adam", [0.9, best], seed=s) for s in range(6)))
         for lr, best in ((0.1, 0.98), (0.01, 0.95))
     ]
-    comparison = compared(groups, ACCURACY, "mnist", "cost", "compare.py --from DIR")
-    told = write(comparison, tmp_path)
-    assert told["kind"] == "groups"
-    rows = cost_table(told["tasks"][0]).rows
+    comparison = compare_groups(groups, ACCURACY, "mnist", "cost", "compare.py --from DIR")
+    told = write_report(comparison, tmp_path)
+    assert told.kind == "groups"
+    rows = make_cost_table(told.tasks[0]).rows
     assert [row[0] for row in rows] == ["adam, lr=0.1", "adam, lr=0.01"]
     assert [row[-2] for row in rows] == ["0 of 6", "6 of 6"]
     text = (tmp_path / "report.md").read_text()
@@ -291,7 +318,7 @@ def test_groups_of_an_earlier_multirun_are_held_against_each_other(tmp_path: Pat
 
 def test_it_says_how_often_the_metric_was_read():
     rounded = "every 25 steps; costs to the target are rounded up to that"
-    assert ["read on mnist", rounded] in method_table(report(known())).rows
+    assert ["read on mnist", rounded] in make_method_table(make_report(known())).rows
 
 
 def test_of_defaults_that_all_missed_none_is_the_best():
@@ -299,54 +326,60 @@ def test_of_defaults_that_all_missed_none_is_the_best():
     [first] = several.contests
     missed = tuple(measured("fast", [0.5], seed=s) for s in range(3))
     studies = tuple(replace(study, untuned=missed) for study in first.studies)
-    told = report(replace(several, contests=(replace(first, studies=studies),)))
-    lines = [line for section in document(told, ()) for line in section.lines]
+    told = make_report(replace(several, contests=(replace(first, studies=studies),)))
+    lines = [line for section in lay_out(told, ()) for line in section.lines]
     assert "Of the defaults, untuned, none has reached the target." in lines
 
 
 def test_the_command_stands_in_markdown_and_page_as_it_is_typed(tmp_path: Path):
     command = "python scripts/compare.py 'optimizers=[sgd,nag]' 'tune={momentum:[0.5]}'"
-    write(replace(known(), command=command), tmp_path)
+    write_report(replace(known(), command=command), tmp_path)
     assert f"`{command}`" in (tmp_path / "report.md").read_text()
     assert f"<code>{command}</code>" in unescape((tmp_path / "report.html").read_text())
 
 
 def test_learning_curves_keep_the_last_reading_of_a_run_that_ended_well():
     runs = [measured("adam", [0.5, 0.6]), measured("adam", [0.5, 0.7, 0.8, 0.9])]
-    curve = learning_curve(runs, ACCURACY)
-    assert curve["cost"] == [25, 50, 75, 100]
-    assert curve["median"] == pytest.approx([0.5, 0.65, 0.7, 0.75])
+    curve = compute_learning_curve(runs, ACCURACY)
+    assert curve.cost == [25, 50, 75, 100]
+    assert curve.median == pytest.approx([0.5, 0.65, 0.7, 0.75])
 
 
 def test_learning_curves_of_diverged_runs_are_the_worst_from_their_end_on():
     runs = [measured("adam", [0.5, 0.6, 0.7]) for _ in range(2)]
     runs += [measured("adam", [0.5, 0.6], status="diverged") for _ in range(3)]
-    assert learning_curve(runs, ACCURACY)["median"] == [0.5, 0.6, -inf]
+    assert compute_learning_curve(runs, ACCURACY).median == [0.5, 0.6, -inf]
 
 
 def test_runs_that_diverge_before_their_first_reading_are_in_the_learning_curve():
     runs = [measured("adam", [0.5, 0.6]) for _ in range(2)]
     runs += [measured("adam", [], status="diverged") for _ in range(3)]
-    assert learning_curve(runs, ACCURACY)["median"] == [-inf, -inf]
+    assert compute_learning_curve(runs, ACCURACY).median == [-inf, -inf]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (count(12345.0), "12,345"),
-        (count(12.5), "12.5"),
-        (count(inf), "not reached"),
-        (count(nan), "–"),
-        (number(1.5e-7), "1.5e-7"),
-        (number(-0.25), "−0.25"),
-        (number(inf), "∞"),
-        (probability(0.03124), "0.031"),
-        (probability(1e-9), "< 0.0001"),
-        (bytes_of(12_345_678), "12.3 MB"),
-        (median_of({"value": 1250.0, "low": 1100.0, "high": inf}), "1,250 [1,100, not reached]"),
-        (median_of({"value": 1250.0, "low": None, "high": None}), "1,250"),
-        (mean_of({"value": 0.971234, "low": 0.96981, "high": 0.97243}), "0.9712 [0.9698, 0.9724]"),
-        (mean_of({"value": 1.5e-9, "low": 1.0e-9, "high": 2.5e-9}), "1.5e-9 [1e-9, 2.5e-9]"),
+        (format_count(12345.0), "12,345"),
+        (format_count(12.5), "12.5"),
+        (format_count(inf), "not reached"),
+        (format_count(nan), "–"),
+        (format_number(1.5e-7), "1.5e-7"),
+        (format_number(-0.25), "−0.25"),
+        (format_number(inf), "∞"),
+        (format_p(0.03124), "0.031"),
+        (format_p(1e-9), "< 0.0001"),
+        (format_bytes(12_345_678), "12.3 MB"),
+        (
+            format_median(Interval(1250.0, 1100.0, inf)),
+            "1,250 [1,100, not reached]",
+        ),
+        (format_median(Interval(1250.0, None, None)), "1,250"),
+        (
+            format_mean(Interval(0.971234, 0.96981, 0.97243)),
+            "0.9712 [0.9698, 0.9724]",
+        ),
+        (format_mean(Interval(1.5e-9, 1.0e-9, 2.5e-9)), "1.5e-9 [1e-9, 2.5e-9]"),
     ],
 )
 def test_numbers_have_the_digits_that_are_known(text: str, expected: str):
@@ -368,7 +401,7 @@ def test_the_page_refers_to_nothing_outside(written: Path):
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """With the page of a large comparison."""
     directory = tmp_path_factory.mktemp("page")
-    write(plausible(seeds=6, budget=6), directory)
+    write_report(plausible(seeds=6, budget=6), directory)
     browser = chromium(directory / "profile", "1500,1100", loggingPrefs={"browser": "ALL"})
     try:
         browser.get((directory / "report.html").as_uri())

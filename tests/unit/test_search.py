@@ -16,32 +16,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchopt.compare.runs import Measured, Objective, Point
-from scratchopt.compare.search import Choice, Grid, Search, Trial
+from scratchopt.compare.runs import Objective, Reading, ScoredRun
+from scratchopt.compare.search import Choice, GridSearch, Search, Trial
 from scratchopt.config.fields import UserError
 
 LOSS = Objective("val/loss", "min", 0.5)
 ACCURACY = Objective("val/accuracy", "max", 0.9)
 LR, MOMENTUM = "optimizer.lr", "optimizer.momentum"
-Course = Callable[[Trial], Measured]
+Course = Callable[[Trial], ScoredRun]
 
 
-def run(trial: Trial, cost: float | None, best: float = 0.4, status: str = "finished") -> Measured:
+def run(trial: Trial, cost: float | None, best: float = 0.4, status: str = "finished") -> ScoredRun:
     """A run that reaches the target after that cost, or never; its best and last reading."""
-    at = Point(int(cost or 1000), cost or 1000.0, 0.0, best)
-    return Measured(
+    at = Reading(int(cost or 1000), cost or 1000.0, 0.0, best)
+    return ScoredRun(
         "", "", trial.settings, trial.repeat, status, (at,), None if cost is None else at
     )
 
 
-def diverged(trial: Trial) -> Measured:
-    return Measured("", "", trial.settings, trial.repeat, "diverged", (), None)
+def diverged(trial: Trial) -> ScoredRun:
+    return ScoredRun("", "", trial.settings, trial.repeat, "diverged", (), None)
 
 
 def valley(best: float, limit: float = 1e9) -> Course:
     """The cost rises tenfold with each decade off the best lr; above a limit it diverges."""
 
-    def course(trial: Trial) -> Measured:
+    def course(trial: Trial) -> ScoredRun:
         lr = trial.settings[LR]
         return diverged(trial) if lr > limit else run(trial, 100 * 10 ** abs(log10(lr / best)))
 
@@ -54,13 +54,13 @@ def grid(
     axes: Mapping[str, Any] | None = None,
     decide: str = "cost",
     objective: Objective = LOSS,
-) -> Grid:
-    return Grid(default or {LR: 0.01}, axes or {}, objective, decide, budget)
+) -> GridSearch:
+    return GridSearch(default or {LR: 0.01}, axes or {}, objective, decide, budget)
 
 
 def carried_out(search: Search, course: Course) -> tuple[list[Trial], Choice]:
     """All trials in their order, and the choice."""
-    results: dict[Trial, Measured] = {}
+    results: dict[Trial, ScoredRun] = {}
     while wanted := search.wanted(results):
         results |= {trial: course(trial) for trial in wanted}
     assert set(search.asked(results)) == set(results)
@@ -143,19 +143,19 @@ def test_lrs_have_three_digits_but_the_default_stays_as_it_is():
 
 def test_one_trial_is_the_default():
     trials, choice = carried_out(grid(1), valley(0.03))
-    assert trials == [Trial.of({LR: 0.01})]
+    assert trials == [Trial.from_settings({LR: 0.01})]
     assert choice == Choice({LR: 0.01}, (LR,))
 
 
 def test_the_luckiest_of_one_seed_is_not_chosen_when_another_is_better_on_two():
-    def course(trial: Trial) -> Measured:
+    def course(trial: Trial) -> ScoredRun:
         lucky = trial.settings[LR] == 0.0316 and trial.repeat == 0
         return run(trial, 90.0) if lucky else valley(0.0178)(trial)
 
     _, choice = carried_out(grid(16), course)
     assert choice.settings == {LR: 0.0178}  # the means: 100, and √(90·178) = 127
 
-    def unlucky(trial: Trial) -> Measured:
+    def unlucky(trial: Trial) -> ScoredRun:
         if trial.settings[LR] == 0.0316:
             return run(trial, 90.0) if trial.repeat == 0 else run(trial, None)
         return valley(0.0178)(trial)
@@ -168,14 +168,14 @@ def test_the_luckiest_of_one_seed_is_not_chosen_when_another_is_better_on_two():
 def test_equal_costs_and_misses_are_decided_by_the_metric(decide: str):
     for cost in (100.0, None):
 
-        def course(trial: Trial, cost: float | None = cost) -> Measured:
+        def course(trial: Trial, cost: float | None = cost) -> ScoredRun:
             return run(trial, cost, best=0.1 + abs(log10(trial.settings[LR] / 0.1)))
 
         assert carried_out(grid(16, decide=decide), course)[1].settings == {LR: 0.1}
 
 
 def test_a_cost_outweighs_a_metric_unless_the_metric_decides():
-    def course(trial: Trial) -> Measured:
+    def course(trial: Trial) -> ScoredRun:
         lr = trial.settings[LR]
         return run(trial, 100 * 10 ** abs(log10(lr / 0.001)), best=abs(log10(lr / 0.1)))
 
@@ -184,7 +184,7 @@ def test_a_cost_outweighs_a_metric_unless_the_metric_decides():
 
 
 def test_a_great_accuracy_is_the_better_one():
-    def course(trial: Trial) -> Measured:
+    def course(trial: Trial) -> ScoredRun:
         return run(trial, None, best=0.9 - 0.1 * abs(log10(trial.settings[LR] / 0.1)))
 
     search = grid(16, decide="metric", objective=ACCURACY)
@@ -192,7 +192,7 @@ def test_a_great_accuracy_is_the_better_one():
 
 
 def test_a_run_that_fails_is_worse_than_one_that_misses():
-    def course(trial: Trial) -> Measured:
+    def course(trial: Trial) -> ScoredRun:
         lr = trial.settings[LR]
         return run(trial, 1.0, status="failed") if lr > 0.002 else run(trial, None, best=lr)
 
@@ -220,7 +220,7 @@ def test_further_axes_share_the_budget_evenly_the_default_first():
 def test_two_values_of_an_axis_are_no_range_and_zero_is_no_edge():
     default = {LR: 0.01, MOMENTUM: 0.9}
 
-    def course(trial: Trial) -> Measured:
+    def course(trial: Trial) -> ScoredRun:
         return run(trial, valley(0.01)(trial).cost_to_target * (1 + trial.settings[MOMENTUM]))
 
     assert carried_out(grid(32, default, {MOMENTUM: [0.5, 0.9]}), course)[1].edges == ()
@@ -251,7 +251,7 @@ def test_the_trials_do_not_depend_on_the_order_in_which_results_arrive(
     chance = Random(seed)
     noise = {}
 
-    def course(trial: Trial) -> Measured:
+    def course(trial: Trial) -> ScoredRun:
         factor = noise.setdefault(trial, 1 + Random(f"{seed}{trial}").random())
         known = valley(10.0**best, 3.0)(trial)
         return known if known.failed else run(trial, known.cost_to_target * factor)
@@ -259,7 +259,7 @@ def test_the_trials_do_not_depend_on_the_order_in_which_results_arrive(
     axes = {MOMENTUM: [0.9, 0.5, 0.0][:values]}
     search = grid(max(budget, values), {LR: 0.01, MOMENTUM: 0.9}, axes)
     expected = carried_out(search, course)
-    results: dict[Trial, Measured] = {}
+    results: dict[Trial, ScoredRun] = {}
     while wanted := search.wanted(results):
         for trial in chance.sample(wanted, chance.randint(1, len(wanted))):
             results[trial] = course(trial)
@@ -270,7 +270,7 @@ def test_the_trials_do_not_depend_on_the_order_in_which_results_arrive(
 def test_results_of_trials_that_were_not_asked_for_change_nothing():
     trials, choice = carried_out(grid(16), valley(0.03))
     results = {trial: valley(0.03)(trial) for trial in trials}
-    results[Trial.of({LR: 0.0299})] = run(Trial.of({LR: 0.0299}), 0.5)
+    results[Trial.from_settings({LR: 0.0299})] = run(Trial.from_settings({LR: 0.0299}), 0.5)
     assert grid(16).chosen(results) == choice
 
 
@@ -296,29 +296,29 @@ def test_a_budget_below_one_trial_for_each_combination_is_refused():
 
 def test_optuna_spends_the_budget_within_its_space_and_is_replayed():
     pytest.importorskip("optuna")
-    from scratchopt.compare.optuna_search import Sampled
+    from scratchopt.compare.optuna_search import TPESearch
 
     default = {LR: 0.01, "optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8}
     keys = ["optimizer.betas", MOMENTUM]
-    search = Sampled(default, keys, LOSS, "cost", 16)
+    search = TPESearch(default, keys, LOSS, "cost", 16)
     trials, choice = carried_out(search, valley(0.03, 0.3))
     assert len(trials) == len(set(trials)) == 16
-    assert trials[0] == Trial.of(default)
+    assert trials[0] == Trial.from_settings(default)
     assert all(1e-4 <= t.settings[LR] <= 1.0 for t in trials)
     assert all(0 <= b <= 0.999 for t in trials for b in t.settings["optimizer.betas"])
     assert {t.settings["optimizer.eps"] for t in trials} == {1e-8}
     assert [t.repeat for t in trials] == [0] * 12 + [1] * 4
     results = {trial: valley(0.03, 0.3)(trial) for trial in reversed(trials)}
-    again = Sampled(default, keys, LOSS, "cost", 16)
+    again = TPESearch(default, keys, LOSS, "cost", 16)
     assert (again.asked(results), again.chosen(results)) == (trials, choice)
 
 
 def test_optuna_is_told_what_the_defaults_came_to_as_theirs():
     pytest.importorskip("optuna")
-    from scratchopt.compare.optuna_search import Sampled, _Sampler
+    from scratchopt.compare.optuna_search import TPESearch, _Sampler
 
     default = {LR: 0.01, "optimizer.betas": [0.9, 0.999], MOMENTUM: 0.0}
-    search = Sampled(default, ["optimizer.betas", "momentum", MOMENTUM], LOSS, "cost", 16)
+    search = TPESearch(default, ["optimizer.betas", "momentum", MOMENTUM], LOSS, "cost", 16)
     sampler = _Sampler(search)
     assert sampler.ask() == default
     sampler.tell(1.0)
@@ -331,15 +331,15 @@ def test_optuna_is_told_what_the_defaults_came_to_as_theirs():
 
 def test_optuna_samples_better_than_by_chance():
     pytest.importorskip("optuna")
-    from scratchopt.compare.optuna_search import Sampled
+    from scratchopt.compare.optuna_search import TPESearch
 
-    trials, _ = carried_out(Sampled({LR: 0.01}, [], LOSS, "cost", 40), valley(0.5))
+    trials, _ = carried_out(TPESearch({LR: 0.01}, [], LOSS, "cost", 40), valley(0.5))
     distance = [abs(log10(t.settings[LR] / 0.5)) for t in trials[:30]]
     assert sorted(distance[13:])[8] < sorted(distance[:13])[6] / 2
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
-    from scratchopt.compare.optuna_search import Sampled
+    from scratchopt.compare.optuna_search import TPESearch
 
     imported = builtins.__import__
 
@@ -350,7 +350,7 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError) as refusal:
-        Sampled({LR: 0.01}, [], LOSS, "cost", 4)
+        TPESearch({LR: 0.01}, [], LOSS, "cost", 4)
     assert str(refusal.value) == (
         'search=optuna: Optuna is not installed; pip install "scratchopt[optuna]"'
     )

@@ -16,34 +16,33 @@ import numpy as np
 import pytest
 
 from scratchopt.compare.analysis import (
-    FACTOR,
-    best_of_defaults,
-    expected_best,
-    profile,
-    profile_score,
-    sensitivity,
+    GOOD_COST_FACTOR,
+    compute_profiles,
+    expect_best_of_k,
+    find_best_default,
+    measure_sensitivity,
 )
 from scratchopt.compare.nesting import DECISIVE, INCLUDED
-from scratchopt.compare.ranking import standing
+from scratchopt.compare.ranking import rank_optimizers
 from scratchopt.compare.runs import (
     FAILURES,
     Comparison,
     Contest,
-    Measured,
     Objective,
-    Point,
+    Reading,
+    ScoredRun,
     Study,
 )
 from scratchopt.compare.statistics import (
     Interval,
     holm,
-    least_p,
     mann_whitney,
     mean_interval,
     median_interval,
+    min_p,
 )
-from scratchopt.compare.verdict import verdict
-from scratchopt.compare.verdict_checks import REFUSALS
+from scratchopt.compare.verdict import reach_verdict
+from scratchopt.compare.verdict_checks import CHECKS
 from tests.shared.two_processes import ROOT
 
 stats = pytest.importorskip("scipy.stats")
@@ -62,12 +61,12 @@ def run(
     value: float = 0.4,
     status: str = "finished",
     grain: float = 1e-9,
-) -> Measured:
+) -> ScoredRun:
     """A run that reaches the target after that cost, or never; its last reading, and a void one."""
-    at = Point(int(min(cost, 1000)), min(cost, 1000.0), 0.0, value)
-    before = Point(at.steps - 1, at.cost - grain, 0.0, nan)
+    at = Reading(int(min(cost, 1000)), min(cost, 1000.0), 0.0, value)
+    before = Reading(at.steps - 1, at.cost - grain, 0.0, nan)
     hit = None if cost == inf or status in FAILURES else at
-    return Measured("", "", {LR: lr}, seed, status, (before, at), hit, cost=1000.0)
+    return ScoredRun("", "", {LR: lr}, seed, status, (before, at), hit, cost=1000.0)
 
 
 def study(name: str, costs: Sequence[float], **others: Any) -> Study:
@@ -133,11 +132,11 @@ def test_five_values_have_no_interval_of_the_median():
 
 
 def test_an_interval_is_below_another_if_all_of_it_is_and_both_are_known():
-    assert Interval(1, 0, 2).below(Interval(3, 2.1, 4))
-    assert not Interval(1, 0, 2).below(Interval(3, 2, 4))
-    assert not Interval(3, 2.1, 4).below(Interval(1, 0, 2))
-    assert not Interval(1).below(Interval(3, 2.1, 4))
-    assert not Interval(1, 0, 2).below(Interval(3))
+    assert Interval(1, 0, 2).is_below(Interval(3, 2.1, 4))
+    assert not Interval(1, 0, 2).is_below(Interval(3, 2, 4))
+    assert not Interval(3, 2.1, 4).is_below(Interval(1, 0, 2))
+    assert not Interval(1).is_below(Interval(3, 2.1, 4))
+    assert not Interval(1, 0, 2).is_below(Interval(3))
 
 
 # Tests
@@ -170,9 +169,9 @@ def test_p_is_scipys_without_ties(n: int):
 
 
 def test_the_least_p_is_that_of_separate_samples():
-    assert mann_whitney(FAST, SLOW) == pytest.approx(least_p(10, 10), rel=1e-15)
-    assert least_p(10, 10) == 2 / 184756
-    assert least_p(1, 1) == 1.0
+    assert mann_whitney(FAST, SLOW) == pytest.approx(min_p(10, 10), rel=1e-15)
+    assert min_p(10, 10) == 2 / 184756
+    assert min_p(1, 1) == 1.0
 
 
 @pytest.mark.parametrize(("first", "second"), [([], [1.0]), ([1.0], []), ([1.0], [float("nan")])])
@@ -191,13 +190,13 @@ def test_holms_correction_by_hand():
 def test_the_correction_is_over_all_pairs_and_the_margin_is_the_standard_error_of_the_trials():
     trials = (run(1.0), run(2.0))
     first, second = [100.0, 101, 102, 103, 104, 105], [103.5, 104.5, 105.5, 106.5, 107.5, 108.5]
-    found = standing(contest(study("a", first), study("b", second)), "cost")
+    found = rank_optimizers(contest(study("a", first), study("b", second)), "cost")
     assert found.pairs[0].p == pytest.approx(enumerated(first, second), rel=1e-13)
     logs = [[log(x) for x in sample] for sample in (first, second)]
     pooled = sqrt((stdev(logs[0]) ** 2 + stdev(logs[1]) ** 2) / 2)
     shifted = [x * exp(pooled / sqrt(2)) for x in first]
     tuned = [study(n, c, trials=trials) for n, c in (("a", first), ("b", second), ("c", second))]
-    found = standing(contest(*tuned), "cost")
+    found = rank_optimizers(contest(*tuned), "cost")
     p = enumerated(shifted, second)
     assert p > 2 * enumerated(first, second)
     assert [pair.p for pair in found.pairs] == pytest.approx([p, p, 1.0], rel=1e-13)
@@ -209,7 +208,7 @@ def test_the_correction_is_over_all_pairs_and_the_margin_is_the_standard_error_o
 def test_a_lead_within_the_margin_has_p_1():
     trials = (run(1.0), run(2.0))
     a, b = (study(n, c, trials=trials) for n, c in (("a", FAST), ("b", [x + 0.5 for x in FAST])))
-    assert standing(contest(a, b), "cost").pairs[0].p == 1.0
+    assert rank_optimizers(contest(a, b), "cost").pairs[0].p == 1.0
 
 
 def test_a_difference_of_one_validation_is_none():
@@ -217,10 +216,10 @@ def test_a_difference_of_one_validation_is_none():
         runs = tuple(run(cost, i, value=0.1 + 0.01 * i, grain=grain) for i in range(10))
         return study(str(cost), [], tuned=runs)
 
-    assert standing(contest(by(33, 1), by(34, 1)), "cost").pairs[0].p == 1.0
-    assert standing(contest(by(33, 0.1), by(34, 1)), "cost").pairs[0].p == 1.0
-    assert standing(contest(by(33, 1), by(35, 1)), "cost").pairs[0].p == least_p(10, 10)
-    assert standing(contest(by(33, 0.5), by(34, 0.5)), "cost").pairs[0].p == least_p(10, 10)
+    assert rank_optimizers(contest(by(33, 1), by(34, 1)), "cost").pairs[0].p == 1.0
+    assert rank_optimizers(contest(by(33, 0.1), by(34, 1)), "cost").pairs[0].p == 1.0
+    assert rank_optimizers(contest(by(33, 1), by(35, 1)), "cost").pairs[0].p == min_p(10, 10)
+    assert rank_optimizers(contest(by(33, 0.5), by(34, 0.5)), "cost").pairs[0].p == min_p(10, 10)
 
 
 def test_the_margin_is_no_less_than_what_the_loser_s_runner_up_is_better_by():
@@ -228,18 +227,18 @@ def test_the_margin_is_no_less_than_what_the_loser_s_runner_up_is_better_by():
     lucky = (run(90.0, lr=0.1), run(95.0, lr=0.1, seed=1))
     others = (run(100.0, lr=0.3), run(121.0, lr=0.3, seed=1), run(1.0, lr=0.01))
     loser = study("b", SLOW, trials=lucky + others)
-    found = standing(contest(study("a", FAST), loser), "cost")
+    found = rank_optimizers(contest(study("a", FAST), loser), "cost")
     level = exp(mean(log(x) for x in SLOW))
     shifted = [x * level / 110 for x in FAST]
     assert found.pairs[0].p == pytest.approx(mann_whitney(shifted, SLOW), rel=1e-12)
     assert found.pairs[0].p > 100 * mann_whitney(FAST, SLOW)
-    assert standing(contest(study("a", [x / 2 for x in FAST]), loser), "cost").best == "a"
+    assert rank_optimizers(contest(study("a", [x / 2 for x in FAST]), loser), "cost").best == "a"
     trials = (run(inf, value=0.5), run(inf, lr=0.3, value=0.9))
     low, high = (
         tuple(run(inf, i, value=middle + 0.001 * i) for i in range(10)) for middle in (0.7, 0.8)
     )
     worse, better = study("a", [], tuned=low, trials=trials), study("b", [], tuned=high)
-    found = standing(contest(worse, better, objective=ACCURACY), "metric")
+    found = rank_optimizers(contest(worse, better, objective=ACCURACY), "metric")
     assert found.pairs[0].p == 1.0
 
 
@@ -247,25 +246,27 @@ def test_a_loser_whose_other_setting_reached_what_its_own_missed_is_no_loser():
     trials = (run(90.0, lr=0.1), run(95.0, lr=0.1, seed=1))
     trials += (run(100.0, lr=0.3), run(121.0, lr=0.3, seed=1))
     few = study("b", [*SLOW[:8], inf, inf], trials=trials)
-    found = standing(contest(study("a", FAST), few), "cost").pairs[0]
+    found = rank_optimizers(contest(study("a", FAST), few), "cost").pairs[0]
     level = (few.tuned[4].cost_to_target + few.tuned[5].cost_to_target) / 2
     shifted = [x * level / 110 for x in FAST]
     assert found.p == pytest.approx(mann_whitney(shifted, [*SLOW[:8], inf, inf]), rel=1e-12)
     most = study("b", [*SLOW[:4], *[inf] * 6], trials=trials)
-    assert standing(contest(study("a", FAST), most), "cost").pairs[0].p == 1.0
+    assert rank_optimizers(contest(study("a", FAST), most), "cost").pairs[0].p == 1.0
 
 
 # The verdict
 
 
 def reasons_of(found: Contest, decide: str = "cost") -> tuple[str, ...]:
-    said = verdict(found, decide)
+    said = reach_verdict(found, decide)
     assert (said.winner is None) == bool(said.reasons)
     return said.reasons
 
 
 def test_the_faster_one_wins_with_its_figures():
-    said = verdict(contest(study("sgd", SLOW), study("adam", FAST), study("other", SLOW)), "cost")
+    said = reach_verdict(
+        contest(study("sgd", SLOW), study("adam", FAST), study("other", SLOW)), "cost"
+    )
     assert said.winner == "adam"
     assert said.reasons == ()
     assert said.statement == (
@@ -275,15 +276,15 @@ def test_the_faster_one_wins_with_its_figures():
     first, second, third = said.pairs
     assert (first.first, first.second, first.better) == ("sgd", "adam", "adam")
     assert first.ratio == pytest.approx(309 / 109)
-    assert first.corrected == pytest.approx(3 * least_p(10, 10))
+    assert first.corrected == pytest.approx(3 * min_p(10, 10))
     assert (second.first, second.second, second.better, second.p) == ("sgd", "other", None, 1.0)
     assert (third.first, third.second, third.better) == ("adam", "other", "adam")
 
 
 def test_misses_lose():
-    assert verdict(contest(study("a", FAST), study("b", [inf] * 10)), "cost").winner == "a"
+    assert reach_verdict(contest(study("a", FAST), study("b", [inf] * 10)), "cost").winner == "a"
     partly = [inf] * 8 + FAST[:2]
-    assert verdict(contest(study("a", FAST), study("b", partly)), "cost").winner is None
+    assert reach_verdict(contest(study("a", FAST), study("b", partly)), "cost").winner is None
 
 
 @pytest.mark.parametrize(("objective", "winner"), [(LOSS, "a"), (ACCURACY, "b")])
@@ -291,7 +292,7 @@ def test_the_metric_decides_in_its_own_mode(objective: Objective, winner: str):
     low = tuple(run(inf, i, value=0.80 + 0.001 * i) for i in range(10))
     high = tuple(run(inf, i, value=0.90 + 0.001 * i) for i in range(10))
     a, b = study("a", [], tuned=low), study("b", [], tuned=high)
-    said = verdict(contest(a, b, objective=objective), "metric")
+    said = reach_verdict(contest(a, b, objective=objective), "metric")
     assert said.winner == winner
     assert said.pairs[0].ratio == pytest.approx(0.8045 / 0.9045)
 
@@ -302,72 +303,72 @@ def near(costs: Sequence[float]) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("faulty", "sound", "refusal", "words"),
+    ("faulty", "sound", "check", "words"),
     [
         (
             [study("a", FAST)],
             [study("a", FAST), study("b", SLOW)],
-            "nothing_to_compare",
+            "check_studies",
             "There is one optimizer alone.",
         ),
         (
             [study("a", FAST), study("b", SLOW), study("c", [], chosen=None)],
             [study("a", FAST), study("b", SLOW), study("c", SLOW)],
-            "nothing_to_compare",
+            "check_studies",
             "No trial of c came to anything",
         ),
         (
             [study("a", FAST[:2]), study("b", SLOW[:2])],
             [study("a", FAST), study("b", SLOW)],
-            "few_seeds",
+            "check_seeds",
             "2 seeds: fewer than 3",
         ),
         (
             [study("a", FAST[:3]), study("b", SLOW[:3])],
             [study("a", FAST[:4]), study("b", SLOW[:4])],
-            "few_seeds",
+            "check_seeds",
             "3 seeds: the least p that they can have is 0.1",
         ),
         (
             [study("a", FAST), study("b", near(FAST))],
             [study("a", FAST), study("b", SLOW)],
-            "not_significant",
+            "check_significance",
             "a (109) is not significantly better than b (110; p = ",
         ),
         (
             [study("a", FAST, edges=(LR,)), study("b", SLOW)],
             [study("a", FAST), study("b", SLOW)],
-            "edge",
+            "check_edges",
             "a is undertuned: its best optimizer.lr=0.1 is on the edge",
         ),
         (
             [study("a", FAST), study("b", SLOW, edges=(LR,))],
             [study("a", FAST), study("b", SLOW)],
-            "edge",
+            "check_edges",
             "b is undertuned",
         ),
         (
             [study("sgd", FAST), study("adam", SLOW)],
             [study("sgd", SLOW), study("adam", FAST)],
-            "inclusion",
+            "check_nesting",
             "adam is undertuned: it includes sgd, yet is worse (309 to 109, p < 0.0001)",
         ),
         (
             [study("c", FAST), study("sgd", SLOW), study("nag", [200 + x for x in SLOW])],
             [study("c", FAST), study("sgd", SLOW), study("nag", SLOW)],
-            "inclusion",
+            "check_nesting",
             "nag is undertuned: it includes sgd",
         ),
         (
             [study("a", [100.0] * 10), study("b", [200.0] * 10)],
             [study("a", FAST), study("b", SLOW)],
-            "no_spread",
+            "check_spread",
             "All 10 runs of a are the same, whatever the seed",
         ),
         (
             [study("a", [inf] * 10), study("b", [inf] * 10)],
             [study("a", FAST), study("b", [inf] * 9 + [900.0])],
-            "no_target",
+            "check_target",
             "No run reached the target 0.5",
         ),
         (
@@ -379,7 +380,7 @@ def near(costs: Sequence[float]) -> list[float]:
                 study("a", FAST),
                 study("b", SLOW, tuned=(*study("b", SLOW).tuned[:9], run(1.0, status="diverged"))),
             ],
-            "failures",
+            "check_failures",
             "1 of 10 runs of a diverged.",
         ),
         (
@@ -388,15 +389,15 @@ def near(costs: Sequence[float]) -> list[float]:
                 study("b", SLOW, tuned=(*study("b", SLOW).tuned[:9], run(1.0, status="failed"))),
             ],
             [study("a", FAST), study("b", SLOW)],
-            "failures",
+            "check_failures",
             "1 of 10 runs of b ended with an error.",
         ),
     ],
 )
-def test_a_fault_forbids_a_winner_and_its_removal_gives_one(faulty, sound, refusal, words):
+def test_a_fault_forbids_a_winner_and_its_removal_gives_one(faulty, sound, check, words):
     assert any(reason.startswith(words) for reason in reasons_of(contest(*faulty)))
     assert reasons_of(contest(*sound)) == ()
-    said = next(r for r in REFUSALS if r.__name__ == refusal)(standing(contest(*faulty), "cost"))
+    said = next(r for r in CHECKS if r.__name__ == check)(rank_optimizers(contest(*faulty), "cost"))
     assert any(reason.startswith(words) for reason in said)
 
 
@@ -421,7 +422,7 @@ def test_a_mean_on_the_wrong_side_forbids_a_winner():
 
 def test_runs_that_are_one_have_no_p_and_more_seeds_are_no_remedy():
     found = contest(study("a", [100.0] * 4), study("b", [200.0] * 4), study("c", SLOW[:4]))
-    assert {pair.p for pair in standing(found, "cost").pairs[:2]} == {1.0}
+    assert {pair.p for pair in rank_optimizers(found, "cost").pairs[:2]} == {1.0}
     reasons = " ".join(reasons_of(found))
     assert "All 4 runs of a are the same" in reasons
     assert "seeds" not in reasons.replace("whatever the seed", "")
@@ -445,20 +446,20 @@ def test_intervals_that_overlap_are_named_up_to_four():
 
 def test_a_winner_to_the_target_that_ends_worse_is_told_so():
     def ends(found: Study, value: float) -> Study:
-        last = Point(2000, 2000.0, 0.0, value)
+        last = Reading(2000, 2000.0, 0.0, value)
         runs = enumerate(found.tuned)
         return replace(
             found,
             tuned=tuple(
-                replace(r, points=(*r.points, replace(last, value=value + i / 1000)))
+                replace(r, readings=(*r.readings, replace(last, value=value + i / 1000)))
                 for i, r in runs
             ),
         )
 
-    said = verdict(contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.2)), "cost")
+    said = reach_verdict(contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.2)), "cost")
     assert said.winner == "a"
     assert "Yet at the end b (0.2045) has the better val/loss, a 0.3045." in said.statement
-    said = verdict(contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.4)), "cost")
+    said = reach_verdict(contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.4)), "cost")
     assert "Yet" not in said.statement
 
 
@@ -526,7 +527,7 @@ def test_inclusion_names_optimizers_that_there_are_and_is_transitive():
 
 def test_four_who_are_alike_but_for_one_have_six_pairs_and_a_winner():
     alike = [study(name, [x + i for x in SLOW]) for i, name in enumerate("bcd")]
-    said = verdict(contest(*alike, study("a", FAST)), "cost")
+    said = reach_verdict(contest(*alike, study("a", FAST)), "cost")
     assert (said.winner, len(said.pairs)) == ("a", 6)
 
 
@@ -542,18 +543,20 @@ def swept(*outcomes: tuple[float, float | None]) -> Study:
 
 
 def test_the_basin_is_interpolated_on_logarithmic_axes():
-    found = sensitivity(swept((0.001, 1000), (0.01, 100), (0.1, 1000), (1.0, None)), LOSS, "cost")
+    found = measure_sensitivity(
+        swept((0.001, 1000), (0.01, 100), (0.1, 1000), (1.0, None)), LOSS, "cost"
+    )
     assert found is not None
-    width = 2 * log10(FACTOR)  # the cost has slope ±1 there
+    width = 2 * log10(GOOD_COST_FACTOR)  # the cost has slope ±1 there
     assert found.basin_width == pytest.approx(width, rel=1e-12)
-    assert found.basin == pytest.approx((0.01 / FACTOR, 0.01 * FACTOR))
+    assert found.basin == pytest.approx((0.01 / GOOD_COST_FACTOR, 0.01 * GOOD_COST_FACTOR))
     assert found.divergence_rate == 0.25
     assert not found.open
     assert found.curve == ((0.001, 1000), (0.01, 100), (0.1, 1000), (1.0, inf))
 
 
 def test_the_basin_ends_at_the_last_good_lr_before_a_divergence():
-    found = sensitivity(swept((0.01, 100), (0.1, 100), (1.0, None)), LOSS, "cost")
+    found = measure_sensitivity(swept((0.01, 100), (0.1, 100), (1.0, None)), LOSS, "cost")
     assert found is not None
     assert found.basin == pytest.approx((0.01, 0.1))
     assert found.basin_width == pytest.approx(1.0)
@@ -564,20 +567,20 @@ def test_a_basin_of_accuracy_is_a_percent_deep():
     trials = tuple(
         run(inf, lr=lr, value=v) for lr, v in ((0.01, 0.90), (0.1, 1.0), (1.0, 0.995), (10.0, 0.98))
     )
-    found = sensitivity(study("a", [], trials=trials), ACCURACY, "metric")
+    found = measure_sensitivity(study("a", [], trials=trials), ACCURACY, "metric")
     assert found is not None
     assert found.basin == pytest.approx((0.1 * 10**-0.1, 10 ** (1 / 3)))
 
 
 def test_without_any_outcome_there_is_no_basin_and_without_trials_nothing():
-    found = sensitivity(swept((0.01, None), (0.1, inf)), LOSS, "cost")
+    found = measure_sensitivity(swept((0.01, None), (0.1, inf)), LOSS, "cost")
     assert found is not None
     assert (found.basin_width, found.basin, found.divergence_rate) == (None, None, 0.5)
-    assert sensitivity(study("a", []), LOSS, "cost") is None
+    assert measure_sensitivity(study("a", []), LOSS, "cost") is None
 
 
 def test_seeds_of_one_lr_are_one_point_at_their_median():
-    found = sensitivity(swept((0.01, 100), (0.1, 50), (0.1, 60), (0.1, 900)), LOSS, "cost")
+    found = measure_sensitivity(swept((0.01, 100), (0.1, 50), (0.1, 60), (0.1, 900)), LOSS, "cost")
     assert found is not None
     assert found.curve == ((0.01, 100), (0.1, 60))
 
@@ -589,19 +592,19 @@ def test_the_expected_best_is_the_mean_over_all_choices_of_k():
     refined = (run(1.0, lr=0.0178), run(2.0, lr=0.01, seed=1))  # neither is drawn
     mine = study("a", [], trials=trials + refined, default={LR: 0.01})
     expected = [mean(min(c) for c in combinations(costs, k)) for k in range(1, 6)]
-    found = expected_best(mine, LOSS, "cost")
+    found = expect_best_of_k(mine, LOSS, "cost")
     assert [k for k, _ in found] == [1, 2, 3, 4, 5]
     assert [value for _, value in found] == pytest.approx(expected, rel=1e-14)
 
 
 def test_the_expected_best_is_infinite_while_all_trials_may_miss():
-    found = expected_best(swept((0.01, 100), (0.1, None), (1.0, inf)), LOSS, "cost")
+    found = expect_best_of_k(swept((0.01, 100), (0.1, None), (1.0, inf)), LOSS, "cost")
     assert [value for _, value in found] == [inf, inf, 100]
 
 
 def test_the_expected_best_metric_is_the_greatest():
     trials = tuple(run(inf, lr=lr, value=v) for lr, v in ((0.01, 0.9), (0.1, 0.8), (1.0, 0.7)))
-    found = expected_best(study("a", [], trials=trials), ACCURACY, "metric")
+    found = expect_best_of_k(study("a", [], trials=trials), ACCURACY, "metric")
     assert [value for _, value in found] == pytest.approx([0.8, (2 * 0.9 + 0.8) / 3, 0.9])
 
 
@@ -617,20 +620,22 @@ def test_a_profile_and_its_area_by_hand():
         contest(study("a", [inf]), study("b", [inf])),
     )
     third = 1 / 3
-    assert profile(tasks) == {
+    profiles = compute_profiles(tasks)
+    assert {name: profile.steps for name, profile in profiles.items()} == {
         "a": [(1.0, third), (2.5, 2 * third), (4.0, 2 * third)],
         "b": [(1.0, third), (2.0, 2 * third), (4.0, 2 * third)],
     }
-    assert profile_score(tasks) == pytest.approx({"a": (3 + 1.5) / 9, "b": (3 + 2) / 9})
+    scores = {name: profile.score for name, profile in profiles.items()}
+    assert scores == pytest.approx({"a": (3 + 1.5) / 9, "b": (3 + 2) / 9})
 
 
 def test_the_best_of_the_defaults_is_that_of_the_untuned_runs():
     slow, fast = (tuple(run(c) for c in costs) for costs in (SLOW, FAST))
-    found = best_of_defaults(
+    found = find_best_default(
         contest(study("a", FAST, untuned=slow), study("b", SLOW, untuned=fast)), "cost"
     )
-    assert found == ("b", fast)
-    assert best_of_defaults(contest(study("a", FAST)), "cost") is None
+    assert found == "b"
+    assert find_best_default(contest(study("a", FAST)), "cost") is None
 
 
 @pytest.mark.slow

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scratchopt.compare.charts.budget import budget_chart, profile_chart
-from scratchopt.compare.charts.curves import curves_chart
-from scratchopt.compare.charts.sensitivity import sensitivity_chart
-from scratchopt.compare.charts.target import target_chart
+from scratchopt.compare.charts.budget import draw_budget_chart, draw_profile_chart
+from scratchopt.compare.charts.curves import draw_curves_chart
+from scratchopt.compare.charts.sensitivity import draw_sensitivity_chart
+from scratchopt.compare.charts.target import draw_target_chart
+from scratchopt.compare.report import Report
 from scratchopt.pictures.style import house_style
 from scratchopt.plots.line_styles import looks
 
@@ -17,21 +17,16 @@ if TYPE_CHECKING:
 
 
 @house_style()
-def charts(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """By name, `<task>_target` and so on; without those that have nothing to show.
-
-    Args:
-        report: of `scratchopt.compare.report`.
-    """
-    names = report["names"]
-    look = dict(zip(names, looks([(name, name) for name in names]), strict=True))
+def draw_charts(report: Report) -> dict[str, Figure]:
+    """Draws all that have something to show, by name: `<task>_target` and so on."""
+    names = report.names
+    styles = dict(zip(names, looks([(name, name) for name in names]), strict=True))
     found: dict[str, Figure | None] = {}
-    for task in report["tasks"]:
-        runs = [run for run in report["runs"] if run["task"] == task["task"]]
-        prefix = task["name"]
-        found[f"{prefix}_target"] = target_chart(task, runs, look)
-        found[f"{prefix}_curves"] = curves_chart(task, look)
-        found[f"{prefix}_sensitivity"] = sensitivity_chart(task, runs, look)
-        found[f"{prefix}_budget"] = budget_chart(task, look)
-    found["profile"] = profile_chart(report["profile"], look)
+    for task in report.tasks:
+        run_sets = report.runs_on(task.task)
+        found[f"{task.name}_target"] = draw_target_chart(task, run_sets, styles)
+        found[f"{task.name}_curves"] = draw_curves_chart(task, styles)
+        found[f"{task.name}_sensitivity"] = draw_sensitivity_chart(task, run_sets, styles)
+        found[f"{task.name}_budget"] = draw_budget_chart(task, styles)
+    found["profile"] = draw_profile_chart(report.profile, styles)
     return {name: figure for name, figure in found.items() if figure is not None}

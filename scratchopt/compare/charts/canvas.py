@@ -28,7 +28,7 @@ _ACROSS = 56  # characters in a line of the legend
 PLAIN: dict[str, Any] = {"linestyle": "none", "color": GREY, "markersize": 7}
 
 
-def canvas(
+def make_canvas(
     title: str, handles: Sequence[Line2D], heights: Sequence[float], left: float = 0.95
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a title, a legend and one axes above another.
@@ -40,7 +40,7 @@ def canvas(
         left: margin for the labels of the y axis, in inches.
     """
     lines = wrap(title, 58)
-    columns = _columns([str(handle.get_label()) for handle in handles])
+    columns = _count_columns([str(handle.get_label()) for handle in handles])
     rows = -(-len(handles) // columns)
     gap = 0.22
     top = 0.2 + _LINE * (len(lines) + rows) + 0.08
@@ -71,28 +71,28 @@ def canvas(
     return figure, axes
 
 
-def named(look: Look, name: str) -> Line2D:
+def make_optimizer_handle(look: Look, name: str) -> Line2D:
     """An entry of a legend for an optimizer; a long name is cut."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=shortened(name, 40), **look.plot())
+    return Line2D([], [], label=shorten(name, 40), **look.plot())
 
 
-def sign(label: str, **how: Any) -> Line2D:
+def make_mark_handle(label: str, **how: Any) -> Line2D:
     """An entry of a legend for a kind of mark, whatever the optimizer."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], label=label, **{**PLAIN, **how})
 
 
-def shortened(name: str, length: int) -> str:
+def shorten(name: str, length: int) -> str:
     """The name, its middle left out where it is longer."""
     if len(name) <= length:
         return name
     return f"{name[: length // 2]}…{name[len(name) - length // 2 + 1 :]}"
 
 
-def _columns(labels: Sequence[str]) -> int:
+def _count_columns(labels: Sequence[str]) -> int:
     widest = max(map(len, labels), default=1) + 7
     return max(1, min(len(labels), _ACROSS // widest))
 
@@ -100,7 +100,7 @@ def _columns(labels: Sequence[str]) -> int:
 _SHARES = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
 
 
-def metric_scale(axes: Axes, values: Iterable[float], mode: str) -> None:
+def set_metric_scale(axes: Axes, values: Iterable[float], mode: str) -> None:
     """The y axis of a metric: what is drawn decides on its scale and its ends.
 
     Shares that should be great, such as an accuracy, are spread towards 1 as their distance from it
@@ -112,7 +112,7 @@ def metric_scale(axes: Axes, values: Iterable[float], mode: str) -> None:
         return
     low, high = float(drawn.min()), float(drawn.max())
     if mode == "max" and low >= 0 and 0.8 < high < 1:
-        _share_scale(axes, low, high)
+        _set_share_scale(axes, low, high)
     elif low > 0 and log10(high / low) > 1:
         decades = log10(high / low)
         log_scale(axes, decades)
@@ -122,10 +122,10 @@ def metric_scale(axes: Axes, values: Iterable[float], mode: str) -> None:
         axes.set_ylim(low - room, high + room)
 
 
-def _share_scale(axes: Axes, low: float, high: float) -> None:
+def _set_share_scale(axes: Axes, low: float, high: float) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    there, back = _spread()
+    there, back = _make_share_transform()
     axes.set_yscale("function", functions=(there, back))
     ends = np.array([there(np.array(low)), there(np.array(high))])
     room = 0.06 * (ends[1] - ends[0]) or 0.1
@@ -141,7 +141,7 @@ def _share_scale(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _spread() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def _make_share_transform() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     def there(x: Any) -> Any:
         return -np.log10(np.maximum(1 - np.asarray(x), 1e-9))
 
@@ -151,7 +151,7 @@ def _spread() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     return there, back
 
 
-def cost_scale(axes: Axes, values: Iterable[float], which: str = "x") -> None:
+def set_cost_scale(axes: Axes, values: Iterable[float], which: str = "x") -> None:
     """An axis of evaluations: logarithmic where they span more than a decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 

@@ -1,4 +1,4 @@
-"""Learning curves: the metric over what it has cost."""
+"""The chart of the learning curves: the metric over what it has cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchopt.compare.charts.canvas import canvas, cost_scale, metric_scale, named, sign
+from scratchopt.compare.charts.canvas import (
+    make_canvas,
+    make_mark_handle,
+    make_optimizer_handle,
+    set_cost_scale,
+    set_metric_scale,
+)
+from scratchopt.compare.report import TaskReport
+from scratchopt.compare.summary import LearningCurve
 from scratchopt.pictures.style import DRAWABLE, GREY
 from scratchopt.plots.line_styles import Look
 
@@ -18,40 +26,44 @@ if TYPE_CHECKING:
 _KEYS = 6  # markers on a line
 
 
-def curves_chart(task: Mapping[str, Any], look: Mapping[str, Look]) -> Figure | None:
-    """The median of the compared runs in a band between their quartiles; the target dashed.
+def draw_curves_chart(task: TaskReport, styles: Mapping[str, Look]) -> Figure | None:
+    """Draws the runs' median in a band between their quartiles; the target dashed.
 
     Args:
         task: of the report.
-        look: of each optimizer.
+        styles: of the optimizers' lines.
     """
     curves = {
-        entry["name"]: entry["tuned"]["curve"]
-        for entry in task["entries"]
-        if entry["tuned"] and any(abs(x) < DRAWABLE for x in entry["tuned"]["curve"]["median"])
+        entry.name: entry.tuned.curve
+        for entry in task.entries
+        if entry.tuned and any(abs(x) < DRAWABLE for x in entry.tuned.curve.median)
     }
     if not curves:
         return None
-    objective = task["objective"]
-    target = objective["target"]
-    handles = [named(look[name], name) for name in curves]
+    objective = task.objective
+    target = objective.target
+    handles = [make_optimizer_handle(styles[name], name) for name in curves]
     if target is not None:
-        handles.append(sign(f"target {target:g}", linestyle=(0, (4, 3)), linewidth=1.2))
-    title = f"{task['task']}: {objective['metric']}, medians over the seeds"
-    figure, (axes,) = canvas(title, handles, [3.1])
-    cost_scale(axes, [curve["cost"][-1] for curve in curves.values()])
-    metric_scale(axes, [*_seen(curves, objective["mode"]), target or np.nan], objective["mode"])
+        handles.append(make_mark_handle(f"target {target:g}", linestyle=(0, (4, 3)), linewidth=1.2))
+    title = f"{task.task}: {objective.metric}, medians over the seeds"
+    figure, (axes,) = make_canvas(title, handles, [3.1])
+    set_cost_scale(axes, [curve.cost[-1] for curve in curves.values()])
+    set_metric_scale(
+        axes,
+        [*_list_visible_values(curves, objective.mode), target or np.nan],
+        objective.mode,
+    )
     for name, curve in curves.items():
-        _draw(axes, curve, look[name])
+        _draw_curve(axes, curve, styles[name])
     if target is not None:
         axes.axhline(target, color=GREY, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1.5)
     axes.set_xlabel("gradient evaluations")
-    axes.set_ylabel(objective["metric"])
+    axes.set_ylabel(objective.metric)
     return figure
 
 
-def _draw(axes: Any, curve: Mapping[str, Any], look: Look) -> None:
-    cost, low, median, high = (np.array(curve[k]) for k in ("cost", "low", "median", "high"))
+def _draw_curve(axes: Any, curve: LearningCurve, style: Look) -> None:
+    cost, low, median, high = map(np.array, (curve.cost, curve.low, curve.median, curve.high))
     drawn = np.abs(median) < DRAWABLE
     cost, low, median, high = cost[drawn], low[drawn], median[drawn], high[drawn]
     bottom, top = axes.get_ylim()
@@ -59,23 +71,23 @@ def _draw(axes: Any, curve: Mapping[str, Any], look: Look) -> None:
         cost,
         np.clip(low, bottom, top),
         np.clip(high, bottom, top),
-        color=look.color,
+        color=style.color,
         alpha=0.16,
         linewidth=0,
     )
     every = max(1, len(cost) // _KEYS)
-    axes.plot(cost, median, **look.plot(markevery=(every // 2, every)))
+    axes.plot(cost, median, **style.plot(markevery=(every // 2, every)))
 
 
-def _seen(curves: Mapping[str, Mapping[str, Any]], mode: str) -> list[float]:
-    """Values that the y axis must hold: no worse than the worst of the first medians."""
-    firsts = [next(x for x in c["median"] if abs(x) < DRAWABLE) for c in curves.values()]
+def _list_visible_values(curves: Mapping[str, LearningCurve], mode: str) -> list[float]:
+    """Lists what the y axis must hold: values no worse than the worst of the first medians."""
+    firsts = [next(x for x in curve.median if abs(x) < DRAWABLE) for curve in curves.values()]
     worst = min(firsts) if mode == "max" else max(firsts)
     least, most = (worst, inf) if mode == "max" else (-inf, worst)
     return [
         x
         for curve in curves.values()
-        for band in ("low", "median", "high")
-        for x in curve[band]
+        for line in (curve.low, curve.median, curve.high)
+        for x in line
         if least <= x <= most
     ]

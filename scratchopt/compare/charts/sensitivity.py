@@ -1,26 +1,27 @@
-"""What the lr decides: how each trial ended, over the lr that it had."""
+"""The chart of what the lr decides: how each trial ended, over the lr that it had."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import isfinite
+from dataclasses import dataclass
+from math import inf, isfinite
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scratchopt.compare.charts.canvas import (
-    canvas,
-    cost_scale,
-    metric_scale,
-    named,
-    shortened,
-    sign,
+    make_canvas,
+    make_mark_handle,
+    make_optimizer_handle,
+    set_cost_scale,
+    set_metric_scale,
+    shorten,
 )
-from scratchopt.compare.formatting import number
-from scratchopt.compare.runs import FAILURES
-from scratchopt.compare.trials import LR
+from scratchopt.compare.formatting import format_number
+from scratchopt.compare.report import Entry, TaskReport
+from scratchopt.compare.runs import RunSet, ScoredRun
+from scratchopt.compare.trials import LR, Trial, group_by_settings
 from scratchopt.pictures.style import DRAWABLE
 from scratchopt.plots.line_styles import Look
 
@@ -28,59 +29,153 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
+DIVERGED: dict[str, Any] = {"marker": "X", "markersize": 8, "markeredgecolor": "white"}
+MISSED: dict[str, Any] = {"marker": "^", "markersize": 6.5, "markerfacecolor": "white"}
+CHOSEN: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "mew": 1.6}
+DEFAULT: dict[str, Any] = {"marker": 6, "markersize": 8}  # a triangle that stands on the axis
 _ROW = 0.18  # inches between the marks of two optimizers
 
 
-def sensitivity_chart(
-    task: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], look: Mapping[str, Look]
+@dataclass(frozen=True)
+class _Quantity:
+    """What is drawn over the lr.
+
+    Args:
+        read: gives it of a run.
+        best: min or max.
+        height: of its axes in inches, without the room for marks.
+    """
+
+    read: Callable[[ScoredRun], float]
+    best: Callable[[Iterable[float]], float]
+    height: float
+
+    def value(self, run: ScoredRun) -> float:
+        """The number to draw of a run; ∞ where there is none."""
+        value = self.read(run)
+        return inf if run.failed or value != value else value
+
+    def is_missing(self, run: ScoredRun) -> bool:
+        """Tells whether a run ended well, but without a number."""
+        return not run.failed and not isfinite(self.read(run))
+
+
+def draw_sensitivity_chart(
+    task: TaskReport, run_sets: Sequence[RunSet], styles: Mapping[str, Look]
 ) -> Figure | None:
-    """Above the cost of the target, beneath the metric at the end; marks for what has neither.
+    """Draws the cost of the target above, the metric at the end beneath, and marks for neither.
 
     A dot is a trial; the line goes through the medians of those with the same settings, the best
     ones at each lr. A ring is around the chosen settings, and a triangle beneath the default lr.
 
     Args:
         task: of the report.
-        runs: of this task in the report.
-        look: of each optimizer.
+        run_sets: the runs on the task.
+        styles: of the optimizers' lines.
     """
-    swept = [run for run in runs if run["role"] == "trials" and run["settings"].get(LR, 0) > 0]
-    entries = {entry["name"]: entry for entry in task["entries"]}
-    trials = {name: [run for run in swept if run["name"] == name] for name in entries}
-    trials = {name: own for name, own in trials.items() if own}
-    everything = [run for own in trials.values() for run in own]
+    trials = {
+        runs.name: [run for run in runs.runs if run.settings.get(LR, 0) > 0]
+        for runs in run_sets
+        if runs.role == "trials"
+    }
+    trials = {name: runs for name, runs in trials.items() if runs}
+    everything = [run for runs in trials.values() for run in runs]
     if not everything:
         return None
-    mode = task["objective"]["mode"]
-    costs = [run["cost_to_target"] for run in everything if isfinite(run["cost_to_target"])]
-    keys = (["cost_to_target"] if costs else []) + ["final"]
-    room = _ROW * (len(trials) + 0.5)
-    heights = [2.0 + room, 2.3 + room] if costs else [2.8 + room]
-    figure, panels = canvas(
-        f"{task['task']}: how the trials ended, over their lr",
-        _legend(trials, look, everything, bool(costs)),
-        heights,
+    objective = task.objective
+    cost = _Quantity(lambda run: run.cost_to_target, min, 2.0)
+    costs = [run.cost_to_target for run in everything if isfinite(run.cost_to_target)]
+    metric = _Quantity(
+        lambda run: run.final(objective),
+        max if objective.mode == "max" else min,
+        2.3 if costs else 2.8,
     )
-    for axes, key, height in zip(panels, keys, heights, strict=True):
-        if key == "final":
-            metric_scale(axes, [run[key] for run in everything], mode)
-            axes.set_ylabel(task["objective"]["metric"])
+    quantities = [cost, metric] if costs else [metric]
+    room = _ROW * (len(trials) + 0.5)
+    handles = [make_optimizer_handle(styles[name], shorten(name, 30)) for name in trials]
+    figure, panels = make_canvas(
+        f"{task.task}: how the trials ended, over their lr",
+        [*handles, *_make_mark_handles(everything, cost if costs else None)],
+        [quantity.height + room for quantity in quantities],
+    )
+    entries = {entry.name: entry for entry in task.entries}
+    for axes, quantity in zip(panels, quantities, strict=True):
+        height = quantity.height + room
+        if quantity is metric:
+            set_metric_scale(axes, [metric.read(run) for run in everything], objective.mode)
+            axes.set_ylabel(objective.metric)
         else:
-            cost_scale(axes, costs, "y")
+            set_cost_scale(axes, costs, "y")
             axes.set_ylabel("evaluations to target")
-        if not all(valued(run, key) for run in everything):
-            _make_room(axes, 1 - room / height)
-        for row, (name, own) in enumerate(trials.items()):
-            best = max if key == "final" and mode == "max" else min
+        if not all(abs(quantity.value(run)) < DRAWABLE for run in everything):
+            _add_margin_of_marks(axes, 1 - room / height)
+        for row, (name, runs) in enumerate(trials.items()):
             above = 1 - _ROW * (row + 0.75) / height
-            draw(axes, own, key, best, look[name], above, entries[name])
-        _defaults(axes, [(entries[name]["default"].get(LR), look[name]) for name in trials])
-    _lr_axis(panels[-1], [run["settings"][LR] for run in everything])
+            _draw_trials(axes, runs, quantity, styles[name], above, entries[name])
+        _mark_defaults(axes, [(entries[name].default.get(LR), styles[name]) for name in trials])
+    _set_lr_axis(panels[-1], [run.settings[LR] for run in everything])
     return figure
 
 
-def _make_room(axes: Axes, top: float) -> None:
+def _draw_trials(
+    axes: Axes,
+    runs: Sequence[ScoredRun],
+    quantity: _Quantity,
+    style: Look,
+    above: float,
+    entry: Entry,
+) -> None:
+    """Draws dots, their line, a ring around the chosen settings, and marks above.
+
+    Args:
+        axes: whose y axis has its ends.
+        runs: the optimizer's trials.
+        quantity: that is drawn of them.
+        style: of the optimizer's lines.
+        above: the part of the height at which the marks stand.
+        entry: of the optimizer in the report.
+    """
+    medians = {
+        trial: median(map(quantity.value, same)) for trial, same in group_by_settings(runs).items()
+    }
+    line: dict[float, list[float]] = {run.settings[LR]: [] for run in runs}
+    for trial, middle in medians.items():
+        if abs(middle) < DRAWABLE:
+            line[trial.settings[LR]].append(middle)
+    lrs = sorted(line)
+    bests = [quantity.best(line[lr]) if line[lr] else np.nan for lr in lrs]
+    axes.plot(lrs, bests, **style.plot(marker=None))
+    points = [(run.settings[LR], quantity.value(run)) for run in runs]
+    dots = [point for point in points if abs(point[1]) < DRAWABLE]
+    axes.plot(*np.array(dots).reshape(-1, 2).T, **style.plot(linestyle="none"))
+    plain: dict[str, Any] = {"linestyle": "none", "color": style.color}
+    on_top = plain | {"transform": axes.get_xaxis_transform(), "clip_on": False}
+    diverged = [run.settings[LR] for run in runs if run.failed]
+    missing = [run.settings[LR] for run in runs if quantity.is_missing(run)]
+    axes.plot(diverged, [above] * len(diverged), **(on_top | DIVERGED))
+    axes.plot(missing, [above] * len(missing), **(on_top | MISSED))
+    if entry.chosen:
+        value = medians.get(Trial.from_settings(entry.chosen), inf)
+        if abs(value) < DRAWABLE:
+            axes.plot([entry.chosen[LR]], [value], **(plain | CHOSEN))
+
+
+def _make_mark_handles(runs: Sequence[ScoredRun], cost: _Quantity | None) -> list[Any]:
+    """Makes the entries of the legend for the marks that are there."""
+    handles = []
+    if any(run.failed for run in runs):
+        handles.append(make_mark_handle("diverged or failed", **DIVERGED))
+    if cost and any(map(cost.is_missing, runs)):
+        handles.append(make_mark_handle("target not reached", **MISSED))
+    ring = CHOSEN | {"markersize": 9}
+    return [
+        *handles,
+        make_mark_handle("chosen lr", **ring),
+        make_mark_handle("default lr", **DEFAULT),
+    ]
+
+
+def _add_margin_of_marks(axes: Axes, top: float) -> None:
     """Lets what is drawn end at the part `top` of the height; above it is grey."""
     transform = axes.yaxis.get_transform()
     low, high = transform.transform(np.array(axes.get_ylim()))
@@ -91,35 +186,20 @@ def _make_room(axes: Axes, top: float) -> None:
     axes.axhspan(ends[1], highest, color="#E4E4E4", alpha=0.45, linewidth=0)
 
 
-def _defaults(axes: Axes, marks: Sequence[tuple[float | None, Look]]) -> None:
-    """On the axis; of several optimizers with the same default lr, side by side."""
+def _mark_defaults(axes: Axes, marks: Sequence[tuple[float | None, Look]]) -> None:
+    """Marks the default lrs on the axis; side by side, where several optimizers have the same."""
     from matplotlib.transforms import ScaledTranslation
 
     for lr in dict.fromkeys(lr for lr, _ in marks if lr):
-        same = [look for its, look in marks if its == lr]
-        for i, look in enumerate(same):
+        same = [style for default, style in marks if default == lr]
+        for i, style in enumerate(same):
             inches = 0.11 * (i - (len(same) - 1) / 2)
             beside = ScaledTranslation(inches, 0, axes.figure.dpi_scale_trans)
             where: dict[str, Any] = {"transform": axes.get_xaxis_transform() + beside}
-            axes.plot([lr], [0], color=look.color, clip_on=False, **DEFAULT, **where)
+            axes.plot([lr], [0], color=style.color, clip_on=False, **DEFAULT, **where)
 
 
-def _legend(
-    trials: Mapping[str, Any],
-    look: Mapping[str, Look],
-    runs: Sequence[Mapping[str, Any]],
-    costs: bool,
-) -> list[Any]:
-    handles = [named(look[name], shortened(name, 30)) for name in trials]
-    if any(run["status"] in FAILURES for run in runs):
-        handles.append(sign("diverged or failed", **DIVERGED))
-    if costs and any(missed(run, "cost_to_target") for run in runs):
-        handles.append(sign("target not reached", **MISSED))
-    ring = CHOSEN | {"markersize": 9}
-    return [*handles, sign("chosen lr", **ring), sign("default lr", **DEFAULT)]
-
-
-def _lr_axis(axes: Axes, lrs: Sequence[float]) -> None:
+def _set_lr_axis(axes: Axes, lrs: Sequence[float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = min(lrs), max(lrs)
@@ -128,74 +208,6 @@ def _lr_axis(axes: Axes, lrs: Sequence[float]) -> None:
     axes.set_xlim(low / room, high * room)
     few = high / low < 300
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if few else (1,), numticks=7))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_number(x)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("lr")
-
-
-DIVERGED: dict[str, Any] = {"marker": "X", "markersize": 8, "markeredgecolor": "white"}
-MISSED: dict[str, Any] = {"marker": "^", "markersize": 6.5, "markerfacecolor": "white"}
-CHOSEN: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "mew": 1.6}
-DEFAULT: dict[str, Any] = {"marker": 6, "markersize": 8}  # a triangle that stands on the axis
-
-
-def draw(
-    axes: Axes,
-    runs: Sequence[Mapping[str, Any]],
-    key: str,
-    best: Callable[[Iterable[float]], float],
-    look: Look,
-    above: float,
-    entry: Mapping[str, Any],
-) -> None:
-    """Dots, their line, a ring around the chosen settings, and marks above.
-
-    Args:
-        axes: whose y axis has its ends.
-        runs: the optimizer's trials in the report.
-        key: of their number, `cost_to_target` or `final`.
-        best: max or min.
-        look: of the optimizer.
-        above: the part of the height at which the marks stand.
-        entry: of the optimizer in the report.
-    """
-    alike: dict[str, list[Mapping[str, Any]]] = {}
-    for run in runs:
-        alike.setdefault(_same(run["settings"]), []).append(run)
-    medians = {which: median(_value(run, key) for run in own) for which, own in alike.items()}
-    line: dict[float, list[float]] = {run["settings"][LR]: [] for run in runs}
-    for which, own in alike.items():
-        if abs(medians[which]) < DRAWABLE:
-            line[own[0]["settings"][LR]].append(medians[which])
-    lrs = sorted(line)
-    axes.plot(lrs, [best(line[lr]) if line[lr] else np.nan for lr in lrs], **look.plot(marker=None))
-    dots = [(run["settings"][LR], run[key]) for run in runs if valued(run, key)]
-    axes.plot(*np.array(dots).reshape(-1, 2).T, **look.plot(linestyle="none"))
-    plain: dict[str, Any] = {"linestyle": "none", "color": look.color}
-    on_top = plain | {"transform": axes.get_xaxis_transform(), "clip_on": False}
-    diverged = [run["settings"][LR] for run in runs if run["status"] in FAILURES]
-    lost = [run["settings"][LR] for run in runs if missed(run, key)]
-    axes.plot(diverged, [above] * len(diverged), **(on_top | DIVERGED))
-    axes.plot(lost, [above] * len(lost), **(on_top | MISSED))
-    chosen = entry["chosen"]
-    if chosen and abs(value := medians.get(_same(chosen), np.inf)) < DRAWABLE:
-        axes.plot([chosen[LR]], [value], **(plain | CHOSEN))
-
-
-def valued(run: Mapping[str, Any], key: str) -> bool:
-    """Whether there is a number to draw."""
-    return abs(_value(run, key)) < DRAWABLE
-
-
-def missed(run: Mapping[str, Any], key: str) -> bool:
-    """Whether it ended well, but without a number."""
-    return run["status"] not in FAILURES and not isfinite(run[key])
-
-
-def _value(run: Mapping[str, Any], key: str) -> float:
-    value = run[key]
-    return np.inf if run["status"] in FAILURES or value != value else value
-
-
-def _same(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What the target has cost each seed: a dot a run, and their medians."""
+"""The chart of what the target has cost each seed: a dot a run, and their medians."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from statistics import median
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scratchopt.compare.charts.canvas import canvas, cost_scale, shortened, sign
-from scratchopt.compare.formatting import target_of
+from scratchopt.compare.charts.canvas import make_canvas, make_mark_handle, set_cost_scale, shorten
+from scratchopt.compare.formatting import format_target
+from scratchopt.compare.report import TaskReport
+from scratchopt.compare.runs import RunSet
 from scratchopt.compare.tables import ROLES
 from scratchopt.pictures.style import GREY
 from scratchopt.plots.line_styles import Look
@@ -22,43 +24,47 @@ _ROW = 0.3  # inches
 _LETTERS = 20  # of a name, in a line
 
 
-def target_chart(
-    task: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], look: Mapping[str, Look]
+def draw_target_chart(
+    task: TaskReport, run_sets: Sequence[RunSet], styles: Mapping[str, Look]
 ) -> Figure | None:
-    """A row for each optimizer and role; at the right edge those that missed the target.
+    """Draws a row for each optimizer and role; at the right edge those that missed the target.
 
     Args:
         task: of the report.
-        runs: of this task in the report.
-        look: of each optimizer.
+        run_sets: the runs on the task.
+        styles: of the optimizers' lines.
     """
     rows = [
-        (name, role, [run["cost_to_target"] for run in own])
-        for name in (entry["name"] for entry in task["entries"])
-        for role in ROLES
-        if (own := [run for run in runs if run["name"] == name and run["role"] == role])
+        (runs.name, runs.role, [run.cost_to_target for run in runs.runs])
+        for runs in run_sets
+        if runs.role in ROLES and runs.runs
     ]
     costs = [cost for _, _, own in rows for cost in own if isfinite(cost)]
     if not costs:
         return None
     missed = any(not isfinite(cost) for _, _, own in rows for cost in own)
-    handles = [sign("a run", marker="o"), sign("median", marker="|", markersize=13, mew=2.5)]
+    handles = [
+        make_mark_handle("a run", marker="o"),
+        make_mark_handle("median", marker="|", markersize=13, mew=2.5),
+    ]
     if any(role == "untuned" for _, role, _ in rows):
-        handles.insert(1, sign("with default settings", marker="o", markerfacecolor="none"))
-    names = {name: _two_lines(name) for name, _, _ in rows}
+        handles.insert(
+            1, make_mark_handle("with default settings", marker="o", markerfacecolor="none")
+        )
+    names = {name: _break_name(name) for name, _, _ in rows}
     left = 0.3 + 0.08 * max(len(line) for name in names.values() for line in name.split("\n"))
     tall = max(_ROW, 0.34 * any("\n" in name for name in names.values()))
-    figure, (axes,) = canvas(
-        f"{task['task']}: evaluations to {target_of(task['objective'])}",
+    figure, (axes,) = make_canvas(
+        f"{task.task}: evaluations to {format_target(task.objective)}",
         handles,
         [tall * len(rows) + 0.3],
         left,
     )
-    cost_scale(axes, costs)
-    edge = _edge(axes) if missed else 0.0
+    set_cost_scale(axes, costs)
+    edge = _add_margin_of_misses(axes) if missed else 0.0
     first: dict[str, int] = {}
     for y, (name, role, own) in enumerate(rows):
-        _row(axes, y, own, look[name], role == "tuned", edge)
+        _draw_row(axes, y, own, styles[name], role == "tuned", edge)
         first.setdefault(name, y)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     labels = [names[name] if first[name] == y else "default" for y, (name, _, _) in enumerate(rows)]
@@ -71,12 +77,12 @@ def target_chart(
     return figure
 
 
-def _two_lines(name: str) -> str:
+def _break_name(name: str) -> str:
     first, *others = wrap(name, _LETTERS, break_on_hyphens=False) or [name]
-    return "\n".join([first, shortened(" ".join(others), _LETTERS)] if others else [first])
+    return "\n".join([first, shorten(" ".join(others), _LETTERS)] if others else [first])
 
 
-def _edge(axes: Axes) -> float:
+def _add_margin_of_misses(axes: Axes) -> float:
     """Makes room at the right for what missed the target; where its dots stand."""
     low, high = axes.get_xlim()
     if axes.get_xscale() == "log":
@@ -99,7 +105,9 @@ def _edge(axes: Axes) -> float:
     return edge
 
 
-def _row(axes: Axes, y: int, costs: Sequence[float], look: Look, filled: bool, edge: float) -> None:
+def _draw_row(
+    axes: Axes, y: int, costs: Sequence[float], style: Look, filled: bool, edge: float
+) -> None:
     drawn = sorted(cost for cost in costs if isfinite(cost))
     heights = [y + 0.16 * ((i * 0.618034) % 1 - 0.5) * 2 for i in range(len(drawn))]
     lost = len(costs) - len(drawn)
@@ -111,8 +119,8 @@ def _row(axes: Axes, y: int, costs: Sequence[float], look: Look, filled: bool, e
         markersize=5,
         alpha=0.75,
         markeredgewidth=1.0,
-        markeredgecolor=look.color,
-        markerfacecolor=look.color if filled else "none",
+        markeredgecolor=style.color,
+        markerfacecolor=style.color if filled else "none",
     )
     middle = median(costs)
     axes.plot(
@@ -121,7 +129,7 @@ def _row(axes: Axes, y: int, costs: Sequence[float], look: Look, filled: bool, e
         marker="|",
         markersize=15,
         mew=2.5,
-        color=look.color,
+        color=style.color,
     )
     if lost:
         axes.annotate(
