@@ -78,24 +78,25 @@ def compare(request: Request) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
-    plan = Schedule(request)
+    schedule = Schedule(request)
     store = Path(request.keys["store"]).expanduser().absolute()
-    count = request.keys["workers"] or _cores()
+    count = request.keys["workers"] or _count_cores()
     with (
-        tqdm(total=plan.most, unit="run", disable=None) as bar,
+        tqdm(total=schedule.max_runs, unit="run", disable=None) as bar,
         Workers(count, store) as workers,
     ):
 
-        def tell(run: ScoredRun, done: int, most: int) -> None:
+        def report_progress(run: ScoredRun, done: int) -> None:
             if interrupted.is_set():  # and what was under way, as an import, has swallowed it
                 raise KeyboardInterrupt
             bar.update()
             if not sys.stderr.isatty():
-                print(f"{done} of at most {most}: {_line(run)}", file=sys.stderr, flush=True)
+                progress = f"{done} of at most {schedule.max_runs}: {_describe(run)}"
+                print(progress, file=sys.stderr, flush=True)
 
-        comparison = Executor(plan, workers, tell).complete()
+        comparison = Executor(schedule, workers, report_progress).execute()
         bar.total = bar.n  # fewer, where defaults are the best settings or trials all failed
-    tell_of(comparison, request.output)
+    write_and_print(comparison, request.output)
 
 
 def compare_earlier(place: Path, request: Request) -> None:
@@ -109,10 +110,10 @@ def compare_earlier(place: Path, request: Request) -> None:
         words = f"{len(trials)} runs that were not tested, a comparison's trials, are left out"
         print(f"compare.py: {words}", file=sys.stderr)
     given = request.keys["output"]
-    tell_of(comparison, request.output if given else place / "comparison")
+    write_and_print(comparison, request.output if given else place / "comparison")
 
 
-def tell_of(comparison: Comparison, directory: Path) -> None:
+def write_and_print(comparison: Comparison, directory: Path) -> None:
     """Writes the report, and prints its core."""
     from scratchopt.compare.files import write_report
     from scratchopt.compare.render import render_console
@@ -124,14 +125,15 @@ def tell_of(comparison: Comparison, directory: Path) -> None:
     print(f"\nreport  {directory / 'report.html'}")
 
 
-def _line(run: ScoredRun) -> str:
+def _describe(run: ScoredRun) -> str:
+    result = run.result
     settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in run.settings.items())
     reached = f"{run.cost_to_target:,g} evaluations" if run.to_target else "target not reached"
-    ending = run.error or (run.status if run.failed else reached)
-    return f"{run.optimizer} {settings} seed={run.seed}: {ending}"
+    ending = result.error or (result.status if run.failed else reached)
+    return f"{result.optimizer} {settings} seed={result.seed}: {ending}"
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system

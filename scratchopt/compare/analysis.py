@@ -57,7 +57,7 @@ def measure_sensitivity(study: Study, objective: Objective, decide: str) -> Sens
     trials = [run for run in study.trials if run.settings.get(LR, 0) > 0]
     if not trials:
         return None
-    lost = fmean(run.status == "diverged" for run in trials)
+    lost = fmean(run.result.status == "diverged" for run in trials)
     best = _find_best_at_each_lr(trials, objective, decide)
     curve = tuple((lr, restore_sign(best[lr], objective, decide)) for lr in sorted(best))
     if not any(map(isfinite, best.values())):

@@ -25,98 +25,19 @@ from scratchopt.compare.runs import (
 )
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed, validate_fields
-from scratchopt.config.groups import Comparison as Asked
+from scratchopt.config.groups import Comparison as ComparisonKeys
 from scratchopt.plots.comparison import Setting, settings_of
 from scratchopt.plots.x_axis import abscissa
 from scratchopt.runs.directory import Run, runs_in
 from scratchopt.runs.result import Result
 
 ENDED = ("finished", "converged", *FAILURES)  # ways in which a run can have ended
-
-
-def score_run(run: Run, objective: Objective, settings: Mapping[str, Any]) -> ScoredRun:
-    """A run that has come to its end.
-
-    Args:
-        run: with a result.
-        objective: what is asked of the task.
-        settings: what was searched.
-
-    Raises:
-        UserError: a run without a result, or one that has logged nothing of the objective's metric
-            though it has finished.
-    """
-    result = run.result
-    if result is None:
-        raise UserError(f"{run.directory}: it has not ended; go on with it, or leave it out")
-    metrics = result.metrics
-    points = _find_readings(run, result, objective.metric)
-    if not points and result.status in ("finished", "converged"):
-        known = sorted(tag for tag in metrics if not tag.startswith("test/"))
-        raise UserError(
-            f"comparison.metric={objective.metric}: {run.directory} has none; give one of "
-            f"{', '.join(known)}"
-        )
-    return ScoredRun(
-        address=run.directory.name,
-        optimizer=run.optimizer,
-        settings=dict(settings),
-        seed=run.config["seed"],
-        status=result.status,
-        readings=points,
-        to_target=_find_hit(points, objective, result),
-        train_loss=metrics.get("train/loss", nan),
-        test={tag: metrics[tag] for tag in sorted(metrics) if tag.startswith("test/")},
-        batch=run.config["task"].get("batch_size"),
-        updates=result.updates,
-        cost=result.cost,
-        seconds=result.training_seconds,
-        memory=sum(result.memory.values()) if result.memory else None,
-        versions=result.versions,
-        error=result.error,
-    )
-
-
-def _find_readings(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
-    """The readings, from the validations, or from the log, where alone the training's are."""
-    validated = tuple(
-        Reading(int(row["steps"]), row["cost"], row["seconds"], row[metric])
-        for row in result.validations
-        if metric in row
-    )
-    return validated or _read_log(run, result, metric)
-
-
-def _read_log(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
-    """The training's number of a step is of before its update; steps are taken as equally long."""
-    if metric not in run.history or not result.updates:
-        return ()
-    steps, values = np.array(run.history[metric], dtype=float).T
-    last = steps if metric.startswith("train/") else np.maximum(steps - 1, 0)
-    costs = abscissa(run, last, "evaluations")
-    seconds = steps * result.training_seconds / result.updates
-    return tuple(
-        Reading(int(step), float(cost), float(second), float(value))
-        for step, cost, second, value in zip(steps, costs, seconds, values, strict=True)
-    )
-
-
-def _find_hit(points: tuple[Reading, ...], objective: Objective, result: Result) -> Reading | None:
-    if result.status in FAILURES:
-        return None
-    if objective.target is None and result.status == "converged":
-        last = points[-1].value if points else nan
-        return Reading(result.updates, result.cost, result.training_seconds, last)
-    return find_first_hit(points, objective)
-
-
 READING_KEYS = ("validate_every", "validate_steps")  # which are no settings of a run
-# Of the keys of conf/compare.yaml, those that mean something here.
-KEYS = ("decide", "output", "task")
+KEYS = ("decide", "output", "task")  # those of conf/compare.yaml that may be given with --from
 
 
 def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path], list[Path]]:
-    """The runs beneath a directory; the directories of those that have not ended, and of trials.
+    """Collects the runs beneath a directory into a comparison.
 
     Where some runs of a task were tested and others not, the others have tuned something, and
     count neither as settings of their own nor as seeds of those that they chose.
@@ -128,10 +49,13 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
         place: of runs, a multirun or a store.
         request: with no keys but those that say how to compare.
 
+    Returns:
+        The comparison; the directories of runs that have not ended; and those of trials.
+
     Raises:
         UserError: other keys, no run that has ended, or a task that says nothing of its metric.
     """
-    given = _read_given(request)
+    given = _validate_given(request)
     found = [r for r in runs_in([place]) if "task" not in request.given or r.task in request.tasks]
     if not found:
         raise UserError(f"{place}: no run of task={','.join(request.tasks)}")
@@ -147,17 +71,87 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
         if judged:
             trials += [run.directory for run in runs if run not in judged]
             by_task[task] = judged
-    command = shlex.join(["python", "scripts/compare.py", "--from", "DIR", *request.asked])
-    parts = [_collect_task(task, runs, given, request, command) for task, runs in by_task.items()]
+    command = shlex.join(["python", "scripts/compare.py", "--from", "DIR", *request.given_words])
+    parts = [
+        compare_groups(
+            *_group_runs(task, runs, given), task, decide=request.keys["decide"], command=command
+        )
+        for task, runs in by_task.items()
+    ]
     contests = tuple(contest for part in parts for contest in part.contests)
     seeds = sorted({seed for part in parts for seed in part.seeds})
-    whole = replace(parts[0], contests=contests, seeds=tuple(seeds))
-    return whole, unended, trials
+    return replace(parts[0], contests=contests, seeds=tuple(seeds)), unended, trials
 
 
-def _collect_task(
-    task: str, runs: Sequence[Run], given: Mapping[str, Any], request: Request, command: str
-) -> Comparison:
+def score_run(run: Run, objective: Objective, settings: Mapping[str, Any]) -> ScoredRun:
+    """Holds a run against the objective of its task.
+
+    Args:
+        run: with a result.
+        objective: of the task.
+        settings: what was searched.
+
+    Raises:
+        UserError: a run without a result, or one that has logged nothing of the objective's metric
+            though it has finished.
+    """
+    result = run.result
+    if result is None:
+        raise UserError(f"{run.directory}: it has not ended; go on with it, or leave it out")
+    readings = _read_validations(result, objective.metric) or _read_log(
+        run, result, objective.metric
+    )
+    if not readings and not result.failed:
+        known = sorted(tag for tag in result.metrics if not tag.startswith("test/"))
+        raise UserError(
+            f"comparison.metric={objective.metric}: {run.directory} has none; give one of "
+            f"{', '.join(known)}"
+        )
+    hit = None if result.failed else find_first_hit(readings, objective)
+    if objective.target is None and result.status == "converged":
+        last = readings[-1].value if readings else nan
+        hit = Reading(result.updates, result.cost, result.training_seconds, last)
+    return ScoredRun(result, readings, hit, dict(settings), run.directory.name)
+
+
+def _read_validations(result: Result, metric: str) -> tuple[Reading, ...]:
+    return tuple(
+        Reading(int(row["steps"]), row["cost"], row["seconds"], row[metric])
+        for row in result.validations
+        if metric in row
+    )
+
+
+def _read_log(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
+    """Reads the log, where alone the training's numbers are; it takes steps as equally long.
+
+    The training's number of a step is of before its update.
+    """
+    if metric not in run.history or not result.updates:
+        return ()
+    steps, values = np.array(run.history[metric], dtype=float).T
+    last = steps if metric.startswith("train/") else np.maximum(steps - 1, 0)
+    costs = abscissa(run, last, "evaluations")
+    seconds = steps * result.training_seconds / result.updates
+    return tuple(
+        Reading(int(step), float(cost), float(second), float(value))
+        for step, cost, second, value in zip(steps, costs, seconds, values, strict=True)
+    )
+
+
+def _is_complete(run: Run) -> bool:
+    return run.result is not None and run.result.complete and run.result.status in ENDED
+
+
+def _group_runs(
+    task: str, runs: Sequence[Run], given: Mapping[str, Any]
+) -> tuple[list[SeedGroup], Objective]:
+    """Puts the runs of a task together that differ in the seed alone, and finds its objective.
+
+    Raises:
+        UserError: runs that were asked for different things; or two runs of one seed that differ:
+            by what, nobody can tell.
+    """
     objectives = dict.fromkeys(_find_objective(task, run, given) for run in runs)
     if len(objectives) > 1:
         raise UserError(
@@ -166,56 +160,43 @@ def _collect_task(
             f"task={task} and comparison.metric, .mode and .target"
         )
     [objective] = objectives
-    ways = zip(*(_describe_code(run) for run in runs), strict=True)
-    varied = [i for i, each in enumerate(ways) if len(set(each)) > 1]
+    origins = zip(*(_describe_origin(run) for run in runs), strict=True)
+    varied = [i for i, each in enumerate(origins) if len(set(each)) > 1]
     groups = [
-        g for setting in settings_of(runs) for g in _group_by_code(setting, varied, objective)
+        SeedGroup(name, _score_each_seed(name, alike, objective))
+        for setting in settings_of(runs)
+        for name, alike in _split_by_origin(setting, varied).items()
     ]
-    return compare_groups(groups, objective, task, request.keys["decide"], command)
+    return groups, objective
 
 
-def _is_complete(run: Run) -> bool:
-    return run.result is not None and run.result.complete and run.result.status in ENDED
-
-
-def _group_by_code(
-    setting: Setting, varied: Sequence[int], objective: Objective
-) -> list[SeedGroup]:
-    """The runs of a setting; those that other code has done, or that were read otherwise, apart.
+def _split_by_origin(setting: Setting, varied: Sequence[int]) -> dict[str, list[Run]]:
+    """Splits the runs of a setting by what else the task's runs differ in, which is in the names.
 
     Args:
-        setting: that it is about.
-        varied: in what of `_way` the task's runs differ, which then stands in the names.
-        objective: of the task.
-
-    Raises:
-        UserError: two runs of one seed that differ: by what, nobody can tell.
+        setting: whose runs they are.
+        varied: the indices of what differs in their origins.
     """
     groups: dict[str, list[Run]] = {}
     for run in setting.runs:
-        way = _describe_code(run)
-        groups.setdefault(", ".join([setting.name, *(way[i] for i in varied)]), []).append(run)
-    return [
-        SeedGroup(name, _score_each_once(name, runs, objective)) for name, runs in groups.items()
-    ]
+        origin = _describe_origin(run)
+        groups.setdefault(", ".join([setting.name, *(origin[i] for i in varied)]), []).append(run)
+    return groups
 
 
-def _describe_code(run: Run) -> list[str]:
-    """By what code it was done, and how it was read."""
+def _describe_origin(run: Run) -> list[str]:
+    """Says by what code a run was done, and how its metric was read."""
     code = run.result.versions.get("code") if run.result else None
     return [f"code {str(code)[:6]}", *(f"{k}={as_typed(run.config.get(k))}" for k in READING_KEYS)]
 
 
-def _score_each_once(name: str, runs: Sequence[Run], objective: Objective) -> tuple[ScoredRun, ...]:
-    """In the seeds' order; of two that are the same run, one."""
+def _score_each_seed(name: str, runs: Sequence[Run], objective: Objective) -> tuple[ScoredRun, ...]:
+    """Scores one run for each seed, in the seeds' order; a run that is there twice counts once."""
     found: dict[int, tuple[Run, ScoredRun]] = {}
     for run in runs:
-        told = score_run(run, objective, {})
-        if told.seed not in found:
-            found[told.seed] = run, told
-            continue
-        first, known = found[told.seed]
-        if known.course != told.course:
+        scored = score_run(run, objective, {})
+        first, known = found.setdefault(run.config["seed"], (run, scored))
+        if known.course != scored.course:
             raise UserError(
                 f"{name}: {run.directory} and {first.directory} have one seed, yet are not the "
                 "same; give a directory with one of them"
@@ -223,8 +204,8 @@ def _score_each_once(name: str, runs: Sequence[Run], objective: Objective) -> tu
     return tuple(found[seed][1] for seed in sorted(found))
 
 
-def _read_given(request: Request) -> dict[str, Any]:
-    """What the command line says of the objective."""
+def _validate_given(request: Request) -> dict[str, Any]:
+    """Validates what the command line says of the objective, and that it says nothing else."""
     strange = [key for key in request.given if key not in KEYS]
     values = OmegaConf.to_container(OmegaConf.from_dotlist(list(request.overrides)))
     if not isinstance(values, dict) or strange or set(values) - {"comparison"}:
@@ -233,17 +214,18 @@ def _read_given(request: Request) -> dict[str, Any]:
             f"{odd[0]}: with --from only {', '.join(KEYS)} and comparison.… may be given; "
             "the runs are what they are"
         )
-    return validate_fields(Asked, values.get("comparison", {}), "comparison.")
+    return validate_fields(ComparisonKeys, values.get("comparison", {}), "comparison.")
 
 
 def _find_objective(task: str, run: Run, given: Mapping[str, Any]) -> Objective:
+    """Finds the objective in what was given, in the run's configuration, or in conf/task."""
     own = run.config["comparison"]
     shipped = CONF / "task" / f"{task}.yaml"
     if own is None and shipped.is_file():
         own = OmegaConf.to_container(OmegaConf.load(shipped)).get("comparison")  # pyright: ignore
-    asked = {**(own or {}), **given}
-    if missing := [key for key in ("metric", "mode", "target") if key not in asked]:
+    keys = {**(own or {}), **given}
+    if missing := [key for key in ("metric", "mode", "target") if key not in keys]:
         raise UserError(
             f"task={task}: nothing says what to compare by; give comparison.{missing[0]}=… too"
         )
-    return Objective(asked["metric"], asked["mode"], asked["target"])
+    return Objective(keys["metric"], keys["mode"], keys["target"])

@@ -1,4 +1,4 @@
-"""The keys of conf/compare.yaml, and a command line read by them."""
+"""The keys of the command line, those of conf/compare.yaml and of runs, made into a request."""
 
 from __future__ import annotations
 
@@ -61,49 +61,49 @@ class CommandKeys:
 
 
 def parse_request(arguments: Sequence[str], config_dir: Path | None = None) -> Request:
-    """What some arguments, `key=value` each, ask for.
+    """Parses arguments, `key=value` each, into a request for a comparison.
 
     Raises:
         UserError: a value that no comparison can have.
         OverrideParseException: an argument that is none.
     """
-    own = {field.name for field in fields(CommandKeys)}
+    own_keys = {field.name for field in fields(CommandKeys)}
     parsed = OverridesParser.create().parse_overrides(list(arguments))
-    mine = {o.key_or_group: o.value() for o in parsed if o.key_or_group in own}
-    rest = tuple(str(o.input_line) for o in parsed if o.key_or_group not in own)
+    mine = {o.key_or_group: o.value() for o in parsed if o.key_or_group in own_keys}
+    rest = tuple(str(o.input_line) for o in parsed if o.key_or_group not in own_keys)
     if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
         raise UserError(f"{swept[0]}: a list is written [a,b] here")
     content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
     keys = validate_fields(CommandKeys, {**content, **mine}, "")  # pyright: ignore
     keys["tune"] = _validate_tune(keys["tune"], keys["search"])
-    known = own | _list_train_keys()
+    known = own_keys | _list_train_keys()
     for override in parsed:
-        key, said = override.key_or_group, override.input_line
+        key, words = override.key_or_group, override.input_line
         first = key.replace("/", ".").partition(".")[0]
         added = override.type != OverrideType.CHANGE or config_dir  # which may have further keys
         if first not in known and not added:
             raise UserError(
-                f"{said}: no such key; those of a comparison are {', '.join(sorted(own))}, all "
-                "others are train.py's"
+                f"{words}: no such key; those of a comparison are {', '.join(sorted(own_keys))}, "
+                "all others are train.py's"
             )
         if key in RESERVED:
-            raise UserError(f"{said}: {RESERVED[key]}; leave it out")
+            raise UserError(f"{words}: {RESERVED[key]}; leave it out")
         if first == "settings" and keys["start"] == "library":
             raise UserError(
-                f"{said}: the optimizers begin at their own defaults; give start=task too"
+                f"{words}: the optimizers begin at their own defaults; give start=task too"
             )
     return Request(keys, tuple(mine), rest, config_dir)
 
 
 def _list_train_keys() -> set[str]:
-    """The keys of the first level that a run may have."""
+    """Lists the keys of the first level that a run may have."""
     files = CONF / "train.yaml", *(CONF / "task").glob("*.yaml")
     keys = {str(key) for file in files for key in OmegaConf.load(file)}
     return keys | {path.name for path in CONF.iterdir()} | {"hydra"}
 
 
 def _validate_tune(tune: Any, search: str) -> dict[str, list[Any]]:
-    """The keys to be tuned beside the lr, with their values; Optuna draws values of its own."""
+    """Validates the keys to be tuned beside the lr; Optuna draws their values itself."""
     if search == "optuna":
         keys = tune or []
         if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):

@@ -1,4 +1,4 @@
-"""A comparison carried out, by processes that do runs side by side."""
+"""The executor of a comparison, and the processes that do its runs side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import Any
 
 from scratchopt.compare.collect import score_run
 from scratchopt.compare.runs import Comparison, Objective, ScoredRun
@@ -24,100 +24,101 @@ from scratchopt.runs.lock import Busy
 from scratchopt.runs.store import StoredRun, give_up
 
 PATIENCE = 1.0  # seconds until a run is asked for again that somebody else is doing
+WORKER = [sys.executable, str(CHECKOUT / "scripts" / "compare.py"), "--worker"]
+MAX_PROCESSES = 4  # that may die of one run
 
 
 class Executor:
     """The runs of a comparison, in a store and on their way there.
 
     Args:
-        plan: of the comparison.
+        schedule: of the comparison.
         workers: that do the runs.
-        told: is called with each run that is complete, and the number of those done and to come.
+        on_run: called with each run that is complete, and the number of those complete by then.
     """
 
     def __init__(
-        self, plan: Schedule, workers: Workers, told: Callable[[ScoredRun, int, int], None]
+        self, schedule: Schedule, workers: Workers, on_run: Callable[[ScoredRun, int], None]
     ) -> None:
-        self.plan, self.workers, self.told = plan, workers, told
-        self._kept: dict[RunSpec, StoredRun] = {}
-        self._known: dict[str, ScoredRun] = {}  # by address
-        self._under_way: dict[Future[dict[str, str]], RunSpec] = {}
+        self.schedule, self.workers, self.on_run = schedule, workers, on_run
+        self._stored: dict[RunSpec, StoredRun] = {}
+        self._complete: dict[str, ScoredRun] = {}  # by address
+        self._running: dict[Future[dict[str, str]], RunSpec] = {}
         self._elsewhere: dict[str, float] = {}  # by address, when somebody else was found at it
 
-    def complete(self) -> Comparison:
+    def execute(self) -> Comparison:
         """Does all that is missing.
 
         Raises:
             UserError: a run that cannot be done on this machine.
         """
         while True:
-            missing, comparison = self.plan.look(self.known)
+            missing, comparison = self.schedule.plan(self.find_run)
             if not missing:
                 return comparison
-            self._ask_for(missing)
-            done, _ = wait(self._under_way, PATIENCE, FIRST_COMPLETED)
+            self._submit(missing)
+            done, _ = wait(self._running, PATIENCE, FIRST_COMPLETED)
             for future in done:
-                self._take(self._under_way.pop(future), future.result())
-            if not self._under_way:
+                self._handle(self._running.pop(future), future.result())
+            if not self._running:
                 time.sleep(PATIENCE)
 
-    def known(self, wanted: RunSpec, objective: Objective) -> ScoredRun | None:
-        """What came of a run, if it is complete."""
-        kept = self._of(wanted)
-        if kept.address not in self._known:
-            result = kept.result
+    def find_run(self, spec: RunSpec, objective: Objective) -> ScoredRun | None:
+        """Finds a run in the store; None, if it is not complete."""
+        stored = self._find_stored(spec)
+        if stored.address not in self._complete:
+            result = stored.result
             if result is None:
                 return None
-            task, optimizer = wanted.choices["task"], wanted.choices["optimizer"]
-            read = Run(kept.directory, task, optimizer, wanted.config, result)
-            run = score_run(read, objective, wanted.settings)
-            self._known[kept.address] = run
-            self.told(run, len(self._known), self.plan.most)
-        return self._known[kept.address]
+            task, optimizer = spec.choices["task"], spec.choices["optimizer"]
+            run = Run(stored.directory, task, optimizer, spec.config, result)
+            scored = score_run(run, objective, spec.settings)
+            self._complete[stored.address] = scored
+            self.on_run(scored, len(self._complete))
+        return self._complete[stored.address]
 
-    def _of(self, wanted: RunSpec) -> StoredRun:
-        if wanted not in self._kept:
-            self._kept[wanted] = StoredRun(self.workers.store, wanted.config, wanted.choices)
-        return self._kept[wanted]
+    def _find_stored(self, spec: RunSpec) -> StoredRun:
+        if spec not in self._stored:
+            self._stored[spec] = StoredRun(self.workers.store, spec.config, spec.choices)
+        return self._stored[spec]
 
-    def _ask_for(self, missing: list[RunSpec]) -> None:
-        asked = {self._of(wanted).address for wanted in self._under_way.values()}
-        for wanted in missing:
-            address = self._of(wanted).address
+    def _submit(self, missing: list[RunSpec]) -> None:
+        """Submits the missing runs to the workers, but for those that somebody else is at."""
+        running = {self._find_stored(spec).address for spec in self._running.values()}
+        for spec in missing:
+            address = self._find_stored(spec).address
             lately = time.monotonic() - self._elsewhere.get(address, -PATIENCE) < PATIENCE
-            if address not in asked and not lately:
-                asked.add(address)
-                self._under_way[self.workers.submit(self._of(wanted))] = wanted
+            if address not in running and not lately:
+                running.add(address)
+                self._running[self.workers.submit(self._find_stored(spec))] = spec
 
-    def _take(self, wanted: RunSpec, answer: dict[str, str]) -> None:
-        kept = self._of(wanted)
+    def _handle(self, spec: RunSpec, answer: dict[str, str]) -> None:
+        """Handles the answer of a worker to a run."""
+        stored = self._find_stored(spec)
         if answer["state"] == "died":
             try:
-                give_up(kept, f"{answer['reason']}; see workers.log in the store")
+                give_up(stored, f"{answer['reason']}; see workers.log in the store")
             except Busy:
                 answer = {"state": "busy"}
         if answer["state"] == "busy":
-            self._elsewhere[kept.address] = time.monotonic()
+            self._elsewhere[stored.address] = time.monotonic()
         elif answer["state"] == "refused":
             raise UserError(answer["reason"])
         elif answer["state"] == "killed":
             raise UserError(
-                f"{kept.directory}: {answer['reason']}, for want of memory perhaps; what is "
+                f"{stored.directory}: {answer['reason']}, for want of memory perhaps; what is "
                 "complete is kept: give workers=1, or leave that setting out"
             )
         elif answer["state"] == "stopped":
             raise KeyboardInterrupt
 
 
-WORKER = [sys.executable, str(CHECKOUT / "scripts" / "compare.py"), "--worker"]
-MAX_PROCESSES = 4  # of a run: so many processes may die of it
-
-
 class Workers:
-    """Runs of one store, done by some processes of `compare.py --worker`; a context.
+    """Processes of `compare.py --worker` that do the runs of one store; a context.
 
-    Leaving it ends them: a run at hand stops after its step, and has a checkpoint. A process that
-    dies is replaced, and its run begun again or gone on with.
+    Each begins with the imports once, and does many runs. Leaving the context ends them: a run at
+    hand stops after its step, and has a checkpoint. A process that dies is replaced, and its run
+    begun again or gone on with.
 
     Args:
         count: of processes, >= 1.
@@ -133,7 +134,7 @@ class Workers:
         self._ending = False
 
     def __enter__(self) -> Workers:
-        """Nothing yet: a process starts when it is needed."""
+        """Starts nothing yet: a process starts when it is needed."""
         return self
 
     def __exit__(self, *args: Any) -> None:
@@ -148,29 +149,29 @@ class Workers:
         for process in self._all:
             process.communicate()
 
-    def submit(self, kept: StoredRun) -> Future[dict[str, str]]:
+    def submit(self, stored: StoredRun) -> Future[dict[str, str]]:
         """Has a run done; the future has the worker's answer.
 
         Its states are those of `scratchopt.runs.worker`; besides "killed", where
         processes were killed over it, and "died", where they ended otherwise, with the `reason`.
         """
-        asked = {
+        job = {
             "store": str(self.store),
-            "config": kept.config,
-            "choices": kept.choices,
-            "address": kept.address,
+            "config": stored.config,
+            "choices": stored.choices,
+            "address": stored.address,
         }
-        return self._threads.submit(self._do, json.dumps(asked))
+        return self._threads.submit(self._do, json.dumps(job))
 
-    def _do(self, line: str) -> dict[str, str]:
+    def _do(self, job: str) -> dict[str, str]:
         status = 0
         for _ in range(MAX_PROCESSES):
-            process = self._process()
+            process = self._take_process()
             if process is None:
                 return {"state": "stopped"}
-            told = _ask(process, line)
-            if told:
-                answer = json.loads(told)
+            line = _ask(process, job)
+            if line:
+                answer = json.loads(line)
                 if answer["state"] != "failed":
                     self._idle.put(process)
                 return answer
@@ -178,12 +179,11 @@ class Workers:
             if self._ending:
                 return {"state": "stopped"}
         state = "killed" if status == -signal.SIGKILL else "died"
-        return {
-            "state": state,
-            "reason": f"it ended {MAX_PROCESSES} processes, the last with {status}",
-        }
+        reason = f"it ended {MAX_PROCESSES} processes, the last with {status}"
+        return {"state": state, "reason": reason}
 
-    def _process(self) -> subprocess.Popen[str] | None:
+    def _take_process(self) -> subprocess.Popen[str] | None:
+        """Takes an idle process, or starts one; None, if they are being ended."""
         while not self._idle.empty():
             process = self._idle.get()
             if process.poll() is None:
@@ -206,17 +206,12 @@ class Workers:
 
 
 def _ask(process: subprocess.Popen[str], line: str) -> str:
-    """The answer of a process; empty, if it has died."""
-    asks, answers = _pipes_of(process)
-    try:
-        asks.write(f"{line}\n")
-        asks.flush()
-    except BrokenPipeError:
-        return ""
-    return answers.readline()
-
-
-def _pipes_of(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
+    """Sends a line to a process, and returns its answer; empty, if it has died."""
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the worker has no pipes")
-    return process.stdin, process.stdout
+    try:
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return ""
+    return process.stdout.readline()

@@ -115,7 +115,12 @@ def make_method_table(report: Report) -> Table:
                 "against others, as an lr on the edge of what was tried would.",
             ]
         )
-    errors = {f"{s.name}: {run.error}" for s in report.run_sets for run in s.runs if run.error}
+    errors = {
+        f"{runs.name}: {run.result.error}"
+        for runs in report.run_sets
+        for run in runs.runs
+        if run.result.error
+    }
     rows += [["error", error] for error in sorted(errors)]
     rows += [[package, ", ".join(found)] for package, found in report.versions.items()]
     return Table("How it was done", ["what", "how"], rows, prose=True, code=frozenset({0}))

@@ -1,4 +1,4 @@
-"""Search by Optuna's TPE, for spaces that are too large for a grid."""
+"""A search by Optuna's TPE, for spaces that are too large for a grid."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ MISSED, FAILED = 1e6, 1e9  # losses of a run that did not reach the target, or c
 
 @dataclass(frozen=True)
 class TPESearch:
-    """Search by the tree-structured Parzen estimator (Bergstra et al., 2011), as Optuna has it.
+    """A search by the tree-structured Parzen estimator (Bergstra et al., 2011), as Optuna has it.
 
     The first trial has the default settings. lr is drawn from default·10⁻² to default·10², evenly
     on a logarithmic scale; a fraction that is kept, as momentum, alpha or each of betas, by its
     distance to 1, evenly on such a scale from 0.001 to 1; any other positive number as the lr. All
     have three significant digits. A third of the trials is drawn by chance before the estimator
-    takes over, and the last quarter are further seeds for the best settings, as in `Grid`. What is
-    drawn depends on the outcomes alone: the sampler has a fixed seed, and is fed anew each time.
+    takes over, and the last quarter are further seeds for the best settings, as in `GridSearch`.
+    What is drawn depends on the results alone: the sampler has a fixed seed, and is fed anew each
+    time.
 
     Args:
         default: the optimizer's own settings of what is searched, the lr among them.
@@ -65,8 +66,8 @@ class TPESearch:
             if not _is_fraction(key) and not (isinstance(value, (int, float)) and value > 0):
                 raise UserError(f"{key}={value}: nothing can be drawn around it; a number > 0")
 
-    def asked(self, results: Results) -> list[Trial]:
-        """All trials so far, in order, those without a result included; at most the budget."""
+    def list_trials(self, results: Results) -> list[Trial]:
+        """Lists all trials so far, in order, with or without a result; at most the budget."""
         sampler, trials = _Sampler(self), []
         for _ in range(self.budget - count_reserved(self.budget)):
             drawn = Trial.from_settings(sampler.ask())
@@ -75,21 +76,21 @@ class TPESearch:
             if trial not in results:
                 return trials
             sampler.tell(self._loss(results[trial]))
-        return trials + repeat_finalists(trials, results, self._rank, self.budget - len(trials))
+        return trials + repeat_finalists(trials, results, self._sort_key, self.budget - len(trials))
 
-    def wanted(self, results: Results) -> list[Trial]:
-        """The trials that can be run now: one, as each depends on those before, or the last."""
-        return [trial for trial in self.asked(results) if trial not in results]
+    def next_trials(self, results: Results) -> list[Trial]:
+        """Lists what can be run now: one trial, as each depends on those before, or the last."""
+        return [trial for trial in self.list_trials(results) if trial not in results]
 
-    def chosen(self, results: Results) -> Choice:
-        """The best settings, of those trials that have a result."""
-        return choose(self.asked(results), results, self._rank)
+    def choose(self, results: Results) -> Choice:
+        """Chooses the best settings, of those trials that have a result."""
+        return choose(self.list_trials(results), results, self._sort_key)
 
     @property
     def _searched(self) -> list[str]:
         return [LR, *(key for key in self.keys if key in self.default and key != LR)]
 
-    def _rank(self, runs: Sequence[ScoredRun]) -> Any:
+    def _sort_key(self, runs: Sequence[ScoredRun]) -> Any:
         return make_sort_key(runs, self.objective, self.decide, float(self.default[LR]))
 
     def _loss(self, run: ScoredRun) -> float:
@@ -108,50 +109,50 @@ class _Sampler:
         import optuna  # pyright: ignore[reportMissingImports]
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        chance = max(1, search.budget // 3)
-        sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=chance)
+        startup = max(1, search.budget // 3)
+        sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=startup)
         self.search, self.study = search, optuna.create_study(sampler=sampler)
-        self.study.enqueue_trial(self._of(search.default))
+        self.study.enqueue_trial(self._draws_of(search.default))
         self.trial: Any = None
         self.asked = 0
 
     def ask(self) -> dict[str, Any]:
-        """Settings to be tried: at first the default ones."""
+        """Asks for settings to be tried: at first the default ones."""
         self.trial, first = self.study.ask(), self.asked == 0
         self.asked += 1
         drawn = {key: self._draw(key) for key in self.search._searched}
         return dict(self.search.default) if first else {**self.search.default, **drawn}
 
     def tell(self, loss: float) -> None:
-        """What came of them."""
+        """Tells what they came to."""
         self.study.tell(self.trial, loss)
 
-    def _of(self, settings: Mapping[str, Any]) -> dict[str, float]:
-        """Some settings as what is drawn for them, by Optuna's names."""
+    def _draws_of(self, settings: Mapping[str, Any]) -> dict[str, float]:
+        """What would have been drawn for some settings, by Optuna's names."""
         found = {}
         for key in self.search._searched:
             value = settings[key]
             if isinstance(value, (list, tuple)):
-                found |= {f"{key}[{i}]": _left(kept) for i, kept in enumerate(value)}
+                found |= {f"{key}[{i}]": _complement(kept) for i, kept in enumerate(value)}
             else:
-                found[key] = _left(value) if _is_fraction(key) else value
+                found[key] = _complement(value) if _is_fraction(key) else value
         return found
 
     def _draw(self, key: str) -> Any:
         default = self.search.default[key]
         if isinstance(default, (list, tuple)):
-            return [self._kept(f"{key}[{i}]") for i in range(len(default))]
+            return [self._draw_fraction(f"{key}[{i}]") for i in range(len(default))]
         if _is_fraction(key):
-            return self._kept(key)
+            return self._draw_fraction(key)
         low, high = default / FURTHEST, default * FURTHEST
         return float(f"{self.trial.suggest_float(key, low, high, log=True):.3g}")
 
-    def _kept(self, name: str) -> float:
+    def _draw_fraction(self, name: str) -> float:
         left = float(f"{self.trial.suggest_float(name, CLOSEST, LOOSEST, log=True):.3g}")
         return round(1 - left, 6)
 
 
-def _left(kept: float) -> float:
+def _complement(kept: float) -> float:
     """1 − μ, within what is drawn from."""
     return min(LOOSEST, max(CLOSEST, round(1 - kept, 6)))
 

@@ -175,7 +175,7 @@ def _report_profile(comparison: Comparison) -> Mapping[str, Profile] | None:
 
 
 def _collect_versions(run_sets: Sequence[RunSet]) -> dict[str, list[str]]:
-    found = [run.versions for runs in run_sets for run in runs.runs]
+    found = [run.result.versions for runs in run_sets for run in runs.runs]
     packages = sorted({package for versions in found for package in versions})
     return {
         package: sorted({str(versions.get(package) or "not installed") for versions in found})

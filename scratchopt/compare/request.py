@@ -1,4 +1,4 @@
-"""What is to be compared, and the configuration of each run of it."""
+"""The request for a comparison, and the configuration of each run of it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.schema import validate
 
-PLACES = ("store", "output", "workers")  # which decide nothing of what is reported
-
+# Of the keys of conf/compare.yaml, those that decide nothing of what is reported.
+UNREPORTED = ("store", "output", "workers")
 MAX_NAME = 200  # name of a directory; file systems have room for 255 bytes
 SEED_GAP = 100  # between the first seed of the tuning and the first fresh one
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """The request for a comparison.
 
     Args:
         keys: of conf/compare.yaml, with their values.
@@ -43,19 +43,19 @@ class Request:
 
     @property
     def tasks(self) -> list[str]:
-        """Their names."""
+        """The names of the tasks."""
         given = self.keys["task"]
         return given if isinstance(given, list) else [given]
 
     @property
     def optimizers(self) -> list[str]:
-        """Their names."""
+        """The names of the optimizers."""
         given = self.keys["optimizers"]
         return given if isinstance(given, list) else [given]
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The fresh ones."""
+        """The fresh seeds, of the runs that are judged."""
         first = self.keys["seed"] + max(SEED_GAP, self.keys["budget"])
         return tuple(range(first, first + self.keys["seeds"]))
 
@@ -64,28 +64,28 @@ class Request:
         """The folder of the report."""
         if self.keys["output"]:
             return Path(self.keys["output"]).expanduser()
-        asked = f"budget={self.keys['budget']},seeds={self.keys['seeds']}"
-        told = ("task", "optimizers", "budget", "seeds")
-        more = [words for words in self.asked if words.partition("=")[0] not in told]
-        name = re.sub(r"[^\w=.,+-]+", "_", ",".join([*self.optimizers, asked, *more]))
+        always = f"budget={self.keys['budget']},seeds={self.keys['seeds']}"
+        named = ("task", "optimizers", "budget", "seeds")
+        more = [words for words in self.given_words if words.partition("=")[0] not in named]
+        name = re.sub(r"[^\w=.,+-]+", "_", ",".join([*self.optimizers, always, *more]))
         if len(name) > MAX_NAME:
             name = f"{name[:MAX_NAME]}-{sha256(name.encode()).hexdigest()[:8]}"
         return Path("comparisons", ",".join(self.tasks), name)
 
     @property
-    def asked(self) -> list[str]:
-        """What the command line gives, without what says where files lie."""
-        own = [f"{k}={self._written(k)}" for k in self.given if k not in PLACES]
+    def given_words(self) -> list[str]:
+        """The words of the command line, without those that say where files lie."""
+        own = [f"{k}={self._format(k)}" for k in self.given if k not in UNREPORTED]
         return [*own, *self.overrides]
 
     @property
     def command(self) -> str:
-        """That asks for the same, wherever its runs lie."""
-        own = [f"{k}={self._written(k)}" for k in self.keys if k not in PLACES]
+        """The command line that asks for the same, wherever its runs lie."""
+        own = [f"{k}={self._format(k)}" for k in self.keys if k not in UNREPORTED]
         folder = ["--config-dir", str(self.config_dir)] if self.config_dir else []
         return shlex.join(["python", "scripts/compare.py", *folder, *own, *self.overrides])
 
-    def _written(self, key: str) -> str:
+    def _format(self, key: str) -> str:
         value = self.keys[key]
         return _format_value(
             list(value) if key == "tune" and self.keys["search"] == "optuna" else value
@@ -109,76 +109,78 @@ class Request:
                 for optimizer in self.optimizers
             }
 
-    def base(self, task: str, optimizer: str) -> DictConfig:
-        """The configuration of a run at its default settings, as Hydra composes it.
+    def compose_default(self, task: str, optimizer: str) -> DictConfig:
+        """Composes the configuration of a run at its default settings.
 
         With `start=library` these are the optimizer's own defaults, whatever suits it on the task.
         """
         cfg = deepcopy(self._composed[task, optimizer])
         comparison = cfg.get("comparison") or {}
-        asked = {key.lstrip("+") for key, _, _ in (o.partition("=") for o in self.overrides)}
-        if "validate_every" in asked:
-            asked.add("validate_steps")
+        given = {key.lstrip("+") for key, _, _ in (o.partition("=") for o in self.overrides)}
+        if "validate_every" in given:
+            given.add("validate_steps")
         with open_dict(cfg):
             if self.keys["start"] == "library":
                 cfg.settings = None
             for key in ("validate_steps", "max_steps"):
-                if comparison.get(key) is not None and key not in asked:
+                if comparison.get(key) is not None and key not in given:
                     cfg[key] = comparison[key]
-            cfg.threads = 1 if "threads" not in asked else cfg.threads
+            cfg.threads = 1 if "threads" not in given else cfg.threads
             cfg.figures = cfg.checkpoint_kept = False
         return cfg
 
-    def config(
+    def compose_run(
         self, task: str, optimizer: str, settings: dict[str, Any], seed: int, test: bool
     ) -> dict[str, Any]:
-        """The configuration of a run, validated.
+        """Composes and validates the configuration of a run.
 
         Args:
             task: name of the choice in conf/task.
             optimizer: name of the choice in conf/optimizer.
             settings: by key, such as {"optimizer.lr": 0.1}.
             seed: of the run.
-            test: whether it is tested at its end.
+            test: true to have it tested at its end.
 
         Raises:
             UserError: a value out of its range.
         """
-        cfg = self.base(task, optimizer)
+        cfg = self.compose_default(task, optimizer)
         for key, value in {**settings, "seed": seed, "test": test}.items():
             OmegaConf.update(cfg, key, value)
         return validate(cfg)
 
-    def default(self, task: str, optimizer: str) -> dict[str, Any]:
-        """An optimizer's own settings of what is searched: the lr and the keys of `tune`."""
-        node: Any = OmegaConf.to_container(self.base(task, optimizer).optimizer, resolve=True)
+    def default_settings(self, task: str, optimizer: str) -> dict[str, Any]:
+        """The optimizer's own settings of what is searched: the lr and the keys of `tune`."""
+        node: Any = OmegaConf.to_container(
+            self.compose_default(task, optimizer).optimizer, resolve=True
+        )
         if not isinstance(node.get("lr"), int | float):
             raise UserError(f"optimizers: {optimizer} has no lr to be searched; leave it out")
         return {f"optimizer.{k}": node[k] for k in ("lr", *self.keys["tune"]) if k in node}
 
-    def suits(self, task: str, optimizer: str) -> bool:
-        """Whether the search begins at an lr that the task has for this optimizer."""
-        settings = self.base(task, optimizer).get("settings") or {}
+    def task_has_lr(self, task: str, optimizer: str) -> bool:
+        """Tells whether the search begins at an lr that the task has for this optimizer."""
+        settings = self.compose_default(task, optimizer).get("settings") or {}
         return "lr" in (settings.get(optimizer) or {})
 
     def objective(self, task: str) -> Objective:
-        """What is asked of a task.
+        """The objective of a task.
 
         Raises:
             UserError: a task that says nothing of it.
         """
-        asked = validate(self.base(task, self.optimizers[0]))["comparison"]
-        if not asked or not {"metric", "mode", "target"} <= asked.keys():
+        keys = validate(self.compose_default(task, self.optimizers[0]))["comparison"]
+        if not keys or not {"metric", "mode", "target"} <= keys.keys():
             raise UserError(
                 f"task={task}: its configuration does not say what to compare by; add to its YAML "
                 "comparison: {metric: train/loss, mode: min, target: 0.1}, or another tag that it "
                 "logs"
             )
-        return Objective(asked["metric"], asked["mode"], asked["target"])
+        return Objective(keys["metric"], keys["mode"], keys["target"])
 
 
 def _format_value(value: Any) -> str:
-    """A value as Hydra reads it."""
+    """Formats a value such that Hydra reads it."""
     if isinstance(value, list):
         return f"[{','.join(map(_format_value, value))}]"
     if isinstance(value, dict):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from typing import Any
 
+from scratchopt.runs.result import Result
+
 FAILURES = ("diverged", "failed")
 
 
@@ -61,55 +63,55 @@ class Reading:
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A run that has come to its end.
+    """A run that has come to its end, held against the objective of its task.
 
     Args:
-        address: of the run in its store; the directory, where it was found outside of one.
-        optimizer: name of the choice in conf/optimizer.
+        result: of the run.
+        readings: of the objective's metric, in order of steps; the last one is of the end.
+        to_target: the first of them at which the target was reached; None, if it never was, or if
+            the run diverged or failed.
         settings: what was searched, by key, such as {"optimizer.lr": 0.1}.
-        seed: of the run.
-        status: finished, converged, diverged or failed.
-        points: the readings in order of steps; the last one is of the end.
-        to_target: the first of them at which the target was reached; None, if it never was, or
-            if nothing came of the run in the end.
-        train_loss: the last one.
-        test: metrics of the test set, by tag; empty, where it was not asked for.
-        batch: examples in a batch, by which an evaluation is as large as another's; None, where
-            the task has no such key.
-        updates: of the parameters.
-        cost: gradient evaluations, products with a curvature counted as such.
-        seconds: of training, by the clock, validations not counted.
-        memory: bytes of parameters, gradients and optimizer state; None, where not known.
-        versions: of Python, packages and code that ran it.
-        error: what a failed run ended with, one line.
+        address: of the run in its store; the directory, where it was found outside of one.
     """
 
-    address: str
-    optimizer: str
-    settings: Mapping[str, Any]
-    seed: int
-    status: str
+    result: Result
     readings: tuple[Reading, ...]
     to_target: Reading | None
-    train_loss: float = nan
-    test: Mapping[str, float] = field(default_factory=dict)
-    batch: int | None = None
-    updates: int = 0
-    cost: float = 0.0
-    seconds: float = 0.0
-    memory: int | None = None
-    versions: Mapping[str, str | None] = field(default_factory=dict)
-    error: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    address: str = ""
 
     @property
     def failed(self) -> bool:
         """Tells whether it diverged, or ended with an error."""
-        return self.status in FAILURES
+        return self.result.failed
+
+    @property
+    def batch_size(self) -> int | None:
+        """The examples in a batch: what one evaluation is of; None, if the task has no such key."""
+        return self.result.hyperparameters.get("task.batch_size")
+
+    @property
+    def train_loss(self) -> float:
+        """The last training loss; NaN, where there is none."""
+        return self.result.metrics.get("train/loss", nan)
+
+    @property
+    def test(self) -> dict[str, float]:
+        """The metrics of the test set, by tag; empty, where it was not asked for."""
+        metrics = self.result.metrics
+        return {tag: metrics[tag] for tag in sorted(metrics) if tag.startswith("test/")}
+
+    @property
+    def memory(self) -> int | None:
+        """The bytes of parameters, gradients and optimizer state; None, where not known."""
+        return sum(self.result.memory.values()) if self.result.memory else None
 
     @property
     def course(self) -> tuple[Any, ...]:
         """The status and all readings, times aside: runs that share them are one run."""
-        return self.status, *((r.steps, r.cost, repr(r.value)) for r in self.readings)  # NaN ≠ NaN
+        return self.result.status, *(
+            (r.steps, r.cost, repr(r.value)) for r in self.readings
+        )  # NaN ≠ NaN
 
     @property
     def cost_to_target(self) -> float:
@@ -129,7 +131,8 @@ class ScoredRun:
     @property
     def seconds_per_step(self) -> float:
         """Seconds of training by an update; NaN without any."""
-        return self.seconds / self.updates if self.updates else nan
+        updates = self.result.updates
+        return self.result.training_seconds / updates if updates else nan
 
     def final(self, objective: Objective) -> float:
         """The metric at the end: the worst there is, where the run diverged or failed."""
@@ -267,6 +270,6 @@ def compare_groups(
         command: that makes the report, without what says where its files lie.
     """
     studies = tuple(Study(g.name, {}, (), {}, (), g.runs, ()) for g in groups)
-    seeds = sorted({run.seed for group in groups for run in group.runs})
+    seeds = sorted({run.result.seed for group in groups for run in group.runs})
     contest = Contest(task, objective, studies)
     return Comparison((contest,), decide, 0, 0, tuple(seeds), {}, command)

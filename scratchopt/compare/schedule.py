@@ -1,4 +1,4 @@
-"""The plan of a comparison: which runs it wants next, and what they add up to.
+"""The schedule of a comparison: which runs it needs next, and what is known so far.
 
 It is a function of the runs that are complete, and of nothing else. So whoever was killed asks it
 again, and does what is missing.
@@ -14,16 +14,16 @@ from typing import Any
 from scratchopt.compare.request import Request
 from scratchopt.compare.runs import Comparison, Contest, Objective, ScoredRun, Study
 from scratchopt.compare.search import GridSearch, Search
-from scratchopt.compare.trials import Trial
+from scratchopt.compare.trials import LR, Trial
 from scratchopt.config.fields import UserError
 
-# Gives what came of a run: its configuration, choices, objective and searched settings.
+# Finds a run, held against an objective; None, if it is not complete.
 FindRun = Callable[["RunSpec", Objective], "ScoredRun | None"]
 
 
 @dataclass(frozen=True, eq=False)
 class RunSpec:
-    """A run that a comparison needs.
+    """The specification of a run that a comparison needs.
 
     Args:
         config: as `scratchopt.config.schema.validate` returns it.
@@ -38,13 +38,13 @@ class RunSpec:
 
 @dataclass(frozen=True, eq=False)
 class Entrant:
-    """An optimizer on a task.
+    """An optimizer on a task, which is tuned there and then judged.
 
     Args:
-        request: what was asked for.
+        request: for the comparison.
         task: name of the choice in conf/task.
         optimizer: name of the choice in conf/optimizer.
-        objective: what is asked of the task.
+        objective: of the task.
     """
 
     request: Request
@@ -55,11 +55,11 @@ class Entrant:
     @cached_property
     def default(self) -> dict[str, Any]:
         """The optimizer's own settings of what is searched."""
-        return self.request.default(self.task, self.optimizer)
+        return self.request.default_settings(self.task, self.optimizer)
 
     @cached_property
     def search(self) -> Search:
-        """Of the settings."""
+        """The search for the best settings."""
         keys = self.request.keys
         axes = {f"optimizer.{key}": values for key, values in keys["tune"].items()}
         if keys["search"] == "optuna":
@@ -71,60 +71,60 @@ class Entrant:
         return GridSearch(self.default, axes, self.objective, keys["decide"], keys["budget"])
 
     @cached_property
-    def _made(self) -> dict[Any, RunSpec]:
+    def _specs(self) -> dict[Any, RunSpec]:
         return {}
 
     @cached_property
     def _results(self) -> dict[Trial, ScoredRun]:
-        """Of the search, from one look to the next: it only grows."""
+        """The results of the trials, which are kept from one plan to the next: they only grow."""
         return {}
 
-    def _wanted(self, settings: Mapping[str, Any], seed: int, test: bool) -> RunSpec:
+    def _specify(self, settings: Mapping[str, Any], seed: int, test: bool) -> RunSpec:
         key = Trial.from_settings(settings), seed, test
-        if key not in self._made:
-            config = self.request.config(self.task, self.optimizer, dict(settings), seed, test)
+        if key not in self._specs:
+            config = self.request.compose_run(self.task, self.optimizer, dict(settings), seed, test)
             choices = {"task": self.task, "optimizer": self.optimizer}
-            self._made[key] = RunSpec(config, choices, dict(settings))
-        return self._made[key]
+            self._specs[key] = RunSpec(config, choices, dict(settings))
+        return self._specs[key]
 
-    def _trial(self, trial: Trial) -> RunSpec:
-        return self._wanted(trial.settings, self.request.keys["seed"] + trial.repeat, False)
+    def _specify_trial(self, trial: Trial) -> RunSpec:
+        return self._specify(trial.settings, self.request.keys["seed"] + trial.repeat, False)
 
-    def _judged(self, settings: Mapping[str, Any]) -> list[RunSpec]:
-        return [self._wanted(settings, seed, True) for seed in self.request.seeds]
+    def _specify_judged(self, settings: Mapping[str, Any]) -> list[RunSpec]:
+        return [self._specify(settings, seed, True) for seed in self.request.seeds]
 
-    def look(self, known: FindRun) -> tuple[list[RunSpec], Study]:
-        """The runs that can be done now, and what is known so far."""
+    def plan(self, find_run: FindRun) -> tuple[list[RunSpec], Study]:
+        """Plans the runs that can be done now, and gathers those that are complete."""
         results = self._results
         while found := {
             trial: run
-            for trial in self.search.wanted(results)
-            if (run := known(self._trial(trial), self.objective)) is not None
+            for trial in self.search.next_trials(results)
+            if (run := find_run(self._specify_trial(trial), self.objective)) is not None
         }:
             results.update(found)
-        missing = [self._trial(trial) for trial in self.search.wanted(results)]
-        choice = self.search.chosen(results) if results and not missing else None
-        tuned = self._judged(choice.settings) if choice and choice.settings else []
-        untuned = self._judged(self.default)
-        judged = {id(w): known(w, self.objective) for w in [*untuned, *tuned]}
-        missing += [w for w in dict.fromkeys([*tuned, *untuned]) if judged[id(w)] is None]
-        trials = tuple(results[t] for t in self.search.asked(results) if t in results)
+        missing = [self._specify_trial(trial) for trial in self.search.next_trials(results)]
+        choice = self.search.choose(results) if results and not missing else None
+        tuned = self._specify_judged(choice.settings) if choice and choice.settings else []
+        untuned = self._specify_judged(self.default)
+        judged = {spec: find_run(spec, self.objective) for spec in [*untuned, *tuned]}
+        missing += [spec for spec in dict.fromkeys([*tuned, *untuned]) if judged[spec] is None]
+        trials = self.search.list_trials(results)
         return missing, Study(
             optimizer=self.optimizer,
             default=self.default,
-            trials=trials,
+            trials=tuple(results[trial] for trial in trials if trial in results),
             chosen=choice.settings if choice else None,
             edges=choice.edges if choice else (),
-            tuned=tuple(run for w in tuned if (run := judged[id(w)])),
-            untuned=tuple(run for w in untuned if (run := judged[id(w)])),
+            tuned=tuple(run for spec in tuned if (run := judged[spec])),
+            untuned=tuple(run for spec in untuned if (run := judged[spec])),
         )
 
 
 class Schedule:
-    """Of all that was asked for.
+    """The schedule of all runs that were asked for.
 
     Args:
-        request: what that is.
+        request: that asks for them.
 
     Raises:
         UserError: a task or an optimizer that cannot be compared.
@@ -132,32 +132,34 @@ class Schedule:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.parts = {
+        self.entrants = {
             task: [Entrant(request, task, o, request.objective(task)) for o in request.optimizers]
             for task in request.tasks
         }
-        every = [part for parts in self.parts.values() for part in parts]
-        for part in every:
-            part.search  # noqa: B018  (refuses what it cannot search)
+        everyone = [entrant for entrants in self.entrants.values() for entrant in entrants]
+        for entrant in everyone:
+            entrant.search  # noqa: B018  (refuses what it cannot search)
         for key in request.keys["tune"]:
-            if key == "lr" or not any(f"optimizer.{key}" in part.default for part in every):
+            has_key = any(f"optimizer.{key}" in entrant.default for entrant in everyone)
+            if key == "lr" or not has_key:
                 raise UserError(f"tune={key}: none of the optimizers has it beside its lr")
 
     @property
-    def most(self) -> int:
-        """Runs that it may come to."""
+    def max_runs(self) -> int:
+        """The most runs that it may come to."""
         keys = self.request.keys
-        parts = len(self.request.tasks) * len(self.request.optimizers)
-        return parts * (keys["budget"] + 2 * keys["seeds"])
+        entrants = len(self.request.tasks) * len(self.request.optimizers)
+        return entrants * (keys["budget"] + 2 * keys["seeds"])
 
-    def look(self, known: FindRun) -> tuple[list[RunSpec], Comparison]:
-        """The runs that can be done now, none if it is complete; and what is known so far."""
+    def plan(self, find_run: FindRun) -> tuple[list[RunSpec], Comparison]:
+        """Plans the runs that can be done now, none if all are complete; and gathers the others."""
         missing: list[RunSpec] = []
         contests: list[Contest] = []
-        for task, parts in self.parts.items():
-            looks = [part.look(known) for part in parts]
-            missing += [wanted for wants, _ in looks for wanted in wants]
-            contests.append(Contest(task, parts[0].objective, tuple(study for _, study in looks)))
+        for task, entrants in self.entrants.items():
+            plans = [entrant.plan(find_run) for entrant in entrants]
+            missing += [spec for specs, _ in plans for spec in specs]
+            studies = tuple(study for _, study in plans)
+            contests.append(Contest(task, entrants[0].objective, studies))
         keys = self.request.keys
         return missing, Comparison(
             contests=tuple(contests),
@@ -171,24 +173,25 @@ class Schedule:
 
     @cached_property
     def _spaces(self) -> dict[str, str]:
-        return {optimizer: self._space(optimizer) for optimizer in self.request.optimizers}
+        return {optimizer: self._describe_space(optimizer) for optimizer in self.request.optimizers}
 
-    def _begin(self, entrant: Entrant) -> str:
-        """The lr that a search begins at, and whose it is."""
+    def _describe_start(self, entrant: Entrant) -> str:
+        """Says at which lr a search begins, and whose it is."""
         whose = "its own default"
         if self.request.keys["start"] == "task":
-            suited = self.request.suits(entrant.task, entrant.optimizer)
-            whose = "the task's" if suited else "its own default, as the task has none"
-            whose += f" on {entrant.task}" if len(self.parts) > 1 else ""
-        return f"{entrant.default['optimizer.lr']:g} ({whose})"
+            has_lr = self.request.task_has_lr(entrant.task, entrant.optimizer)
+            whose = "the task's" if has_lr else "its own default, as the task has none"
+            whose += f" on {entrant.task}" if len(self.entrants) > 1 else ""
+        return f"{entrant.default[LR]:g} ({whose})"
 
-    def _space(self, optimizer: str) -> str:
-        mine = [p for parts in self.parts.values() for p in parts if p.optimizer == optimizer]
-        begins = sorted({self._begin(entrant) for entrant in mine})
+    def _describe_space(self, optimizer: str) -> str:
+        everyone = [entrant for entrants in self.entrants.values() for entrant in entrants]
+        mine = [entrant for entrant in everyone if entrant.optimizer == optimizer]
+        starts = sorted({self._describe_start(entrant) for entrant in mine})
         drawn = self.request.keys["search"] == "optuna"
         how = "lr drawn from 0.01 to 100 times" if drawn else "lr around"
-        words = [f"{how} {' and '.join(begins)}"]
-        known = {k for parts in self.parts.values() for p in parts for k in p.default}
+        words = [f"{how} {' and '.join(starts)}"]
+        known = {key for entrant in everyone for key in entrant.default}
         for key, values in self.request.keys["tune"].items():
             if f"optimizer.{key}" in known:
                 words.append(f"{key} in {values}" if values else f"{key} drawn")

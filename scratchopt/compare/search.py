@@ -1,8 +1,8 @@
-"""The tuning of one optimizer: a function of what its trials came to, and of nothing else.
+"""The search for an optimizer's settings: a function of its trials' results, and of nothing else.
 
-Whoever runs the trials asks `wanted` what to run, runs it in any order, adds the outcomes to what
-is known, and asks again until nothing is wanted. As the answer depends on the known outcomes
-alone, a sweep that was killed goes on with the same trials.
+Whoever runs the trials asks `next_trials` what to run, runs it in any order, adds the results to
+those that are known, and asks again until there is nothing left. As the answer depends on the known
+results alone, a sweep that was killed goes on with the same trials.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from scratchopt.config.fields import UserError
 
 
 class Search(Protocol):
-    """What can be asked of a search."""
+    """A search for the best settings."""
 
-    def asked(self, results: Results) -> list[Trial]:
-        """All trials so far, in order, those without a result included; at most the budget."""
+    def list_trials(self, results: Results) -> list[Trial]:
+        """Lists all trials so far, in order, with or without a result; at most the budget."""
         ...
 
-    def wanted(self, results: Results) -> list[Trial]:
-        """The trials that can be run now; none, if the budget is spent."""
+    def next_trials(self, results: Results) -> list[Trial]:
+        """Lists the trials that can be run now; none, if the budget is spent."""
         ...
 
-    def chosen(self, results: Results) -> Choice:
-        """The best settings, of those trials that have a result."""
+    def choose(self, results: Results) -> Choice:
+        """Chooses the best settings, of those trials that have a result."""
         ...
 
 
 @dataclass(frozen=True)
 class GridSearch:
-    """Search on a grid of lrs that extends and refines itself.
+    """A search on a grid of lrs that extends and refines itself.
 
     It begins with an odd number of lrs, about 9/16 of the budget and at most nine, half a decade
     apart, the default in their middle. While the best one is the least or the greatest, the next
@@ -91,25 +91,25 @@ class GridSearch:
         if self.decide not in CRITERIA:
             raise UserError(f"decide={self.decide}: must be one of {', '.join(CRITERIA)}")
 
-    def asked(self, results: Results) -> list[Trial]:
-        """All trials so far, in order, those without a result included; at most the budget."""
+    def list_trials(self, results: Results) -> list[Trial]:
+        """Lists all trials so far, in order, with or without a result; at most the budget."""
         trials: list[Trial] = []
-        ended = True
+        complete = True
         for values, share in self._shares():
-            mine, all_known = self._line(values, share, results)
+            mine, mine_complete = self._walk(values, share, results)
             trials += mine
-            ended = ended and all_known
-        if ended:
-            trials += repeat_finalists(trials, results, self._rank, self.budget - len(trials))
+            complete = complete and mine_complete
+        if complete:
+            trials += repeat_finalists(trials, results, self._sort_key, self.budget - len(trials))
         return trials
 
-    def wanted(self, results: Results) -> list[Trial]:
-        """The trials that can be run now; none, if the budget is spent."""
-        return [trial for trial in self.asked(results) if trial not in results]
+    def next_trials(self, results: Results) -> list[Trial]:
+        """Lists the trials that can be run now; none, if the budget is spent."""
+        return [trial for trial in self.list_trials(results) if trial not in results]
 
-    def chosen(self, results: Results) -> Choice:
-        """The best settings, of those trials that have a result."""
-        return choose(self.asked(results), results, self._rank)
+    def choose(self, results: Results) -> Choice:
+        """Chooses the best settings, of those trials that have a result."""
+        return choose(self.list_trials(results), results, self._sort_key)
 
     def _shares(self) -> list[tuple[dict[str, Any], int]]:
         """The combinations of the axes' values, the default's first, and each one's budget."""
@@ -121,10 +121,10 @@ class GridSearch:
         shares = [each + (i < more) for i in range(len(combinations))]
         return list(zip(combinations, shares, strict=True))
 
-    def _line(
+    def _walk(
         self, values: Mapping[str, Any], share: int, results: Results
     ) -> tuple[list[Trial], bool]:
-        """The trials of one grid, and whether it has come to its end."""
+        """Lists the trials of one grid, and says whether these are all."""
 
         def trial(exponent: Fraction) -> Trial:
             lr = self.default[LR]
@@ -134,13 +134,13 @@ class GridSearch:
         def order(exponents: list[Fraction]) -> list[Fraction] | None:
             if any(trial(x) not in results for x in exponents):
                 return None
-            return sorted(exponents, key=lambda x: self._rank([results[trial(x)]]))
+            return sorted(exponents, key=lambda x: self._sort_key([results[trial(x)]]))
 
-        kept = count_reserved(self.budget) // len(self._shares())
-        exponents, ended = walk_lrs(share, kept, order)
-        return [trial(x) for x in exponents], ended
+        reserve = count_reserved(self.budget) // len(self._shares())
+        exponents, complete = walk_lrs(share, reserve, order)
+        return [trial(x) for x in exponents], complete
 
-    def _rank(self, runs: Sequence[ScoredRun]) -> Any:
+    def _sort_key(self, runs: Sequence[ScoredRun]) -> Any:
         return make_sort_key(runs, self.objective, self.decide, float(self.default[LR]))
 
 
@@ -157,7 +157,7 @@ def start_exponents(budget: int) -> list[Fraction]:
 
 
 def next_exponents(exponents: Sequence[Fraction], order: Sequence[Fraction]) -> list[Fraction]:
-    """What to try next, the more promising first: one point beyond an edge, or two midpoints.
+    """Lists what to try next, the more promising first: one beyond an edge, or two midpoints.
 
     Args:
         exponents: tried so far.
@@ -173,12 +173,12 @@ def next_exponents(exponents: Sequence[Fraction], order: Sequence[Fraction]) -> 
 
 
 def is_inside(exponents: Sequence[Fraction], best: Fraction) -> bool:
-    """Whether there are points to both sides."""
+    """Tells whether there are points to both sides."""
     return min(exponents) < best < max(exponents)
 
 
 def is_settled(exponents: Sequence[Fraction], best: Fraction) -> bool:
-    """Whether there are points to both sides, and none is further off than a quarter decade."""
+    """Tells whether there are points to both sides, none further off than a quarter decade."""
     near = [x for x in exponents if abs(x - best) <= QUARTER]
     return is_inside(near, best)
 
@@ -186,7 +186,7 @@ def is_settled(exponents: Sequence[Fraction], best: Fraction) -> bool:
 def walk_lrs(
     budget: int, reserve: int, order: Callable[[list[Fraction]], list[Fraction] | None]
 ) -> tuple[list[Fraction], bool]:
-    """The exponents tried, or to be tried now, in order; and whether these are all.
+    """Lists the exponents tried, or to be tried now, in order; and says whether these are all.
 
     Args:
         budget: number of points.

@@ -88,7 +88,7 @@ def summarize(runs: Sequence[ScoredRun], objective: Objective) -> Summary | None
     """Summarizes some runs that differ in the seed alone; None, if there are none."""
     if not runs:
         return None
-    statuses = [run.status for run in runs]
+    statuses = [run.result.status for run in runs]
     costs = [run.cost_to_target for run in runs]
     return Summary(
         n=len(runs),
@@ -105,8 +105,8 @@ def summarize(runs: Sequence[ScoredRun], objective: Objective) -> Summary | None
             tag: _average([run for run in runs if tag in run.test], lambda run, t=tag: run.test[t])
             for tag in sorted({tag for run in runs for tag in run.test})
         },
-        updates=_average(runs, lambda run: run.updates),
-        cost=_average(runs, lambda run: run.cost),
+        updates=_average(runs, lambda run: run.result.updates),
+        cost=_average(runs, lambda run: run.result.cost),
         memory=max((run.memory for run in runs if run.memory is not None), default=None),
         curve=compute_learning_curve(runs, objective),
     )

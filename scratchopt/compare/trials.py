@@ -1,4 +1,4 @@
-"""The trials of a search: their order, the last seeds for the best of them, the choice."""
+"""The trials of a search: how they are judged, the last seeds for the best ones, the choice."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from typing import Any
 
 from scratchopt.compare.runs import Objective, ScoredRun
 
+CRITERIA = ("cost", "metric")  # by which runs are judged
+LR = "optimizer.lr"
+LEAST = 8  # the budget from which on there are further seeds for the best settings
+FINALISTS = 4  # settings
+
 
 @dataclass(frozen=True)
 class Trial:
-    """A run that a search asks for.
+    """A run that a search asks for, as a key of dicts.
 
     Args:
         items: the settings, as pairs in the keys' order; a list among the values as a tuple.
@@ -26,21 +31,23 @@ class Trial:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], repeat: int = 0) -> Trial:
-        """The trial of some settings."""
+        """Makes the trial of some settings."""
         pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items())
         return cls(tuple(sorted(pairs)), repeat)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """By key, such as {"optimizer.lr": 0.1}."""
+        """The settings by key, such as {"optimizer.lr": 0.1}."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in self.items}
 
 
 Results = Mapping[Trial, ScoredRun]
+# Of the runs of some settings, gives a key that sorts the best settings first.
+SortKey = Callable[[Sequence[ScoredRun]], Any]
 
 
 def group_by_settings(runs: Iterable[ScoredRun]) -> dict[Trial, list[ScoredRun]]:
-    """The runs of each settings, which differ in the seed alone, by their first trial."""
+    """Groups runs that differ in the seed alone, by the first trial of their settings."""
     found: dict[Trial, list[ScoredRun]] = {}
     for run in runs:
         found.setdefault(Trial.from_settings(run.settings), []).append(run)
@@ -49,7 +56,7 @@ def group_by_settings(runs: Iterable[ScoredRun]) -> dict[Trial, list[ScoredRun]]
 
 @dataclass(frozen=True)
 class Choice:
-    """What a search came to.
+    """The settings that a search chose.
 
     Args:
         settings: the best ones; None, if no trial came to anything.
@@ -60,12 +67,8 @@ class Choice:
     edges: tuple[str, ...]
 
 
-CRITERIA = ("cost", "metric")
-LR = "optimizer.lr"
-
-
 def judge(run: ScoredRun, objective: Objective, decide: str) -> float:
-    """What a run is judged by, such that less is better; ∞, if nothing came of it.
+    """Judges a run by a number, less being better; ∞, if it diverged or failed.
 
     Args:
         run: that has ended.
@@ -81,19 +84,19 @@ def judge(run: ScoredRun, objective: Objective, decide: str) -> float:
 
 
 def restore_sign(value: float, objective: Objective, decide: str) -> float:
-    """An outcome, or a mean of some, as a reader knows it: costs as they are, metrics as read."""
+    """Gives what `judge` found, or a mean of it, the sign that the metric was read with."""
     return -value if decide == "metric" and objective.mode == "max" else value
 
 
 def log_if_cost(value: float, decide: str) -> float:
-    """Where an outcome lies on the scale on which differences are taken: costs by the logarithm."""
+    """Takes the logarithm of a cost, as costs differ by factors; a metric stays as it is."""
     return log(max(value, 1.0)) if decide == "cost" and isfinite(value) else value
 
 
 def make_sort_key(
     runs: Sequence[ScoredRun], objective: Objective, decide: str, default: float
 ) -> Any:
-    """A key that sorts settings, the best first, by their runs, which differ in the seed alone.
+    """Makes a key that sorts settings, the best first, by their runs, one for each seed.
 
     The share of runs that failed comes first, then the share of those that missed the target, if
     costs decide, then the outcome: the mean of the logarithms of the costs, or of the metrics. If
@@ -112,52 +115,46 @@ def make_sort_key(
     return failed, missed, middle, readings, abs(log(lr / default)) if lr > 0 else inf, lr
 
 
-LEAST = 8  # the budget from which on there are such trials
-FINALISTS = 4  # settings
-
-Rank = Callable[[Sequence[ScoredRun]], Any]
-
-
 def count_reserved(budget: int) -> int:
-    """How many trials of a budget are for it: a quarter."""
+    """Counts the trials of a budget that are for further seeds of the best settings: a quarter."""
     return budget // 4 if budget >= LEAST else 0
 
 
 def repeat_finalists(
-    trials: Sequence[Trial], results: Results, rank: Rank, left: int
+    trials: Sequence[Trial], results: Results, sort_key: SortKey, left: int
 ) -> list[Trial]:
-    """The best settings in turn, each time with the next seed.
+    """Repeats the best settings in turn, each time with the next seed.
 
     Args:
         trials: of the search, all with a result.
         results: what came of them.
-        rank: of the runs of some settings, a key that sorts the best first.
+        sort_key: of the runs of some settings, sorts the best first.
         left: how many trials.
     """
     runs = group_by_settings(results[trial] for trial in trials)
-    best = sorted(runs, key=lambda trial: rank(runs[trial]))[:FINALISTS]
+    best = sorted(runs, key=lambda trial: sort_key(runs[trial]))[:FINALISTS]
     endless = (Trial(t.items, len(runs[t]) + more) for more in count() for t in best)
     return list(islice(endless, left))
 
 
-def choose(trials: Sequence[Trial], results: Results, rank: Rank) -> Choice:
-    """The best settings: of those with several seeds, if there are any, by all of them.
+def choose(trials: Sequence[Trial], results: Results, sort_key: SortKey) -> Choice:
+    """Chooses the best settings: of those with several seeds, if there are any, by all of them.
 
     Args:
         trials: of the search, the last ones included; those without a result do not count.
         results: what came of them.
-        rank: of the runs of some settings, a key that sorts the best first.
+        sort_key: of the runs of some settings, sorts the best first.
     """
     runs = group_by_settings(results[trial] for trial in trials if trial in results)
     if all(run.failed for mine in runs.values() for run in mine):
         return Choice(None, ())
     finalists = [trial for trial in runs if len(runs[trial]) > 1] or list(runs)
-    best = min(finalists, key=lambda trial: rank(runs[trial])).settings
+    best = min(finalists, key=lambda trial: sort_key(runs[trial])).settings
     return Choice(best, tuple(find_edges(best, [trial.settings for trial in runs])))
 
 
 def find_edges(best: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The keys whose value in `best` is the least or the greatest tried.
+    """Finds the keys whose value in `best` is the least or the greatest tried.
 
     The lr is held against those that were tried together with the same other values or, if there
     are none, as where all values are drawn, against all. Another key counts only if more than two

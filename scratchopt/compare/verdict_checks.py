@@ -36,7 +36,7 @@ def check_failures(ranking: Ranking) -> Iterator[str]:
     """Refuses errors of anyone, and a leader that diverged."""
     for study in ranking.contest.studies:
         for status, verb in (("failed", "ended with an error"), ("diverged", "diverged")):
-            count = sum(run.status == status for run in study.tuned)
+            count = sum(run.result.status == status for run in study.tuned)
             if count and (status == "failed" or study.optimizer == ranking.leader):
                 yield f"{count} of {len(study.tuned)} runs of {study.optimizer} {verb}."
 
@@ -54,9 +54,10 @@ def check_target(ranking: Ranking) -> Iterator[str]:
 def check_batches(ranking: Ranking) -> Iterator[str]:
     """Refuses evaluations that are of more examples for one optimizer than for another."""
     runs = _runs_by_name(ranking)
-    batches = {name: run.batch for name, mine in runs.items() for run in mine[:1] if run.batch}
-    if len(set(batches.values())) > 1:
-        each = ", ".join(f"{batch} for {name}" for name, batch in batches.items())
+    sizes = {name: mine[0].batch_size for name, mine in runs.items() if mine}
+    sizes = {name: size for name, size in sizes.items() if size}
+    if len(set(sizes.values())) > 1:
+        each = ", ".join(f"{size} for {name}" for name, size in sizes.items())
         yield f"An evaluation is of a batch of {each}: give all the same task.batch_size."
 
 
@@ -70,7 +71,8 @@ def check_misses(ranking: Ranking) -> Iterator[str]:
     leader, runs = ranking.leader, _runs_by_name(ranking)
     latest = max((r.cost_to_target for r in runs.get(leader, ()) if r.to_target), default=0.0)
     for name in ranking.values:
-        missed = [r.cost for r in runs[name] if r.to_target is None and r.status == "finished"]
+        ended = [run.result for run in runs[name] if run.to_target is None]
+        missed = [result.cost for result in ended if result.status == "finished"]
         if name != leader and missed and min(missed) < latest:
             yield (
                 f"Runs of {name} that missed the target ended after {format_count(min(missed))} "
@@ -84,9 +86,9 @@ def check_costs(ranking: Ranking) -> Iterator[str]:
     if ranking.decide != "metric" or ranking.leader is None:
         return
     runs = _runs_by_name(ranking)
-    ours = fmean(run.cost for run in runs[ranking.leader])
+    ours = fmean(run.result.cost for run in runs[ranking.leader])
     for name in ranking.values:
-        theirs = fmean(run.cost for run in runs[name])
+        theirs = fmean(run.result.cost for run in runs[name])
         if ours > (1 + SLACK) * theirs and not any(run.failed for run in runs[name]):
             yield (
                 f"{ranking.leader} came to its metric in {format_count(ours)} evaluations, {name} "

@@ -358,7 +358,7 @@ def test_an_optimizer_that_fails_is_an_outcome_of_the_report(tmp_path):
     assert all("solver" in run["error"] for run in report["runs"])
 
 
-# ---- the plan
+# ---- the schedule
 
 
 @pytest.fixture(autouse=True)
@@ -366,11 +366,11 @@ def _no_hydra():
     GlobalHydra.instance().clear()
 
 
-def test_the_plan_asks_for_the_same_whatever_came_first():
+def test_the_schedule_asks_for_the_same_whatever_came_first():
     request = parse_request([*SMALL, "tune={momentum:[0.5,0.9]}"])
-    plan = Schedule(request)
-    missing, _ = plan.look(lambda wanted, objective: None)
-    other, _ = Schedule(request).look(lambda wanted, objective: None)
+    schedule = Schedule(request)
+    missing, _ = schedule.plan(lambda spec, objective: None)
+    other, _ = Schedule(request).plan(lambda spec, objective: None)
     assert [w.config for w in missing] == [w.config for w in other]
     momenta = {w.settings.get("optimizer.momentum") for w in missing}
     assert momenta == {None, 0.5, 0.9}
@@ -378,15 +378,15 @@ def test_the_plan_asks_for_the_same_whatever_came_first():
 
 def test_the_library_s_defaults_are_not_the_task_s():
     library = parse_request(["task=mnist", "optimizers=[sgd]"])
-    assert library.default("mnist", "sgd") == {"optimizer.lr": 0.01}
+    assert library.default_settings("mnist", "sgd") == {"optimizer.lr": 0.01}
     task = parse_request(["task=mnist", "optimizers=[sgd]", "start=task"])
-    assert task.default("mnist", "sgd") == {"optimizer.lr": 0.3}
+    assert task.default_settings("mnist", "sgd") == {"optimizer.lr": 0.3}
 
 
 def test_the_search_space_says_whose_default_it_begins_at():
     def space(*more: str) -> str:
-        plan = Schedule(parse_request(["task=mnist", "optimizers=[sgd]", *more]))
-        return plan.look(lambda wanted, objective: None)[1].space["sgd"]
+        schedule = Schedule(parse_request(["task=mnist", "optimizers=[sgd]", *more]))
+        return schedule.plan(lambda spec, objective: None)[1].space["sgd"]
 
     assert space() == "lr around 0.01 (its own default)"
     assert space("start=task") == "lr around 0.3 (the task's)"
@@ -397,7 +397,7 @@ def test_the_search_space_says_whose_default_it_begins_at():
 def test_a_comparison_s_length_gives_way_to_the_command_line():
     def config(*more: str) -> dict:
         request: Request = parse_request(["task=mnist", "optimizers=[sgd]", *more])
-        return request.config("mnist", "sgd", {"optimizer.lr": 0.1}, 3, False)
+        return request.compose_run("mnist", "sgd", {"optimizer.lr": 0.1}, 3, False)
 
     assert (config()["max_steps"], config()["validate_steps"]) == (1720, 25)
     assert config("max_steps=50")["max_steps"] == 50

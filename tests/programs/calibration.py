@@ -29,6 +29,7 @@ from scratchopt.compare.search import GridSearch
 from scratchopt.compare.trials import LR, Trial
 from scratchopt.compare.verdict import reach_verdict
 from tests.shared.batched_runs import LinearRegression, Make, Problem, Quadratic, at_cost, measure
+from tests.shared.made_comparisons import make_result
 
 BUDGET, SEEDS, FACTOR = 16, 10, 0.9
 MOST, LEAST = 0.05, 0.90  # of A/A that name a winner; of speed-ups that are found
@@ -70,13 +71,13 @@ def studies(
     problem = case.problem
     search = GridSearch({LR: case.default}, {}, problem.objective, decide, budget)
     results: list[dict[Trial, ScoredRun]] = [{} for _ in range(count)]
-    while wanted := [(i, t) for i in range(count) for t in search.wanted(results[i])]:
+    while wanted := [(i, t) for i in range(count) for t in search.next_trials(results[i])]:
         lrs = [trial.settings[LR] for _, trial in wanted]
         for (i, trial), run in zip(
             wanted, measure(problem, case.make, lrs, generator), strict=True
         ):
             results[i][trial] = run
-    chosen = [search.chosen(mine) for mine in results]
+    chosen = [search.choose(mine) for mine in results]
     lrs = [c.settings[LR] if c.settings else case.default for c in chosen for _ in range(SEEDS)]
     tuned = measure(problem, case.make, lrs, generator)
     fixed = measure(problem, case.make, [2 * case.default] * len(lrs), generator)
@@ -84,7 +85,7 @@ def studies(
         Study(
             case.name,
             search.default,
-            tuple(results[i][trial] for trial in search.asked(results[i])),
+            tuple(results[i][trial] for trial in search.list_trials(results[i])),
             choice.settings,
             choice.edges,
             tuple(tuned[i * SEEDS : (i + 1) * SEEDS]),
@@ -168,7 +169,7 @@ def by_spread(width: float, n: int, tuning_seeds: int, count: int, seed: int) ->
 
 def _at(cost: float) -> ScoredRun:
     before, point = (Reading(int(x), x, 0.0, -1.0) for x in (0.99 * cost, cost))
-    return ScoredRun("", "", {LR: 1.0}, 0, "finished", (before, point), point)
+    return ScoredRun(make_result(), (before, point), point, {LR: 1.0})
 
 
 def main(count: int, seed: int = 0, budget: int = BUDGET) -> None:

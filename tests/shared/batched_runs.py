@@ -16,6 +16,7 @@ from torch import Tensor
 
 from scratchopt.compare.runs import Objective, Reading, ScoredRun
 from scratchopt.compare.trials import LR
+from tests.shared.made_comparisons import make_result
 
 FAR = 1e4  # a reading beyond it, or that is no number: the run diverged
 Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -133,10 +134,10 @@ def measure(
         if t % problem.every == 0:
             readings.append(problem.reading(torch.cat([p.detach() for p in params])))
     table = torch.stack(readings, 1).double().numpy()[rows]
-    return [_measured(problem, float(lr), row) for lr, row in zip(lrs, table, strict=True)]
+    return [_score(problem, float(lr), row) for lr, row in zip(lrs, table, strict=True)]
 
 
-def _measured(problem: Problem, lr: float, values: np.ndarray) -> ScoredRun:
+def _score(problem: Problem, lr: float, values: np.ndarray) -> ScoredRun:
     objective = problem.objective
     good = np.isfinite(values) & (np.abs(values) < FAR)
     sound = values if good.all() else values[: int(np.argmin(good))]
@@ -148,31 +149,26 @@ def _measured(problem: Problem, lr: float, values: np.ndarray) -> ScoredRun:
         hits = np.flatnonzero(signed >= target)[:1].tolist()
         before = [i - 1 for i in hits if i]
         kept = sorted({*hits, *before, int(signed.argmax()), len(sound) - 1})
-    points = {
+    readings = {
         i: Reading((i + 1) * problem.every, (i + 1.0) * problem.every, 0.0, float(sound[i]))
         for i in kept
     }
-    return ScoredRun(
-        address="",
-        optimizer="",
-        settings={LR: lr},
-        seed=0,
-        status="finished" if good.all() else "diverged",
-        readings=tuple(points.values()),
-        to_target=points[hits[0]] if hits and good.all() else None,
-        cost=float(len(sound) * problem.every),
+    result = make_result(
+        status="finished" if good.all() else "diverged", cost=float(len(sound) * problem.every)
     )
+    hit = readings[hits[0]] if hits and good.all() else None
+    return ScoredRun(result, tuple(readings.values()), hit, {LR: lr})
 
 
 def at_cost(run: ScoredRun, factor: float) -> ScoredRun:
     """The same run, each evaluation of the gradient for that much."""
 
-    def dear(point: Reading) -> Reading:
-        return replace(point, cost=factor * point.cost)
+    def scale(reading: Reading) -> Reading:
+        return replace(reading, cost=factor * reading.cost)
 
     return replace(
         run,
-        cost=factor * run.cost,
-        readings=tuple(map(dear, run.readings)),
-        to_target=None if run.to_target is None else dear(run.to_target),
+        result=replace(run.result, cost=factor * run.result.cost),
+        readings=tuple(map(scale, run.readings)),
+        to_target=None if run.to_target is None else scale(run.to_target),
     )

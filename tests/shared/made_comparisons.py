@@ -2,9 +2,9 @@
 
 from math import exp, inf, log10, nan
 from random import Random
+from typing import Any
 
 from scratchopt.compare.runs import (
-    FAILURES,
     Comparison,
     Contest,
     Objective,
@@ -13,13 +13,21 @@ from scratchopt.compare.runs import (
     Study,
     find_first_hit,
 )
+from scratchopt.runs.result import Result
 
 ACCURACY = Objective("val/accuracy", "max", 0.97)
 SECONDS = 123.456  # of every reading and run: it must be in no file but those of the times
 VERSIONS = {"python": "3.12.0", "torch": "2.13.0", "scratchopt": None, "code": "c0de"}
 
 
-def measured(
+def make_result(
+    optimizer: str = "", *, seed: int = 0, status: str = "finished", **others: Any
+) -> Result:
+    """A result that nothing was asked for: neither git nor the packages' versions."""
+    return Result("", optimizer, {}, seed, status, **({"versions": {}, "commit": None} | others))
+
+
+def make_run(
     optimizer: str,
     values: list[float],
     *,
@@ -33,28 +41,27 @@ def measured(
     error: str | None = None,
 ) -> ScoredRun:
     """A run with a reading after every `every` steps of `cost` gradient evaluations each."""
-    points = tuple(
+    readings = tuple(
         Reading(every * (i + 1), cost * every * (i + 1), SECONDS * (i + 1), value)
         for i, value in enumerate(values)
     )
     last = values[-1] if values else nan
-    return ScoredRun(
-        address=f"{optimizer}-{lr!r}-{seed}",
-        optimizer=optimizer,
-        settings={"optimizer.lr": lr},
+    tested = {"test/accuracy": last - 0.002, "test/loss": 1.1 - last} if test else {}
+    result = make_result(
+        optimizer,
         seed=seed,
         status=status,
-        readings=points,
-        to_target=None if status in FAILURES else find_first_hit(points, objective),
-        train_loss=1 - last,
-        test={"test/accuracy": last - 0.002, "test/loss": 1.1 - last} if test else {},
         updates=every * len(values),
         cost=cost * every * len(values),
-        seconds=SECONDS * len(values),
-        memory=4_000_000,
+        metrics={"train/loss": 1 - last} | tested,
+        training_seconds=SECONDS * len(values),
+        memory={"parameters": 4_000_000},
         versions=VERSIONS,
         error=error,
     )
+    hit = None if result.failed else find_first_hit(readings, objective)
+    address = f"{optimizer}-{lr!r}-{seed}"
+    return ScoredRun(result, readings, hit, {"optimizer.lr": lr}, address)
 
 
 def known() -> Comparison:
@@ -65,13 +72,13 @@ def known() -> Comparison:
     """
 
     def run(optimizer: str, values: list[float], seed: int, lr: float, **others: object):
-        return measured(optimizer, values, seed=seed, lr=lr, test=True, **others)  # pyright: ignore
+        return make_run(optimizer, values, seed=seed, lr=lr, test=True, **others)  # pyright: ignore
 
     fast = Study(
         "fast",
         {"optimizer.lr": 0.1},
         tuple(
-            measured("fast", [0.9, best], seed=7, lr=lr)
+            make_run("fast", [0.9, best], seed=7, lr=lr)
             for lr, best in ((0.01, 0.95), (0.1, 0.98), (1.0, 0.96))
         ),
         {"optimizer.lr": 0.1},
@@ -91,9 +98,9 @@ def known() -> Comparison:
         "slow",
         {"optimizer.lr": 0.03},
         (
-            measured("slow", [0.5, 0.6], seed=7, lr=0.03),
-            measured("slow", [0.5, 0.9], seed=7, lr=0.3),
-            measured("slow", [nan], seed=7, lr=3.0, status="diverged"),
+            make_run("slow", [0.5, 0.6], seed=7, lr=0.03),
+            make_run("slow", [0.5, 0.9], seed=7, lr=0.3),
+            make_run("slow", [nan], seed=7, lr=3.0, status="diverged"),
         ),
         {"optimizer.lr": 0.3},
         ("optimizer.lr",),
@@ -157,10 +164,10 @@ def _contest(task: str, hard: float, names: tuple[str, ...], seeds: int, budget:
         ) -> ScoredRun:
             off = log10(lr / best)
             if off > 0.9:
-                return measured(
+                return make_run(
                     name, [nan], seed=seed, lr=lr, status="diverged", cost=cost, objective=objective
                 )
-            return measured(
+            return make_run(
                 name, values(lr, seed), seed=seed, lr=lr, test=test, cost=cost, objective=objective
             )
 

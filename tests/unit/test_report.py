@@ -44,11 +44,12 @@ from scratchopt.compare.tables import (
     make_quality_table,
 )
 from tests.shared.browser import chromium
-from tests.shared.made_comparisons import ACCURACY, SECONDS, known, measured, plausible
+from tests.shared.made_comparisons import ACCURACY, SECONDS, known, make_run, plausible
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = {"times.md", "times.json", "times.csv"}
-MADE = {"task", "name", "role", "final", "best", "readings"}  # in a row of a run, not its own
+MADE = {"task", "name", "role", "final", "best", "readings"}  # in the row of a run
+OWN = {"optimizer", "seed", "status", "updates", "cost", "error", "versions"}  # its result's
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,8 @@ def test_json_has_every_run_with_its_readings(written: Path):
             {"task": of.task, "name": of.name, "role": of.role}
             | {"final": run.final(of.objective), "best": run.best(of.objective)}
             | {"readings": [[r.steps, r.cost, r.value] for r in run.readings]}
-            | {key: getattr(run, key) for key in row.keys() - MADE}
+            | {key: getattr(run.result, key) for key in OWN}
+            | {key: getattr(run, key) for key in row.keys() - MADE - OWN}
         )
     del expected["run_sets"]
     assert told == _floats(expected)
@@ -174,8 +176,8 @@ def test_csv_has_a_line_for_each_run(written: Path):
     runs = [(of, run) for of in make_report(known()).run_sets for run in of.runs]
     assert len(rows) == len(runs)
     for row, (of, run) in zip(rows, runs, strict=True):
-        assert (row["name"], row["role"], int(row["seed"])) == (of.name, of.role, run.seed)
-        assert row["status"] == run.status
+        assert (row["name"], row["role"], int(row["seed"])) == (of.name, of.role, run.result.seed)
+        assert row["status"] == run.result.status
         assert float(row["optimizer.lr"]) == run.settings["optimizer.lr"]
         assert float(row["cost_to_target"]) == run.cost_to_target
     assert [row["error"] for row in rows if row["error"]] == ["ValueError: a planted one"]
@@ -197,8 +199,8 @@ def test_other_times_change_nothing_but_the_files_of_times(written: Path, tmp_pa
         return tuple(
             replace(
                 run,
-                seconds=77 * run.seconds,
-                readings=tuple(replace(point, seconds=77.0) for point in run.readings),
+                result=replace(run.result, training_seconds=77 * run.result.training_seconds),
+                readings=tuple(replace(reading, seconds=77.0) for reading in run.readings),
                 to_target=run.to_target and replace(run.to_target, seconds=77.0),
             )
             for run in runs
@@ -220,7 +222,7 @@ def test_other_times_change_nothing_but_the_files_of_times(written: Path, tmp_pa
 
 
 def test_the_place_of_an_earlier_run_is_in_the_files_of_times_only(tmp_path: Path):
-    groups = [SeedGroup("here", (measured("adam", [0.5, 0.9]),))]
+    groups = [SeedGroup("here", (make_run("adam", [0.5, 0.9]),))]
     elsewhere = [SeedGroup("here", (replace(groups[0].runs[0], address="odd-place"),))]
     for name, each in (("one", groups), ("two", elsewhere)):
         write_report(compare_groups(each, ACCURACY, "mnist", "cost", "command"), tmp_path / name)
@@ -250,7 +252,7 @@ def test_nothing_is_left_half_written(written: Path):
 
 def _nothing() -> Contest:
     """No trial came to anything."""
-    lost = (measured("adam", [nan], status="diverged"), measured("adam", [], status="failed"))
+    lost = (make_run("adam", [nan], status="diverged"), make_run("adam", [], status="failed"))
     return Contest(
         "mnist", ACCURACY, (Study("adam", {"optimizer.lr": 0.1}, lost, None, (), (), ()),)
     )
@@ -258,7 +260,7 @@ def _nothing() -> Contest:
 
 def _alone() -> Contest:
     """One optimizer with one seed, one trial, one reading."""
-    run = measured("adam", [0.98])
+    run = make_run("adam", [0.98])
     lr = {"optimizer.lr": 0.1}
     return Contest("mnist", ACCURACY, (Study("adam", lr, (run,), lr, (), (run,), (run,)),))
 
@@ -270,7 +272,7 @@ def _worst() -> Contest:
     studies = []
     for name in ("a|b*<script>alert(1)</script>" * 4, "x" * 150):
         runs = tuple(
-            measured(name, values, seed=seed, objective=objective, status=status)
+            make_run(name, values, seed=seed, objective=objective, status=status)
             for seed, (values, status) in enumerate(
                 [
                     ([1e-12, 1e-300, 0.0], "converged"),
@@ -302,7 +304,7 @@ def test_nothing_breaks_a_report(make: Any, decide: str, tmp_path: Path):
 
 def test_groups_of_an_earlier_multirun_are_held_against_each_other(tmp_path: Path):
     groups = [
-        SeedGroup(f"adam, lr={lr}", tuple(measured("adam", [0.9, best], seed=s) for s in range(6)))
+        SeedGroup(f"adam, lr={lr}", tuple(make_run("adam", [0.9, best], seed=s) for s in range(6)))
         for lr, best in ((0.1, 0.98), (0.01, 0.95))
     ]
     comparison = compare_groups(groups, ACCURACY, "mnist", "cost", "compare.py --from DIR")
@@ -324,7 +326,7 @@ def test_it_says_how_often_the_metric_was_read():
 def test_of_defaults_that_all_missed_none_is_the_best():
     several = known()
     [first] = several.contests
-    missed = tuple(measured("fast", [0.5], seed=s) for s in range(3))
+    missed = tuple(make_run("fast", [0.5], seed=s) for s in range(3))
     studies = tuple(replace(study, untuned=missed) for study in first.studies)
     told = make_report(replace(several, contests=(replace(first, studies=studies),)))
     lines = [line for section in lay_out(told, ()) for line in section.lines]
@@ -339,21 +341,21 @@ def test_the_command_stands_in_markdown_and_page_as_it_is_typed(tmp_path: Path):
 
 
 def test_learning_curves_keep_the_last_reading_of_a_run_that_ended_well():
-    runs = [measured("adam", [0.5, 0.6]), measured("adam", [0.5, 0.7, 0.8, 0.9])]
+    runs = [make_run("adam", [0.5, 0.6]), make_run("adam", [0.5, 0.7, 0.8, 0.9])]
     curve = compute_learning_curve(runs, ACCURACY)
     assert curve.cost == [25, 50, 75, 100]
     assert curve.median == pytest.approx([0.5, 0.65, 0.7, 0.75])
 
 
 def test_learning_curves_of_diverged_runs_are_the_worst_from_their_end_on():
-    runs = [measured("adam", [0.5, 0.6, 0.7]) for _ in range(2)]
-    runs += [measured("adam", [0.5, 0.6], status="diverged") for _ in range(3)]
+    runs = [make_run("adam", [0.5, 0.6, 0.7]) for _ in range(2)]
+    runs += [make_run("adam", [0.5, 0.6], status="diverged") for _ in range(3)]
     assert compute_learning_curve(runs, ACCURACY).median == [0.5, 0.6, -inf]
 
 
 def test_runs_that_diverge_before_their_first_reading_are_in_the_learning_curve():
-    runs = [measured("adam", [0.5, 0.6]) for _ in range(2)]
-    runs += [measured("adam", [], status="diverged") for _ in range(3)]
+    runs = [make_run("adam", [0.5, 0.6]) for _ in range(2)]
+    runs += [make_run("adam", [], status="diverged") for _ in range(3)]
     assert compute_learning_curve(runs, ACCURACY).median == [-inf, -inf]
 
 

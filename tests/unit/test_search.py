@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from scratchopt.compare.runs import Objective, Reading, ScoredRun
 from scratchopt.compare.search import Choice, GridSearch, Search, Trial
 from scratchopt.config.fields import UserError
+from tests.shared.made_comparisons import make_result
 
 LOSS = Objective("val/loss", "min", 0.5)
 ACCURACY = Objective("val/accuracy", "max", 0.9)
@@ -29,13 +30,13 @@ Course = Callable[[Trial], ScoredRun]
 def run(trial: Trial, cost: float | None, best: float = 0.4, status: str = "finished") -> ScoredRun:
     """A run that reaches the target after that cost, or never; its best and last reading."""
     at = Reading(int(cost or 1000), cost or 1000.0, 0.0, best)
-    return ScoredRun(
-        "", "", trial.settings, trial.repeat, status, (at,), None if cost is None else at
-    )
+    result = make_result(seed=trial.repeat, status=status)
+    return ScoredRun(result, (at,), None if cost is None else at, trial.settings)
 
 
 def diverged(trial: Trial) -> ScoredRun:
-    return ScoredRun("", "", trial.settings, trial.repeat, "diverged", (), None)
+    result = make_result(seed=trial.repeat, status="diverged")
+    return ScoredRun(result, (), None, trial.settings)
 
 
 def valley(best: float, limit: float = 1e9) -> Course:
@@ -61,10 +62,10 @@ def grid(
 def carried_out(search: Search, course: Course) -> tuple[list[Trial], Choice]:
     """All trials in their order, and the choice."""
     results: dict[Trial, ScoredRun] = {}
-    while wanted := search.wanted(results):
+    while wanted := search.next_trials(results):
         results |= {trial: course(trial) for trial in wanted}
-    assert set(search.asked(results)) == set(results)
-    return search.asked(results), search.chosen(results)
+    assert set(search.list_trials(results)) == set(results)
+    return search.list_trials(results), search.choose(results)
 
 
 def lrs(trials: list[Trial]) -> list[float]:
@@ -83,7 +84,7 @@ def lrs(trials: list[Trial]) -> list[float]:
     ],
 )
 def test_the_first_wave_is_odd_half_decades_around_the_default(budget: int, first: list[float]):
-    assert lrs(grid(budget).wanted({})) == first
+    assert lrs(grid(budget).next_trials({})) == first
 
 
 def test_an_inner_best_is_refined_by_quarters_and_eighths_then_run_with_further_seeds():
@@ -260,18 +261,18 @@ def test_the_trials_do_not_depend_on_the_order_in_which_results_arrive(
     search = grid(max(budget, values), {LR: 0.01, MOMENTUM: 0.9}, axes)
     expected = carried_out(search, course)
     results: dict[Trial, ScoredRun] = {}
-    while wanted := search.wanted(results):
+    while wanted := search.next_trials(results):
         for trial in chance.sample(wanted, chance.randint(1, len(wanted))):
             results[trial] = course(trial)
         results = dict(chance.sample(list(results.items()), len(results)))
-    assert (search.asked(results), search.chosen(results)) == expected
+    assert (search.list_trials(results), search.choose(results)) == expected
 
 
 def test_results_of_trials_that_were_not_asked_for_change_nothing():
     trials, choice = carried_out(grid(16), valley(0.03))
     results = {trial: valley(0.03)(trial) for trial in trials}
     results[Trial.from_settings({LR: 0.0299})] = run(Trial.from_settings({LR: 0.0299}), 0.5)
-    assert grid(16).chosen(results) == choice
+    assert grid(16).choose(results) == choice
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_optuna_spends_the_budget_within_its_space_and_is_replayed():
     assert [t.repeat for t in trials] == [0] * 12 + [1] * 4
     results = {trial: valley(0.03, 0.3)(trial) for trial in reversed(trials)}
     again = TPESearch(default, keys, LOSS, "cost", 16)
-    assert (again.asked(results), again.chosen(results)) == (trials, choice)
+    assert (again.list_trials(results), again.choose(results)) == (trials, choice)
 
 
 def test_optuna_is_told_what_the_defaults_came_to_as_theirs():

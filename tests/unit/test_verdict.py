@@ -43,6 +43,7 @@ from scratchopt.compare.statistics import (
 )
 from scratchopt.compare.verdict import reach_verdict
 from scratchopt.compare.verdict_checks import CHECKS
+from tests.shared.made_comparisons import make_result
 from tests.shared.two_processes import ROOT
 
 stats = pytest.importorskip("scipy.stats")
@@ -66,7 +67,8 @@ def run(
     at = Reading(int(min(cost, 1000)), min(cost, 1000.0), 0.0, value)
     before = Reading(at.steps - 1, at.cost - grain, 0.0, nan)
     hit = None if cost == inf or status in FAILURES else at
-    return ScoredRun("", "", {LR: lr}, seed, status, (before, at), hit, cost=1000.0)
+    result = make_result(seed=seed, status=status, cost=1000.0)
+    return ScoredRun(result, (before, at), hit, {LR: lr})
 
 
 def study(name: str, costs: Sequence[float], **others: Any) -> Study:
@@ -464,7 +466,14 @@ def test_a_winner_to_the_target_that_ends_worse_is_told_so():
 
 
 def of_batch(found: Study, batch: int | None, cost: float = 1000.0) -> Study:
-    return replace(found, tuned=tuple(replace(r, batch=batch, cost=cost) for r in found.tuned))
+    sizes = {} if batch is None else {"task.batch_size": batch}
+    return replace(
+        found,
+        tuned=tuple(
+            replace(r, result=replace(r.result, hyperparameters=sizes, cost=cost))
+            for r in found.tuned
+        ),
+    )
 
 
 def test_evaluations_of_unequal_batches_forbid_a_winner():
