@@ -10,9 +10,8 @@ from lightning.pytorch import Callback, Trainer
 
 from scratchopt import NAG
 from scratchopt.lightning import Lookahead, OptimizerMonitor
-from scratchopt.runs.callbacks import Unprofiled
+from scratchopt.runs.callbacks import Unprofiled, quiet_lightning
 from scratchopt.runs.dashboard import Dashboard
-from scratchopt.runs.quiet import quiet
 from tasks.mnist import MNIST
 
 BLOCK = 50  # steps, as many as lie between two writes
@@ -64,7 +63,7 @@ def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
         rounds: blocks of each.
         directory: of the logs, which are part of what it costs.
     """
-    quiet()
+    quiet_lightning()
     in_turn = InTurn(
         {
             "none": None,
