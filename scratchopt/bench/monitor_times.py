@@ -10,10 +10,9 @@ from lightning.pytorch import Callback, Trainer
 
 from scratchopt.bench.train_times import compose_config
 from scratchopt.lightning import Lookahead, OptimizerMonitor
-from scratchopt.runs.callbacks import Unprofiled
+from scratchopt.runs.callbacks import Unprofiled, quiet_lightning
 from scratchopt.runs.dashboard import Dashboard
-from scratchopt.runs.quiet import quiet
-from scratchopt.runs.training import task_of
+from scratchopt.runs.training import make_task
 
 BLOCK = 50  # steps, as many as lie between two writes
 
@@ -64,7 +63,7 @@ def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
         rounds: blocks of each.
         directory: of the logs, which are part of what it costs.
     """
-    quiet()
+    quiet_lightning()
     alternation = Alternation(
         {
             "none": None,
@@ -84,5 +83,5 @@ def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
         log_every_n_steps=1,
         profiler=Unprofiled(),
     )
-    trainer.fit(task_of(compose_config()))
+    trainer.fit(make_task(compose_config()))
     return alternation.times

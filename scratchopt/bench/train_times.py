@@ -58,11 +58,11 @@ def mnist_loop() -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from scratchopt.runs.training import task_of
+    from scratchopt.runs.training import make_task
 
     config = compose_config()
     torch.manual_seed(0)
-    task: Any = task_of(config)
+    task: Any = make_task(config)
     task.setup("fit")
     optimizer = task.configure_optimizers()
     images, labels = task.train_set

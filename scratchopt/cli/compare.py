@@ -27,8 +27,7 @@ from scratchopt.compare.request import Request
 from scratchopt.compare.runs import Comparison, ScoredRun
 from scratchopt.compare.schedule import Schedule
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import UserError
-from scratchopt.config.one_line import one_line
+from scratchopt.config.fields import UserError, one_line
 from scratchopt.runs.lock import lock_directory
 
 NEEDED = ("scipy", "tabulate")

@@ -17,20 +17,20 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from scratchopt.config.checkout import CONF
-from scratchopt.config.one_line import one_line
+from scratchopt.config.fields import UserError, one_line
 from scratchopt.config.processes import (
+    adapt_to_rank,
     await_the_first,
-    has_lost_another,
     is_first,
+    is_process_lost,
     leave,
-    of_this_process,
 )
-from scratchopt.config.schema import UserError, validate
+from scratchopt.config.schema import validate
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
-from scratchopt.runs.resume import resumed
-from scratchopt.runs.store import StoredRun, in_store, keep
-from scratchopt.runs.sweep_names import naming_what_differs
+from scratchopt.runs.resume import expand_resume
+from scratchopt.runs.store import StoredRun, complete_run, direct_to_store
+from scratchopt.runs.sweep_names import name_sweep_runs
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
 # Whose errors explain themselves. Any other error is a mistake in a program, and shows where.
@@ -43,7 +43,7 @@ def main() -> None:
     atexit.register(gc.freeze)  # what is left then goes with the process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
     try:
-        sys.argv[1:] = of_this_process(in_store(naming_what_differs(resumed(sys.argv[1:]))))
+        sys.argv[1:] = adapt_to_rank(direct_to_store(name_sweep_runs(expand_resume(sys.argv[1:]))))
         train()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -58,34 +58,34 @@ def train(cfg: DictConfig) -> None:
     if not (in_sweep or TRACEBACKS):
         del os.environ["HYDRA_FULL_ERROR"]  # not for the processes that DDP starts
     try:
-        perform(cfg, in_sweep)
+        train_configured(cfg, in_sweep)
     except Exception as error:
         if in_sweep:
             raise  # Hydra goes on with the sweep, and raises it again at the end
         refuse(error)
 
 
-def perform(cfg: DictConfig, in_sweep: bool) -> None:
-    """Validates the configuration, runs it, and tells what came of it."""
+def train_configured(cfg: DictConfig, in_sweep: bool) -> None:
+    """Validates the configuration, trains, and prints what came of it."""
     config = validate(cfg)
     hydras = HydraConfig.get().runtime
     directory, chosen = Path(hydras.output_dir), hydras.choices
     if config["store"]:
-        perform_in_store(config, in_sweep, chosen)
+        train_in_store(config, in_sweep, chosen)
         return
     with lock_directory(directory) if is_first() else nullcontext():
-        _perform(config, in_sweep, directory, chosen)
+        train_in_directory(config, in_sweep, directory, chosen)
 
 
-def perform_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> None:
-    """Has the run done, if it is not in the store, and tells what came of it."""
-    kept = StoredRun(config["store"], config, chosen)
-    done = keep(kept, wait=True)
+def train_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> None:
+    """Trains, unless the run is complete in the store, and prints what came of it."""
+    stored = StoredRun(config["store"], config, chosen)
+    done = complete_run(stored, wait=True)
     if done is None:
-        print(f"{kept.directory}: complete already", flush=True)
+        print(f"{stored.directory}: complete already", flush=True)
         return
     result, signum = done
-    print(f"\n{result.table(kept.directory)}", flush=True)
+    print(f"\n{result.table(stored.directory)}", flush=True)
     if signum:
         sys.exit(128 + signum)
     if result.failed:
@@ -95,7 +95,10 @@ def perform_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> Non
             sys.exit(1)
 
 
-def _perform(config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any) -> None:
+def train_in_directory(
+    config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any
+) -> None:
+    """Trains, and prints what came of it."""
     gc.disable()  # the imports make a million objects and no garbage: half a second's vain search
     from scratchopt.runs.training import (  # imports torch: only for a configuration that is right
         Diverged,
@@ -125,7 +128,7 @@ def refuse(error: Exception) -> NoReturn:
     reason: Any = error.__cause__ if made else error
     if not is_first():
         await_the_first()
-    if has_lost_another(reason):
+    if is_process_lost(reason):
         leave("train.py: another process of this run has ended, so this one does too")
     if TRACEBACKS or not explains_itself(reason):
         raise error
@@ -133,7 +136,7 @@ def refuse(error: Exception) -> NoReturn:
 
 
 def explains_itself(error: Exception) -> bool:
-    """Whether the error is about what the user asked for, not about a mistake in a program."""
+    """Tells an error of what the user asked for from a mistake in a program."""
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return True
     if isinstance(error, OSError):  # a file that cannot be read, a directory that cannot be made

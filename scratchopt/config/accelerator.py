@@ -14,8 +14,8 @@ SAME = {"32": "32-true", "64": "64-true"}  # Lightning's short names of precisio
 PRECISIONS = ("32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", *SAME)
 
 
-def counts(devices: Any) -> bool:
-    """Whether the value says how many devices or which."""
+def are_devices(devices: Any) -> bool:
+    """Tells whether a value says how many devices, or which."""
     if isinstance(devices, list):
         proper = all(type(index) is int and index >= 0 for index in devices)
         return bool(devices) and proper and len(set(devices)) == len(devices)
@@ -82,7 +82,7 @@ def _check_processes(devices: Any, nodes: int) -> None:
         )
 
 
-def on_this_machine(node: dict[str, Any]) -> dict[str, Any]:
+def resolve_accelerator(node: dict[str, Any]) -> dict[str, Any]:
     """The Trainer's arguments, with what `auto` is here.
 
     Raises:
@@ -128,7 +128,7 @@ def _all(kind: str, gpus: int, several: bool) -> int:
     return PROCESSES if several else 1
 
 
-def check_doubles(module: Any, accelerator: str) -> None:
+def check_float64(module: Any, accelerator: str) -> None:
     """Refuses numbers of 64 bits where there are none; whether there are, the model says.
 
     Raises:

@@ -1,4 +1,7 @@
-"""A dataclass as a schema: what its fields may hold, and a configuration held against it."""
+"""Dataclasses as schemas: what their fields may hold, and how a configuration is checked by them.
+
+Errors that are made to be read are one line here: `UserError`, and `one_line` of others'.
+"""
 
 import json
 import re
@@ -6,12 +9,24 @@ from collections.abc import Callable
 from dataclasses import field, fields
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import ConfigKeyError, ValidationError
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 
 class UserError(Exception):
     """Something asked for cannot be had; the message is one line with the value and the remedy."""
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, folded, without the list of places where Hydra looked."""
+    message = str(error).partition("Config search path:")[0]
+    override = getattr(error, "override", None)  # of a parse error: not always in the message
+    if override and override not in message:
+        message = f"{override}: {message}"
+    if isinstance(error, HydraException) and isinstance(error.__cause__, OmegaConfBaseException):
+        message = f"{message} ({str(error.__cause__).splitlines()[0]})"
+    return " ".join(message.split())
 
 
 def must_be(what: str, holds: Callable[[Any], bool] = lambda _: True) -> Any:
@@ -29,7 +44,7 @@ def count() -> Any:
     return must_be("an integer >= 1", lambda n: n >= 1)
 
 
-def counts() -> Any:
+def list_of_counts() -> Any:
     """A field whose value is a list of numbers of things."""
     return must_be("a list of integers >= 1", lambda ns: all(n >= 1 for n in ns))
 
@@ -45,7 +60,16 @@ def any_seed() -> Any:
 
 
 def validate_fields(schema: type, content: Any, prefix: str) -> dict[str, Any]:
-    """The content in the schema's types; a key that is not given stays away."""
+    """Checks the content; returns it in the schema's types, without the keys that it lacks.
+
+    Args:
+        schema: a dataclass with fields as `must_be` makes them.
+        content: of a node.
+        prefix: of its keys in messages, such as `optimizer.`.
+
+    Raises:
+        UserError: a key that is no field, a wrong type, a value that a field does not hold.
+    """
     known = {f.name: f for f in fields(schema)}
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), content)
@@ -67,5 +91,5 @@ def validate_fields(schema: type, content: Any, prefix: str) -> dict[str, Any]:
 
 
 def as_typed(value: Any) -> str:
-    """A value as one would type it."""
+    """A value as one would type it on the command line."""
     return value if isinstance(value, str) else json.dumps(value)

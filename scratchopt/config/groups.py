@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchopt.config import accelerator as machine
-from scratchopt.config.fields import any_seed, count, counts, must_be, one_of
+from scratchopt.config.fields import any_seed, count, list_of_counts, must_be, one_of
 
 
 def _is_point(value: Any) -> bool:
@@ -123,7 +123,7 @@ class LogisticRegression:
 class MNIST(LogisticRegression):
     """The keys of `tasks.mnist.MNIST`."""
 
-    hidden: list[int] = counts()  # noqa: RUF009
+    hidden: list[int] = list_of_counts()  # noqa: RUF009
     activation: str = one_of("relu", "tanh", "sigmoid", "gelu")
 
 
@@ -131,7 +131,7 @@ class MNIST(LogisticRegression):
 class DeepLinear(LogisticRegression):
     """The keys of `tasks.deep_linear.DeepLinear`."""
 
-    hidden: list[int] = counts()  # noqa: RUF009
+    hidden: list[int] = list_of_counts()  # noqa: RUF009
     gain: float = must_be("a number > 0", lambda x: x > 0)
 
 
@@ -139,14 +139,14 @@ class DeepLinear(LogisticRegression):
 class CNN(LogisticRegression):
     """The keys of `tasks.cnn.CNN`."""
 
-    channels: list[int] = counts()  # noqa: RUF009
+    channels: list[int] = list_of_counts()  # noqa: RUF009
 
 
 @dataclass
 class Autoencoder(LogisticRegression):
     """The keys of `tasks.autoencoder.Autoencoder`."""
 
-    hidden: list[int] = counts()  # noqa: RUF009
+    hidden: list[int] = list_of_counts()  # noqa: RUF009
     code: int = count()
     incoming: int = count()
 
@@ -181,7 +181,9 @@ class Accelerator:
     """The Trainer's arguments of these names; `accelerator.py` says what goes together."""
 
     accelerator: str = one_of("auto", "cpu", "cuda", "mps")
-    devices: Any = must_be("a number >= 1, a list of GPUs such as [0,2], or auto", machine.counts)  # noqa: RUF009
+    devices: Any = must_be(  # noqa: RUF009
+        "a number >= 1, a list of GPUs such as [0,2], or auto", machine.are_devices
+    )
     num_nodes: int = count()
     strategy: str = one_of("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp2")
     precision: str = one_of(*machine.PRECISIONS)

@@ -21,7 +21,7 @@ class Launcher(NamedTuple):
 
 
 def launcher() -> Launcher | None:
-    """Whom the environment names; Lightning looks for the same, in this order."""
+    """The launcher that the environment names; Lightning looks for the same, in this order."""
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
         processes, nodes = int(env["WORLD_SIZE"]), int(env["GROUP_WORLD_SIZE"])
@@ -34,7 +34,7 @@ def launcher() -> Launcher | None:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks and writes for all, by its environment."""
+    """Tells by the environment whether this process is the one that speaks and writes for all."""
     env = os.environ
     if "RANK" in env:
         return env["RANK"] == "0"
@@ -43,8 +43,8 @@ def is_first() -> bool:
     return all(env.get(rank, "0") == "0" for rank in ranks)
 
 
-def of_this_process(arguments: list[str]) -> list[str]:
-    """The command line's arguments, such that only the first process makes a run's directory.
+def adapt_to_rank(arguments: list[str]) -> list[str]:
+    """Adds to the command line's arguments that only the first process makes a run's directory.
 
     Each process reads `${now:}` at a time of its own. The others need no directory, unless they
     are to read a checkpoint, and then all are given the same.
@@ -68,8 +68,8 @@ def await_the_first() -> None:
         time.sleep(0.05)
 
 
-def has_lost_another(error: BaseException) -> bool:
-    """Whether the error is that another process of the run is not there any more."""
+def is_process_lost(error: BaseException) -> bool:
+    """Tells whether the error is that another process of the run has ended."""
     return isinstance(error, RuntimeError) and "gloo/transport" in str(error)
 
 
@@ -83,23 +83,23 @@ def leave(line: str) -> NoReturn:
     sys.exit(line)
 
 
-def watch() -> None:
+def watch_processes() -> None:
     """Has this process end if Lightning started others and one of them has ended wrongly.
 
     An error in a collective operation tells of it in most cases, and is given time to do so.
     """
     log = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
-    log.handlers, log.propagate = [_Observed()], False
+    log.handlers, log.propagate = [_KillHandler()], False
     log.setLevel(logging.INFO)
     if not is_first() and not launcher():
         threading.Thread(target=_follow_the_first, daemon=True).start()
 
 
-class _Observed(logging.Handler):
-    """Hears that Lightning has found a process ended, and is about to kill all without a word."""
+class _KillHandler(logging.Handler):
+    """Tells the user what Lightning only logs: a process has ended, and it kills the others."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Waits, in Lightning's own thread, and speaks for one that was killed."""
+        """Waits, in Lightning's own thread, and speaks for a process that was killed."""
         time.sleep(PATIENCE)
         if "code -" in record.getMessage():
             sys.stderr.write("train.py: a process of this run was killed, and so are the others\n")

@@ -21,7 +21,7 @@ from scratchopt.ranges import check
 
 
 @dataclass
-class Run:
+class RunConfig:
     """The top level. What a node holds is checked by itself."""
 
     task: Any
@@ -76,21 +76,21 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain values of the right types, interpolations resolved.
 
     Returns:
-        The keys of `Run`, the settings without content. Task and optimizer are dicts with a
+        The keys of `RunConfig`, the settings without content. Task and optimizer are dicts with a
         `_target_`, and so is datamodule if it is not None; accelerator is a dict.
 
     Raises:
         UserError: a key that nobody knows, a wrong type, a value out of its range.
     """
-    nodes = [f.name for f in fields(Run) if f.type is Any]
-    run = validate_fields(Run, {key: None if key in nodes else cfg[key] for key in cfg}, "")
+    nodes = [f.name for f in fields(RunConfig) if f.type is Any]
+    run = validate_fields(RunConfig, {key: None if key in nodes else cfg[key] for key in cfg}, "")
     run = LATER | run
     if run.get("max_epochs") is None and run.get("max_steps") in (None, -1):
         raise UserError(
             "max_epochs=null: must be a number where max_steps has none, or no run ends"
         )
-    run["task"] = _made_of("task", _content(cfg, "task"))
-    run["optimizer"] = _made_of("optimizer", _content(cfg, "optimizer"))
+    run["task"] = _validate_target("task", _content(cfg, "task"))
+    run["optimizer"] = _validate_target("optimizer", _content(cfg, "optimizer"))
     accelerator = _content(cfg, "accelerator")
     if not isinstance(accelerator, dict):
         raise UserError(f"accelerator={as_typed(accelerator)}: must be a group's choice")
@@ -98,7 +98,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     machine.check(run["accelerator"])
     run["datamodule"] = _content(cfg, "datamodule")
     if run["datamodule"] is not None:
-        run["datamodule"] = _made_of("datamodule", run["datamodule"])
+        run["datamodule"] = _validate_target("datamodule", run["datamodule"])
     run["comparison"] = _content(cfg, "comparison")
     if run["comparison"] is not None:
         run["comparison"] = validate_fields(Comparison, run["comparison"], "comparison.")
@@ -110,7 +110,7 @@ def _content(cfg: DictConfig, name: str) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def _made_of(name: str, content: Any) -> dict[str, Any]:
+def _validate_target(name: str, content: Any) -> dict[str, Any]:
     """The content of a node from which an object is made."""
     if not isinstance(content, dict) or "_target_" not in content:
         raise UserError(

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from scratchopt.config.fields import UserError
 from scratchopt.playback.paths import Recording
-from scratchopt.runs.quiet import quiet
+from scratchopt.runs.callbacks import quiet_lightning
 from scratchopt.second_order.flat import unflatten
 
 if TYPE_CHECKING:
@@ -93,13 +93,13 @@ def _module(recording: Recording) -> Landscape:
     from hydra.errors import InstantiationException
     from lightning.pytorch import seed_everything
 
-    from scratchopt.runs.training import task_of
+    from scratchopt.runs.training import make_task
 
-    quiet()
+    quiet_lightning()
     run, layout = recording.run, recording.layout
     seed_everything(run.config["seed"], verbose=False)
     try:
-        module = task_of(run.config)
+        module = make_task(run.config)
     except InstantiationException as error:
         raise UserError(
             f"{run.directory}: task._target_={run.config['task']['_target_']} cannot be made here; "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Writes beside the place and renames, when the text is on the disk."""
+    """Writes a file beside its place, and renames it when its text is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
     with new.open("w", encoding="utf-8", newline="\n") as file:

@@ -1,7 +1,9 @@
-"""What belongs to the command line in a Trainer: interrupts, progress bar, profiler."""
+"""What belongs to the command line in a Trainer: interrupts, progress bar, profiler, warnings."""
 
+import logging
 import os
 import signal
+import warnings
 from contextlib import nullcontext
 from types import FrameType
 from typing import Any
@@ -14,27 +16,38 @@ from scratchopt.config.processes import is_first
 from scratchopt.lightning import OptimizerMonitor
 
 
+def quiet_lightning() -> None:
+    """Has Lightning say what is worth a warning, and nothing less."""
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # The processor was asked for; torch's own threads begin without a context; DDP's have streams.
+    for said in ("GPU available but not used", ".*no current CUDA context", "The AccumulateGrad"):
+        warnings.filterwarnings("ignore", said)
+    # Lightning 2.6 asks torch 2.13 in the old way, and nobody here can mend it.
+    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
+
+
 class Interrupt(Callback):
     """Ends training after the step at hand on Ctrl-C or SIGTERM, as if it had been planned.
 
-    It listens while it is entered as a context. The second signal kills.
+    It is a context, and handles the two signals within. The second signal kills.
     """
 
     signum = 0  # of the signal that came
-    begun = False  # whether there was any training to end
-    stopped = False  # whether it was ended
+    trained = False  # whether there was a batch, so that there was something to end
+    stopped = False  # whether the training was ended
 
     def __enter__(self) -> "Interrupt":
-        """Listens."""
+        """Handles the signals from now on."""
         self._previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        for listened in self._previous:
-            signal.signal(listened, self._receive)
+        for signum in self._previous:
+            signal.signal(signum, self._receive)
         return self
 
     def __exit__(self, *args: Any) -> None:
-        """Listens no more."""
-        for listened, handler in self._previous.items():
-            signal.signal(listened, handler)
+        """Gives the signals back to those who handled them before."""
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes SIGTERM back from Lightning, which would end training by an exception."""
@@ -42,8 +55,8 @@ class Interrupt(Callback):
             signal.signal(signal.SIGTERM, self._receive)
 
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
-        """Knows of a batch."""
-        self.begun = True
+        """Notes that there is a batch."""
+        self.trained = True
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops all processes after the same batch, the last of a step."""
@@ -69,7 +82,7 @@ class Progress(TQDMProgressBar):
         self.monitor = monitor
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What stands behind the bar."""
+        """The numbers behind the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)  # the logger's version number, and there is none
         loss = self.monitor.history.get("train/loss")

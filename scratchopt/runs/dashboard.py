@@ -1,5 +1,8 @@
 """Dashboard: what TensorBoard shows of a run, ready to be compared with others."""
 
+# TensorBoard's modules of protocol buffers are generated, and have no types.
+# pyright: reportAttributeAccessIssue=false
+
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +14,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from scratchopt.runs import events
 from scratchopt.runs.result import Result
 
 # What comes first among the charts, in this order, and what it is called.
@@ -63,7 +65,7 @@ class Dashboard(TensorBoardLogger):
     def begin(self, hyperparameters: Mapping[str, Any], config: dict[str, Any]) -> None:
         """Writes what is known before the training; `hparams.yaml` gets the same values."""
         self.log_hyperparams(dict(hyperparameters))
-        self._add(events.run_started(hyperparameters))
+        self._add(_run_started(hyperparameters))
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         self.experiment.add_text("resolved_configuration", f"```yaml\n{text}```")
 
@@ -77,7 +79,7 @@ class Dashboard(TensorBoardLogger):
         numbers = {tag: float(value) for tag, value in metrics.items() if tag != "epoch"}
         if numbers.get("train/gradnorm", 0.0) > 0:
             numbers["train/log10_gradnorm"] = math.log10(numbers["train/gradnorm"])
-        self._add(events.numbers(numbers), step)
+        self._add(_scalars(numbers), step)
         if not numbers.keys() <= self._tags:
             self._tags |= numbers.keys()
             self.experiment.add_custom_scalars(layout(self._tags))
@@ -98,7 +100,7 @@ class Dashboard(TensorBoardLogger):
         console = f"```\n{result.table(directory)}\n```"
         self.experiment.add_text("console", console, result.updates)
         if result.status != "interrupted":  # which is to be gone on with, and has no end
-            self._add(events.run_ended(failed=result.status == "diverged"))
+            self._add(_run_ended(failed=result.status == "diverged"))
         self.experiment.close()
 
     @rank_zero_only
@@ -126,3 +128,51 @@ def _charts(tags: Iterable[str], stage: str, adjective: str) -> dict[str, list[A
         for name in ordered
         if not name.endswith(LIMIT)
     }
+
+
+# TensorBoard's protocol buffers, for what no method of a SummaryWriter writes.
+
+
+def _scalars(values: Mapping[str, float]) -> Any:
+    """A summary of several scalars, by tag."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Summary(value=[Summary.Value(tag=tag, simple_value=x) for tag, x in values.items()])
+
+
+def _run_started(hyperparameters: Mapping[str, Any]) -> Any:
+    """A summary that makes a row in HPARAMS.
+
+    What is neither a number, a word nor true or false is shown as a word; None, not at all.
+    """
+    from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
+    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionStartInfo
+
+    start = SessionStartInfo()
+    for name, value in hyperparameters.items():
+        if isinstance(value, bool):
+            start.hparams[name].bool_value = value
+        elif isinstance(value, int | float):
+            start.hparams[name].number_value = value
+        elif value is not None:
+            start.hparams[name].string_value = str(value)
+    return _session(SESSION_START_INFO_TAG, session_start_info=start)
+
+
+def _run_ended(failed: bool) -> Any:
+    """A summary that gives the row its status, SUCCESS or FAILURE."""
+    from tensorboard.plugins.hparams.api_pb2 import Status
+    from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
+    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo
+
+    end = SessionEndInfo(status=Status.STATUS_FAILURE if failed else Status.STATUS_SUCCESS)
+    return _session(SESSION_END_INFO_TAG, session_end_info=end)
+
+
+def _session(tag: str, **info: Any) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams.metadata import NULL_TENSOR, create_summary_metadata
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    content = create_summary_metadata(HParamsPluginData(**info))
+    return Summary(value=[Summary.Value(tag=tag, metadata=content, tensor=NULL_TENSOR)])

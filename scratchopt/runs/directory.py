@@ -1,4 +1,4 @@
-"""Runs that were recorded: what the directories of runs say of them."""
+"""Directories of runs, read: what each run was, and what has come of it."""
 
 from __future__ import annotations
 
@@ -90,40 +90,40 @@ def read_run(directory: Path) -> Run:
     Raises:
         UserError: a file that cannot be read.
     """
-    choices = _loaded(directory / ".hydra" / "hydra.yaml", _choices)
-    config = _loaded(directory / CONFIG, lambda path: validate(OmegaConf.load(path)))  # pyright: ignore
+    choices = _load(directory / ".hydra" / "hydra.yaml", _choices)
+    config = _load(directory / CONFIG, lambda path: validate(OmegaConf.load(path)))  # pyright: ignore
     written = directory / "result.json"
-    result = _loaded(written, Result.read) if written.exists() else None
+    result = _load(written, Result.read) if written.exists() else None
     return Run(directory, choices["task"], choices["optimizer"], config, result)
 
 
 def labels(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
     """What to call each of some runs: what differs between them, such as "nag, lr=0.1".
 
-    Of keys that differ in the same way, as task.seed and seed do, the last is told. Runs that
+    Of keys that differ in the same way, as task.seed and seed do, the last is named. Runs that
     differ in nothing, or only in the keys of `without`, are numbered.
     """
     keys = dict.fromkeys(key for run in runs for key in run.settings if key not in without)
     columns = {key: tuple(json.dumps(run.settings.get(key)) for run in runs) for key in keys}
-    told = {column: key for key, column in columns.items() if not _one_value(key, runs)}
-    differing = [key for key in keys if key in told.values()]
-    named = [
-        ", ".join(_worded(key, run.settings[key]) for key in differing if key in run.settings)
+    last = {column: key for key, column in columns.items() if not _has_one_value(key, runs)}
+    differing = [key for key in keys if key in last.values()]
+    names = [
+        ", ".join(_format(key, run.settings[key]) for key in differing if key in run.settings)
         or run.optimizer
         for run in runs
     ]
     return [
-        f"{name} ({named[:i].count(name) + 1})" if named.count(name) > 1 else name
-        for i, name in enumerate(named)
+        f"{name} ({names[:i].count(name) + 1})" if names.count(name) > 1 else name
+        for i, name in enumerate(names)
     ]
 
 
-def _one_value(key: str, runs: Sequence[Run]) -> bool:
-    """Whether all runs that have the key have the same value."""
+def _has_one_value(key: str, runs: Sequence[Run]) -> bool:
+    """Tells whether all runs that have the key have the same value."""
     return len({json.dumps(run.settings[key]) for run in runs if key in run.settings}) == 1
 
 
-def _worded(key: str, value: Any) -> str:
+def _format(key: str, value: Any) -> str:
     if key in ("task", "optimizer"):
         return str(value)
     number = f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
@@ -134,7 +134,7 @@ def _choices(path: Path) -> Any:
     return OmegaConf.load(path).hydra.runtime.choices
 
 
-def _loaded(path: Path, load: Callable[[Path], Any]) -> Any:
+def _load(path: Path, load: Callable[[Path], Any]) -> Any:
     readable = (OSError, YAMLError, OmegaConfBaseException, AttributeError, ValueError, UserError)
     try:
         return load(path)

@@ -16,12 +16,15 @@ from scratchopt.config.checkout import CHECKOUT
 
 PACKAGES = ("torch", "lightning", "scratchopt", "hydra-core")
 NUMERIC = ("torch", "lightning", "torchmetrics", "numpy")  # what a number may depend on
-# What has a part in training. Of these folders all has, of the others what is named.
+# The code that has a part in training: all of these folders, and these files of others.
 FOLDERS = (
     *("scratchopt/engine", "scratchopt/lightning", "scratchopt/pictures"),
     *("scratchopt/problems", "scratchopt/second_order", "tasks"),
 )
-FILES = ("config/accelerator", "runs/callbacks", "runs/result", "runs/training")
+FILES = (
+    "config/accelerator",
+    *(f"runs/{x}" for x in ("callbacks", "result", "trainer", "training")),
+)
 
 
 def versions() -> dict[str, str | None]:
@@ -40,7 +43,7 @@ def code_of(config: dict[str, Any]) -> str:
 
 
 def has_changed(config: dict[str, Any]) -> bool:
-    """Whether that code is another than when `code_of` first read it, in this process."""
+    """Tells whether that code is another than when `code_of` first read it, in this process."""
     return _code(config, _ours.__wrapped__, _theirs.__wrapped__) != code_of(config)
 
 
@@ -52,7 +55,7 @@ def _code(config: dict[str, Any], ours: Callable[[], str], theirs: Callable[[str
 
 
 def _targets(node: Any) -> Iterator[str]:
-    """Of a configuration and of all that is in it."""
+    """The `_target_`s of a node and of all nodes in it."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield str(node["_target_"])
@@ -76,7 +79,7 @@ def _ours() -> str:
 
 @cache
 def _theirs(name: str) -> str:
-    """Of a top-level module: the version, if it is installed as a package's, else the files."""
+    """The version of a top-level module, if it is installed as a package's, else its files."""
     spec = find_spec(name)  # of a module without dots: imports nothing
     if spec is None:
         return name

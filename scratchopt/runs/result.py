@@ -16,17 +16,8 @@ from scratchopt.runs.provenance import versions
 STEP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 # Keys that every version has written, and what others mean where an older version has not, if that
 # is not the field's default.
-ALWAYS = {
-    "task",
-    "optimizer",
-    "hyperparameters",
-    "seed",
-    "status",
-    "updates",
-    "cost",
-    "metrics",
-    "seconds",
-}
+ALWAYS = {*("task", "optimizer", "hyperparameters", "seed"), *("status", "updates", "cost")}
+ALWAYS |= {"metrics", "seconds"}
 LATER = {"commit": None, "complete": True, "versions": {}}
 
 
@@ -90,7 +81,7 @@ class Result:
 
     @property
     def failed(self) -> bool:
-        """Whether nothing came of it: it diverged, or raised an error."""
+        """True of a run that diverged or raised an error, so that nothing came of it."""
         return self.status in ("diverged", "failed")
 
     @classmethod
@@ -112,8 +103,8 @@ class Result:
 
     def write(self, directory: Path) -> None:
         """Writes `result.json` whole or not at all."""
-        content = asdict(self) | {"metrics": _finite(self.metrics)}
-        content["validations"] = [_finite(row) for row in self.validations]
+        content = asdict(self) | {"metrics": _json_numbers(self.metrics)}
+        content["validations"] = [_json_numbers(row) for row in self.validations]
         atomic_write(directory / "result.json", json.dumps(content, indent=2) + "\n")
 
     def table(self, directory: Path) -> str:
@@ -132,15 +123,15 @@ class Result:
             **({"error": self.error} if self.error else {}),
             "seconds": f"{self.seconds:.1f}",
             **({"memory": str(Memory(**self.memory))} if self.memory else {}),
-            "run": _from_here(directory),
-            "dashboard": f"tensorboard --logdir {_from_here(_siblings(directory))}",
+            "run": _relative(directory),
+            "dashboard": f"tensorboard --logdir {_relative(_runs_beside(directory))}",
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
-    """What decides a run, by the key that overrides it."""
+    """The values that decide a run, by the key that overrides each, such as `optimizer.lr`."""
     groups = {
         name: config[name] or {} for name in ("task", "optimizer", "datamodule", "accelerator")
     }
@@ -153,8 +144,8 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     return inner | {key: config[key] for key in ("max_epochs", "max_steps", *STEP, "seed")}
 
 
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
+def _json_numbers(values: dict[str, float]) -> dict[str, float | None]:
+    """The numbers as JSON has them, which knows neither NaN nor infinity."""
     return {name: x if isfinite(x) else None for name, x in values.items()}
 
 
@@ -163,7 +154,7 @@ def _read_numbers(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: nan if x is None else x for name, x in values.items()}
 
 
-def _siblings(directory: Path) -> Path:
+def _runs_beside(directory: Path) -> Path:
     """The directory of all runs that one would compare with this one."""
     for parent in directory.parents:
         if parent.name == "outputs" or (parent / "multirun.yaml").exists():  # of a sweep
@@ -171,7 +162,7 @@ def _siblings(directory: Path) -> Path:
     return directory
 
 
-def _from_here(path: Path) -> str:
-    """A path to paste into a shell that is where we are."""
+def _relative(path: Path) -> str:
+    """A path to paste into a shell of this working directory."""
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -8,13 +8,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from scratchopt.config.schema import UserError
+from scratchopt.config.fields import UserError
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
 
-def resumed(arguments: list[str]) -> list[str]:
-    """The arguments as they are, or where resume= is among them, those of the run that it names.
+def expand_resume(arguments: list[str]) -> list[str]:
+    """Replaces the arguments by those of the run that `resume=` names, if it is among them.
 
     The configuration is then the one that Hydra saved, whatever has become of conf/ since. Hydra
     shall not save it again: that could be cut short, and would lose the overrides it came from.
@@ -71,7 +71,7 @@ def resumed(arguments: list[str]) -> list[str]:
 
 
 def is_sound(checkpoint: Path) -> bool:
-    """Whether every byte of a checkpoint is as it was written: each part has a checksum."""
+    """Tells whether a checkpoint's bytes are as they were written: each part has a checksum."""
     try:
         with ZipFile(checkpoint) as parts:
             return parts.testzip() is None

@@ -62,7 +62,7 @@ class StoredRun:
 
     @property
     def result(self) -> Result | None:
-        """What came of it; None, if it is not complete."""
+        """What came of the run; None, if it is not complete."""
         try:
             result = Result.read(self.directory / "result.json")
         except FileNotFoundError:
@@ -75,14 +75,14 @@ class StoredRun:
         return result if result.complete else None
 
     @contextmanager
-    def begun(self, wait: bool) -> Iterator[dict[str, Any]]:
-        """Holds the run, and gives the configuration with which it begins or goes on.
+    def lock(self, wait: bool) -> Iterator[dict[str, Any]]:
+        """Locks the run, and gives the configuration with which it begins or goes on.
 
         Args:
-            wait: for somebody else who holds it, rather than to refuse.
+            wait: for another process that does it, rather than to refuse.
 
         Raises:
-            Busy: somebody else holds it.
+            Busy: another process does it.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         with lock_directory(self.directory, wait):
@@ -104,33 +104,33 @@ class StoredRun:
             atomic_write(self.directory / ".hydra" / name, OmegaConf.to_yaml(content))
 
 
-def keep(
-    kept: StoredRun, wait: bool, during: AbstractContextManager[None] | None = None
+def complete_run(
+    stored: StoredRun, wait: bool, during: AbstractContextManager[None] | None = None
 ) -> tuple[Result, int] | None:
-    """Has a run done, whatever comes of it.
+    """Does what is left to do of a run, whatever comes of it.
 
     An error in training is an outcome: its `result.json` then has the status `failed`, and the
     error. What is about this machine and not about the run is none, and is raised: a file that
     cannot be written, memory, a device or a package that is missing, a target that cannot be made.
 
     Args:
-        kept: the run.
-        wait: for somebody else who is doing it, rather than to refuse.
-        during: is entered while the run is held.
+        stored: the run.
+        wait: for another process that does it, rather than to refuse.
+        during: a context, which is entered while the run is locked.
 
     Returns:
         What came of it, and the signal that ended it before its time or 0; None, if it was
         complete before.
 
     Raises:
-        Busy: somebody else is doing it.
-        UserError: the code has changed since this process knows it; what it has imported by now may
-            be the old one, what it will import is the new one.
+        Busy: another process does it.
+        UserError: the code has changed since this process first read it; what it has imported may
+            be the old code, what it will import is the new.
     """
-    if kept.result is not None:
+    if stored.result is not None:
         return None
-    with kept.begun(wait) as config, during or nullcontext():
-        if kept.result is not None:
+    with stored.lock(wait) as config, during or nullcontext():
+        if stored.result is not None:
             return None
         if has_changed(config):
             raise UserError("the code has changed since this began; give the command again")
@@ -139,9 +139,9 @@ def keep(
             run,
         )
 
-        result = _begun(kept, config)
+        result = _begin_result(stored, config)
         try:
-            return result, run(config, result, kept.directory)
+            return result, run(config, result, stored.directory)
         except Diverged:
             return result, 0
         except (OSError, MemoryError, ImportError, UserError, HydraException):
@@ -150,36 +150,36 @@ def keep(
             if any(words in str(error) for words in NO_MEMORY):
                 raise
             traceback.print_exc()
-            return _failed(result, f"{type(error).__name__}: {error}", kept), 0
+            return _write_failure(result, f"{type(error).__name__}: {error}", stored), 0
 
 
-def give_up(kept: StoredRun, error: str) -> None:
-    """Records a run as failed that ends every process which does it.
+def give_up(stored: StoredRun, error: str) -> None:
+    """Records as failed a run that ends every process which does it.
 
     Raises:
-        Busy: somebody else is doing it.
+        Busy: another process does it.
     """
-    with kept.begun(wait=False) as config:
-        if kept.result is None:
-            _failed(_begun(kept, config), error, kept)
+    with stored.lock(wait=False) as config:
+        if stored.result is None:
+            _write_failure(_begin_result(stored, config), error, stored)
 
 
-def _begun(kept: StoredRun, config: dict[str, Any]) -> Result:
-    task, optimizer = kept.choices["task"], kept.choices["optimizer"]
+def _begin_result(stored: StoredRun, config: dict[str, Any]) -> Result:
+    task, optimizer = stored.choices["task"], stored.choices["optimizer"]
     result = Result(task, optimizer, hyperparameters(config), config["seed"])
     result.versions["code"] = code_of(config)
     return result
 
 
-def _failed(result: Result, error: str, kept: StoredRun) -> Result:
+def _write_failure(result: Result, error: str, stored: StoredRun) -> Result:
     result.status, result.complete = "failed", True
     result.error = error.partition("\n")[0]
-    result.write(kept.directory)
+    result.write(stored.directory)
     return result
 
 
-def in_store(arguments: list[str]) -> list[str]:
-    """The command line's arguments, such that with `store=` Hydra makes no folders of its own."""
+def direct_to_store(arguments: list[str]) -> list[str]:
+    """Adds to the command line's arguments that with `store=` Hydra makes no folders of its own."""
     stores = [value for key, _, value in (a.partition("=") for a in arguments) if key == "store"]
     if not stores or stores[-1] in ("", "null"):
         return arguments

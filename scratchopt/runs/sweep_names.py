@@ -15,8 +15,8 @@ NAMING = re.compile(r"hydra\.sweep(\.subdir)?|hydra\.job\.config(\.override_dirn
 PLAIN = re.compile(r"\w+([./]\w+)*")  # a key that an interpolation may name
 
 
-def naming_what_differs(arguments: list[str]) -> list[str]:
-    """The command line's arguments, such that they name a sweep's runs by what it varies.
+def name_sweep_runs(arguments: list[str]) -> list[str]:
+    """Adds to the command line's arguments that a sweep's runs are named by what it varies.
 
     `-m task=toy optimizer=sgd,nag optimizer.lr=0.1,1.0` makes `sgd,lr=0.1` and so on: the choice
     of a group, and values by the last part of their key, or all of it if two end in the same way.

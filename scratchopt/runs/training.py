@@ -1,9 +1,9 @@
 """The run itself: a validated configuration, trained and tested."""
 
 import pickle
-import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,14 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer, see
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from scratchopt import memory
-from scratchopt.config.accelerator import check_doubles, on_this_machine
-from scratchopt.config.processes import watch
-from scratchopt.config.schema import UserError
-from scratchopt.lightning import (
-    Checkpoint,
-    Convergence,
-    Diverged,
-    Figures,
-    LiveLoss,
-    Lookahead,
-    OptimizerMonitor,
-    RandomState,
-    Recorder,
-    Sharpness,
-    Validations,
-)
-from scratchopt.runs.callbacks import Interrupt, Progress, Unprofiled
-from scratchopt.runs.dashboard import Dashboard
-from scratchopt.runs.quiet import quiet
-from scratchopt.runs.result import STEP, Result, hyperparameters
+from scratchopt.config.accelerator import check_float64, resolve_accelerator
+from scratchopt.config.fields import UserError
+from scratchopt.config.processes import watch_processes
+from scratchopt.lightning import Convergence, Diverged
+from scratchopt.runs.callbacks import quiet_lightning
+from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.resume import CHECKPOINT
+from scratchopt.runs.trainer import Instruments, make_instruments, make_trainer
 
 THREADS = torch.get_num_threads()  # of this process, before any run asked for another number
 # What the parameters are made, where Lightning's precision says so.
@@ -56,131 +43,44 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
         Diverged: after the result was written.
         UserError: a task that cannot be given an optimizer, or something that the machine lacks.
     """
-    quiet()
-    watch()
-    torch.set_num_threads(config["threads"] or THREADS)
-    config = config | {"accelerator": on_this_machine(config["accelerator"])}
+    config = _prepare(config)
     result.hyperparameters |= hyperparameters(config)
-    seed_everything(config["seed"], verbose=False)
-    module, data = task_of(config), instantiate(config["datamodule"])
-    check_doubles(module, config["accelerator"]["accelerator"])
-    result.memory = _memory(config, module)
-    monitor = OptimizerMonitor(
-        config["monitor_every"], config["log_every"], layers=config["monitor_layers"]
-    )
-    every = config["sharpness_every"]
-    sharpness = [Sharpness(every)] if every else []
-    validations = Validations(monitor)
-    interrupt = Interrupt()
-    dashboard = Dashboard(directory)
-    trainer = Trainer(
-        **config["accelerator"],
-        max_epochs=config["max_epochs"],
-        max_steps=-1 if config["max_steps"] is None else config["max_steps"],
-        **{key: config[key] for key in STEP},
-        **_validated(config),
-        default_root_dir=directory,
-        logger=dashboard,
-        callbacks=[
-            Lookahead(),
-            monitor,
-            validations,
-            Recorder(config["record_every"]),
-            LiveLoss(),
-            *sharpness,
-            interrupt,
-            Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
-            RandomState(),
-            *([Figures()] if config["figures"] else []),
-            *([Progress(monitor)] if sys.stdout.isatty() else []),
-        ],
-        enable_progress_bar=sys.stdout.isatty(),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        profiler=Unprofiled(),
-        log_every_n_steps=1,
-    )
-    checkpoint = directory / CHECKPOINT if config["resume"] else None
-    if checkpoint:
-        _check(checkpoint, directory)
+    task, data = make_task(config), instantiate(config["datamodule"])
+    check_float64(task, config["accelerator"]["accelerator"])
+    result.memory = _predict_memory(config, task)
+    instruments = make_instruments(config, directory)
+    trainer = make_trainer(config, directory, instruments)
+    checkpoint = _find_checkpoint(config, directory)
     chosen = {"task": result.task, "optimizer": result.optimizer}
-    dashboard.begin(chosen | result.hyperparameters, config)
-    failure, began = None, time.perf_counter()
-
-    def write(metrics: Mapping[str, Any]) -> None:
-        if trainer.is_global_zero:
-            result.seconds = time.perf_counter() - began
-            result.metrics |= {tag: float(value) for tag, value in metrics.items()}
-            result.write(directory)
-
-    with interrupt:
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-            if checkpoint and not interrupt.begun and not config["store"]:
-                raise UserError(
-                    f"resume={directory}: nothing is left to do after {trainer.global_step} "
-                    "updates; give a greater max_steps or max_epochs"
-                )
-        except Diverged as error:
-            failure = error
-        result.status = "diverged" if failure else _status(trainer, interrupt)
-        result.steps = result.updates = trainer.global_step
-        result.evaluations, result.cost = monitor.evaluations, monitor.cost
-        result.metrics = {
-            tag: value
-            for tag, value in monitor.latest.items()
-            if tag.startswith("train/")  # not of each layer
-        }
-        for told in sharpness:
-            result.metrics |= {tag: rows[-1][1] for tag, rows in told.history.items()}
-        result.validations, result.training_seconds = validations.rows, validations.seconds
-        result.metrics |= validations.latest  # where nothing was left to do but the test
-        write({} if failure else trainer.callback_metrics)
-        if not (failure or interrupt.stopped):
-            last = validations.rows[-1]["steps"] if validations.rows else 0
-            ends_unread = last < trainer.global_step and config["validate_steps"]
-            if ends_unread and _has(module, data, "validation_step", "val_dataloader"):
-                trainer.validate(module, datamodule=data, verbose=False)  # where it has come to
-                write(trainer.callback_metrics)
-            if config["test"] and _has(module, data, "test_step", "test_dataloader"):
-                trainer.test(module, datamodule=data, verbose=False)
-                write(trainer.callback_metrics)
-        dashboard.end(result, directory)
-        if not interrupt.stopped and trainer.is_global_zero:
-            result.complete = True
-            result.write(directory)
-            if not config["checkpoint_kept"]:
-                (directory / CHECKPOINT).unlink(missing_ok=True)
+    instruments.dashboard.begin(chosen | result.hyperparameters, config)
+    record = _Record(result, directory, trainer, instruments)
+    with instruments.interrupt:
+        failure = _fit(trainer, task, data, checkpoint)
+        if checkpoint and not (failure or instruments.interrupt.trained or config["store"]):
+            raise UserError(
+                f"resume={directory}: nothing is left to do after {trainer.global_step} updates; "
+                "give a greater max_steps or max_epochs"
+            )
+        record.write_training(failure)
+        if not (failure or instruments.interrupt.stopped):
+            _validate_and_test(config, trainer, task, data, record)
+        record.finish(config["checkpoint_kept"])
     if failure:
         raise failure
-    return interrupt.signum
+    return instruments.interrupt.signum
 
 
-def _validated(config: dict[str, Any]) -> dict[str, Any]:
-    """The Trainer's arguments that say when to validate; it counts batches, across epochs.
-
-    An epoch's last update may be of fewer batches than are accumulated; the distance is then
-    kept in batches, and the rows have the steps as they were.
-    """
-    steps = config["validate_steps"]
-    if steps is None:
-        return {"check_val_every_n_epoch": config["validate_every"]}
-    batches = steps * config["accumulate_grad_batches"]
-    return {"check_val_every_n_epoch": None, "val_check_interval": batches}
+def _prepare(config: dict[str, Any]) -> dict[str, Any]:
+    """Sets this process up; returns the configuration with what `auto` is on this machine."""
+    quiet_lightning()
+    watch_processes()
+    torch.set_num_threads(config["threads"] or THREADS)
+    config = config | {"accelerator": resolve_accelerator(config["accelerator"])}
+    seed_everything(config["seed"], verbose=False)
+    return config
 
 
-def _check(checkpoint: Path, directory: Path) -> None:
-    try:
-        known = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise UserError(
-            f"resume={directory}: {CHECKPOINT} is damaged; put back a copy of it"
-        ) from error
-    if not isinstance(known, dict) or "pytorch-lightning_version" not in known:
-        raise UserError(f"resume={directory}: {CHECKPOINT} is no checkpoint of a run")
-
-
-def task_of(config: dict[str, Any]) -> LightningModule:
+def make_task(config: dict[str, Any]) -> LightningModule:
     """The module that a validated configuration describes, with its optimizer's factory.
 
     Raises:
@@ -208,7 +108,7 @@ def task_of(config: dict[str, Any]) -> LightningModule:
     return module
 
 
-def _memory(config: dict[str, Any], module: LightningModule) -> dict[str, int] | None:
+def _predict_memory(config: dict[str, Any], module: LightningModule) -> dict[str, int] | None:
     """Bytes that the training will take, unless its optimizer is no class to ask."""
     optimizer = get_object(config["optimizer"]["_target_"])
     if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
@@ -218,16 +118,108 @@ def _memory(config: dict[str, Any], module: LightningModule) -> dict[str, int] |
     return memory(module, optimizer, dtype, **settings)._asdict()
 
 
-def _has(module: LightningModule, data: LightningDataModule | None, step: str, loader: str) -> bool:
+def _find_checkpoint(config: dict[str, Any], directory: Path) -> Path | None:
+    """The checkpoint that a resumed run goes on from."""
+    if not config["resume"]:
+        return None
+    checkpoint = directory / CHECKPOINT
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise UserError(
+            f"resume={directory}: {CHECKPOINT} is damaged; put back a copy of it"
+        ) from error
+    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
+        raise UserError(f"resume={directory}: {CHECKPOINT} is no checkpoint of a run")
+    return checkpoint
+
+
+def _fit(
+    trainer: Trainer,
+    task: LightningModule,
+    data: LightningDataModule | None,
+    checkpoint: Path | None,
+) -> Diverged | None:
+    """Trains; the error, where the training diverged."""
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except Diverged as error:
+        return error
+    return None
+
+
+@dataclass
+class _Record:
+    """Fills in a run's result as it becomes known, and writes it, in the first process alone."""
+
+    result: Result
+    directory: Path
+    trainer: Trainer
+    instruments: Instruments
+    began: float = field(default_factory=time.perf_counter)
+
+    def write_training(self, failure: Diverged | None) -> None:
+        """Writes what came of the training."""
+        result, monitor = self.result, self.instruments.monitor
+        validations, sharpness = self.instruments.validations, self.instruments.sharpness
+        result.status = "diverged" if failure else self._status()
+        result.steps = result.updates = self.trainer.global_step
+        result.evaluations, result.cost = monitor.evaluations, monitor.cost
+        result.metrics = {
+            tag: value
+            for tag, value in monitor.latest.items()
+            if tag.startswith("train/")  # not of each layer
+        }
+        if sharpness:
+            result.metrics |= {tag: rows[-1][1] for tag, rows in sharpness.history.items()}
+        result.validations, result.training_seconds = validations.rows, validations.seconds
+        result.metrics |= validations.latest  # where nothing was left to do but the test
+        self.write({} if failure else self.trainer.callback_metrics)
+
+    def write(self, metrics: Mapping[str, Any]) -> None:
+        """Writes the result with further metrics."""
+        if self.trainer.is_global_zero:
+            self.result.seconds = time.perf_counter() - self.began
+            self.result.metrics |= {tag: float(value) for tag, value in metrics.items()}
+            self.result.write(self.directory)
+
+    def finish(self, checkpoint_kept: bool) -> None:
+        """Closes the dashboard, and writes that the run is complete, unless it was interrupted."""
+        self.instruments.dashboard.end(self.result, self.directory)
+        if not self.instruments.interrupt.stopped and self.trainer.is_global_zero:
+            self.result.complete = True
+            self.result.write(self.directory)
+            if not checkpoint_kept:
+                (self.directory / CHECKPOINT).unlink(missing_ok=True)
+
+    def _status(self) -> str:
+        if self.instruments.interrupt.stopped:
+            return "interrupted"
+        callbacks = self.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        ends = [callback for callback in callbacks if isinstance(callback, Convergence)]
+        return "converged" if any(end.converged for end in ends) else "finished"
+
+
+def _validate_and_test(
+    config: dict[str, Any],
+    trainer: Trainer,
+    task: LightningModule,
+    data: LightningDataModule | None,
+    record: _Record,
+) -> None:
+    """Reads the parameters that the training has come to, where there is something to read by."""
+    rows = record.instruments.validations.rows
+    is_unread = (rows[-1]["steps"] if rows else 0) < trainer.global_step
+    if is_unread and config["validate_steps"] and _has(task, data, "validation_step", "val"):
+        trainer.validate(task, datamodule=data, verbose=False)
+        record.write(trainer.callback_metrics)
+    if config["test"] and _has(task, data, "test_step", "test"):
+        trainer.test(task, datamodule=data, verbose=False)
+        record.write(trainer.callback_metrics)
+
+
+def _has(module: LightningModule, data: LightningDataModule | None, step: str, stage: str) -> bool:
     """Whether the module brings the step, and itself or the data the loader for it."""
     sources = [source for source in (module, data) if source is not None]
-    brought = any(is_overridden(loader, source) for source in sources)
+    brought = any(is_overridden(f"{stage}_dataloader", source) for source in sources)
     return brought and is_overridden(step, module)
-
-
-def _status(trainer: Trainer, interrupt: Interrupt) -> str:
-    if interrupt.stopped:
-        return "interrupted"
-    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-    ends = [callback for callback in callbacks if isinstance(callback, Convergence)]
-    return "converged" if any(end.converged for end in ends) else "finished"

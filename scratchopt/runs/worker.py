@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 
 from scratchopt.config.fields import UserError
 from scratchopt.runs.lock import Busy
-from scratchopt.runs.store import StoredRun, keep
+from scratchopt.runs.store import StoredRun, complete_run
 
 PARENT = os.getppid()
 EXPLAINED = (UserError, HydraException, OSError)  # whose messages say it all
@@ -34,9 +34,9 @@ def work() -> None:
     os.dup2(2, 1)
     threading.Thread(target=_follow_the_parent, daemon=True).start()
     for line in sys.stdin:
-        told = answer(json.loads(line))
-        print(json.dumps(told), file=answers, flush=True)
-        if told["state"] == "failed":
+        reply = answer(json.loads(line))
+        print(json.dumps(reply), file=answers, flush=True)
+        if reply["state"] == "failed":
             return
         gc.collect()
 
@@ -44,11 +44,11 @@ def work() -> None:
 def answer(asked: dict[str, Any]) -> dict[str, str]:
     """Does a run, and says how it went."""
     try:
-        kept = StoredRun(asked["store"], asked["config"], asked["choices"])
-        if kept.address != asked["address"]:
+        stored = StoredRun(asked["store"], asked["config"], asked["choices"])
+        if stored.address != asked["address"]:
             changed = "the code has changed since the comparison began; give the command again"
             return {"state": "refused", "reason": changed}
-        done = keep(kept, wait=False, during=_writing_to(kept))
+        done = complete_run(stored, wait=False, during=_writing_to(stored))
     except Busy:
         return {"state": "busy"}
     except EXPLAINED as error:
@@ -63,9 +63,9 @@ def answer(asked: dict[str, Any]) -> dict[str, str]:
 
 
 @contextmanager
-def _writing_to(kept: StoredRun) -> Iterator[None]:
+def _writing_to(stored: StoredRun) -> Iterator[None]:
     """Sends what is printed to a file beside the run's folder, if it is anything."""
-    console = Path(f"{kept.directory}.console")
+    console = Path(f"{stored.directory}.console")
     before = [os.dup(stream) for stream in (1, 2)]
     with console.open("ab") as file:
         for stream in (1, 2):

@@ -19,7 +19,7 @@ from scratchopt.config.schema import validate
 from scratchopt.runs import provenance
 from scratchopt.runs.lock import Busy
 from scratchopt.runs.provenance import code_of
-from scratchopt.runs.store import StoredRun, address_of, give_up, keep
+from scratchopt.runs.store import StoredRun, address_of, complete_run, give_up
 
 ROOT = Path(__file__).resolve().parents[2]
 CHOICES = {"task": "toy", "optimizer": "nag"}
@@ -151,7 +151,7 @@ def test_nothing_is_done_with_code_that_has_changed_since_it_was_first_read(tmp_
     kept = StoredRun(tmp_path / "runs", config() | {"task": {"_target_": "mine.Task"}}, CHOICES)
     (tmp_path / "mine.py").write_text("one = 2")
     with pytest.raises(UserError, match="the code has changed since this began"):
-        keep(kept, wait=False)
+        complete_run(kept, wait=False)
     assert kept.result is None
 
 
@@ -161,7 +161,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", flock)
     with pytest.raises(UserError, match=r"/\w{16}/\.lock: cannot be locked \(Function not impl"):
-        keep(StoredRun(tmp_path, config("max_steps=5"), CHOICES), wait=False)
+        complete_run(StoredRun(tmp_path, config("max_steps=5"), CHOICES), wait=False)
 
 
 @pytest.mark.parametrize("override", ["store=elsewhere", "comparison.target=3", "resume=there"])
@@ -208,10 +208,8 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
     imported = {m.removeprefix("scratchopt.").replace(".", "/") for m in done.stdout.split()}
     # The rest decides what is asked, refused, shown or kept, and no number.
     apart = {f"config/{name}" for name in ("checkout", "fields", "groups", "processes", "schema")}
-    apart |= {
-        f"runs/{name}"
-        for name in ("atomic_write", "dashboard", "events", "lock", "provenance", "quiet", "resume")
-    }
+    names = ("atomic_write", "dashboard", "lock", "provenance", "resume")
+    apart |= {f"runs/{name}" for name in names}
     assert imported - apart == set(provenance.FILES)
 
 
@@ -220,12 +218,12 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
 
 def test_a_run_that_is_there_is_not_done_again(tmp_path):
     kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
-    done = keep(kept, wait=False)
+    done = complete_run(kept, wait=False)
     assert done is not None
     result, signum = done
     assert (result.status, result.updates, signum) == ("finished", 5, 0)
     before = stamp(kept.directory / "result.json")
-    assert keep(kept, wait=False) is None
+    assert complete_run(kept, wait=False) is None
     assert stamp(kept.directory / "result.json") == before
     assert kept.result is not None
     assert kept.result.updates == 5
@@ -233,19 +231,19 @@ def test_a_run_that_is_there_is_not_done_again(tmp_path):
 
 def test_a_run_that_somebody_else_does_is_left_to_him(tmp_path):
     kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
-    with kept.begun(wait=False), pytest.raises(Busy, match="another run is writing there"):
-        keep(StoredRun(tmp_path, config("max_steps=5"), CHOICES), wait=False)
+    with kept.lock(wait=False), pytest.raises(Busy, match="another run is writing there"):
+        complete_run(StoredRun(tmp_path, config("max_steps=5"), CHOICES), wait=False)
     assert kept.result is None
 
 
 def test_a_diverged_run_is_an_outcome(tmp_path):
     kept = StoredRun(tmp_path, config("optimizer.lr=50", "max_steps=300"), CHOICES)
-    done = keep(kept, wait=False)
+    done = complete_run(kept, wait=False)
     assert done is not None
     assert done[0].status == "diverged"
     assert kept.result is not None
     assert kept.result.status == "diverged"
-    assert keep(kept, wait=False) is None
+    assert complete_run(kept, wait=False) is None
 
 
 def test_a_run_that_wants_memory_is_none(tmp_path, monkeypatch):
@@ -257,7 +255,7 @@ def test_a_run_that_wants_memory_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "run", grasp)
     kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     with pytest.raises(RuntimeError, match="allocate memory"):
-        keep(kept, wait=False)
+        complete_run(kept, wait=False)
     assert kept.result is None
 
 
@@ -267,16 +265,16 @@ def test_a_run_that_ends_its_processes_is_given_up(tmp_path):
     assert kept.result is not None
     assert kept.result.status == "failed"
     assert kept.result.error == "it ended 4 processes"
-    assert keep(kept, wait=False) is None
+    assert complete_run(kept, wait=False) is None
 
 
 def test_a_damaged_result_is_named_and_not_replaced(tmp_path):
     kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
-    keep(kept, wait=False)
+    complete_run(kept, wait=False)
     file = kept.directory / "result.json"
     file.write_text(file.read_text()[:100])
     with pytest.raises(UserError, match=r"result.json is damaged; put a copy back, or delete"):
-        keep(kept, wait=False)
+        complete_run(kept, wait=False)
     assert len(file.read_text()) == 100
 
 
@@ -291,7 +289,7 @@ def test_its_runs_are_read_as_any_others_are(tmp_path):
 
     asked = config("max_steps=5")
     kept = StoredRun(tmp_path, asked, CHOICES)
-    keep(kept, wait=False)
+    complete_run(kept, wait=False)
     [run] = runs_in([tmp_path])
     assert (run.task, run.optimizer) == ("toy", "nag")
     assert run.config == asked | {"store": str(tmp_path)}
@@ -381,7 +379,7 @@ def test_what_was_left_without_a_checkpoint_is_begun_anew(tmp_path):
     (kept.directory / ".hydra").mkdir(parents=True)
     (kept.directory / ".hydra" / "config.yaml").write_text("half")
     (kept.directory / "events.out.tfevents.1").write_text("half")
-    keep(kept, wait=False)
+    complete_run(kept, wait=False)
     assert kept.result is not None
     assert kept.result.updates == 5
     assert len(list(kept.directory.glob("events.out.tfevents.*"))) == 1
@@ -423,5 +421,5 @@ def test_a_run_of_a_store_is_not_made_longer(folder):
 def test_the_configuration_is_left_as_it_was(tmp_path):
     asked = config("max_steps=5")
     before = deepcopy(asked)
-    keep(StoredRun(tmp_path, asked, CHOICES), wait=False)
+    complete_run(StoredRun(tmp_path, asked, CHOICES), wait=False)
     assert asked == before

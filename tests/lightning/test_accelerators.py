@@ -17,9 +17,10 @@ from hydra import compose, initialize_config_dir
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
 from scratchopt.config import processes
-from scratchopt.config.accelerator import check_doubles, on_this_machine
-from scratchopt.config.processes import is_first, of_this_process
-from scratchopt.config.schema import UserError, validate
+from scratchopt.config.accelerator import check_float64, resolve_accelerator
+from scratchopt.config.fields import UserError
+from scratchopt.config.processes import adapt_to_rank, is_first
+from scratchopt.config.schema import validate
 from scratchopt.runs import training as run_module
 from scratchopt.runs.result import Result
 
@@ -139,13 +140,13 @@ def test_a_launcher_s_processes_must_be_the_configuration_s(
 def test_what_this_machine_lacks_is_refused_with_the_remedy(overrides, has, refusal, machine):
     machine(**has)
     with pytest.raises(UserError, match=refusal) as refused:
-        on_this_machine(node(overrides))
+        resolve_accelerator(node(overrides))
     assert "\n" not in str(refused.value)
 
 
 def test_it_is_refused_before_the_task_and_its_data_are_made(machine, monkeypatch, tmp_path):
     machine()
-    monkeypatch.setattr(run_module, "task_of", lambda config: pytest.fail("a task was made"))
+    monkeypatch.setattr(run_module, "make_task", lambda config: pytest.fail("a task was made"))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = validate(compose("train", ["accelerator=gpu"]))
     with pytest.raises(UserError, match="finds no GPU"):
@@ -155,9 +156,9 @@ def test_it_is_refused_before_the_task_and_its_data_are_made(machine, monkeypatc
 def test_float64_is_refused_where_there_is_none():
     doubles = torch.nn.Linear(1, 1, dtype=torch.float64)
     with pytest.raises(UserError, match=r"mps: it has no float64.*accelerator=cpu"):
-        check_doubles(doubles, "mps")
-    check_doubles(doubles, "cpu")
-    check_doubles(torch.nn.Linear(1, 1), "mps")
+        check_float64(doubles, "mps")
+    check_float64(doubles, "cpu")
+    check_float64(torch.nn.Linear(1, 1), "mps")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_auto_is_every_gpu_or_two_cpu_processes_or_the_launcher_s(
 ):
     machine(**has)
     started_by(environment)
-    arguments = on_this_machine(node(overrides))
+    arguments = resolve_accelerator(node(overrides))
     assert (arguments["accelerator"], arguments["devices"]) == found
 
 
@@ -192,13 +193,12 @@ def test_gpus_that_no_launcher_started_a_process_for_are_refused(machine, starte
     machine(gpus=8)
     started_by(TORCHRUN)
     with pytest.raises(UserError, match="devices=8: torchrun started 2 on each node"):
-        on_this_machine(node("accelerator=ddp accelerator.num_nodes=2"))
+        resolve_accelerator(node("accelerator=ddp accelerator.num_nodes=2"))
 
 
 def test_a_short_name_of_a_precision_is_its_long_one():
-    assert (
-        on_this_machine(node("accelerator=cpu accelerator.precision=64"))["precision"] == "64-true"
-    )
+    found = resolve_accelerator(node("accelerator=cpu accelerator.precision=64"))
+    assert found["precision"] == "64-true"
 
 
 # Who is first
@@ -223,9 +223,9 @@ def test_one_process_is_first_and_the_others_make_no_directory(environment, firs
     started_by(environment)
     assert is_first() == first
     added = [] if first else ["hydra.run.dir=.", "hydra.output_subdir=null"]
-    assert of_this_process(["task=toy"]) == ["task=toy", *added]
+    assert adapt_to_rank(["task=toy"]) == ["task=toy", *added]
     given = ["hydra.run.dir=run"]
-    assert of_this_process(given) == given + added[1:]
+    assert adapt_to_rank(given) == given + added[1:]
 
 
 # What ends a process that is stuck
@@ -233,7 +233,7 @@ def test_one_process_is_first_and_the_others_make_no_directory(environment, firs
 
 def test_a_killed_process_is_told_of_and_one_that_spoke_is_not(monkeypatch, capsys):
     monkeypatch.setattr(processes, "PATIENCE", 0.0)
-    processes.watch()
+    processes.watch_processes()
     log = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
     log.info("Child process with PID 7 terminated with code 1. Forcefully terminating all")
     assert capsys.readouterr().err == ""
@@ -258,7 +258,7 @@ def test_lightning_says_in_that_log_which_process_has_ended(caplog, monkeypatch)
 def test_a_stuck_process_ends_after_the_first_one_is_gone(monkeypatch):
     stuck = (
         "import time; from scripts import processes; processes.PATIENCE = 0; "
-        "processes.watch(); time.sleep(60)"
+        "processes.watch_processes(); time.sleep(60)"
     )
     first = (
         "import subprocess, sys, time; "

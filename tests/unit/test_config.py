@@ -10,8 +10,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from scratchopt.config.fields import UserError
 from scratchopt.config.groups import SCHEMAS, Accelerator
-from scratchopt.config.schema import LATER, Run, UserError, validate
+from scratchopt.config.schema import LATER, RunConfig, validate
 from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES
 from tasks.mnist import ACTIVATIONS
@@ -90,7 +91,7 @@ def test_a_schema_has_the_constructor_s_defaults_within_its_bounds():
 
 
 def test_top_level_keys_are_those_of_the_schema():
-    known = {field.name for field in fields(Run)}
+    known = {field.name for field in fields(RunConfig)}
     used = {key for task in TASKS for key in composed(f"task={task}")}
     assert used == known
     assert {field.name for field in fields(Accelerator)} == set(composed().accelerator)

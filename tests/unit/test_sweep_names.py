@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scratchopt.runs.sweep_names import naming_what_differs
+from scratchopt.runs.sweep_names import name_sweep_runs
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -16,13 +16,13 @@ PROGRAM = f"""
 import sys
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from scratchopt.runs.sweep_names import naming_what_differs
+from scratchopt.runs.sweep_names import name_sweep_runs
 
 @hydra.main(config_path={str(ROOT / "conf")!r}, config_name="train", version_base="1.3")
 def run(config):
     print(HydraConfig.get().runtime.output_dir)
 
-sys.argv[1:] = naming_what_differs(sys.argv[1:])
+sys.argv[1:] = name_sweep_runs(sys.argv[1:])
 run()
 """
 
@@ -107,13 +107,13 @@ def test_what_only_the_sweeper_varies_keeps_the_names_distinct(tmp_path):
     ],
 )
 def test_other_command_lines_stay_as_they_are(arguments):
-    assert naming_what_differs(arguments) == arguments
+    assert name_sweep_runs(arguments) == arguments
 
 
 def test_overrides_stay_together_before_and_after_a_flag():
-    assert naming_what_differs(["task=toy", "seed=0,1", "-m"])[-3:] == [
+    assert name_sweep_runs(["task=toy", "seed=0,1", "-m"])[-3:] == [
         "task=toy",
         "seed=0,1",
         "-m",
     ]
-    assert naming_what_differs(["-m", "task=toy", "seed=0,1"])[0] == "-m"
+    assert name_sweep_runs(["-m", "task=toy", "seed=0,1"])[0] == "-m"

@@ -1,0 +1,98 @@
+"""The Trainer of a run: its arguments and callbacks, as a configuration describes them."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from scratchopt.lightning import (
+    Checkpoint,
+    Figures,
+    LiveLoss,
+    Lookahead,
+    OptimizerMonitor,
+    RandomState,
+    Recorder,
+    Sharpness,
+    Validations,
+)
+from scratchopt.runs.callbacks import Interrupt, Progress, Unprofiled
+from scratchopt.runs.dashboard import Dashboard
+from scratchopt.runs.result import STEP
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What is asked, after the training, what came of it."""
+
+    monitor: OptimizerMonitor
+    validations: Validations
+    sharpness: Sharpness | None
+    interrupt: Interrupt
+    dashboard: Dashboard
+
+
+def make_instruments(config: dict[str, Any], directory: Path) -> Instruments:
+    """The instruments that a configuration asks for."""
+    every = config["sharpness_every"]
+    monitor = OptimizerMonitor(
+        config["monitor_every"], config["log_every"], layers=config["monitor_layers"]
+    )
+    return Instruments(
+        monitor=monitor,
+        validations=Validations(monitor),
+        sharpness=Sharpness(every) if every else None,
+        interrupt=Interrupt(),
+        dashboard=Dashboard(directory),
+    )
+
+
+def make_trainer(config: dict[str, Any], directory: Path, instruments: Instruments) -> Trainer:
+    """The Trainer of a validated configuration, whose accelerator is one of this machine."""
+    return Trainer(
+        **config["accelerator"],
+        max_epochs=config["max_epochs"],
+        max_steps=-1 if config["max_steps"] is None else config["max_steps"],
+        **{key: config[key] for key in STEP},
+        **_validation_interval(config),
+        default_root_dir=directory,
+        logger=instruments.dashboard,
+        callbacks=_callbacks(config, instruments),
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        profiler=Unprofiled(),
+        log_every_n_steps=1,
+    )
+
+
+def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callback]:
+    """All of a run, in the order in which they are called."""
+    return [
+        Lookahead(),
+        instruments.monitor,
+        instruments.validations,
+        Recorder(config["record_every"]),
+        LiveLoss(),
+        *([instruments.sharpness] if instruments.sharpness else []),
+        instruments.interrupt,
+        Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
+        RandomState(),
+        *([Figures()] if config["figures"] else []),
+        *([Progress(instruments.monitor)] if sys.stdout.isatty() else []),
+    ]
+
+
+def _validation_interval(config: dict[str, Any]) -> dict[str, Any]:
+    """The Trainer's arguments that say when to validate; it counts batches, across epochs.
+
+    An epoch's last update may be of fewer batches than are accumulated; the distance is then
+    kept in batches, and the rows have the steps as they were.
+    """
+    steps = config["validate_steps"]
+    if steps is None:
+        return {"check_val_every_n_epoch": config["validate_every"]}
+    batches = steps * config["accumulate_grad_batches"]
+    return {"check_val_every_n_epoch": None, "val_check_interval": batches}
