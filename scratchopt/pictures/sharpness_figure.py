@@ -1,4 +1,4 @@
-"""A picture of the sharpness of runs, beside what their optimizers stand."""
+"""A picture of the sharpness of runs, beside their optimizers' limits of stability."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
     it is known; and the decrease of the loss, as predicted and as it was. That axis is linear near
     zero and logarithmic beyond, on either side.
     """
-    runs = {title: told for title, told in runs.items() if _drawn(told, "train/sharpness").size}
+    runs = {
+        title: history
+        for title, history in runs.items()
+        if _finite(history, "train/sharpness").size
+    }
     if not runs:
         return {}
     rows = 3 if all(history.get("train/loss") for history in runs.values()) else 2
@@ -43,10 +47,10 @@ def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
 
 
 def _sharpness(axes: Axes, history: History) -> None:
-    steps, values = _drawn(history, "train/sharpness")
+    steps, values = _finite(history, "train/sharpness")
     axes.plot(steps, values, color=BLUE)
     drawn = [values]
-    at, limits = _drawn(history, "train/sharpness_limit")
+    at, limits = _finite(history, "train/sharpness_limit")
     if limits.size:
         same = limits.min() == limits.max()
         label = f"stable below {limits[0]:.3g}" if same else "stable below"
@@ -66,7 +70,7 @@ def _decreases(axes: Axes, history: History) -> None:
     from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
     (steps, actual), (at, predicted) = (
-        _drawn(history, f"train/{kind}_decrease") for kind in ("actual", "predicted")
+        _finite(history, f"train/{kind}_decrease") for kind in ("actual", "predicted")
     )
     axes.axhline(0, color="#888888", linewidth=1)
     axes.plot(steps, actual, color=BLUE, label="actual")
@@ -81,11 +85,11 @@ def _decreases(axes: Axes, history: History) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Above the axes, where no curve is."""
+    """Draws the legend above the axes, where no curve is."""
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0, fontsize=10)
 
 
-def _drawn(history: History, tag: str) -> np.ndarray:
-    """Steps and values that are finite, as two rows."""
+def _finite(history: History, tag: str) -> np.ndarray:
+    """The finite values of a tag and their steps, as two rows."""
     rows = np.asarray(history.get(tag, ()), dtype=float).reshape(-1, 2)
     return rows[np.abs(rows[:, 1]) < DRAWABLE].T

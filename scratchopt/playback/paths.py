@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from scratchopt.config.fields import UserError, as_typed
-from scratchopt.lightning.trajectory import Layout, read_records
+from scratchopt.lightning.trajectory import RecordLayout, read_records
 from scratchopt.runs.directory import Run, labels
 
 # Of a task's keys, those that leave its loss as it is.
@@ -27,7 +27,7 @@ class Recording:
 
     run: Run
     label: str
-    layout: Layout
+    layout: RecordLayout
     records: np.ndarray
 
     @cached_property

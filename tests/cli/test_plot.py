@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
-from scratchopt.lightning.trajectory import Layout, RecordFile
+from scratchopt.lightning.trajectory import RecordFile, RecordLayout
 from scratchopt.pictures.style import PALETTE
 from scratchopt.plots.comparison import Setting, settings_of
 from scratchopt.plots.comparison_figures import history_figures
@@ -504,7 +504,7 @@ def test_one_lr_decides_nothing(record, runs):
 def write_path(directory, x):
     """A toy run's record of the points x [steps, dim], and of a last θ."""
     steps, dim = x.shape
-    layout = Layout(["x"], [[dim]], "float64", gradients=True)
+    layout = RecordLayout(["x"], [[dim]], "float64", gradients=True)
     rows = np.hstack([x, x, np.ones_like(x)])
     last = np.hstack([x[-1:], np.full((1, 2 * dim), np.nan)])
     RecordFile(directory / "path", layout, 0).append(
