@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from scratchopt.compare.canvas import canvas, named
 from scratchopt.compare.scales import cost_scale, metric_scale
 from scratchopt.pictures.style import DRAWABLE
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def budget_chart(task: Mapping[str, Any], look: Mapping[str, Look]) -> Figure | None:
+def budget_chart(task: Mapping[str, Any], look: Mapping[str, LineStyle]) -> Figure | None:
     """Over k the cost of the target above, and beneath the metric at the end.
 
     A line begins where there is a number: where k trials cannot all come to nothing.
@@ -41,7 +41,7 @@ def budget_chart(task: Mapping[str, Any], look: Mapping[str, Look]) -> Figure | 
             metric_scale(axes, values, task["objective"]["mode"])
             axes.set_ylabel(task["objective"]["metric"])
         for name, points in found.items():
-            axes.plot(*zip(*points, strict=True), **look[name].plot())
+            axes.plot(*zip(*points, strict=True), **look[name].kwargs())
     most = max(k for found in lines.values() for points in found.values() for k, _ in points)
     panels[-1].set_xlim(0.7, most + 0.3)
     panels[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))

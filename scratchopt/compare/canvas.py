@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from scratchopt.pictures.style import GREY, sheet
-from scratchopt.plots.line_styles import Look
+from scratchopt.pictures.style import GREY, new_figure
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def canvas(
     gap = 0.22
     top = 0.2 + _LINE * (len(lines) + rows) + 0.08
     height = top + sum(heights) + gap * (len(heights) - 1) + 0.6
-    figure, axes = sheet(len(heights), 1, (WIDTH, height), sharex=True)
+    figure, axes = new_figure(len(heights), 1, (WIDTH, height), sharex=True)
     below = height - top
     for place, tall in zip(axes, heights, strict=True):
         place.set_position(
@@ -66,11 +66,11 @@ def canvas(
     return figure, axes
 
 
-def named(look: Look, name: str) -> Line2D:
+def named(look: LineStyle, name: str) -> Line2D:
     """An entry of a legend for an optimizer; a long name is cut."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=shortened(name, 40), **look.plot())
+    return Line2D([], [], label=shortened(name, 40), **look.kwargs())
 
 
 def sign(label: str, **how: Any) -> Line2D:

@@ -11,7 +11,7 @@ from scratchopt.compare.profile_chart import profile_chart
 from scratchopt.compare.sensitivity_chart import sensitivity_chart
 from scratchopt.compare.target_chart import target_chart
 from scratchopt.pictures.style import house_style
-from scratchopt.plots.line_styles import looks
+from scratchopt.plots.line_styles import choose_line_styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def charts(report: Mapping[str, Any]) -> dict[str, Figure]:
         report: of `scratchopt.compare.report`.
     """
     names = report["names"]
-    look = dict(zip(names, looks([(name, name) for name in names]), strict=True))
+    look = dict(zip(names, choose_line_styles([(name, name) for name in names]), strict=True))
     found: dict[str, Figure | None] = {}
     for task in report["tasks"]:
         runs = [run for run in report["runs"] if run["task"] == task["task"]]

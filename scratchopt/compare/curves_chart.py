@@ -11,7 +11,7 @@ import numpy as np
 from scratchopt.compare.canvas import canvas, named, sign
 from scratchopt.compare.scales import cost_scale, metric_scale
 from scratchopt.pictures.style import DRAWABLE, GREY
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _KEYS = 6  # markers on a line
 
 
-def curves_chart(task: Mapping[str, Any], look: Mapping[str, Look]) -> Figure | None:
+def curves_chart(task: Mapping[str, Any], look: Mapping[str, LineStyle]) -> Figure | None:
     """The median of the compared runs in a band between their quartiles; the target dashed.
 
     Args:
@@ -51,7 +51,7 @@ def curves_chart(task: Mapping[str, Any], look: Mapping[str, Look]) -> Figure | 
     return figure
 
 
-def _draw(axes: Any, curve: Mapping[str, Any], look: Look) -> None:
+def _draw(axes: Any, curve: Mapping[str, Any], look: LineStyle) -> None:
     cost, low, median, high = (np.array(curve[k]) for k in ("cost", "low", "median", "high"))
     drawn = np.abs(median) < DRAWABLE
     cost, low, median, high = cost[drawn], low[drawn], median[drawn], high[drawn]
@@ -65,7 +65,7 @@ def _draw(axes: Any, curve: Mapping[str, Any], look: Look) -> None:
         linewidth=0,
     )
     every = max(1, len(cost) // _KEYS)
-    axes.plot(cost, median, **look.plot(markevery=(every // 2, every)))
+    axes.plot(cost, median, **look.kwargs(markevery=(every // 2, every)))
 
 
 def _seen(curves: Mapping[str, Mapping[str, Any]], mode: str) -> list[float]:

@@ -17,7 +17,7 @@ from scratchopt.compare.request import Request
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed, validate_fields
 from scratchopt.config.groups import Comparison as Asked
-from scratchopt.plots.comparison import Setting, settings_of
+from scratchopt.plots.settings import Setting, group_by_setting
 from scratchopt.runs.directory import Run, runs_in
 
 READ = ("validate_every", "validate_steps")  # which are no settings of a run
@@ -78,7 +78,7 @@ def _of_task(
     [objective] = objectives
     ways = zip(*(_way(run) for run in runs), strict=True)
     varied = [i for i, each in enumerate(ways) if len(set(each)) > 1]
-    groups = [g for setting in settings_of(runs) for g in _alike(setting, varied, objective)]
+    groups = [g for setting in group_by_setting(runs) for g in _alike(setting, varied, objective)]
     return compared(groups, objective, task, request.keys["decide"], command)
 
 

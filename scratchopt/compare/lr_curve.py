@@ -13,7 +13,7 @@ import numpy as np
 from scratchopt.compare.measured import FAILURES
 from scratchopt.compare.ranking import LR
 from scratchopt.pictures.style import DRAWABLE
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ def draw(
     runs: Sequence[Mapping[str, Any]],
     key: str,
     best: Callable[[Iterable[float]], float],
-    look: Look,
+    look: LineStyle,
     above: float,
     entry: Mapping[str, Any],
 ) -> None:
@@ -53,9 +53,11 @@ def draw(
         if abs(medians[which]) < DRAWABLE:
             line[own[0]["settings"][LR]].append(medians[which])
     lrs = sorted(line)
-    axes.plot(lrs, [best(line[lr]) if line[lr] else np.nan for lr in lrs], **look.plot(marker=None))
+    axes.plot(
+        lrs, [best(line[lr]) if line[lr] else np.nan for lr in lrs], **look.kwargs(marker=None)
+    )
     dots = [(run["settings"][LR], run[key]) for run in runs if valued(run, key)]
-    axes.plot(*np.array(dots).reshape(-1, 2).T, **look.plot(linestyle="none"))
+    axes.plot(*np.array(dots).reshape(-1, 2).T, **look.kwargs(linestyle="none"))
     plain: dict[str, Any] = {"linestyle": "none", "color": look.color}
     on_top = plain | {"transform": axes.get_xaxis_transform(), "clip_on": False}
     diverged = [run["settings"][LR] for run in runs if run["status"] in FAILURES]

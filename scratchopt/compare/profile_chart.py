@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scratchopt.compare.canvas import canvas, named
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def profile_chart(profile: Mapping[str, Any] | None, look: Mapping[str, Look]) -> Figure | None:
+def profile_chart(
+    profile: Mapping[str, Any] | None, look: Mapping[str, LineStyle]
+) -> Figure | None:
     """The share of tasks on which an optimizer costs at most τ times the least.
 
     Args:
@@ -26,7 +28,7 @@ def profile_chart(profile: Mapping[str, Any] | None, look: Mapping[str, Look]) -
     handles = [named(look[name], name) for name in profile]
     figure, (axes,) = canvas("Over all tasks: share within τ of the best", handles, [2.8])
     for name, of in profile.items():
-        axes.plot(*zip(*of["steps"], strict=True), **look[name].plot(drawstyle="steps-post"))
+        axes.plot(*zip(*of["steps"], strict=True), **look[name].kwargs(drawstyle="steps-post"))
     axes.set_ylim(-0.03, 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("τ, times the evaluations of the best")

@@ -10,7 +10,7 @@ import numpy as np
 
 from scratchopt.compare.measured import FAILURES, Measured, Objective, Point, first_reached
 from scratchopt.config.fields import UserError
-from scratchopt.plots.x_axis import abscissa
+from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.runs.directory import Run
 from scratchopt.runs.result import Result
 
@@ -76,7 +76,7 @@ def _logged(run: Run, result: Result, metric: str) -> tuple[Point, ...]:
         return ()
     steps, values = np.array(run.history[metric], dtype=float).T
     last = steps if metric.startswith("train/") else np.maximum(steps - 1, 0)
-    costs = abscissa(run, last, "evaluations")
+    costs = compute_x_values(run, last, "evaluations")
     seconds = steps * result.training_seconds / result.updates
     return tuple(
         Point(int(step), float(cost), float(second), float(value))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchopt.pictures.curves import log_scale
+from scratchopt.pictures.curves import set_log_scale
 from scratchopt.pictures.style import DRAWABLE
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def metric_scale(axes: Axes, values: Iterable[float], mode: str) -> None:
         _share_scale(axes, low, high)
     elif low > 0 and log10(high / low) > 1:
         decades = log10(high / low)
-        log_scale(axes, decades)
+        set_log_scale(axes, decades)
         axes.set_ylim(low / 10 ** (0.05 * decades), high * 10 ** (0.05 * decades))
     else:
         room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0

@@ -14,7 +14,7 @@ from scratchopt.compare.lr_curve import CHOSEN, DEFAULT, DIVERGED, MISSED, draw,
 from scratchopt.compare.measured import FAILURES
 from scratchopt.compare.ranking import LR
 from scratchopt.compare.scales import cost_scale, metric_scale
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ _ROW = 0.18  # inches between the marks of two optimizers
 
 
 def sensitivity_chart(
-    task: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], look: Mapping[str, Look]
+    task: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], look: Mapping[str, LineStyle]
 ) -> Figure | None:
     """Above the cost of the target, beneath the metric at the end; marks for what has neither.
 
@@ -82,7 +82,7 @@ def _make_room(axes: Axes, top: float) -> None:
     axes.axhspan(ends[1], highest, color="#E4E4E4", alpha=0.45, linewidth=0)
 
 
-def _defaults(axes: Axes, marks: Sequence[tuple[float | None, Look]]) -> None:
+def _defaults(axes: Axes, marks: Sequence[tuple[float | None, LineStyle]]) -> None:
     """On the axis; of several optimizers with the same default lr, side by side."""
     from matplotlib.transforms import ScaledTranslation
 
@@ -97,7 +97,7 @@ def _defaults(axes: Axes, marks: Sequence[tuple[float | None, Look]]) -> None:
 
 def _legend(
     trials: Mapping[str, Any],
-    look: Mapping[str, Look],
+    look: Mapping[str, LineStyle],
     runs: Sequence[Mapping[str, Any]],
     costs: bool,
 ) -> list[Any]:

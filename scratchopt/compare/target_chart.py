@@ -13,7 +13,7 @@ from scratchopt.compare.digits import target_of
 from scratchopt.compare.scales import cost_scale
 from scratchopt.compare.tables import ROLES
 from scratchopt.pictures.style import GREY
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ _LETTERS = 20  # of a name, in a line
 
 
 def target_chart(
-    task: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], look: Mapping[str, Look]
+    task: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], look: Mapping[str, LineStyle]
 ) -> Figure | None:
     """A row for each optimizer and role; at the right edge those that missed the target.
 
@@ -100,7 +100,9 @@ def _edge(axes: Axes) -> float:
     return edge
 
 
-def _row(axes: Axes, y: int, costs: Sequence[float], look: Look, filled: bool, edge: float) -> None:
+def _row(
+    axes: Axes, y: int, costs: Sequence[float], look: LineStyle, filled: bool, edge: float
+) -> None:
     drawn = sorted(cost for cost in costs if isfinite(cost))
     heights = [y + 0.16 * ((i * 0.618034) % 1 - 0.5) * 2 for i in range(len(drawn))]
     lost = len(costs) - len(drawn)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.pictures.curves import LABELS, History, curve, log_scale, step_axis
-from scratchopt.pictures.style import BLUE, DRAWABLE, ORANGE, house_style, sheet
+from scratchopt.pictures.curves import LABELS, History, draw_curve, label_steps, set_log_scale
+from scratchopt.pictures.style import BLUE, DRAWABLE, ORANGE, house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,16 +32,16 @@ def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
         return {}
     rows = 3 if all(history.get("train/loss") for history in runs.values()) else 2
     width, height = 1.5 + 5.5 * len(runs), 1.2 + 2.1 * rows
-    figure, panels = sheet(rows, len(runs), (width, height), sharex=True)
+    figure, panels = new_figure(rows, len(runs), (width, height), sharex=True)
     figure.subplots_adjust(left=1.05 / width, wspace=0.24)  # for such labels as −0.0001
     for column, (title, history) in enumerate(runs.items()):
         first, *loss, last = panels[column :: len(runs)]
         _sharpness(first, history)
         first.set_title(title)
         for axes in loss:
-            curve(axes, history["train/loss"], LABELS["train/loss"])
+            draw_curve(axes, history["train/loss"], LABELS["train/loss"])
         _decreases(last, history)
-        step_axis(last)
+        label_steps(last)
         figure.align_ylabels([first, *loss, last])
     return {"sharpness": figure}
 
@@ -60,7 +60,7 @@ def _sharpness(axes: Axes, history: History) -> None:
     together = np.concatenate(drawn)
     decades = np.log10(together.max() / together.min()) if (together > 0).all() else 0.0
     if decades > 1.5:
-        log_scale(axes, decades)
+        set_log_scale(axes, decades)
     else:
         axes.set_ylim(bottom=min(0.0, together.min()))
     axes.set_ylabel("sharpness")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import scratchopt
-from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
+from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, new_figure
 from scratchopt.stability import LIMITS, adam_limit
 from scratchopt.theory.closed_forms import best_momentum, eigenvalues, rate
 from scratchopt.theory.regimes import (
@@ -43,7 +43,7 @@ def figures() -> dict[str, Figure]:
 @house_style()
 def map_figure() -> Figure:
     """The rate over lr·λ and μ: measured above, by the closed form below."""
-    figure, axes = sheet(2, 3, (10.0, 6.0))
+    figure, axes = new_figure(2, 3, (10.0, 6.0))
     figure.subplots_adjust(wspace=0.14, hspace=0.32, right=0.88)
     for column, (method, name) in enumerate(NAMES.items()):
         measured, closed = axes[column], axes[3 + column]
@@ -101,7 +101,7 @@ def _lines(axes: Axes, method: str) -> None:
 @house_style()
 def rates_figure() -> Figure:
     """The rate against lr in one direction, and against μ in all: lines are the closed forms."""
-    figure, (left, right) = sheet(1, 2, (11.0, 4.6))
+    figure, (left, right) = new_figure(1, 2, (11.0, 4.6))
     looks = {"SGD": (GREY, ":", "s"), "Momentum": (BLUE, "-", "o"), "NAG": (ORANGE, "--", "^")}
     looks["NAGTorch"] = (BLACK, "", "x")  # its line is NAG's
     s, many_s = np.linspace(0, 4.2, 29)[1:], np.linspace(0.001, 4.2, 800)
@@ -137,7 +137,7 @@ def rates_figure() -> Figure:
 @house_style()
 def oscillation_figure() -> Figure:
     """The article's oscillation: x, the distance to the minimum, and the eigenvalues."""
-    figure, (first, second, plane) = sheet(1, 3, (13.0, 4.6))
+    figure, (first, second, plane) = new_figure(1, 3, (13.0, 4.6))
     figure.subplots_adjust(wspace=0.3, left=0.06, right=0.985)
     x, fitted = oscillation()
     first.plot(x[:51], color=BLUE, marker="o", markersize=4, linewidth=1)
@@ -181,7 +181,7 @@ def _plane(axes: Axes, fitted: complex) -> None:
 @house_style()
 def adam_figure() -> Figure:
     """Adam comes to the edge of its stability by itself, and stays there."""
-    figure, (axes,) = sheet(1, 1, (8.0, 4.6))
+    figure, (axes,) = new_figure(1, 1, (8.0, 4.6))
     looks = {0.9: (BLUE, "-"), 0.5: (ORANGE, "-"), 0.0: (GREY, "-")}
     for beta1, (color, line) in looks.items():
         edge = adam_limit(beta1)
