@@ -10,7 +10,7 @@ from torch import Tensor
 from scratchopt.pictures.curves import draw_curve, label_steps
 from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, new_figure
 from scratchopt.problems.landscape import (
-    choose_window,
+    choose_limits,
     draw_contours,
     draw_graph,
     draw_points,
@@ -53,7 +53,7 @@ def toy_figures(
 
 def _graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> Figure:
     figure, (axes,) = new_figure()
-    low, high = choose_window(function, x)
+    low, high = choose_limits(function, x)
     bottom, top = draw_graph(axes, function, low, high)
     margin = 0.06 * (top - bottom)
     axes.set(xlabel="x", ylabel="f(x)")
@@ -87,7 +87,7 @@ def _graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> F
 
 def _contours(function: Function, x: np.ndarray) -> Figure:
     figure, (axes,) = new_figure()
-    draw_contours(axes, function, *choose_window(function, x))
+    draw_contours(axes, function, *choose_limits(function, x))
     axes.set(xlabel="x", ylabel="y")
     axes.annotate("darker is lower, log-spaced", (0, -0.13), xycoords="axes fraction", color=GREY)
     path = x[thin_out(len(x))]
@@ -101,7 +101,7 @@ def _contours(function: Function, x: np.ndarray) -> Figure:
 def _oscillation(function: Function, x: np.ndarray) -> Figure:
     figure, (first, whole) = new_figure(1, 2, (10.0, 4.0))
     head, names = x[:50], "xy"[: function.dim]
-    low, high = choose_window(function, head)
+    low, high = choose_limits(function, head)
     minimizers = np.array(function.minimizers)
     rows = head.T
     for row, name, color, marker in zip(rows, names, (BLUE, ORANGE), "os", strict=False):

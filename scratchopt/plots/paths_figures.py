@@ -15,7 +15,7 @@ from scratchopt.pictures.style import BLACK, house_style, new_figure
 from scratchopt.plots.settings import Setting
 from scratchopt.problems.functions import Function, functions
 from scratchopt.problems.landscape import (
-    choose_window,
+    choose_limits,
     draw_contours,
     draw_graph,
     draw_points,
@@ -84,7 +84,7 @@ def draw_paths(function: Function, paths: Mapping[str, np.ndarray], title: str) 
     figure, places = new_figure(rows, columns, (width, height))
     figure.subplots_adjust(top=1 - 0.9 / height, right=1 - 1.15 / width, hspace=0.34, wspace=0.12)
     figure.text(0.3 / width, 1 - 0.3 / height, title, fontsize=13, va="center")
-    low, high = choose_window(function, np.concatenate(list(paths.values())))
+    low, high = choose_limits(function, np.concatenate(list(paths.values())))
     for i, (axes, (name, x)) in enumerate(zip(places, paths.items(), strict=False)):
         if function.dim == 1:
             draw_graph(axes, function, low, high)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from scratchopt.problems.functions import Function
 
 
-def choose_window(function: Function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Chooses the lowest and highest coordinates to show: the window, or up to thrice that for `x`."""
+def choose_limits(function: Function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses the lowest and highest coordinates: the window, widened to show `x`, up to thrice."""
     low, high = np.array(function.window).T
     width = high - low
     x = x[np.isfinite(x).all(axis=1)]
