@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratchopt.pictures.curves import History, curve, step_axis, training_curves
-from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
+from scratchopt.pictures.curves import History, draw_curve, label_steps, training_curves
+from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def regression_figures(
         history: of the run.
         title: of each picture.
     """
-    figure, (axes,) = sheet()
+    figure, (axes,) = new_figure()
     xs, ys = x.double().numpy(force=True), y.double().numpy(force=True)
     axes.plot(xs, ys, "o", color=BLUE, alpha=0.6, markeredgewidth=0, label="data")
     best = np.polyfit(xs, ys, 1)
@@ -47,12 +47,12 @@ def regression_figures(
     axes.legend(loc="upper left")
     figures = {"fit": figure}
     if history.get("train/loss") and history.get("train/gradnorm"):
-        figures["curves"], (left, right) = sheet(1, 2, (10.0, 4.0))
-        curve(left, history["train/loss"], "loss", log_from=3)
-        curve(right, history["train/gradnorm"], "gradnorm ‖g‖")
+        figures["curves"], (left, right) = new_figure(1, 2, (10.0, 4.0))
+        draw_curve(left, history["train/loss"], "loss", log_from=3)
+        draw_curve(right, history["train/gradnorm"], "gradnorm ‖g‖")
         left.set_title(title)
-        step_axis(left)
-        step_axis(right)
+        label_steps(left)
+        label_steps(right)
     return figures
 
 
@@ -145,7 +145,7 @@ def _gallery(
     grid = np.pad(images, pads, constant_values=np.nan).reshape(rows, columns, above + 28, gap + 28)
     picture = grid.swapaxes(1, 2).reshape(rows * (above + 28), columns * (gap + 28))
     height = 7.7 * picture.shape[0] / picture.shape[1] + 0.6
-    figure, (axes,) = sheet(size=(8.0, height))
+    figure, (axes,) = new_figure(size=(8.0, height))
     figure.subplots_adjust(
         left=0.15 / 8, right=7.85 / 8, bottom=0.15 / height, top=1 - 0.45 / height
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scratchopt.batches import Endless
 from scratchopt.lightning import Convergence
-from scratchopt.lightning.fully_shard import whole
+from scratchopt.lightning.fully_shard import full_tensor
 from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES, choose
 
@@ -83,17 +83,17 @@ class Toy(LightningModule):
 
     def distance(self) -> Tensor:
         """Max-norm distance of x to the nearest global minimizer, 0-dim."""
-        return self.function.distance(whole(self.x.detach()))
+        return self.function.distance(full_tensor(self.x.detach()))
 
     def on_after_backward(self) -> None:
         """Records the evaluated point: here x is still where its gradient was taken."""
         if self.x.grad is not None and len(self.trajectory) < RECORDED:
-            self.trajectory.append(whole(self.x.detach()).clone())
-            self.gradients.append(whole(self.x.grad.detach()).clone())
+            self.trajectory.append(full_tensor(self.x.detach()).clone())
+            self.gradients.append(full_tensor(self.x.grad.detach()).clone())
 
     def on_train_epoch_end(self) -> None:
         """Notes where the run has ended, for its result: the epoch is all of it."""
-        for name, value in zip("xy", whole(self.x.detach()), strict=False):
+        for name, value in zip("xy", full_tensor(self.x.detach()), strict=False):
             self.log(f"train/{name}", value, batch_size=1, logger=False, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from scratchopt.pictures.curves import curve, step_axis
-from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
-from scratchopt.problems.landscape import contours, few, graph, ring_minima, scatter, view
+from scratchopt.pictures.curves import draw_curve, label_steps
+from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, new_figure
+from scratchopt.problems.landscape import (
+    choose_limits,
+    draw_contours,
+    draw_graph,
+    draw_points,
+    ring_minima,
+    thin_out,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,9 +52,9 @@ def toy_figures(
 
 
 def _graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> Figure:
-    figure, (axes,) = sheet()
-    low, high = view(function, x)
-    bottom, top = graph(axes, function, low, high)
+    figure, (axes,) = new_figure()
+    low, high = choose_limits(function, x)
+    bottom, top = draw_graph(axes, function, low, high)
     margin = 0.06 * (top - bottom)
     axes.set(xlabel="x", ylabel="f(x)")
     places = np.column_stack([x, f])
@@ -79,11 +86,11 @@ def _graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> F
 
 
 def _contours(function: Function, x: np.ndarray) -> Figure:
-    figure, (axes,) = sheet()
-    contours(axes, function, *view(function, x))
+    figure, (axes,) = new_figure()
+    draw_contours(axes, function, *choose_limits(function, x))
     axes.set(xlabel="x", ylabel="y")
     axes.annotate("darker is lower, log-spaced", (0, -0.13), xycoords="axes fraction", color=GREY)
-    path = x[few(len(x))]
+    path = x[thin_out(len(x))]
     axes.plot(*path.T, color="#222222", linewidth=0.7, alpha=0.5)
     _visits(figure, axes, x)
     ring_minima(axes, function)
@@ -92,9 +99,9 @@ def _contours(function: Function, x: np.ndarray) -> Figure:
 
 
 def _oscillation(function: Function, x: np.ndarray) -> Figure:
-    figure, (first, whole) = sheet(1, 2, (10.0, 4.0))
+    figure, (first, whole) = new_figure(1, 2, (10.0, 4.0))
     head, names = x[:50], "xy"[: function.dim]
-    low, high = view(function, head)
+    low, high = choose_limits(function, head)
     minimizers = np.array(function.minimizers)
     rows = head.T
     for row, name, color, marker in zip(rows, names, (BLUE, ORANGE), "os", strict=False):
@@ -105,11 +112,11 @@ def _oscillation(function: Function, x: np.ndarray) -> Figure:
     first.set_ylim(max(bottom, low.min()), min(top, high.max()))
     first.legend(handles=first.lines[: function.dim + 1], loc="best")
     first.set_ylabel(", ".join(names))
-    step_axis(first)
+    label_steps(first)
     first.set_xlabel("step" if len(x) == len(head) else f"step, the first {len(head)}")
     distances = np.abs(x[:, None] - minimizers).max(axis=-1).min(axis=-1)
-    curve(whole, np.column_stack([np.arange(len(x)), distances]), "distance to the minimum")
-    step_axis(whole)
+    draw_curve(whole, np.column_stack([np.arange(len(x)), distances]), "distance to the minimum")
+    label_steps(whole)
     return figure
 
 
@@ -117,7 +124,7 @@ def _visits(figure: Figure, axes: Axes, places: np.ndarray) -> np.ndarray:
     """Draws `places` [steps, 2] with a scale of their colours; the indices of those drawn."""
     from matplotlib.ticker import MaxNLocator
 
-    shown, outside = scatter(axes, places, len(places) - 1)
+    shown, outside = draw_points(axes, places, len(places) - 1)
     figure.colorbar(
         axes.collections[-1],
         ax=axes,

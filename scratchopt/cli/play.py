@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def play(places: list[str], output: Path) -> str:
-    """Writes the page; what there is to say of it, in lines.
+    """Writes the page; returns what there is to say of it, in lines.
 
     Raises:
         UserError: runs that cannot be shown, or not together.
@@ -43,18 +43,17 @@ def play(places: list[str], output: Path) -> str:
     runs = runs_in(places)
     if len(runs) > MOST:
         raise UserError(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
-    from scratchopt.playback.paths import recordings
+    from scratchopt.playback.recordings import read_recordings
 
     try:
-        from scratchopt.playback.page import account, page
+        from scratchopt.playback.page import describe_plane, render_page
     except ModuleNotFoundError as error:
         if error.name not in ("plotly", "contourpy", "tqdm", "jinja2"):
             raise
         raise UserError(f'{error.name} is not installed: pip install -e ".[play]"') from error
-    from scratchopt.playback.scene import scene_of
+    from scratchopt.playback.build_scene import build_scene
 
-    found = recordings(runs)
-    scene = scene_of(found)
-    text = page(scene)
+    scene = build_scene(read_recordings(runs))
+    text = render_page(scene)
     output.write_text(text, encoding="utf-8")
-    return "\n".join([*account(scene), f"{output}  {len(text.encode()) / 1e6:.1f} MB"])
+    return "\n".join([*describe_plane(scene), f"{output}  {len(text.encode()) / 1e6:.1f} MB"])

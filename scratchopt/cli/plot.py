@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scratchopt.cli.parser import Parser
 from scratchopt.config.fields import UserError
-from scratchopt.plots.x_axis import ABSCISSAE
+from scratchopt.plots.x_axis import X_AXES
 
 
 def main() -> None:
@@ -20,9 +20,7 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("runs", nargs="+", help="directories of runs or sweeps")
     parser.add_argument("--output", help="directory of the pictures (default <runs>/figures)")
-    parser.add_argument(
-        "--against", choices=ABSCISSAE, default="steps", help="what the x axis counts"
-    )
+    parser.add_argument("--against", choices=X_AXES, default="steps", help="what the x axis counts")
     arguments = parser.parse_args()
     if len(arguments.runs) > 1 and not arguments.output:
         parser.error("argument --output: say where, if runs of several places are drawn together")

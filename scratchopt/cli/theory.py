@@ -21,9 +21,9 @@ def main() -> None:
     if arguments.table:
         if arguments.directory:
             parser.error(f"argument directory: {arguments.directory}: --table writes no files")
-        from scratchopt.theory.table import table  # imports torch, as all below
+        from scratchopt.theory.table import make_table  # imports torch, as all below
 
-        print(table())
+        print(make_table())
         return
     directory = Path(arguments.directory or "outputs/theory")
     try:
@@ -37,9 +37,9 @@ def draw(directory: Path) -> None:
     """Writes every picture into a directory that is there."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from scratchopt.theory.figures import figures
+    from scratchopt.theory.figures import draw_figures
 
-    for name, figure in figures().items():
+    for name, figure in draw_figures().items():
         path = directory / f"{name}.png"
         with open(path, "wb") as file:
             FigureCanvasAgg(figure).print_png(file)

@@ -26,8 +26,8 @@ from scratchopt.compare.runs import (
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed, validate_fields
 from scratchopt.config.groups import Comparison as ComparisonKeys
-from scratchopt.plots.comparison import Setting, settings_of
-from scratchopt.plots.x_axis import abscissa
+from scratchopt.plots.settings import Setting, group_by_setting
+from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.runs.directory import Run, runs_in
 from scratchopt.runs.result import Result
 
@@ -131,7 +131,7 @@ def _read_log(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
         return ()
     steps, values = np.array(run.history[metric], dtype=float).T
     last = steps if metric.startswith("train/") else np.maximum(steps - 1, 0)
-    costs = abscissa(run, last, "evaluations")
+    costs = compute_x_values(run, last, "evaluations")
     seconds = steps * result.training_seconds / result.updates
     return tuple(
         Reading(int(step), float(cost), float(second), float(value))
@@ -164,7 +164,7 @@ def _group_runs(
     varied = [i for i, each in enumerate(origins) if len(set(each)) > 1]
     groups = [
         SeedGroup(name, _score_each_seed(name, alike, objective))
-        for setting in settings_of(runs)
+        for setting in group_by_setting(runs)
         for name, alike in _split_by_origin(setting, varied).items()
     ]
     return groups, objective

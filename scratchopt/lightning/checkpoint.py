@@ -79,7 +79,7 @@ class Checkpoint(LightningCheckpoint):
         self._save(trainer, between_epochs=True)
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Has Lightning step its ReduceLROnPlateau in the first epoch after a resume too."""
+        """Makes Lightning step its ReduceLROnPlateau in the first epoch after a resume too."""
         trainer.fit_loop._restarting = False
 
     def on_train_batch_end(

@@ -1,4 +1,4 @@
-"""Where Lightning clips the gradient."""
+"""The hook in which Lightning clips the gradient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,29 +6,29 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from scratchopt.lightning.patch_method import nothing, replaced
+from scratchopt.lightning.patch_method import do_nothing, patch_method
 
 
-def behind_clipping(
-    trainer: Trainer, module: LightningModule, then: Callable[[], None]
+def call_after_clipping(
+    trainer: Trainer, module: LightningModule, function: Callable[[], None]
 ) -> Callable[[], None]:
-    """Has something called behind each call of the hook that clips, if anything clips.
+    """Patches the hook that clips, if anything clips, so that a function is called after it.
 
     Args:
         trainer: that calls the hook.
         module: whose hook it is.
-        then: what is called.
+        function: what is called each time.
 
     Returns:
-        What leaves the module as it was.
+        What undoes the patch.
     """
     clips = is_overridden("configure_gradient_clipping", module)
     if not clips and trainer.gradient_clip_val is None:
-        return nothing
+        return do_nothing
     clip = module.configure_gradient_clipping
 
-    def clipped(*args: Any, **kwargs: Any) -> None:
+    def clip_and_call(*args: Any, **kwargs: Any) -> None:
         clip(*args, **kwargs)
-        then()
+        function()
 
-    return replaced(module, "configure_gradient_clipping", clipped)
+    return patch_method(module, "configure_gradient_clipping", clip_and_call)

@@ -39,7 +39,7 @@ class Convergence(Callback):
             raise StopIteration  # as when on_train_batch_start returns -1: the epoch ends here
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forgets an earlier fit."""
+        """Forgets an earlier fit's convergence."""
         self.converged = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -47,9 +47,9 @@ class Convergence(Callback):
         trainer.should_stop = trainer.should_stop or self.converged
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the run has converged."""
+        """The fact of convergence."""
         return {"converged": self.converged}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Whether it had."""
+        """Restores it."""
         self.converged = state_dict["converged"]

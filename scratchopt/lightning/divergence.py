@@ -1,4 +1,4 @@
-"""Divergence: where a loss or a parameter became NaN or infinite."""
+"""Divergence: a loss or a parameter that became NaN or infinite."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from scratchopt.lightning.fully_shard import whole
+from scratchopt.lightning.fully_shard import full_tensor
 from scratchopt.lightning.scalars import Rows
 
 
@@ -15,7 +15,7 @@ class Diverged(RuntimeError):
     """A loss or a parameter became NaN or infinite."""
 
 
-def look_at_numbers(trainer: Trainer, written: Rows) -> None:
+def check_values(trainer: Trainer, written: Rows) -> None:
     """Raises `Diverged` where a loss or a velocity is not finite, for the first of them."""
     bad = [
         (step, tag, value)
@@ -29,7 +29,7 @@ def look_at_numbers(trainer: Trainer, written: Rows) -> None:
 
 
 @torch.no_grad()
-def look_at_parameters(trainer: Trainer, parameters: Sequence[Tensor], step: int) -> None:
+def check_parameters(trainer: Trainer, parameters: Sequence[Tensor], step: int) -> None:
     """Raises `Diverged` where a parameter is not finite; all processes that share them must come.
 
     Args:
@@ -37,7 +37,7 @@ def look_at_parameters(trainer: Trainer, parameters: Sequence[Tensor], step: int
         parameters: of the module.
         step: the last that was taken.
     """
-    finite = [whole(p.isfinite().all()) for p in parameters]
+    finite = [full_tensor(p.isfinite().all()) for p in parameters]
     if finite and not torch.stack(finite).all():
         raise _diverged(trainer, step, "a parameter is not finite")
 

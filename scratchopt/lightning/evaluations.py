@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 class Evaluations:
     """Counts backward passes, and adds up the loss of a step over its micro-batches.
 
-    Of a batch: `passed` for each backward pass, then `end_batch`; after an update `end_step`, and
+    Of a batch: `add_pass` for each backward pass, then `end_batch`; after an update `end_step`, and
     at the end of an epoch `end_unused`.
 
     `count` is of the backward passes; `cost` of gradient evaluations, the same but for an optimizer
@@ -24,14 +24,14 @@ class Evaluations:
         self.begin(())
 
     def begin(self, optimizers: Iterable[Optimizer]) -> None:
-        """Begins a fit; what another one was broken off at is dropped."""
+        """Begins a fit, and drops what another one was broken off at."""
         self._costly = [o for o in optimizers if hasattr(o, "cost")]
         self._passes = 0  # of the batch under way
         self._loss: Tensor | None = None  # of the step under way, over its micro-batches
         self._last: Tensor | None = None  # the loss of a backward pass not yet accounted for
         self._first: Tensor | None = None  # the loss of the batch's first backward pass
 
-    def passed(self, loss: Tensor) -> None:
+    def add_pass(self, loss: Tensor) -> None:
         """Counts a backward pass; the batch's first is at the step's point, others are trials."""
         self.count += 1
         self._last = loss.detach()
@@ -82,6 +82,6 @@ class Evaluations:
         return {"evaluations": self.count, "cost": self.cost}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from saved ones."""
+        """Continues saved counts."""
         self.count = state_dict["evaluations"]
         self.cost = state_dict.get("cost", self.count)

@@ -53,7 +53,7 @@ class Figures(Callback):
             return
         try:
             with house_style():
-                for name, figure in _all_figures(trainer, pl_module).items():
+                for name, figure in _draw_all(trainer, pl_module).items():
                     pixels = save(figure, Path(trainer.default_root_dir, "figures", name))
                     _log_image(trainer, f"views/{name}", pixels)
         except Exception as error:
@@ -61,19 +61,19 @@ class Figures(Callback):
             _log.warning("Figures were not drawn: %s: %s", type(error).__name__, message)
 
 
-def _all_figures(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
-    """Those of the module, and the sharpness, where it was measured."""
-    figures = _figures(trainer, pl_module)
+def _draw_all(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
+    """Draws the module's own figures, and the sharpness, where it was measured."""
+    figures = _draw_own(trainer, pl_module)
     callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     if not any(isinstance(c, Sharpness) for c in callbacks):
         return figures
-    told = [c.history for c in callbacks if isinstance(c, OptimizerMonitor | Sharpness)]
-    history = {tag: series for history in told for tag, series in history.items()}
+    histories = [c.history for c in callbacks if isinstance(c, OptimizerMonitor | Sharpness)]
+    history = {tag: series for history in histories for tag, series in history.items()}
     title = f"{type(pl_module).__name__}, {type(trainer.optimizers[0]).__name__}"
     return figures | sharpness_figures({title: history})
 
 
-def _figures(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
+def _draw_own(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
     callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     monitor = next((c for c in callbacks if isinstance(c, OptimizerMonitor)), None)
     if monitor is not None and not monitor.history:

@@ -67,11 +67,11 @@ class FullyShard(ModelParallelStrategy):
         finally:
             self.optimizers = optimizers
         module: Any = self.model
-        whole = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
         for optimizer, saved in zip(optimizers, checkpoint["optimizer_states"], strict=False):
             if saved["state"]:
                 saved = FSDP.rekey_optim_state_dict(saved, OptimStateKeyType.PARAM_NAME, module)
-                set_optimizer_state_dict(module, optimizer, optim_state_dict=saved, options=whole)
+                set_optimizer_state_dict(module, optimizer, optim_state_dict=saved, options=options)
             else:
                 optimizer.load_state_dict(saved)
         return checkpoint
@@ -79,7 +79,7 @@ class FullyShard(ModelParallelStrategy):
     def _shard(self, module: LightningModule) -> None:
         if isinstance(module, FSDPModule):  # as in a test after the training
             return
-        _refuse(module)
+        _check_shardable(module)
         mesh = self.device_mesh["data_parallel"]
         children = [child for child in module.children() if any(True for _ in child.parameters())]
         # Whole parameters would outlive a validation, and an exact NAG's lookahead moves shards.
@@ -96,12 +96,12 @@ def reshard(module: torch.nn.Module) -> None:
             unit.reshard()
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor, put together where the processes have a share each; all of them must come."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Puts a tensor together where each process has a shard of it; all processes must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def _refuse(module: LightningModule) -> None:
+def _check_shardable(module: LightningModule) -> None:
     owners: dict[Any, tuple[str, str]] = {}
     for name, p in module.named_parameters(remove_duplicate=False):
         if p.dim() == 0:

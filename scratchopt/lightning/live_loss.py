@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from scratchopt.lightning.patch_method import replaced
+from scratchopt.lightning.patch_method import patch_method
 from scratchopt.newton import Newton
 from scratchopt.second_order.curvature import COMPILED
 
@@ -43,7 +43,7 @@ class LiveLoss(Callback):
         self._undo = ()
         if any(optimizer.keeps_graphs for optimizer in newtons):
             retaining = partial(pl_module.backward, retain_graph=True)
-            self._undo += (replaced(pl_module, "backward", retaining),)
+            self._undo += (patch_method(pl_module, "backward", retaining),)
         if any(optimizer.needs_outputs for optimizer in newtons):
             handle = pl_module.register_forward_hook(self._keep)
             self._undo += (handle.remove,)

@@ -8,15 +8,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from scratchopt.lightning.clipping import behind_clipping
-from scratchopt.lightning.divergence import look_at_numbers, look_at_parameters
+from scratchopt.lightning.clipping import call_after_clipping
+from scratchopt.lightning.divergence import check_parameters, check_values
 from scratchopt.lightning.evaluations import Evaluations
 from scratchopt.lightning.fully_shard import reshard
-from scratchopt.lightning.patch_method import nothing
+from scratchopt.lightning.patch_method import do_nothing
 from scratchopt.lightning.scalars import Rows, Scalars
-from scratchopt.lightning.step_metrics import Measured, Motion
+from scratchopt.lightning.step_metrics import Quantity, StepMetrics
 
-PARTIAL = ("angle", "update_ratio")  # not there where nothing moves, or all is zero
+PARTIAL = ("angle", "update_ratio")  # undefined where nothing moves, or all is zero
 SMALL = 10_000  # parameters of a net whose every step is measured, unless told otherwise
 
 
@@ -77,7 +77,7 @@ class OptimizerMonitor(Callback):
         self._normed = False  # whether its gradient was measured
         self._clipping = False  # whether its gradient is to be measured again, clipped
         self._parameters: list[Tensor] = []
-        self._leave: Callable[[], None] = nothing
+        self._unpatch: Callable[[], None] = do_nothing
 
     @property
     def evaluations(self) -> int:
@@ -91,7 +91,7 @@ class OptimizerMonitor(Callback):
 
     @property
     def history(self) -> Rows:
-        """All that was logged, by tag, as (step, value) pairs."""
+        """The logged values by tag, as (step, value) pairs."""
         return self._scalars.history
 
     @property
@@ -116,19 +116,19 @@ class OptimizerMonitor(Callback):
         self._parameters = [p for _, p in named]
         count = sum(p.numel() for p in self._parameters)
         self._every = self.every or (1 if count <= SMALL else 20)
-        self._motion = Motion(self._parameters)
+        self._metrics = StepMetrics(self._parameters)
         self._evaluations.begin(trainer.optimizers)
         self._step = trainer.global_step
         if self._measured is not None and self._measured >= self._step:  # of another fit, or begun
             self._measured = None
-        self._leave = behind_clipping(trainer, pl_module, self._take_clipped)
-        self._begin()
+        self._unpatch = call_after_clipping(trainer, pl_module, self._take_clipped)
+        self._begin_step()
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
         """Counts the evaluation."""
-        self._evaluations.passed(loss)
+        self._evaluations.add_pass(loss)
 
     @torch.no_grad()
     def on_before_optimizer_step(
@@ -139,13 +139,13 @@ class OptimizerMonitor(Callback):
             return
         if len(trainer.optimizers) > 1:
             self._normed = True
-            self._motion.take_gradient(
+            self._metrics.take_gradient(
                 [p for group in optimizer.param_groups for p in group["params"]]
             )
         elif not self._normed:  # the first of a step
             self._normed = self._clipping = True
-            self._motion.take_gradient()
-            self._gather_of_layers("gradnorm", self._motion.gradient())
+            self._metrics.take_gradient()
+            self._gather_with_layers("gradnorm", self._metrics.gradnorm())
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -167,16 +167,16 @@ class OptimizerMonitor(Callback):
             self._gather("train/cost", torch.tensor(cost))
         if self._measuring and self._normed:
             if len(trainer.optimizers) > 1:
-                self._gather_of_layers("gradnorm", self._motion.gradient())
-            for kind, measured in self._motion.end().items():
-                self._gather_of_layers(kind, measured)
+                self._gather_with_layers("gradnorm", self._metrics.gradnorm())
+            for kind, quantity in self._metrics.end().items():
+                self._gather_with_layers(kind, quantity)
         self._step = trainer.global_step
-        self._begin()
+        self._begin_step()
         if self._step % self.write_every == 0:
             self.write(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes an evaluation that no update followed."""
+        """Takes the loss of an evaluation that no update followed."""
         loss = self._evaluations.end_unused(
             counts=getattr(trainer.precision_plugin, "scaler", None) is None
         )
@@ -185,15 +185,15 @@ class OptimizerMonitor(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the rest, and leaves the module as it was."""
-        self._leave()
+        self._unpatch()
         self.write(trainer)
-        self._look(trainer)
+        self._check_parameters(trainer)
 
     def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Writes what there is; of several processes not the losses, which want their mean."""
         if trainer.world_size > 1:  # the others may be elsewhere
             self._scalars.forget("train/loss")
-        self._leave()
+        self._unpatch()
         self._scalars.write(trainer)
 
     def on_save_checkpoint(
@@ -201,7 +201,7 @@ class OptimizerMonitor(Callback):
     ) -> None:
         """Writes what there is; a diverged state is not worth a checkpoint and raises."""
         self.write(trainer)
-        self._look(trainer)
+        self._check_parameters(trainer)
         checkpoint["callbacks"][self.state_key] = self.state_dict()  # the one in there is older
         for logger in trainer.loggers:
             logger.save()  # or a run that is killed and goes on from here leaves a gap in the log
@@ -212,7 +212,7 @@ class OptimizerMonitor(Callback):
         return {**counts, "measured": self._measured, **rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a saved history."""
+        """Continues a saved history."""
         self._evaluations.load_state_dict(state_dict)
         self._measured = state_dict.get("measured")
         self._scalars.load_state_dict(state_dict)
@@ -220,18 +220,18 @@ class OptimizerMonitor(Callback):
     def write(self, trainer: Trainer) -> None:
         """Writes the gathered numbers to the loggers; raises `Diverged` if one is not finite."""
         written = self._scalars.write(trainer, mean=("train/loss",))
-        look_at_numbers(trainer, written)
+        check_values(trainer, written)
 
-    def _look(self, trainer: Trainer) -> None:
-        """The last update may be what was too much, and not every step is measured."""
-        look_at_parameters(trainer, self._parameters, self._step - 1)
+    def _check_parameters(self, trainer: Trainer) -> None:
+        """Looks at the parameters: the last update may have been too much, yet not measured."""
+        check_parameters(trainer, self._parameters, self._step - 1)
 
-    def _begin(self) -> None:
+    def _begin_step(self) -> None:
         """Decides whether the coming step is measured, and takes the θ that it starts from."""
         self._normed = False
         if self._measured is None or self._step - self._measured >= self._every:
             self._measured = self._step
-            self._motion.begin()
+            self._metrics.begin()
 
     @property
     def _measuring(self) -> bool:
@@ -241,11 +241,13 @@ class OptimizerMonitor(Callback):
         """Measures the gradient again, clipped."""
         if self._clipping:
             self._clipping = False
-            self._gather_of_layers("gradnorm_clipped", self._motion.clipped())
+            self._gather_with_layers("gradnorm_clipped", self._metrics.current_gradnorm())
 
-    def _gather_of_layers(self, kind: str, measured: Measured) -> None:
-        self._gather(f"train/{kind}", measured.whole)
-        for name, value in zip(self._names, measured.each, strict=True) if self.layers else ():
+    def _gather_with_layers(self, kind: str, quantity: Quantity) -> None:
+        self._gather(f"train/{kind}", quantity.overall)
+        for name, value in (
+            zip(self._names, quantity.per_tensor, strict=True) if self.layers else ()
+        ):
             self._gather(f"{kind}/{name}", value)
 
     def _gather(self, tag: str, value: Tensor) -> None:

@@ -1,26 +1,26 @@
-"""A method of a module, replaced for a while."""
+"""Patching: a method of an object is replaced for a while, and put back."""
 
 from collections.abc import Callable
 from typing import Any
 
 
-def replaced(module: Any, name: str, method: Callable[..., Any]) -> Callable[[], None]:
-    """Has an object's calls of `name` go to `method`; the function that is returned ends it.
+def patch_method(owner: Any, name: str, method: Callable[..., Any]) -> Callable[[], None]:
+    """Replaces a method of an object; calling the function that is returned undoes it.
 
-    What was set on the object itself, rather than on its class, is there again then. To end it
+    What was set on the object itself, rather than on its class, is there again then. To undo it
     twice does no harm.
     """
-    own = name in vars(module), vars(module).get(name)
-    setattr(module, name, method)
+    own = name in vars(owner), vars(owner).get(name)
+    setattr(owner, name, method)
 
     def undo() -> None:
-        if vars(module).get(name) is method:
-            delattr(module, name)
+        if vars(owner).get(name) is method:
+            delattr(owner, name)
             if own[0]:
-                setattr(module, name, own[1])
+                setattr(owner, name, own[1])
 
     return undo
 
 
-def nothing() -> None:
-    """Ends nothing: what there is to call before anything is replaced."""
+def do_nothing() -> None:
+    """Does nothing: what there is to call while nothing is patched."""

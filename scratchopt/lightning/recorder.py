@@ -9,8 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from scratchopt.lightning.fully_shard import reshard, whole
-from scratchopt.lightning.trajectory import Layout, RecordFile
+from scratchopt.lightning.fully_shard import full_tensor, reshard
+from scratchopt.lightning.trajectory import RecordFile, RecordLayout
 from scratchopt.second_order.flat import common_dtype, dense_gradient, flatten
 
 SMALL = 100  # numbers; of so few every step is recorded, with its gradient, unless one says so
@@ -46,11 +46,11 @@ class Recorder(Callback):
         if every is not None and every < 1:
             raise ValueError(f"Invalid Recorder interval: {every} (every >= 1, or None)")
         self.every = every
-        self._forget()
+        self._reset()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finds what is recorded of earlier steps, and takes the first θ."""
-        self._forget()
+        self._reset()
         reshard(pl_module)
         named = {name: p for name, p in pl_module.named_parameters() if p.requires_grad}
         parameters = list(named.values())
@@ -64,7 +64,7 @@ class Recorder(Callback):
         kind = common_dtype(parameters)
         self._dtype = torch.float32 if kind == torch.bfloat16 else kind
         if trainer.is_global_zero:
-            layout = Layout(
+            layout = RecordLayout(
                 list(named),
                 [list(p.shape) for p in parameters],
                 str(self._dtype).removeprefix("torch."),
@@ -79,10 +79,10 @@ class Recorder(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Takes point and gradient: the one is not yet left here, the other whole, not clipped."""
-        if self._begun is None:  # or a second time in a step
+        """Takes point and gradient, before the point is left and the gradient is clipped."""
+        if self._pending is None:  # or a second time in a step
             return
-        theta, self._begun = self._begun, None
+        theta, self._pending = self._pending, None
         self._add(theta, *self._parameters, *map(dense_gradient, self._parameters))
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
@@ -94,7 +94,7 @@ class Recorder(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the final θ, unless it is recorded, and writes the rest."""
         if self._every and self._added != self._step:
-            theta = _vector(self._parameters) if self._begun is None else self._begun
+            theta = _flat_copy(self._parameters) if self._pending is None else self._pending
             if self._file is None or self._file.last != self._step:  # of a run with nothing left
                 nothing = [torch.full_like(theta, torch.nan)] * 2 if self._small else []
                 self._add(theta, *nothing)
@@ -110,24 +110,24 @@ class Recorder(Callback):
         if self._file:
             self._file.sync()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._every = 0  # recording nothing
         self._file: RecordFile | None = None  # of the first process
-        self._begun: Tensor | None = None  # θ of the step under way, if it is to be recorded
+        self._pending: Tensor | None = None  # θ of the step under way, if it is to be recorded
         self._waiting: list[tuple[int, Tensor]] = []
         self._added = -1  # the last step in a record
 
     @torch.no_grad()
     def _begin(self) -> None:
-        self._begun = None
+        self._pending = None
         if self._step % self._every == 0:
             if self._small:
-                self._begun = _vector(self._parameters)
+                self._pending = _flat_copy(self._parameters)
             else:
                 self._add(*self._parameters)
 
     def _add(self, *tensors: Tensor) -> None:
-        row = _vector(tensors)  # by all processes: shards are put together
+        row = _flat_copy(tensors)  # by all processes: shards are put together
         self._added = self._step
         if self._file:
             self._waiting.append((self._step, row))
@@ -141,6 +141,6 @@ class Recorder(Callback):
             self._file.append(list(steps), torch.stack(rows).to("cpu", self._dtype).numpy())
 
 
-def _vector(tensors: Sequence[Tensor]) -> Tensor:
+def _flat_copy(tensors: Sequence[Tensor]) -> Tensor:
     """A copy of the values, one after another, put together where they are sharded."""
-    return flatten(whole(tensor.detach()) for tensor in tensors)
+    return flatten(full_tensor(tensor.detach()) for tensor in tensors)

@@ -1,4 +1,4 @@
-"""A training_step made again, as if it had not been made."""
+"""Repeating a training_step, as if it had not been called before."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -44,22 +44,22 @@ class Replay:
         self._trainer, self._module, self._step = trainer, module, step
         self._arguments = copy.deepcopy(arguments)
         self._random = random_states()
-        self._attributes = {part: _lent(vars(part)) for part in module.modules()}
+        self._attributes = {part: _copy_attributes(vars(part)) for part in module.modules()}
 
     def __call__(self) -> Tensor | None:
         """The loss, with its graph where autograd is on; None where there is none."""
         with isolate_rng(), self._as_it_was():
             set_random_states(self._random)
             with self._trainer.precision_plugin.train_step_context():
-                return loss_of(self._step(*copy.deepcopy(self._arguments)))
+                return extract_loss(self._step(*copy.deepcopy(self._arguments)))
 
     @contextmanager
     def _as_it_was(self) -> Iterator[None]:
         now = {part: dict(vars(part)) for part in self._module.modules()}
         try:
             for part, attributes in self._attributes.items():
-                _replace(part, _lent(attributes))
-            vars(self._module).update(log=_nothing, log_dict=_nothing)
+                _replace(part, _copy_attributes(attributes))
+            vars(self._module).update(log=_do_nothing, log_dict=_do_nothing)
             yield
         finally:
             for part, attributes in now.items():
@@ -67,8 +67,8 @@ class Replay:
 
 
 @contextmanager
-def set_to(parameters: list[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, the parameters hold these values; then what they held, bit for bit."""
+def set_parameters(parameters: list[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
+    """Sets the parameters to these values for the block, then back, bit for bit."""
     kept = Snapshot()
     with torch.no_grad():
         kept.take(parameters)
@@ -81,19 +81,19 @@ def set_to(parameters: list[Tensor], values: Sequence[Tensor]) -> Iterator[None]
             kept.give_back()
 
 
-def loss_of(outputs: Any) -> Tensor | None:
+def extract_loss(outputs: Any) -> Tensor | None:
     """The loss among what a training_step returned."""
     return outputs.get("loss") if isinstance(outputs, dict) else outputs
 
 
-def _lent(attributes: Attributes) -> Attributes:
-    """Attributes that may be changed, in place too: parameters alone are the module's own."""
-    lent = {name: _copied(value) for name, value in attributes.items()}
+def _copy_attributes(attributes: Attributes) -> Attributes:
+    """Copies attributes, so that they may be changed in place; parameters stay the module's own."""
+    copies = {name: _copy(value) for name, value in attributes.items()}
     buffers = attributes["_buffers"].items()
-    return lent | {"_buffers": {name: _copied(value) for name, value in buffers}}
+    return copies | {"_buffers": {name: _copy(value) for name, value in buffers}}
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
         return value.detach().clone()
     return copy.copy(value) if isinstance(value, (dict, list, set)) else value
@@ -104,5 +104,5 @@ def _replace(part: nn.Module, attributes: Attributes) -> None:
     vars(part).update(attributes)
 
 
-def _nothing(*args: Any, **kwargs: Any) -> None:
+def _do_nothing(*args: Any, **kwargs: Any) -> None:
     pass

@@ -13,7 +13,7 @@ Rows = dict[str, list[tuple[int, float]]]
 
 
 class Scalars:
-    """Reading a number waits for the device, so they are read and written many at a time.
+    """Gathers numbers and writes many at a time, because reading one waits for the device.
 
     `history` has all that was written, by tag, as (step, value) pairs.
 
@@ -76,7 +76,7 @@ class Scalars:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a saved history."""
+        """Continues a saved history."""
         for tag, steps in state_dict["steps"].items():
             values = state_dict["values"][tag]
             self.history[tag] = list(zip(steps.tolist(), values.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Sharpness: the largest curvature of the loss, beside the largest that the optimizer stands."""
+"""Sharpness: the largest curvature of the loss, beside the optimizer's limit of stability."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -13,12 +13,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 
 from scratchopt import stability
-from scratchopt.lightning.patch_method import nothing, replaced
-from scratchopt.lightning.replay import loss_of
+from scratchopt.lightning.patch_method import do_nothing, patch_method
+from scratchopt.lightning.replay import extract_loss
 from scratchopt.lightning.scalars import Rows, Scalars
-from scratchopt.lightning.step_curvature import step_curvature
+from scratchopt.lightning.step_curvature import measure_step_curvature
 from scratchopt.lightning.step_start import StepStart, step_start, trained
-from scratchopt.lightning.taylor_model import NONE_OF_COMPILED
+from scratchopt.lightning.taylor_model import NOT_COMPILED
 from scratchopt.second_order.lanczos import Ritz
 
 _TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease")
@@ -80,24 +80,24 @@ class Sharpness(Callback):
         self.every, self.iterations, self.tol = every, iterations, tol
         self._scalars = Scalars(partial=_TAGS)
         self._step: StepStart | None = None
-        self._leave: Callable[[], None] = nothing
+        self._unpatch: Callable[[], None] = do_nothing
         self._warned = False
 
     @property
     def history(self) -> Rows:
-        """All that was logged, by tag, as (step, value) pairs."""
+        """The logged values by tag, as (step, value) pairs."""
         return self._scalars.history
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuses what has no curvature to measure."""
+        """Refuses a training whose curvature cannot be measured."""
         self._step = None
-        _refuse(trainer, pl_module)
+        _check_supported(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        """Has the coming training_step watched, if its step is to be measured."""
-        self._leave()
+        """Watches the coming training_step, if its step is to be measured."""
+        self._unpatch()
         if self._step is not None and self._step.number == trainer.global_step:
             return  # a later micro-batch
         self._step = None
@@ -108,7 +108,7 @@ class Sharpness(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Measures, once the step is taken."""
-        self._leave()
+        self._unpatch()
         if self._step is not None and self._step.number != trainer.global_step:
             step, self._step = self._step, None
             with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivative
@@ -116,37 +116,37 @@ class Sharpness(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves the module as it was."""
-        self._leave()
+        self._unpatch()
 
     def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Leaves the module as it was."""
-        self._leave()
+        self._unpatch()
 
     def state_dict(self) -> dict[str, Any]:
         """The history."""
         return self._scalars.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a saved history."""
+        """Continues a saved history."""
         self._scalars.load_state_dict(state_dict)
 
     def _watch(self, trainer: Trainer, module: LightningModule) -> None:
-        """Takes down what the next call of training_step begins with, and its loss."""
+        """Notes the state before the next call of training_step, and its loss."""
         train = module.training_step
 
-        def watched(*arguments: Any) -> Any:
-            self._leave()  # only the first call is at the step's point
+        def note_and_train(*arguments: Any) -> Any:
+            self._unpatch()  # only the first call is at the step's point
             step = step_start(trainer, module, train, arguments)
             outputs = train(*arguments)
-            loss = loss_of(outputs)
+            loss = extract_loss(outputs)
             if loss is not None:
                 step.loss, self._step = loss.detach().clone(), step
             return outputs
 
-        self._leave = replaced(module, "training_step", watched)
+        self._unpatch = patch_method(module, "training_step", note_and_train)
 
     def _measure(self, trainer: Trainer, step: StepStart) -> None:
-        found = step_curvature(trainer, step, self.iterations, self.tol)
+        found = measure_step_curvature(trainer, step, self.iterations, self.tol)
         if found is None:
             return
         self._gather(step, "predicted_decrease", found.predicted)
@@ -174,11 +174,11 @@ class Sharpness(Callback):
         self._scalars.gather(f"train/{name}", step.number, number)
 
 
-def _refuse(trainer: Trainer, module: LightningModule) -> None:
+def _check_supported(trainer: Trainer, module: LightningModule) -> None:
     strategy = trainer.strategy
     parts = [part for part in module.modules() if hasattr(part, "_orig_mod")]
     if parts or getattr(module, "_compiler_ctx", None) is not None:
-        raise RuntimeError(NONE_OF_COMPILED)
+        raise RuntimeError(NOT_COMPILED)
     if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
         raise RuntimeError(
             "Sharpness needs all parameters in each process: use strategy='ddp' (accelerator=ddp), "

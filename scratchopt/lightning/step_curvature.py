@@ -1,4 +1,4 @@
-"""The loss about a step that was taken: its largest curvature, and what the step has gained."""
+"""The loss around a step that was taken: its largest curvature, and what the step has gained."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite, nan
@@ -9,15 +9,15 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from scratchopt.lightning.replay import set_to
+from scratchopt.lightning.replay import set_parameters
 from scratchopt.lightning.step_start import StepStart, copies, trained
-from scratchopt.lightning.taylor_model import Quadratic
+from scratchopt.lightning.taylor_model import TaylorModel
 from scratchopt.second_order.flat import flatten
 from scratchopt.second_order.lanczos import Ritz, lanczos
 
 
 class StepCurvature(NamedTuple):
-    """What a step went over.
+    """The curvature that a step met, and the decrease of the loss.
 
     Args:
         largest: eigenvalue of the curvature that the optimizer sees; None where the step could
@@ -31,10 +31,10 @@ class StepCurvature(NamedTuple):
     actual: float
 
 
-def step_curvature(
+def measure_step_curvature(
     trainer: Trainer, step: StepStart, iterations: int, tol: float
 ) -> StepCurvature | None:
-    """Measures a step behind it, and leaves all as it was; None of one without a loss.
+    """Measures a step after it was taken, and leaves all as it was; None for one without a loss.
 
     Args:
         trainer: whose parameters are now where the step has led.
@@ -52,13 +52,13 @@ def step_curvature(
         return tensor if trainer.world_size == 1 else trainer.strategy.reduce(tensor.clone())
 
     def loss_at(values: Sequence[Tensor]) -> float:
-        with torch.no_grad(), set_to(parameters, values):
+        with torch.no_grad(), set_parameters(parameters, values):
             return _number(step.replay(), mean)
 
-    with torch.enable_grad(), set_to(parameters, step.point):
+    with torch.enable_grad(), set_parameters(parameters, step.point):
         loss = step.replay()
         at_point = _number(loss, mean)
-        _compare(at_point, _number(step.loss, mean), step.number)
+        _check_same_loss(at_point, _number(step.loss, mean), step.number)
         if loss is None:
             return None
         start, end = (
@@ -67,8 +67,8 @@ def step_curvature(
         )
         scale = 1.0 if scaler is None else scaler.get_scale()
         while True:
-            q = Quadratic(loss, parameters, mean, scale)
-            predicted = -q.between(start, end)
+            q = TaylorModel(loss, parameters, mean, scale)
+            predicted = -q.change(start, end)
             largest = _largest(q, step, trainer.optimizers[0], iterations, tol)
             if scale <= 1 or (isfinite(predicted) and (largest is None or isfinite(largest.value))):
                 break
@@ -78,9 +78,9 @@ def step_curvature(
 
 
 def _largest(
-    q: Quadratic, step: StepStart, optimizer: Optimizer, iterations: int, tol: float
+    q: TaylorModel, step: StepStart, optimizer: Optimizer, iterations: int, tol: float
 ) -> Ritz | None:
-    operator = q.seen_by(optimizer, step.groups)
+    operator = q.preconditioned_product(optimizer, step.groups)
     if operator is None:
         return None
     return lanczos(
@@ -93,8 +93,8 @@ def _largest(
     )
 
 
-def _compare(again: float, trained: float, number: int) -> None:
-    """Refuses a training_step whose loss hangs on more than a Replay gives it."""
+def _check_same_loss(again: float, trained: float, number: int) -> None:
+    """Refuses a training_step whose loss depends on more than a Replay gives it."""
     if isfinite(trained) and not abs(again - trained) <= 1e-2 * abs(trained) + 1e-6:
         raise RuntimeError(
             f"Sharpness: the loss of step {number} was {trained:.6g}, and computed again it is "

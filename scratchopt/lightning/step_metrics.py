@@ -1,4 +1,4 @@
-"""What a step did: norms of gradient and displacement, and the angle between them."""
+"""Metrics of a step: norms of gradient and displacement, and the angle between them."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -7,21 +7,21 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from scratchopt.lightning.fully_shard import whole
+from scratchopt.lightning.fully_shard import full_tensor
 from scratchopt.second_order.flat import dense_gradient
 
 LOW = (torch.bfloat16, torch.float16)  # their products would be rounded to 8 or 11 bits
 
 
-class Measured(NamedTuple):
+class Quantity(NamedTuple):
     """A quantity of all parameters together, 0-dim, and of each tensor by itself, (tensors,)."""
 
-    whole: Tensor
-    each: Tensor
+    overall: Tensor
+    per_tensor: Tensor
 
 
-class Motion:
-    """Measures steps of some parameters: `begin`, then `take_gradient`, `gradient` and `end`.
+class StepMetrics:
+    """Measures steps of some parameters: `begin`, `take_gradient`, `gradnorm`, then `end`.
 
     It keeps copies of θ and of the gradient: twice the memory of the parameters. Sharded ones
     (DTensor) are measured as wholes, which takes all processes.
@@ -50,19 +50,19 @@ class Motion:
                 kept.copy_(dense_gradient(p))
 
     @torch.no_grad()
-    def gradient(self) -> Measured:
+    def gradnorm(self) -> Quantity:
         """The 2-norm of the gradient that was taken; a missing one counts as zero."""
         self._gradnorm = _norm(self._gradient)
         return self._gradnorm
 
     @torch.no_grad()
-    def clipped(self) -> Measured:
-        """The 2-norm of the gradient as it is by now."""
+    def current_gradnorm(self) -> Quantity:
+        """The 2-norm of the gradient as it is now."""
         return _norm([dense_gradient(p) for p in self._parameters])
 
     @torch.no_grad()
-    def end(self) -> dict[str, Measured]:
-        """What came of the step.
+    def end(self) -> dict[str, Quantity]:
+        """Measures what the step has moved.
 
         `velocity`: ‖Δθ‖, the 2-norm of Δθ = θ_after − θ_before.
         `update_ratio`: ‖Δθ‖ / ‖θ_before‖.
@@ -77,25 +77,27 @@ class Motion:
         along = torch.stack([_dot(a, b) for a, b in zip(moved, self._gradient, strict=True)])
         return {
             "velocity": velocity,
-            "update_ratio": Measured(velocity.whole / size.whole, velocity.each / size.each),
-            "angle": Measured(
-                _angle(along.sum(), velocity.whole * gradnorm.whole),
-                _angle(along, velocity.each * gradnorm.each),
+            "update_ratio": Quantity(
+                velocity.overall / size.overall, velocity.per_tensor / size.per_tensor
+            ),
+            "angle": Quantity(
+                _angle(along.sum(), velocity.overall * gradnorm.overall),
+                _angle(along, velocity.per_tensor * gradnorm.per_tensor),
             ),
         }
 
 
-def _norm(tensors: list[Tensor]) -> Measured:
+def _norm(tensors: list[Tensor]) -> Quantity:
     if not tensors:
-        return Measured(torch.tensor(0.0), torch.zeros(0))
-    each = whole(torch.stack(torch._foreach_norm([_wide(t) for t in tensors])))
-    return Measured(torch.linalg.vector_norm(each), each)
+        return Quantity(torch.tensor(0.0), torch.zeros(0))
+    each = full_tensor(torch.stack(torch._foreach_norm([_wide(t) for t in tensors])))
+    return Quantity(torch.linalg.vector_norm(each), each)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Σ ab, 0-dim; of complex numbers as of pairs of real ones."""
     if isinstance(a, DTensor):
-        return whole((a * b).sum())
+        return full_tensor((a * b).sum())
     return torch.vdot(_wide(a).flatten(), _wide(b).flatten()).real
 
 

@@ -11,10 +11,10 @@ from scratchopt import stability
 from scratchopt.second_order.curvature import COMPILED, derivative, explained, flat_gradient
 from scratchopt.second_order.flat import flatten
 
-NONE_OF_COMPILED = COMPILED.replace("Newton", "Sharpness")
+NOT_COMPILED = COMPILED.replace("Newton", "Sharpness")
 
 
-class Quadratic:
+class TaylorModel:
     """q(d) = gᵀd + ½·dᵀHd: how a loss changes by a move d of the parameters, to second order.
 
     Vectors have shape (n,) and are at least float32. The loss's graph lives as long as this, and
@@ -47,19 +47,19 @@ class Quadratic:
         self.gradient = self._whole(gradient.detach())
 
     def product(self, vector: Tensor) -> Tensor:
-        """Hv."""
+        """The product Hv."""
         with _second_derivatives():
             return self._whole(self._product(vector.to(self._narrow)))
 
-    def between(self, a: Tensor, b: Tensor) -> float:
+    def change(self, a: Tensor, b: Tensor) -> float:
         """q(b) − q(a) = (b − a)ᵀ(g + ½·H(a + b))."""
         slope = self.gradient + self.product(a + b) / 2
         return torch.dot((b - a).double(), slope.double()).item()
 
-    def seen_by(
+    def preconditioned_product(
         self, optimizer: Optimizer, groups: Sequence[stability.Group]
     ) -> Callable[[Tensor], Tensor] | None:
-        """The products of P^{-1/2}(H + weight_decay·I)P^{-1/2}, whose eigenvalues are P⁻¹(…)'s.
+        """The product with P^{-1/2}(H + weight_decay·I)P^{-1/2}, whose eigenvalues are P⁻¹(…)'s.
 
         Args:
             optimizer: of the parameters, in its order, after its step; of one that is not
@@ -94,7 +94,7 @@ def _second_derivatives() -> Iterator[None]:
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         if reason == COMPILED:
-            raise RuntimeError(NONE_OF_COMPILED) from error
+            raise RuntimeError(NOT_COMPILED) from error
         raise RuntimeError(f"Sharpness needs second derivatives: {reason}") from error
 
 

@@ -15,8 +15,8 @@ FILE, LAYOUT = "records.bin", "layout.json"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What a record is made of.
+class RecordLayout:
+    """The layout of a record.
 
     Args:
         names: of the parameters, in the order in which their numbers follow each other.
@@ -37,7 +37,7 @@ class Layout:
 
     @property
     def fields(self) -> list[str]:
-        """Of the vectors of n numbers in a record."""
+        """The names of the vectors of n numbers in a record."""
         return ["parameters", *(("point", "gradient") if self.gradients else ())]
 
     @property
@@ -47,8 +47,8 @@ class Layout:
         return np.dtype([("step", "<i8"), *vectors])
 
 
-def read_records(directory: str | Path) -> tuple[Layout, np.ndarray]:
-    """What a `Recorder` has written into a directory, `<default_root_dir>/path`.
+def read_records(directory: str | Path) -> tuple[RecordLayout, np.ndarray]:
+    """Reads what a `Recorder` has written into a directory, `<default_root_dir>/path`.
 
     Returns:
         The layout, and the records as an array of `layout.record`, read-only and not yet in memory.
@@ -63,7 +63,7 @@ def read_records(directory: str | Path) -> tuple[Layout, np.ndarray]:
         content = json.loads(described.read_text(encoding="utf-8"))
         if content.pop("version", None) != VERSION:
             raise ValueError(f"{described}: this version reads version {VERSION}")
-        layout = Layout(**content)
+        layout = RecordLayout(**content)
         count = file.stat().st_size // layout.record.itemsize
     except FileNotFoundError:
         raise
@@ -98,7 +98,7 @@ class RecordFile:
         ValueError: records to go on from that are damaged or of another layout.
     """
 
-    def __init__(self, directory: Path, layout: Layout, step: int) -> None:
+    def __init__(self, directory: Path, layout: RecordLayout, step: int) -> None:
         self.directory, self.layout, self.last = directory, layout, -1
         self._kept: int | None = 0  # of the records that are there; None once they are cut
         try:

@@ -1,4 +1,4 @@
-"""Validations: what each validation found, and what the training had cost by then."""
+"""Validations: the metrics of each validation, and the cost of training until then."""
 
 import time
 from typing import Any
@@ -30,7 +30,7 @@ class Validations(Callback):
 
     @property
     def seconds(self) -> float:
-        """Of training, so far."""
+        """Seconds of training, so far."""
         return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
 
     @property
@@ -77,7 +77,7 @@ class Validations(Callback):
         return {"rows": list(self.rows), "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from saved ones."""
+        """Continues saved rows, and the clock."""
         self.rows, self._seconds = list(state_dict["rows"]), state_dict["seconds"]
 
     def _stop(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.pictures.style import BLUE, DRAWABLE, ORANGE, house_style, sheet
+from scratchopt.pictures.style import BLUE, DRAWABLE, ORANGE, house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,10 +23,10 @@ LABELS = {
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def curve(
+def draw_curve(
     axes: Axes, series: Sequence[tuple[int, float]] | np.ndarray, label: str, log_from: float = 1.0
 ) -> None:
-    """Draw (step, value) pairs against the step; noisy ones pale, with medians on top.
+    """Draws (step, value) pairs against the step; noisy ones pale, with medians on top.
 
     Args:
         axes: empty ones.
@@ -46,9 +46,9 @@ def curve(
     if positive.any() and (values >= 0).all():
         decades = float(np.ptp(np.log10(values[positive])))
         if decades > log_from:
-            log_scale(axes, decades)
+            set_log_scale(axes, decades)
             steps, values = steps[positive], values[positive]
-    pale = noisy(values)
+    pale = is_noisy(values)
     kept = _extremes(values)
     axes.plot(
         steps[kept],
@@ -66,8 +66,8 @@ def curve(
     axes.set_ylabel(label)
 
 
-def noisy(values: np.ndarray) -> bool:
-    """Whether many values go up and down so often that their medians say more.
+def is_noisy(values: np.ndarray) -> bool:
+    """Tells whether many values go up and down so often that their medians say more.
 
     Args:
         values: finite. Changes below a thousandth of their range, such as rounding where a run has
@@ -80,8 +80,8 @@ def noisy(values: np.ndarray) -> bool:
     return bool(np.mean(ways[1:] * ways[:-1] < 0) > 0.3)
 
 
-def step_axis(axes: Axes) -> None:
-    """Label the x axis with whole steps, once all is drawn."""
+def label_steps(axes: Axes) -> None:
+    """Labels the x axis with whole steps, once all is drawn."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     low, high = axes.get_xlim()
@@ -94,21 +94,21 @@ def step_axis(axes: Axes) -> None:
 
 @house_style()
 def training_curves(history: History, title: str) -> dict[str, Figure]:
-    """`curves`: loss, gradnorm and velocity over the steps; no picture if `history` has none."""
+    """Draws `curves`: loss, gradnorm and velocity over the steps; nothing if `history` has none."""
     names = [name for name in LABELS if history.get(name)]
     if not names:
         return {}
-    figure, panels = sheet(len(names), 1, (8.0, 1.2 + 2.0 * len(names)), sharex=True)
+    figure, panels = new_figure(len(names), 1, (8.0, 1.2 + 2.0 * len(names)), sharex=True)
     for axes, name in zip(panels, names, strict=True):
-        curve(axes, history[name], LABELS[name])
+        draw_curve(axes, history[name], LABELS[name])
     panels[0].set_title(title)
-    step_axis(panels[-1])
+    label_steps(panels[-1])
     figure.align_ylabels(panels)
     return {"curves": figure}
 
 
-def log_scale(axes: Axes, decades: float) -> None:
-    """A logarithmic y axis: few decades are labelled 0.1 0.2 0.5 1, and many 10⁻⁸ 10⁻⁴ 1.
+def set_log_scale(axes: Axes, decades: float) -> None:
+    """Makes the y axis logarithmic: few decades have labels 0.1 0.2 0.5 1, many 10⁻⁸ 10⁻⁴ 1.
 
     matplotlib's own labels are mathtext, whose first use in a process takes 45 ms, and its minor
     ticks are a third of the time that such a picture takes.
@@ -127,7 +127,7 @@ def log_scale(axes: Axes, decades: float) -> None:
 
 
 def _extremes(values: np.ndarray, bins: int = 1000) -> np.ndarray:
-    """Rising indices of at most 2·bins + 2 values: the ends, and each bin's lowest and highest."""
+    """Indices, rising, of at most 2·bins + 2 values: the ends, each bin's lowest and highest."""
     n = len(values)
     if n <= 2 * bins:
         return np.arange(n)

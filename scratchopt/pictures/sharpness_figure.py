@@ -1,4 +1,4 @@
-"""A picture of the sharpness of runs, beside what their optimizers stand."""
+"""A picture of the sharpness of runs, beside their optimizers' limits of stability."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.pictures.curves import LABELS, History, curve, log_scale, step_axis
-from scratchopt.pictures.style import BLUE, DRAWABLE, ORANGE, house_style, sheet
+from scratchopt.pictures.curves import LABELS, History, draw_curve, label_steps, set_log_scale
+from scratchopt.pictures.style import BLUE, DRAWABLE, ORANGE, house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,30 +23,34 @@ def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
     it is known; and the decrease of the loss, as predicted and as it was. That axis is linear near
     zero and logarithmic beyond, on either side.
     """
-    runs = {title: told for title, told in runs.items() if _drawn(told, "train/sharpness").size}
+    runs = {
+        title: history
+        for title, history in runs.items()
+        if _finite(history, "train/sharpness").size
+    }
     if not runs:
         return {}
     rows = 3 if all(history.get("train/loss") for history in runs.values()) else 2
     width, height = 1.5 + 5.5 * len(runs), 1.2 + 2.1 * rows
-    figure, panels = sheet(rows, len(runs), (width, height), sharex=True)
+    figure, panels = new_figure(rows, len(runs), (width, height), sharex=True)
     figure.subplots_adjust(left=1.05 / width, wspace=0.24)  # for such labels as −0.0001
     for column, (title, history) in enumerate(runs.items()):
         first, *loss, last = panels[column :: len(runs)]
         _sharpness(first, history)
         first.set_title(title)
         for axes in loss:
-            curve(axes, history["train/loss"], LABELS["train/loss"])
+            draw_curve(axes, history["train/loss"], LABELS["train/loss"])
         _decreases(last, history)
-        step_axis(last)
+        label_steps(last)
         figure.align_ylabels([first, *loss, last])
     return {"sharpness": figure}
 
 
 def _sharpness(axes: Axes, history: History) -> None:
-    steps, values = _drawn(history, "train/sharpness")
+    steps, values = _finite(history, "train/sharpness")
     axes.plot(steps, values, color=BLUE)
     drawn = [values]
-    at, limits = _drawn(history, "train/sharpness_limit")
+    at, limits = _finite(history, "train/sharpness_limit")
     if limits.size:
         same = limits.min() == limits.max()
         label = f"stable below {limits[0]:.3g}" if same else "stable below"
@@ -56,7 +60,7 @@ def _sharpness(axes: Axes, history: History) -> None:
     together = np.concatenate(drawn)
     decades = np.log10(together.max() / together.min()) if (together > 0).all() else 0.0
     if decades > 1.5:
-        log_scale(axes, decades)
+        set_log_scale(axes, decades)
     else:
         axes.set_ylim(bottom=min(0.0, together.min()))
     axes.set_ylabel("sharpness")
@@ -66,7 +70,7 @@ def _decreases(axes: Axes, history: History) -> None:
     from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
     (steps, actual), (at, predicted) = (
-        _drawn(history, f"train/{kind}_decrease") for kind in ("actual", "predicted")
+        _finite(history, f"train/{kind}_decrease") for kind in ("actual", "predicted")
     )
     axes.axhline(0, color="#888888", linewidth=1)
     axes.plot(steps, actual, color=BLUE, label="actual")
@@ -81,11 +85,11 @@ def _decreases(axes: Axes, history: History) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Above the axes, where no curve is."""
+    """Draws the legend above the axes, where no curve is."""
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0, fontsize=10)
 
 
-def _drawn(history: History, tag: str) -> np.ndarray:
-    """Steps and values that are finite, as two rows."""
+def _finite(history: History, tag: str) -> np.ndarray:
+    """The finite values of a tag and their steps, as two rows."""
     rows = np.asarray(history.get(tag, ()), dtype=float).reshape(-1, 2)
     return rows[np.abs(rows[:, 1]) < DRAWABLE].T

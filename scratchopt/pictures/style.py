@@ -49,17 +49,17 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """The look of what is made and drawn inside; it ends with the block. Also a decorator."""
+    """Sets the house style for what is drawn in the block, or in the function that it decorates."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
         yield
 
 
-def sheet(
+def new_figure(
     rows: int = 1, columns: int = 1, size: tuple[float, float] = (8.0, 5.0), *, sharex: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure of `size` inches and its axes, row by row.
+    """Makes an empty figure of `size` inches and its axes, row by row.
 
     Its margins are fixed, in inches: a layout engine takes 30 ms, half as long as all the rest.
     """

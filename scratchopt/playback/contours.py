@@ -13,8 +13,10 @@ LEVELS = 14
 DARK, PALE = np.array([141, 153, 166]), np.array([248, 249, 250])
 
 
-def contours(x: np.ndarray, y: np.ndarray, loss: np.ndarray, minimum: float | None) -> list[Any]:
-    """Bands of the logarithm of the loss above its minimum, darker where it is lower.
+def make_contours(
+    x: np.ndarray, y: np.ndarray, loss: np.ndarray, minimum: float | None
+) -> list[Any]:
+    """Makes bands of the logarithm of the loss above its minimum, darker where it is lower.
 
     Args:
         x: of the columns, shape (p,).
@@ -49,7 +51,7 @@ def contours(x: np.ndarray, y: np.ndarray, loss: np.ndarray, minimum: float | No
 
 
 def _path(polygons: list[np.ndarray], offsets: list[np.ndarray]) -> str:
-    """All rings of a band: the outer ones and, by the even-odd rule, their holes."""
+    """Joins all rings of a band: the outer ones and, by the even-odd rule, their holes."""
     rings = [
         points[start:end]
         for points, ends in zip(polygons, offsets, strict=True)

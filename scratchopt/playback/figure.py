@@ -1,4 +1,4 @@
-"""The figure of a scene: Plotly traces that stay, frames that move the markers, a slider."""
+"""The figure of a scene: Plotly traces that stay, frames that move the markers, and a slider."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,35 +6,36 @@ from typing import Any
 import numpy as np
 
 from scratchopt.pictures.style import AMBER, BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY
-from scratchopt.playback.contours import contours
-from scratchopt.playback.readings import readings
+from scratchopt.playback.contours import make_contours
+from scratchopt.playback.hover_text import hover_texts
 from scratchopt.playback.scene import Scene
 
 # With a shape of its own, each is told apart without colour, too.
 COLOURS = [BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, BLACK]
 SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagram"]
-MOVING = 6  # traces of a racer that move; of them θ's marker comes last
+MOVING = 6  # traces of a track that move, the last of them θ's marker
 TAIL = 8  # records behind the marker
 LOSS = {"xaxis": "x2", "yaxis": "y2"}
 
 Trace = dict[str, Any]
 
 
-def figure(scene: Scene) -> dict[str, Any]:
-    """The figure, as `plotly.io.to_html` takes it."""
+def build_figure(scene: Scene) -> dict[str, Any]:
+    """Builds the figure, as `plotly.io.to_html` takes it."""
     view = _View(scene)
-    still = [*_ground(scene), *(trace for i in range(len(scene.racers)) for trace in view.still(i))]
-    moving = range(len(still), len(still) + MOVING * len(scene.racers))
+    numbers = range(len(scene.tracks))
+    still = [*_surface_traces(scene), *(trace for i in numbers for trace in view.still_traces(i))]
+    moving = range(len(still), len(still) + MOVING * len(scene.tracks))
     frames = [
         {
             "name": str(step),
             "traces": list(moving),
-            "data": [trace for i in range(len(scene.racers)) for trace in view.at(i, int(step))],
+            "data": [trace for i in numbers for trace in view.positions_at(i, int(step))],
         }
-        for step in scene.moments
+        for step in scene.frame_steps
     ]
-    looks = [look for i in range(len(scene.racers)) for look in view.looks(i)]
-    first = [look | place for look, place in zip(looks, frames[0]["data"], strict=True)]
+    moving_traces = [trace for i in numbers for trace in view.moving_traces(i)]
+    first = [a | b for a, b in zip(moving_traces, frames[0]["data"], strict=True)]
     return {"data": [*still, *first], "frames": frames, "layout": _layout(scene, view)}
 
 
@@ -44,8 +45,8 @@ class _View:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.minimum = scene.landscape.minimum
-        curves = [self._above(r.curve[:, 1]) for r in scene.racers]
-        found = np.concatenate([*curves, *(self._above(r.flat) for r in scene.racers)])
+        curves = [self._above(r.curve[:, 1]) for r in scene.tracks]
+        found = np.concatenate([*curves, *(self._above(r.plane_losses) for r in scene.tracks)])
         found = found[np.isfinite(found)]
         first = [c[0] for c in curves if np.isfinite(c[0])]
         top = max(first) if first else float(found.max())
@@ -56,39 +57,39 @@ class _View:
         if self.log:
             self.range = np.log10([positive.min(), positive.max()])
         self.range += (0.05 * np.ptp(self.range) or 1.0) * np.array([-1, 1])
-        self.texts = [readings(scene, racer) for racer in scene.racers]
-        self.heights = [self.height(r.losses) for r in scene.racers]
+        self.texts = [hover_texts(scene, track) for track in scene.tracks]
+        self.heights = [self.height(r.losses) for r in scene.tracks]
 
     def _above(self, losses: np.ndarray | None) -> np.ndarray:
         """The losses above the minimum, if that is known."""
         return np.empty(0) if losses is None else losses - (self.minimum or 0.0)
 
     def height(self, losses: np.ndarray) -> np.ndarray:
-        """On the axis of losses; what is at or beneath the scale's end lies at the end."""
+        """The height on the axis of losses; what is at or beneath its end lies at the end."""
         above, (low, high) = self._above(losses), self.range
         if self.log:
             with np.errstate(divide="ignore"):
                 return 10 ** np.clip(np.log10(np.maximum(above, 0)), low, high + 3 * (high - low))
         return np.clip(above, low, high + 3 * (high - low))
 
-    def place(self, places: np.ndarray) -> Trace:
+    def locate(self, positions: np.ndarray) -> Trace:
         """The keys x and y of a trace."""
         low, high = self.scene.window.T
-        inside = np.clip(places, low - 3 * (high - low), high + 3 * (high - low))
+        inside = np.clip(positions, low - 3 * (high - low), high + 3 * (high - low))
         return {"x": _numbers(inside[:, 0]), "y": _numbers(inside[:, 1])}
 
-    def still(self, i: int) -> list[Trace]:
-        """What a racer leaves lying: its path and its losses."""
-        racer, colour = self.scene.racers[i], COLOURS[i % len(COLOURS)]
+    def still_traces(self, i: int) -> list[Trace]:
+        """Makes the traces that stay: the path and the losses."""
+        track, colour = self.scene.tracks[i], COLOURS[i % len(COLOURS)]
         common = {"type": "scatter", "legendgroup": str(i), "showlegend": False}
         thin = common | {"mode": "lines", "hoverinfo": "skip"}
         dots = common | {"mode": "markers", "opacity": 0.3}
         pale = {"line": {"color": colour, "width": 1}, "opacity": 0.35}
         dot = {"marker": {"color": colour, "size": 4, "symbol": SHAPES[i % len(SHAPES)]}}
-        steps, losses = racer.curve.T
+        steps, losses = track.curve.T
         traces = [
-            thin | pale | self.place(racer.line if self.scene.y is not None else racer.line[:0]),
-            dots | dot | self.place(racer.places) | {"hoverinfo": "skip"},
+            thin | pale | self.locate(track.line if self.scene.y is not None else track.line[:0]),
+            dots | dot | self.locate(track.positions) | {"hoverinfo": "skip"},
             thin
             | LOSS
             | {"line": {"color": colour, "width": 1.5}, "opacity": 0.6}
@@ -96,22 +97,24 @@ class _View:
             dots
             | dot
             | LOSS
-            | {"x": _numbers(racer.recording.steps[racer.rows]), "y": _numbers(self.heights[i])}
+            | {"x": _numbers(track.recording.steps[track.rows]), "y": _numbers(self.heights[i])}
             | {"hoverinfo": "text", "hovertext": self.texts[i]},
         ]
         if not self.scene.landscape.cheap:
-            steps, losses = racer.logged.T
+            steps, losses = track.logged.T
             ends = {"x": _numbers(steps), "y": _numbers(self.height(losses))}
             faint = {"line": {"color": colour, "width": 1}, "opacity": 0.2}
             traces.append(thin | LOSS | faint | ends)
-        if racer.flat is not None:
+        if track.plane_losses is not None:
             dashed = {"line": {"color": colour, "width": 1.5, "dash": "dash"}, "opacity": 0.8}
-            ends = {"x": _numbers(racer.recording.steps[racer.rows])}
-            traces.append(thin | LOSS | dashed | ends | {"y": _numbers(self.height(racer.flat))})
+            ends = {"x": _numbers(track.recording.steps[track.rows])}
+            traces.append(
+                thin | LOSS | dashed | ends | {"y": _numbers(self.height(track.plane_losses))}
+            )
         return traces
 
-    def looks(self, i: int) -> list[Trace]:
-        """The traces of a racer that move, without their places."""
+    def moving_traces(self, i: int) -> list[Trace]:
+        """Makes the traces that move, without their positions."""
         colour, shape = COLOURS[i % len(COLOURS)], SHAPES[i % len(SHAPES)]
         common = {"type": "scatter", "legendgroup": str(i), "showlegend": False}
         skipped = common | {"mode": "lines", "hoverinfo": "skip"}
@@ -127,34 +130,34 @@ class _View:
             marker | LOSS | {"marker": _marker(shape, 10, colour, "white")},
             marker
             | {"marker": _marker(shape, 13, colour, "white"), "showlegend": True}
-            | {"hoverinfo": "text", "name": self.scene.racers[i].recording.label},
+            | {"hoverinfo": "text", "name": self.scene.tracks[i].recording.label},
         ]
 
-    def at(self, i: int, step: int) -> list[Trace]:
-        """Their places at a step."""
-        racer = self.scene.racers[i]
-        j = int(np.searchsorted(racer.rows, racer.recording.row(np.array([step]))[0]))
+    def positions_at(self, i: int, step: int) -> list[Trace]:
+        """Makes their positions at a step."""
+        track = self.scene.tracks[i]
+        j = int(np.searchsorted(track.rows, track.recording.row(np.array([step]))[0]))
         here, tail = slice(j, j + 1), slice(max(0, j - TAIL), j + 1)
-        place, point = racer.places[j], racer.points[j]
+        place, point = track.positions[j], track.points[j]
         text = {"hovertext": [self.texts[i][j]]}
         ahead = not np.array_equal(place, point)
-        time = {"x": [int(racer.recording.steps[racer.rows[j]])]}
+        time = {"x": [int(track.recording.steps[track.rows[j]])]}
         return [
-            self.place(racer.places[tail]),
-            self.place(np.array([place, place + racer.velocity[j]])),
-            self.place(np.array([point, point + racer.pull[j]])),
-            self.place(racer.points[here] if ahead else racer.points[:0]),
+            self.locate(track.positions[tail]),
+            self.locate(np.array([place, place + track.velocity[j]])),
+            self.locate(np.array([point, point + track.gradient_step[j]])),
+            self.locate(track.points[here] if ahead else track.points[:0]),
             time | {"y": _numbers(self.heights[i][here])},
-            self.place(racer.places[here]) | text,
+            self.locate(track.positions[here]) | text,
         ]
 
 
-def _ground(scene: Scene) -> list[Trace]:
-    """The graph of a function of one variable, and what is known of minima."""
+def _surface_traces(scene: Scene) -> list[Trace]:
+    """Makes the graph of a function of one variable, and the rings of known minima."""
     landscape, traces = scene.landscape, []
     if scene.y is None:
         line = {"color": "#888888", "width": 1.5, "simplify": False}
-        ends = {"x": _numbers(scene.x), "y": _numbers(scene.ground)}
+        ends = {"x": _numbers(scene.x), "y": _numbers(scene.surface)}
         still = {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
         traces.append({"type": "scatter", "line": line} | still | ends)
     if len(landscape.minimizers):
@@ -169,7 +172,7 @@ def _ground(scene: Scene) -> list[Trace]:
 
 
 def _log_axis(span: np.ndarray) -> dict[str, Any]:
-    """Labels 10⁻⁸ 10⁻⁴ 1, or over less than two decades 0.1 0.2 0.5 1."""
+    """Labels an axis 10⁻⁸ 10⁻⁴ 1, or over less than two decades 0.1 0.2 0.5 1."""
     if np.ptp(span) >= 2:
         return {"type": "log", "exponentformat": "power"}
     decades = np.arange(np.floor(span[0]), np.ceil(span[1]))
@@ -190,18 +193,18 @@ def _layout(scene: Scene, view: _View) -> dict[str, Any]:
     ground, bands = axis, []
     if scene.y is not None:
         ground = axis | {"showgrid": False}
-        bands = contours(scene.x, scene.y, scene.ground, scene.landscape.minimum)
-    last = float(scene.moments[-1])
+        bands = make_contours(scene.x, scene.y, scene.surface, scene.landscape.minimum)
+    last = float(scene.frame_steps[-1])
     jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}}
     jump |= {"transition": {"duration": 0}}
     return {
-        "xaxis": ground | {"title": _titled(names[0]), "range": _numbers(scene.window[0])},
-        "yaxis": ground | {"title": _titled(names[1]), "range": _numbers(scene.window[1])},
+        "xaxis": ground | {"title": _axis_title(names[0]), "range": _numbers(scene.window[0])},
+        "yaxis": ground | {"title": _axis_title(names[1]), "range": _numbers(scene.window[1])},
         "xaxis2": axis
-        | {"title": _titled("step"), "range": [-0.02 * last, 1.02 * max(last, 1.0)]}
+        | {"title": _axis_title("step"), "range": [-0.02 * last, 1.02 * max(last, 1.0)]}
         | {"anchor": "y2"},
         "yaxis2": axis
-        | {"title": _titled(height), "range": _numbers(view.range), "anchor": "x2"}
+        | {"title": _axis_title(height), "range": _numbers(view.range), "anchor": "x2"}
         | (_log_axis(view.range) if view.log else {}),
         "shapes": bands,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
@@ -218,14 +221,14 @@ def _layout(scene: Scene, view: _View) -> dict[str, Any]:
                 "pad": {"t": 45},
                 "steps": [
                     {"label": f"{step:,}", "method": "animate", "args": [[str(step)], jump]}
-                    for step in scene.moments
+                    for step in scene.frame_steps
                 ],
             }
         ],
     }
 
 
-def _titled(text: str) -> dict[str, Any]:
+def _axis_title(text: str) -> dict[str, Any]:
     return {"text": text, "standoff": 6}
 
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
 from scratchopt.config.fields import UserError
-from scratchopt.playback.paths import Recording
+from scratchopt.playback.recordings import Recording
 from scratchopt.runs.callbacks import quiet_lightning
 from scratchopt.second_order.flat import unflatten
 
@@ -47,8 +47,8 @@ class Landscape:
     cheap: bool
 
 
-def landscape_of(recording: Recording) -> Landscape:
-    """The loss that a run has minimized: a function, or the mean over training samples.
+def build_landscape(recording: Recording) -> Landscape:
+    """Builds the loss that a run has minimized: a function, or the mean over training samples.
 
     Of a module other than `tasks.toy.Toy` it is that of `training_step` in eval mode, over the
     first batches of the run's first epoch; what is no trained parameter, such as running means, is
@@ -58,17 +58,19 @@ def landscape_of(recording: Recording) -> Landscape:
         UserError: a module whose loss cannot be had so.
     """
     if recording.run.config["task"]["_target_"] == "tasks.toy.Toy":
-        return _function(recording.run.config["task"])
-    return _module(recording)
+        return _function_landscape(recording.run.config["task"])
+    return _module_landscape(recording)
 
 
-def counted(loss: Callable[[np.ndarray], np.ndarray], points: np.ndarray, what: str) -> np.ndarray:
-    """The loss at points, shape (k, n) to (k,), with a progress bar on a terminal."""
+def evaluate_each(
+    loss: Callable[[np.ndarray], np.ndarray], points: np.ndarray, what: str
+) -> np.ndarray:
+    """Evaluates the loss at points, (k, n) to (k,), with a progress bar on a terminal."""
     shown = tqdm(points, what, leave=False, disable=None)
     return np.concatenate([loss(point[None]) for point in shown])
 
 
-def _function(task: dict[str, Any]) -> Landscape:
+def _function_landscape(task: dict[str, Any]) -> Landscape:
     from scratchopt.problems.functions import functions
 
     function = functions(task["condition_number"])[task["function"]]
@@ -89,7 +91,7 @@ def _function(task: dict[str, Any]) -> Landscape:
     )
 
 
-def _module(recording: Recording) -> Landscape:
+def _module_landscape(recording: Recording) -> Landscape:
     from hydra.errors import InstantiationException
     from lightning.pytorch import seed_everything
 
@@ -115,7 +117,7 @@ def _module(recording: Recording) -> Landscape:
             "cannot be had alone"
         )
     try:
-        _restore(module, recording)
+        _restore_untrained(module, recording)
         batches, samples = _batches(module, run.config["datamodule"])
         loss = _mean_loss(module, list(parameters.values()), batches)
         loss(recording.parameters(np.array([0])))
@@ -144,8 +146,8 @@ def _module(recording: Recording) -> Landscape:
     )
 
 
-def _restore(module: LightningModule, recording: Recording) -> None:
-    """Gives the module what of its state is not trained, such as running means."""
+def _restore_untrained(module: LightningModule, recording: Recording) -> None:
+    """Restores the part of the module's state that is not trained, such as running means."""
     from scratchopt.runs.resume import CHECKPOINT
 
     if module.state_dict().keys() <= set(recording.layout.names):

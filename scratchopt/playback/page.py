@@ -5,14 +5,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.io import to_html
 
-from scratchopt.playback.figure import figure
+from scratchopt.playback.figure import build_figure
 from scratchopt.playback.scene import Scene
 
 
-def page(scene: Scene) -> str:
-    """The HTML of a page that needs nothing but a browser."""
+def render_page(scene: Scene) -> str:
+    """Renders the HTML of a page that needs nothing but a browser."""
     plot = to_html(
-        figure(scene),
+        build_figure(scene),
         config={
             "responsive": True,
             "displaylogo": False,
@@ -33,34 +33,34 @@ def page(scene: Scene) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("page.html.jinja").render(
-        title=title(scene), lines=[how_to_read(scene), *account(scene)], plot=plot
+        title=title(scene), lines=[explain_picture(scene), *describe_plane(scene)], plot=plot
     )
 
 
 def title(scene: Scene) -> str:
-    """What the page is called."""
-    runs = [racer.recording for racer in scene.racers]
+    """The page's title."""
+    runs = [track.recording for track in scene.tracks]
     names = list(dict.fromkeys(run.run.optimizer for run in runs))
     return f"{' against '.join(names)} on {scene.landscape.title}"
 
 
-def account(scene: Scene) -> list[str]:
-    """What a plane shows of the paths and what it does not, in lines; none without a plane."""
+def describe_plane(scene: Scene) -> list[str]:
+    """Describes, in lines, what a plane shows of the paths and what it hides."""
     if scene.plane is None:
         return []
     first, second = scene.plane.explained
     gaps = scene.discrepancies
-    records = sum(len(racer.rows) for racer in scene.racers)
+    records = sum(len(track.rows) for track in scene.tracks)
     return [
         f"The plane: {first:.1%} + {second:.1%} = {first + second:.1%} of the variance of "
-        f"{records:,} recorded points, {scene.racers[0].recording.layout.size:,} numbers each.",
+        f"{records:,} recorded points, {scene.tracks[0].recording.layout.size:,} numbers each.",
         f"True loss against the plane's at the projected points, over {scene.landscape.over}: "
         f"they differ by {gaps.max():.3g} at most, by {gaps.mean():.3g} on average.",
     ]
 
 
-def how_to_read(scene: Scene) -> str:
-    """The legend in a sentence or two."""
+def explain_picture(scene: Scene) -> str:
+    """Explains the picture in a sentence or two."""
     if scene.plane is not None:
         return (
             "First the paths in the plane of their two first principal directions, over the loss "

@@ -1,4 +1,4 @@
-"""Which pictures some runs give, and the writing of them."""
+"""The gallery: every picture that some runs give, drawn and written."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from scratchopt.config.fields import UserError
 from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
-from scratchopt.plots.comparison import settings_of
-from scratchopt.plots.comparison_figures import history_figures
+from scratchopt.plots.history_figures import history_figures
+from scratchopt.plots.paths_figures import paths_figures
 from scratchopt.plots.sensitivity_figure import sensitivity_figure
-from scratchopt.plots.toy_runs import paths_figures
+from scratchopt.plots.settings import group_by_setting
 from scratchopt.runs.directory import Run, labels
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[
         runs: as `runs_in` returns them. Those that have logged nothing yet are left out, and
             standard error says so.
         output: directory of the pictures; it is made.
-        against: a key of `scratchopt.plots.x_axis.ABSCISSAE`.
+        against: a key of `scratchopt.plots.x_axis.X_AXES`.
 
     Raises:
         UserError: runs of several tasks, or of which none has logged anything.
@@ -53,7 +53,7 @@ def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[
 
 
 def _figures(runs: Sequence[Run], against: str) -> Iterator[tuple[str, Figure]]:
-    settings, title = settings_of(runs), _title(runs)
+    settings, title = group_by_setting(runs), _title(runs)
     yield from history_figures(settings, title, against).items()
     ended = [run for run in runs if run.result and run.result.status != "interrupted"]
     if ended and (figure := sensitivity_figure(ended, title)):

@@ -1,4 +1,4 @@
-"""How lines are told apart: by colour, dashes and marker, so that grey and any eye will do."""
+"""Line styles: colour, dashes and marker tell lines apart, in grey and for every eye."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ DASHES: tuple[Any, ...] = (
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a line looks."""
+class LineStyle:
+    """The style of a line, in matplotlib's terms."""
 
     color: str
     dashes: Any
     marker: str
 
-    def plot(self, **others: Any) -> dict[str, Any]:
-        """As `Axes.plot` takes it."""
+    def kwargs(self, **others: Any) -> dict[str, Any]:
+        """The keyword arguments of `Axes.plot`, and others."""
         return {
             "color": self.color,
             "linestyle": self.dashes,
@@ -43,29 +43,27 @@ class Look:
         } | others
 
 
-def looks(kinds: Sequence[tuple[str, str]]) -> list[Look]:
-    """Of each kind, an optimizer and a variant: colour and marker by the one, dashes by the other.
+def choose_line_styles(keys: Sequence[tuple[str, str]]) -> list[LineStyle]:
+    """Chooses colour and marker by the optimizer, dashes by the variant, for (optimizer, variant)s.
 
-    Of a single optimizer, or where every kind has one of its own, all three go by the kind.
+    If there is a single optimizer, or one for every line, all three go by the line.
     """
-    optimizers = list(dict.fromkeys(optimizer for optimizer, _ in kinds))
-    variants = list(dict.fromkeys(variant for _, variant in kinds))
-    if len(optimizers) in (1, len(kinds)):
-        return [_look(i, i, i) for i in range(len(kinds))]
-    places = [
-        (optimizers.index(optimizer), variants.index(variant)) for optimizer, variant in kinds
-    ]
-    return [_look(i, j, i + len(optimizers) * (j // len(DASHES))) for i, j in places]
+    optimizers = list(dict.fromkeys(optimizer for optimizer, _ in keys))
+    variants = list(dict.fromkeys(variant for _, variant in keys))
+    if len(optimizers) in (1, len(keys)):
+        return [_style(i, i, i) for i in range(len(keys))]
+    places = [(optimizers.index(optimizer), variants.index(variant)) for optimizer, variant in keys]
+    return [_style(i, j, i + len(optimizers) * (j // len(DASHES))) for i, j in places]
 
 
-def key(look: Look, label: str) -> Line2D:
-    """An entry of a legend; a long label takes two lines."""
+def legend_entry(style: LineStyle, label: str) -> Line2D:
+    """Makes an entry of a legend; a long label takes two lines."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=fill(label, 40), **look.plot())
+    return Line2D([], [], label=fill(label, 40), **style.kwargs())
 
 
-def _look(color: int, dashes: int, marker: int) -> Look:
-    return Look(
+def _style(color: int, dashes: int, marker: int) -> LineStyle:
+    return LineStyle(
         PALETTE[color % len(PALETTE)], DASHES[dashes % len(DASHES)], MARKERS[marker % len(MARKERS)]
     )

@@ -1,4 +1,4 @@
-"""How runs ended, each as one number that they can be compared by."""
+"""The outcome of a run: the one number by which runs are compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scratchopt.plots.comparison import series
+from scratchopt.plots.lines import read_series
 from scratchopt.plots.panel import RISE
 from scratchopt.runs.directory import Run
 from scratchopt.runs.result import Result
@@ -17,7 +17,7 @@ DIVERGED, TOO_LONG = "diverged", "not within the run's steps"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, as a number that is the better the lower it is.
+    """The outcome of a run, as a number that is the better the lower it is.
 
     Args:
         name: of the number.
@@ -30,8 +30,8 @@ class Outcome:
     mark: str = ""
 
 
-def outcomes(runs: Sequence[Run]) -> list[Outcome]:
-    """The same number of each run: the first of these that there is.
+def compute_outcomes(runs: Sequence[Run]) -> list[Outcome]:
+    """Computes the same number for each run: the first of these that there is.
 
     Gradient evaluations until it converged, if any did; the test error, 1 − `test/accuracy`; the
     test loss; the last training loss. A loss that is not finite, or beyond a thousand times the
@@ -48,7 +48,7 @@ def outcomes(runs: Sequence[Run]) -> list[Outcome]:
         found = [1 - result.metrics.get("test/accuracy", -np.inf) for result in results]
         return [_final("test error, 1 − accuracy", value, 1) for value in found]
     tag = "test/loss" if "test/loss" in known else "train/loss"
-    limit = RISE * max(abs(series(run, "train/loss")[1][0]) for run in runs)
+    limit = RISE * max(abs(read_series(run, "train/loss")[1][0]) for run in runs)
     name = "test loss" if tag == "test/loss" else "last loss"
     return [_final(name, result.metrics.get(tag, np.inf), limit) for result in results]
 

@@ -1,4 +1,4 @@
-"""What several runs have logged under one tag, and the drawing of it."""
+"""A panel: what several settings have logged under one tag, and the drawing of it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.pictures.curves import LABELS, log_scale, noisy
+from scratchopt.pictures.curves import LABELS, is_noisy, set_log_scale
 from scratchopt.pictures.style import DRAWABLE
-from scratchopt.plots.comparison import Line, Setting, line, series
-from scratchopt.plots.line_styles import Look
-from scratchopt.plots.x_axis import abscissa
+from scratchopt.plots.line_styles import LineStyle
+from scratchopt.plots.lines import Line, read_series, summarize
+from scratchopt.plots.settings import Setting
+from scratchopt.plots.x_axis import compute_x_values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RISE = 1000  # of the largest first value: a line that rises further leaves the picture
-_KEYS = 7  # markers along the x axis
+_MARKERS = 7  # markers along the x axis
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,20 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """What it shows."""
+        """The title: the name of the tag, and of how many values there are medians."""
         name = LABELS.get(self.tag, self.tag.replace("val/", "validation "))
         return name if self.width == 1 else f"{name}, medians of {self.width} values"
 
 
-def panel(settings: Sequence[Setting], tag: str, against: str) -> Panel:
-    """Chooses the scales.
+def make_panel(settings: Sequence[Setting], tag: str, against: str) -> Panel:
+    """Makes the panel of a tag, and chooses its scales.
 
     Where no value is negative and the positive ones span more than a decade, y is logarithmic, and
     zeros are left out. Where a line of many values goes up and down, all are drawn as medians of a
     hundredth of the values of the longest.
     """
     logged = {
-        setting: [series(run, tag) for run in setting.runs]
+        setting: [read_series(run, tag) for run in setting.runs]
         for setting in settings
         if tag in common_tags(setting)
     }
@@ -66,55 +67,57 @@ def panel(settings: Sequence[Setting], tag: str, against: str) -> Panel:
     shown = [values[np.abs(values) <= limit] for values in finite]
     decades = _decades(np.concatenate(shown))
     scaled = [np.log10(values[values > 0]) for values in shown] if decades else shown
-    width = max(5, -(-max(map(len, shown)) // 100)) if any(map(noisy, scaled)) else 1
+    width = max(5, -(-max(map(len, shown)) // 100)) if any(map(is_noisy, scaled)) else 1
     lines, raw = {}, {}
     for setting, its in logged.items():
-        xs = [abscissa(run, s, against) for run, (s, _) in zip(setting.runs, its, strict=True)]
-        lines[setting] = line(setting, tag, xs, width)
+        xs = [
+            compute_x_values(run, s, against) for run, (s, _) in zip(setting.runs, its, strict=True)
+        ]
+        lines[setting] = summarize(setting, tag, xs, width)
         if len(xs) == len(logged) == 1 and width > 1:
             raw[setting] = xs[0], its[0][1]
-    drawn = [v for its in lines.values() for v in (its.low, its.high, *(y for _, y in its.tails))]
-    drawn += [values for _, values in raw.values()]
-    values = np.concatenate(drawn)
+    visible = [v for its in lines.values() for v in (its.low, its.high, *(y for _, y in its.tails))]
+    visible += [values for _, values in raw.values()]
+    values = np.concatenate(visible)
     values = values[np.abs(values) <= min(limit, DRAWABLE)]
     ylim = _limits(values[values > 0] if decades else values, decades)
     return Panel(tag, lines, raw, width, decades, ylim)
 
 
 def common_tags(setting: Setting) -> set[str]:
-    """What all runs of a setting have logged."""
+    """The tags that all runs of a setting have logged."""
     return set.intersection(*(set(run.history) for run in setting.runs))
 
 
-def draw(axes: Axes, drawn: Panel, looks: Mapping[Setting, Look]) -> None:
-    """Draw the lines of some settings; of a single run its own values, pale, beneath the medians.
+def draw_panel(axes: Axes, panel: Panel, styles: Mapping[Setting, LineStyle]) -> None:
+    """Draws the lines of some settings; of a single run its own values, pale, beneath the medians.
 
     Markers are spread along the x axis, each line's between those of the others, and one is at its
     end; a run that diverged ends in a cross, at the top if it has left the picture.
     """
-    if drawn.decades:
-        log_scale(axes, drawn.decades)
-    axes.set_ylim(drawn.ylim)
-    right = max((its.x.max(initial=0) for its in drawn.lines.values()), default=0)
-    for i, (setting, look) in enumerate(looks.items()):
-        if setting not in drawn.lines:
+    if panel.decades:
+        set_log_scale(axes, panel.decades)
+    axes.set_ylim(panel.ylim)
+    right = max((its.x.max(initial=0) for its in panel.lines.values()), default=0)
+    for i, (setting, style) in enumerate(styles.items()):
+        if setting not in panel.lines:
             continue
-        its = drawn.lines[setting]
-        places = (np.arange(_KEYS) + (i + 0.5) / len(looks)) * right / _KEYS
+        its = panel.lines[setting]
+        places = (np.arange(_MARKERS) + (i + 0.5) / len(styles)) * right / _MARKERS
         marked = {*np.searchsorted(its.x, places[places < its.x[-1]]).tolist(), len(its.x) - 1}
-        if setting in drawn.raw:
-            axes.plot(*drawn.raw[setting], color=look.color, alpha=0.3, linewidth=0.8)
-        axes.plot(its.x, its.y, **look.plot(markevery=sorted(marked)))
+        if setting in panel.raw:
+            axes.plot(*panel.raw[setting], color=style.color, alpha=0.3, linewidth=0.8)
+        axes.plot(its.x, its.y, **style.kwargs(markevery=sorted(marked)))
         if (its.low < its.high).any():
-            axes.fill_between(its.x, its.low, its.high, color=look.color, alpha=0.2, linewidth=0)
+            axes.fill_between(its.x, its.low, its.high, color=style.color, alpha=0.2, linewidth=0)
         for x, y in its.tails:
-            axes.plot(x, y, color=look.color, linestyle=look.dashes, linewidth=0.8)
+            axes.plot(x, y, color=style.color, linestyle=style.dashes, linewidth=0.8)
         for x, y in its.ends:
             axes.plot(
                 x,
-                np.clip(y, *drawn.ylim),
+                np.clip(y, *panel.ylim),
                 marker="X",
-                color=look.color,
+                color=style.color,
                 markersize=9,
                 markeredgecolor="white",
                 clip_on=False,
@@ -123,7 +126,7 @@ def draw(axes: Axes, drawn: Panel, looks: Mapping[Setting, Look]) -> None:
 
 
 def _decades(values: np.ndarray) -> float:
-    """That a logarithmic axis spans; 0, if it would show no more than a linear one."""
+    """The decades of a logarithmic axis; 0, if it would show no more than a linear one."""
     positive = values[values > 0]
     if not len(positive) or (values < 0).any():
         return 0.0

@@ -1,4 +1,4 @@
-"""A picture of what the lr decides: how a run ends, over the lr that it had."""
+"""A picture of the sensitivity to the lr: the outcome of runs over their lr."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchopt.pictures.curves import log_scale
-from scratchopt.pictures.style import BLACK, house_style, sheet
-from scratchopt.plots.comparison import settings_of
-from scratchopt.plots.line_styles import Look, key, looks
-from scratchopt.plots.outcome import DIVERGED, TOO_LONG, Outcome, outcomes
+from scratchopt.pictures.curves import set_log_scale
+from scratchopt.pictures.style import BLACK, house_style, new_figure
+from scratchopt.plots.line_styles import LineStyle, choose_line_styles, legend_entry
+from scratchopt.plots.outcome import DIVERGED, TOO_LONG, Outcome, compute_outcomes
+from scratchopt.plots.settings import group_by_setting
 from scratchopt.runs.directory import Run
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _ROW = 0.17  # inches between the marks of two settings, above the axes
 
 @house_style()
 def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
-    """The outcome over the lr, a line for each optimizer; None where no optimizer has two lrs.
+    """Draws the outcome over the lr, a line for each optimizer; None where none has two lrs.
 
     A dot is a run, and the line their medians. A run without an outcome is a mark above the axes;
     where the median is none, the line is broken.
@@ -40,29 +40,33 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
     """
     by_setting = {
         setting: [run for run in setting.runs if run.settings.get(LR, 0) > 0]
-        for setting in settings_of(runs, without=[LR])
+        for setting in group_by_setting(runs, without=[LR])
     }
     swept = {s: own for s, own in by_setting.items() if len({r.settings[LR] for r in own}) > 1}
     if not swept:
         return None
     drawn = [run for own in swept.values() for run in own]
-    outcome = dict(zip(map(id, drawn), outcomes(drawn), strict=True))
+    outcome = dict(zip(map(id, drawn), compute_outcomes(drawn), strict=True))
     marked = [s for s, own in swept.items() if any(outcome[id(run)].mark for run in own)]
     height = max(4.4, 0.25 * len(swept) + 2.0) + _ROW * len(marked)
-    figure, (axes,) = sheet(size=(10.0, height))
+    figure, (axes,) = new_figure(size=(10.0, height))
     figure.subplots_adjust(left=0.11, right=0.58, top=1 - (0.7 + _ROW * len(marked)) / height)
     heading = f"{title}: {outcome[id(drawn[0])].name}"
     figure.text(0.3 / 10, 1 - 0.3 / height, heading, fontsize=13, va="center")
-    _scales(axes, drawn, [its.value for its in outcome.values()])
+    _set_scales(axes, drawn, [its.value for its in outcome.values()])
     tall = axes.get_position().height * height
-    look = dict(zip(swept, looks([setting.kind for setting in swept]), strict=True))
+    chosen = choose_line_styles([setting.style_key for setting in swept])
+    styles = dict(zip(swept, chosen, strict=True))
     for setting, own in swept.items():
         points = [(run.settings[LR], outcome[id(run)]) for run in own]
         row = marked.index(setting) if setting in marked else 0
-        _draw(axes, points, look[setting], 1 + _ROW * (row + 0.7) / tall)
+        _draw_setting(axes, points, styles[setting], 1 + _ROW * (row + 0.7) / tall)
     marks = sorted({its.mark for its in outcome.values()} - {""})
     axes.legend(
-        handles=[*(key(look[s], s.name) for s in swept), *(_mark(mark) for mark in marks)],
+        handles=[
+            *(legend_entry(styles[s], s.name) for s in swept),
+            *(_mark_entry(mark) for mark in marks),
+        ],
         loc="upper left",
         bbox_to_anchor=(1.03, 1),
         fontsize=10,
@@ -72,8 +76,8 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
     return figure
 
 
-def _scales(axes: Axes, runs: Sequence[Run], values: Sequence[float]) -> None:
-    """Set both, before anything is drawn."""
+def _set_scales(axes: Axes, runs: Sequence[Run], values: Sequence[float]) -> None:
+    """Sets the scales of both axes, before anything is drawn."""
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
     lrs = np.unique([run.settings[LR] for run in runs])
@@ -85,29 +89,31 @@ def _scales(axes: Axes, runs: Sequence[Run], values: Sequence[float]) -> None:
     axes.set_xlabel("lr")
     finite = np.array([value for value in values if np.isfinite(value)])
     if len(finite) and (finite > 0).all() and np.ptp(np.log10(finite)) > 1:
-        log_scale(axes, float(np.ptp(np.log10(finite))))
+        set_log_scale(axes, float(np.ptp(np.log10(finite))))
 
 
-def _draw(axes: Axes, points: Sequence[tuple[float, Outcome]], look: Look, above: float) -> None:
+def _draw_setting(
+    axes: Axes, points: Sequence[tuple[float, Outcome]], style: LineStyle, above: float
+) -> None:
     lrs = np.unique([lr for lr, _ in points])
     medians = [np.median([its.value for lr, its in points if lr == x]) for x in lrs]
-    axes.plot(lrs, medians, **look.plot(marker=None))
+    axes.plot(lrs, medians, **style.kwargs(marker=None))
     got = [(lr, its.value) for lr, its in points if not its.mark]
-    axes.plot(*np.array(got).reshape(-1, 2).T, **look.plot(linestyle="none"))
+    axes.plot(*np.array(got).reshape(-1, 2).T, **style.kwargs(linestyle="none"))
     for name in sorted({its.mark for _, its in points} - {""}):
         at = [lr for lr, its in points if its.mark == name]
         axes.plot(
             at,
             [above] * len(at),
             linestyle="none",
-            color=look.color,
+            color=style.color,
             transform=axes.get_xaxis_transform(),
             clip_on=False,
             **MARKS[name],
         )
 
 
-def _mark(name: str) -> Line2D:
+def _mark_entry(name: str) -> Line2D:
     from matplotlib.lines import Line2D
 
     return Line2D([], [], linestyle="none", color=BLACK, label=name, **MARKS[name])

@@ -1,4 +1,4 @@
-"""What may stand on the x axis: steps, or what they have cost."""
+"""The x axis: steps, or what they have cost."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 from scratchopt.config.fields import UserError
 from scratchopt.runs.directory import Run
 
-ABSCISSAE = {
+X_AXES = {
     "steps": "step",
     "evaluations": "gradient evaluations",
     "seconds": "seconds since the log was begun",
 }
 
 
-def abscissa(run: Run, steps: np.ndarray, against: str) -> np.ndarray:
-    """Where the values of some steps stand.
+def compute_x_values(run: Run, steps: np.ndarray, against: str) -> np.ndarray:
+    """Computes where the values of some steps stand on the x axis.
 
     `evaluations`: of the gradient, up to and with each step's own; a step costs its accumulated
     batches, or what `train/cost` says that it cost, as Newton's products with a curvature do.
@@ -25,7 +25,7 @@ def abscissa(run: Run, steps: np.ndarray, against: str) -> np.ndarray:
     Args:
         run: a recorded one.
         steps: that it has logged, rising.
-        against: a key of `ABSCISSAE`.
+        against: a key of `X_AXES`.
 
     Raises:
         UserError: a run whose log does not say.
@@ -39,7 +39,7 @@ def abscissa(run: Run, steps: np.ndarray, against: str) -> np.ndarray:
 
 
 def _evaluations(run: Run) -> np.ndarray:
-    """How many there were after each step from 0 on."""
+    """The total number of gradient evaluations after each step, from step 0 on."""
     steps, batches = 1 + run.history["train/loss"][-1][0], run.config["accumulate_grad_batches"]
     each = np.full(steps, batches, dtype=float)
     for step, cost in run.history.get("train/cost", ()):

@@ -1,1 +1,1 @@
-"""Functions of a few variables, and pictures of their landscapes."""
+"""Functions of a few variables, and the drawing of their landscapes."""

@@ -29,7 +29,7 @@ class Function:
 
     @property
     def title(self) -> str:
-        """What a picture calls it."""
+        """The name in a picture's title."""
         return "sin x + x²/10" if self.name == "article" else self.name
 
     @property
@@ -82,7 +82,7 @@ def quadratic(x: Tensor, condition_number: float) -> Tensor:
 
 
 def functions(condition_number: float = 100.0) -> dict[str, Function]:
-    """All functions by name.
+    """Makes all functions, by name.
 
     Args:
         condition_number: of the quadratic, >= 1.

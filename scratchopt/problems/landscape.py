@@ -1,4 +1,4 @@
-"""The ground of a path: a function's graph or contours, and its minima."""
+"""The landscape of a function: its graph or contours, its minima, and points on it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from scratchopt.problems.functions import Function
 
 
-def view(function: Function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and highest coordinates to show: the window, at most thrice as wide for `x`."""
+def choose_limits(function: Function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses the lowest and highest coordinates: the window, widened to show `x`, up to thrice."""
     low, high = np.array(function.window).T
     width = high - low
     x = x[np.isfinite(x).all(axis=1)]
@@ -27,12 +27,14 @@ def view(function: Function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def evaluate(function: Function, x: np.ndarray) -> np.ndarray:
-    """The values at points [..., dim]."""
+    """Evaluates the function at points [..., dim]."""
     return function(torch.from_numpy(x)).numpy()
 
 
-def graph(axes: Axes, function: Function, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
-    """Draw f(x) of one variable; its lowest and highest value."""
+def draw_graph(
+    axes: Axes, function: Function, low: np.ndarray, high: np.ndarray
+) -> tuple[float, float]:
+    """Draws f(x) of one variable; returns its lowest and highest value."""
     grid = np.linspace(low, high, 400)
     values = evaluate(function, grid)
     bottom, top = values.min(), values.max()
@@ -43,8 +45,8 @@ def graph(axes: Axes, function: Function, low: np.ndarray, high: np.ndarray) -> 
     return bottom, top
 
 
-def contours(axes: Axes, function: Function, low: np.ndarray, high: np.ndarray) -> None:
-    """Draw f(x, y) in greys, darker where it is lower, in levels of its logarithm."""
+def draw_contours(axes: Axes, function: Function, low: np.ndarray, high: np.ndarray) -> None:
+    """Draws f(x, y) in greys, darker where it is lower, in levels of its logarithm."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -60,7 +62,7 @@ def contours(axes: Axes, function: Function, low: np.ndarray, high: np.ndarray) 
 
 
 def ring_minima(axes: Axes, function: Function, size: float = 15) -> None:
-    """A ring about each minimum, so that the points that reach it stay visible."""
+    """Draws a ring around each minimum, so that the points that reach it stay visible."""
     minimizers = np.array(function.minimizers)
     values = evaluate(function, minimizers)
     places = [minimizers[:, 0], values] if function.dim == 1 else minimizers.T
@@ -77,13 +79,15 @@ def ring_minima(axes: Axes, function: Function, size: float = 15) -> None:
     )
 
 
-def few(n: int) -> np.ndarray:
-    """At most 2,000 of n steps: the first 500, where most happens, and some up to the last."""
+def thin_out(n: int) -> np.ndarray:
+    """Chooses at most 2,000 of n steps: the first 500, where most happens, and some to the last."""
     return np.union1d(np.arange(min(n, 500)), np.linspace(0, n - 1, min(n, 1500)).astype(int))
 
 
-def scatter(axes: Axes, places: np.ndarray, last: int, size: float = 30) -> tuple[np.ndarray, int]:
-    """Draw what lies within the axes of `places` [steps, 2], coloured by step up to `last`.
+def draw_points(
+    axes: Axes, places: np.ndarray, last: int, size: float = 30
+) -> tuple[np.ndarray, int]:
+    """Draws those of `places` [steps, 2] that lie within the axes, coloured by step up to `last`.
 
     Many points are an image in a vector file, which they would make large.
 
@@ -92,7 +96,7 @@ def scatter(axes: Axes, places: np.ndarray, last: int, size: float = 30) -> tupl
     """
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     inside = np.flatnonzero(((places >= (left, bottom)) & (places <= (right, top))).all(axis=1))
-    shown = inside[few(len(inside))]
+    shown = inside[thin_out(len(inside))]
     many = len(shown) > 200
     # Dark dots beneath make an outline about all of them; one about each would hide its neighbours.
     axes.plot(

@@ -1,4 +1,4 @@
-"""What theory says of each method on a quadratic ½θᵀHθ, as formulas.
+"""The theory of each method on a quadratic ½θᵀHθ, as formulas.
 
 The limits of stability are the library's, `scratchopt.stability`.
 
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Tuned(NamedTuple):
+class TunedMethod(NamedTuple):
     """A method with the settings that a theorem gives it on a quadratic.
 
     Args:
@@ -53,17 +53,19 @@ def _nesterov_optimal(m: float, L: float) -> dict[str, float]:
 
 # Lessard, Recht and Packard, proposition 1; Newton solves a quadratic in one step
 TUNED = {
-    "gradient descent": Tuned(
+    "gradient descent": TunedMethod(
         ("SGD",), lambda m, L: {"lr": 2 / (L + m)}, lambda k: (k - 1) / (k + 1), double=False
     ),
-    "heavy ball": Tuned(
+    "heavy ball": TunedMethod(
         ("Momentum",), _heavy_ball, lambda k: (sqrt(k) - 1) / (sqrt(k) + 1), double=True
     ),
-    "NAG, standard": Tuned(("NAG", "NAGTorch"), _nesterov, lambda k: 1 - 1 / sqrt(k), double=True),
-    "NAG, optimal": Tuned(
+    "NAG, standard": TunedMethod(
+        ("NAG", "NAGTorch"), _nesterov, lambda k: 1 - 1 / sqrt(k), double=True
+    ),
+    "NAG, optimal": TunedMethod(
         ("NAG", "NAGTorch"), _nesterov_optimal, lambda k: 1 - 2 / sqrt(3 * k + 1), double=True
     ),
-    "Newton": Tuned(("Newton",), lambda m, L: {"lr": 1.0}, lambda k: 0.0, double=False),
+    "Newton": TunedMethod(("Newton",), lambda m, L: {"lr": 1.0}, lambda k: 0.0, double=False),
 }
 
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import scratchopt
-from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, sheet
+from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, new_figure
 from scratchopt.stability import LIMITS, adam_limit
 from scratchopt.theory.closed_forms import best_momentum, eigenvalues, rate
-from scratchopt.theory.regimes import (
+from scratchopt.theory.measurements import (
     MINIMUM,
     Article,
-    Map,
-    adam_edge,
-    momentum_map,
-    oscillation,
-    rate_of_step,
+    RateMap,
+    measure_adam_sharpness,
+    measure_momentum_map,
+    measure_oscillation,
+    measure_rate_of_step,
 )
 
 if TYPE_CHECKING:
@@ -30,33 +30,33 @@ MOMENTUM = 0.9  # the article's
 NAMES = {"Momentum": "Momentum", "NAG": "NAG", "NAGTorch": "NAG, PyTorch's form"}
 
 
-def figures() -> dict[str, Figure]:
-    """All pictures by file name, measured anew."""
+def draw_figures() -> dict[str, Figure]:
+    """Draws all pictures, by file name, measured anew."""
     return {
-        "theory_map": map_figure(),
-        "theory_rates": rates_figure(),
-        "theory_oscillation": oscillation_figure(),
-        "theory_adam": adam_figure(),
+        "theory_map": draw_map(),
+        "theory_rates": draw_rates(),
+        "theory_oscillation": draw_oscillation(),
+        "theory_adam": draw_adam(),
     }
 
 
 @house_style()
-def map_figure() -> Figure:
-    """The rate over lr·λ and μ: measured above, by the closed form below."""
-    figure, axes = sheet(2, 3, (10.0, 6.0))
+def draw_map() -> Figure:
+    """Draws the rate over lr·λ and μ: measured above, by the closed form below."""
+    figure, axes = new_figure(2, 3, (10.0, 6.0))
     figure.subplots_adjust(wspace=0.14, hspace=0.32, right=0.88)
     for column, (method, name) in enumerate(NAMES.items()):
         measured, closed = axes[column], axes[3 + column]
-        data = momentum_map(method)
+        data = measure_momentum_map(method)
         gap = np.abs(data.measured - data.closed).max()
         ball = method == "Momentum"
         labels = [(1, 0.25), (1.3, 0.64), (1.6, 0.81)] if ball else [(0.55, 0.55), (0.2, 0.75)]
-        _heat(measured, data, data.measured, labels)
-        _heat(closed, data, data.closed, labels)
+        _draw_heatmap(measured, data, data.measured, labels)
+        _draw_heatmap(closed, data, data.closed, labels)
         measured.set_title(f"{name}: measured")
         closed.set_title(f"closed form (gap < {np.ceil(gap * 1000) / 1000:.3f})")
         closed.set_xlabel("lr·λ")
-        _lines(closed, method)
+        _draw_lines(closed, method)
         for panel in (measured, closed):
             x, y = (3.35, 0.25) if ball else (2.75, 0.5)
             panel.text(x, y, "diverges", color=BLACK, ha="center")
@@ -76,7 +76,9 @@ def map_figure() -> Figure:
     return figure
 
 
-def _heat(axes: Axes, data: Map, values: np.ndarray, labels: list[tuple[float, float]]) -> None:
+def _draw_heatmap(
+    axes: Axes, data: RateMap, values: np.ndarray, labels: list[tuple[float, float]]
+) -> None:
     from matplotlib import colormaps
 
     colors = colormaps["viridis"].with_extremes(over="#EEEEEE")
@@ -88,8 +90,8 @@ def _heat(axes: Axes, data: Map, values: np.ndarray, labels: list[tuple[float, f
     axes.clabel(levels, fmt="%g", fontsize=8, manual=labels)
 
 
-def _lines(axes: Axes, method: str) -> None:
-    """The limit of stability, and the μ that is best for each lr·λ."""
+def _draw_lines(axes: Axes, method: str) -> None:
+    """Draws the limit of stability, and the μ that is best for each lr·λ."""
     mu = np.linspace(0, 1, 200)
     limit = [LIMITS[method](m) for m in mu]
     axes.plot(limit, mu, color=ORANGE, linewidth=2.5, label="limit of stability")
@@ -99,21 +101,21 @@ def _lines(axes: Axes, method: str) -> None:
 
 
 @house_style()
-def rates_figure() -> Figure:
-    """The rate against lr in one direction, and against μ in all: lines are the closed forms."""
-    figure, (left, right) = sheet(1, 2, (11.0, 4.6))
-    looks = {"SGD": (GREY, ":", "s"), "Momentum": (BLUE, "-", "o"), "NAG": (ORANGE, "--", "^")}
-    looks["NAGTorch"] = (BLACK, "", "x")  # its line is NAG's
+def draw_rates() -> Figure:
+    """Draws the rate against lr in one direction, and against μ in all; lines are closed forms."""
+    figure, (left, right) = new_figure(1, 2, (11.0, 4.6))
+    styles = {"SGD": (GREY, ":", "s"), "Momentum": (BLUE, "-", "o"), "NAG": (ORANGE, "--", "^")}
+    styles["NAGTorch"] = (BLACK, "", "x")  # its line is NAG's
     s, many_s = np.linspace(0, 4.2, 29)[1:], np.linspace(0.001, 4.2, 800)
     mu, many_mu = np.linspace(0, 0.96, 17), np.linspace(0, 0.99, 400)
     curvatures = np.geomspace(1, KAPPA, 5)
-    for method, (color, line, marker) in looks.items():
+    for method, (color, line, marker) in styles.items():
         cls = getattr(scratchopt, method)
         momentum = {} if method == "SGD" else {"momentum": MOMENTUM}
-        dots = [rate_of_step(cls, np.ones(1), lr=x, **momentum) for x in s]
+        dots = [measure_rate_of_step(cls, np.ones(1), lr=x, **momentum) for x in s]
         left.plot(s, dots, marker, color=color, markersize=5)
         if method != "SGD":
-            dots = [rate_of_step(cls, curvatures, lr=1 / KAPPA, momentum=m) for m in mu]
+            dots = [measure_rate_of_step(cls, curvatures, lr=1 / KAPPA, momentum=m) for m in mu]
             right.plot(mu, dots, marker, color=color, markersize=5)
         if line:
             left.plot(many_s, rate(method, many_s, MOMENTUM), color=color, linestyle=line)
@@ -122,7 +124,7 @@ def rates_figure() -> Figure:
         name = NAMES.get(method, method)
         left.plot([], [], color=color, linestyle=line, marker=marker, label=name)
     some = np.array([0.3, 0.6, 1.0, 1.35, 1.65, 1.95, 2.25])
-    dots = [rate_of_step(scratchopt.Newton, curvatures, lr=x) for x in some]
+    dots = [measure_rate_of_step(scratchopt.Newton, curvatures, lr=x) for x in some]
     rings = {"marker": "o", "linestyle": "", "markersize": 10, "markerfacecolor": "none"}
     left.plot(some, dots, color=BLACK, label="Newton, over lr", **rings)
     left.axhline(1, color=BLACK, linewidth=1)
@@ -135,11 +137,11 @@ def rates_figure() -> Figure:
 
 
 @house_style()
-def oscillation_figure() -> Figure:
-    """The article's oscillation: x, the distance to the minimum, and the eigenvalues."""
-    figure, (first, second, plane) = sheet(1, 3, (13.0, 4.6))
+def draw_oscillation() -> Figure:
+    """Draws the article's oscillation: x, the distance to the minimum, and the eigenvalues."""
+    figure, (first, second, plane) = new_figure(1, 3, (13.0, 4.6))
     figure.subplots_adjust(wspace=0.3, left=0.06, right=0.985)
-    x, fitted = oscillation()
+    x, fitted = measure_oscillation()
     first.plot(x[:51], color=BLUE, marker="o", markersize=4, linewidth=1)
     first.axhline(MINIMUM, color=GREY, linestyle="--")
     first.set(xlabel="step", ylabel="x")
@@ -155,11 +157,11 @@ def oscillation_figure() -> Figure:
     second.set(xlabel="step", ylabel="distance to the minimum")
     second.set_title("it shrinks by √μ = 0.949 a step")
     second.legend(loc="upper right")
-    _plane(plane, fitted)
+    _draw_eigenvalues(plane, fitted)
     return figure
 
 
-def _plane(axes: Axes, fitted: complex) -> None:
+def _draw_eigenvalues(axes: Axes, fitted: complex) -> None:
     curvature = Article().curvature(MINIMUM)
     angle = np.linspace(0, 2 * np.pi, 400)
     axes.plot(np.cos(angle), np.sin(angle), color=GREY, linewidth=1)
@@ -179,13 +181,13 @@ def _plane(axes: Axes, fitted: complex) -> None:
 
 
 @house_style()
-def adam_figure() -> Figure:
-    """Adam comes to the edge of its stability by itself, and stays there."""
-    figure, (axes,) = sheet(1, 1, (8.0, 4.6))
-    looks = {0.9: (BLUE, "-"), 0.5: (ORANGE, "-"), 0.0: (GREY, "-")}
-    for beta1, (color, line) in looks.items():
+def draw_adam() -> Figure:
+    """Draws how Adam comes to the edge of its stability by itself, and stays there."""
+    figure, (axes,) = new_figure(1, 1, (8.0, 4.6))
+    styles = {0.9: (BLUE, "-"), 0.5: (ORANGE, "-"), 0.0: (GREY, "-")}
+    for beta1, (color, line) in styles.items():
         edge = adam_limit(beta1)
-        axes.semilogy(adam_edge(beta1), color=color, linestyle=line, linewidth=1.4)
+        axes.semilogy(measure_adam_sharpness(beta1), color=color, linestyle=line, linewidth=1.4)
         axes.axhline(edge, color=BLACK, linestyle="--", linewidth=1)
         axes.annotate(f"β₁ = {beta1:g}: {edge:g}", (1980, edge * 1.35), ha="right", color=color)
     axes.set(xlabel="step", ylabel="lr · largest λ/√v", xlim=(0, 2000), ylim=(0.08, 100))

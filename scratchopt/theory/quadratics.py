@@ -1,4 +1,4 @@
-"""Measures optimizers on quadratics, from their steps alone: it knows nothing of their rules."""
+"""Measuring optimizers on quadratics, from their steps alone and not from their rules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ class Quadratic:
         self.hessian, self.center = hessian, center
 
     def gradient(self, x: Tensor) -> Tensor:
-        """H(θ − c)."""
+        """The gradient H(θ − c)."""
         offset = x - self.center
         return self.hessian @ offset if self.hessian.dim() == 2 else self.hessian * offset
 
@@ -32,8 +32,8 @@ class Quadratic:
         return ((x - self.center) * self.gradient(x)).sum() / 2
 
 
-def spread(smallest: float, largest: float, size: int = 4, seed: int = 0) -> Quadratic:
-    """A quadratic in `size` dimensions: curvatures log-spaced, axes in random directions."""
+def make_quadratic(smallest: float, largest: float, size: int = 4, seed: int = 0) -> Quadratic:
+    """Makes a quadratic in `size` dimensions: curvatures log-spaced, axes in random directions."""
     generator = torch.Generator().manual_seed(seed)
     curvatures = torch.logspace(0, 1, size, base=largest / smallest, dtype=torch.float64) * smallest
     random = torch.randn(size, size, generator=generator, dtype=torch.float64)
@@ -42,8 +42,8 @@ def spread(smallest: float, largest: float, size: int = 4, seed: int = 0) -> Qua
     return Quadratic((hessian + hessian.T) / 2)
 
 
-def step(optimizer: torch.optim.Optimizer, x: Tensor, f: Any) -> None:
-    """One step, with the derivatives that the method asks for, where it asks for them.
+def take_step(optimizer: torch.optim.Optimizer, x: Tensor, f: Any) -> None:
+    """Takes one step, with the derivatives that the method needs, where it needs them.
 
     Args:
         optimizer: any of ours.
@@ -61,12 +61,12 @@ def step(optimizer: torch.optim.Optimizer, x: Tensor, f: Any) -> None:
 
 
 def descend(make: Make, f: Any, start: Tensor, steps: int) -> Tensor:
-    """θ before the first step and after each: [steps + 1, *start.shape]."""
+    """Descends from a start; returns θ before the first step and after each, [steps + 1, …]."""
     x = torch.nn.Parameter(start.clone())
     optimizer = make([x])
     path = [start]
     for _ in range(steps):
-        step(optimizer, x, f)
+        take_step(optimizer, x, f)
         path.append(x.detach().clone())
     return torch.stack(path)
 
@@ -79,7 +79,7 @@ def transfer_matrix(make: Make, f: Any, size: int) -> Tensor:
     """
     x = torch.nn.Parameter(torch.zeros(size, dtype=torch.float64))
     optimizer = make([x])
-    step(optimizer, x, f)
+    take_step(optimizer, x, f)
     keys = list(_buffers(optimizer, x))
     columns = []
     for unit in torch.eye(size * (1 + len(keys)), dtype=torch.float64):
@@ -87,13 +87,13 @@ def transfer_matrix(make: Make, f: Any, size: int) -> Tensor:
         x = torch.nn.Parameter(theta.clone())
         optimizer = make([x])
         optimizer.state[x].update(zip(keys, (buffer.clone() for buffer in buffers), strict=True))
-        step(optimizer, x, f)
+        take_step(optimizer, x, f)
         columns.append(torch.cat([x.detach(), *(optimizer.state[x][key] for key in keys)]))
     return torch.stack(columns, dim=1)
 
 
 def _buffers(optimizer: torch.optim.Optimizer, x: Tensor) -> dict[str, Tensor]:
-    """What an optimizer keeps of the shape of x, by key."""
+    """The state tensors of the shape of x, by key."""
     return {
         key: value
         for key, value in optimizer.state.get(x, {}).items()
@@ -106,8 +106,8 @@ def spectral_radius(matrix: Tensor) -> float:
     return torch.linalg.eigvals(matrix).abs().max().item()
 
 
-def decay(path: Tensor, *, double: bool) -> float:
-    """The contraction per step that fits ‖θ‖ over the second half of a path.
+def fit_rate(path: Tensor, *, double: bool) -> float:
+    """Fits the contraction per step to ‖θ‖ over the second half of a path.
 
     log‖θₜ‖ = a + t·log ρ by least squares; with a double root ‖θₜ‖ is t·ρᵗ(b + c/t + …), and
     log t is taken off and a term in 1/t fitted besides.
@@ -119,8 +119,8 @@ def decay(path: Tensor, *, double: bool) -> float:
     return fit[1].exp().item()
 
 
-def growth(make: Make, curvatures: Tensor, steps: int, after: int) -> Tensor:
-    """The factor per step of (θ, v) in a long run, for each of many curvatures: [n].
+def measure_growth(make: Make, curvatures: Tensor, steps: int, after: int) -> Tensor:
+    """Measures the factor per step of (θ, v) in a long run, for each of many curvatures: [n].
 
     As the step is linear, (θ, v) may be brought back to length 1 after every ten, and nothing
     overflows; the logarithms of what that takes add up to that of the growth.
@@ -136,7 +136,7 @@ def growth(make: Make, curvatures: Tensor, steps: int, after: int) -> Tensor:
     total = torch.zeros_like(curvatures)
     for t in range(0, after + steps, 10):
         for _ in range(10):
-            step(optimizer, x, f)
+            take_step(optimizer, x, f)
         with torch.no_grad():
             parts = [x, *_buffers(optimizer, x).values()]
             length = torch.stack(parts).norm(dim=0).clamp_min(1e-100)
@@ -148,13 +148,13 @@ def growth(make: Make, curvatures: Tensor, steps: int, after: int) -> Tensor:
 
 
 def is_stable(optimizer: torch.optim.Optimizer, x: Tensor, f: Any, steps: int) -> bool:
-    """Whether θ, one number, shrinks: |θ| in a run's last quarter stays below that in the third.
+    """Tells whether θ, one number, shrinks: |θ| in a run's last quarter stays below the third's.
 
     A run that has grown a million times, or is as good as at 0, is ended before.
     """
     scale, sizes = abs(x.item()), []
     for _ in range(steps):
-        step(optimizer, x, f)
+        take_step(optimizer, x, f)
         sizes.append(abs(x.item()) / scale)
         if not sizes[-1] < 1e6:
             return False
@@ -164,8 +164,10 @@ def is_stable(optimizer: torch.optim.Optimizer, x: Tensor, f: Any, steps: int) -
     return max(last) < max(third)
 
 
-def largest_stable(runs: Callable[[float], bool], start: float, relative: float = 3e-8) -> float:
-    """The largest lr whose run is stable: doubled from `start` until it is not, then bisected."""
+def find_largest_stable(
+    runs: Callable[[float], bool], start: float, relative: float = 3e-8
+) -> float:
+    """Finds the largest lr whose run is stable: doubles it until it is not, then bisects."""
     low, high = start, 2 * start
     while runs(high):
         low, high = high, 2 * high

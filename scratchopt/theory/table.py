@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import scratchopt
 from scratchopt.stability import LIMITS, adam_limit
 from scratchopt.theory.closed_forms import TUNED
-from scratchopt.theory.regimes import adam_stability, rates, stability
+from scratchopt.theory.measurements import measure_adam_limit, measure_limit, measure_rates
 
 KAPPAS = 10.0, 100.0, 1e4
 MOMENTA = 0.0, 0.5, 0.9, 0.99
@@ -18,8 +18,8 @@ LIMIT_HEADER = """\
 |---|---|---|---|---|"""
 
 
-def table() -> str:
-    """Two tables in Markdown; measured in some 40 seconds."""
+def make_table() -> str:
+    """Makes two tables in Markdown; their measurements take some 40 seconds."""
     return "\n".join([RATE_HEADER, *_rates(), "", LIMIT_HEADER, *_limits()])
 
 
@@ -28,7 +28,7 @@ def _rates() -> Iterator[str]:
         for method in tuned.methods:
             for kappa in KAPPAS:
                 closed = tuned.rate(kappa)
-                matrix, run = rates(getattr(scratchopt, method), name, kappa)
+                matrix, run = measure_rates(getattr(scratchopt, method), name, kappa)
                 cells = f"{closed:.7f} | {matrix:.7f} | {matrix - closed:.0e}"
                 cells = f"{cells} | {run:.7f} | {run - closed:.0e}"
                 yield f"| {name}: `{method}` | {kappa:g} | {cells} |"
@@ -38,14 +38,14 @@ def _limits() -> Iterator[str]:
     for method, closed_form in LIMITS.items():
         for mu in MOMENTA:
             if method != "SGD":
-                bisected = stability(getattr(scratchopt, method), mu)
+                bisected = measure_limit(getattr(scratchopt, method), mu)
             elif mu == 0:
-                bisected = stability(scratchopt.SGD)
+                bisected = measure_limit(scratchopt.SGD)
             else:
                 continue
             yield _limit(f"`{method}`", f"{mu:g}", bisected, closed_form(mu))
     for beta1 in BETAS:
-        bisected = adam_stability(scratchopt.Adam, beta1)
+        bisected = measure_adam_limit(scratchopt.Adam, beta1)
         yield _limit("`Adam`, λ over √v", f"β₁ = {beta1:g}", bisected, adam_limit(beta1))
 
 

@@ -27,11 +27,12 @@ from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.lightning import Diverged
 from scratchopt.lightning.trajectory import read_records
+from scratchopt.playback.build_scene import build_scene
 from scratchopt.playback.figure import _log_axis
-from scratchopt.playback.landscape import landscape_of
-from scratchopt.playback.paths import recordings
+from scratchopt.playback.landscape import build_landscape
 from scratchopt.playback.plane import principal_plane
-from scratchopt.playback.scene import Scene, scene_of
+from scratchopt.playback.recordings import read_recordings
+from scratchopt.playback.scene import Scene
 from scratchopt.problems.functions import functions
 from scratchopt.runs.directory import Run, runs_in
 from scratchopt.runs.result import Result, hyperparameters
@@ -93,7 +94,7 @@ def runs_of(*directories: Path) -> list[Run]:
 
 
 def scene(*directories: Path) -> Scene:
-    return scene_of(recordings(runs_of(*directories)))
+    return build_scene(read_recordings(runs_of(*directories)))
 
 
 # The numbers
@@ -101,52 +102,54 @@ def scene(*directories: Path) -> Scene:
 
 def test_frames_hold_the_records_and_a_run_that_ended_stays(made):
     shown = scene(made("nag"), made("momentum"))
-    assert shown.moments.tolist() == list(range(222))
-    nag, momentum = shown.racers
+    assert shown.frame_steps.tolist() == list(range(222))
+    nag, momentum = shown.tracks
     assert [len(nag.rows), len(momentum.rows)] == [34, 222]
     assert nag.recording.row(np.array([33, 34, 221])).tolist() == [33, 33, 33]
     records = nag.recording.records
-    np.testing.assert_array_equal(nag.places[:, 0], records["parameters"][:, 0])
+    np.testing.assert_array_equal(nag.positions[:, 0], records["parameters"][:, 0])
     np.testing.assert_array_equal(nag.points[:, 0], records["point"][:, 0])
     # v ← μv − lr·g leads from θ to the next θ, and −lr·g from the lookahead point there.
-    ahead = nag.places[:-1, 0] + 0.9 * np.concatenate([[0], nag.velocity[:-2, 0]])
+    ahead = nag.positions[:-1, 0] + 0.9 * np.concatenate([[0], nag.velocity[:-2, 0]])
     np.testing.assert_allclose(nag.points[:-1, 0], ahead, atol=1e-5)
-    np.testing.assert_allclose((nag.points + nag.pull)[:-1, 0], nag.places[1:, 0], atol=1e-5)
+    np.testing.assert_allclose(
+        (nag.points + nag.gradient_step)[:-1, 0], nag.positions[1:, 0], atol=1e-5
+    )
 
 
 def test_losses_are_the_log_s(made):
     """At the evaluated point, which for NAG is not θ: to float32, as the log has them."""
-    for racer in scene(made("nag"), made("momentum")).racers:
-        logged = [value for _, value in racer.recording.run.history["train/loss"]]
-        np.testing.assert_allclose(racer.losses, logged, rtol=1e-6, atol=1e-7)
+    for track in scene(made("nag"), made("momentum")).tracks:
+        logged = [value for _, value in track.recording.run.history["train/loss"]]
+        np.testing.assert_allclose(track.losses, logged, rtol=1e-6, atol=1e-7)
 
 
 def test_many_steps_are_thinned_out_and_the_first_stay_densest(made):
     shown = scene(made("far"), made("slow"))
-    assert len(shown.moments) <= 302
-    assert shown.moments[-1] == 900
-    last = shown.racers[0].recording.steps[-1]
-    assert last in shown.moments
-    gaps = np.diff(shown.moments)
+    assert len(shown.frame_steps) <= 302
+    assert shown.frame_steps[-1] == 900
+    last = shown.tracks[0].recording.steps[-1]
+    assert last in shown.frame_steps
+    gaps = np.diff(shown.frame_steps)
     assert gaps[0] == 1
     assert gaps[:50].max() < gaps[-50:].mean()
 
 
 def test_a_diverged_run_leaves_the_window_to_the_others(made):
     alone, with_it = scene(made("far")), scene(made("far"), made("lost"))
-    assert not np.isfinite(with_it.racers[1].places).all()
+    assert not np.isfinite(with_it.tracks[1].positions).all()
     np.testing.assert_array_equal(with_it.window, alone.window)
 
 
 def test_sparse_records_have_no_velocity(made):
-    (racer,) = scene(made("every 7th")).racers
-    assert np.isnan(racer.velocity).all()
-    assert np.isfinite(racer.points[:-1]).all()
+    (track,) = scene(made("every 7th")).tracks
+    assert np.isnan(track.velocity).all()
+    assert np.isfinite(track.points[:-1]).all()
 
 
 def test_the_landscape_of_a_line_is_its_loss_over_all_points(made):
-    (full,) = recordings(runs_of(made("line")))
-    landscape = landscape_of(full)
+    (full,) = read_recordings(runs_of(made("line")))
+    landscape = build_landscape(full)
     assert (landscape.axes, landscape.over) == (["slope", "intercept"], "100 training samples")
     np.random.seed(0)
     x = 2 * np.random.rand(100)
@@ -154,15 +157,15 @@ def test_the_landscape_of_a_line_is_its_loss_over_all_points(made):
     points = np.array([[3.0, 4.0], [-2.0, 1.5]])
     expected = [np.mean((slope * x + intercept - y) ** 2) for slope, intercept in points]
     np.testing.assert_allclose(landscape.loss(points), expected, rtol=1e-13)
-    (batches,) = recordings(runs_of(made("batches")))
-    np.testing.assert_allclose(landscape_of(batches).loss(points), expected, rtol=1e-12)
+    (batches,) = read_recordings(runs_of(made("batches")))
+    np.testing.assert_allclose(build_landscape(batches).loss(points), expected, rtol=1e-12)
 
 
 def test_the_landscape_of_a_function_is_exact(made):
-    (recording,) = recordings(runs_of(made("far")))
+    (recording,) = read_recordings(runs_of(made("far")))
     points = np.array([[1.0, 1.0], [0.5, -0.25]])
     expected = functions()["rosenbrock"](torch.from_numpy(points)).numpy()
-    np.testing.assert_array_equal(landscape_of(recording).loss(points), expected)
+    np.testing.assert_array_equal(build_landscape(recording).loss(points), expected)
 
 
 def test_the_plane_is_that_of_the_singular_vectors():
@@ -189,30 +192,30 @@ def test_the_plane_of_a_straight_path_has_all_of_it():
 def test_networks_share_a_plane_whose_discrepancy_is_measured(made):
     shown = scene(made("digits"), made("digits 2"))
     assert shown.plane is not None
-    assert shown.moments.tolist() == [0, 3, 6, 9, 12]
+    assert shown.frame_steps.tolist() == [0, 3, 6, 9, 12]
     assert shown.y is not None
     loss = shown.landscape.loss
-    for racer in shown.racers:
-        theta = racer.recording.records["parameters"]
-        np.testing.assert_allclose(racer.losses, loss(theta))
-        assert racer.flat is not None
+    for track in shown.tracks:
+        theta = track.recording.records["parameters"]
+        np.testing.assert_allclose(track.losses, loss(theta))
+        assert track.plane_losses is not None
         projected = shown.plane.place(shown.plane.project(theta))
-        np.testing.assert_allclose(racer.flat, loss(projected))
-    gaps = np.concatenate([racer.losses - racer.flat for racer in shown.racers])
+        np.testing.assert_allclose(track.plane_losses, loss(projected))
+    gaps = np.concatenate([track.losses - track.plane_losses for track in shown.tracks])
     np.testing.assert_allclose(np.sort(shown.discrepancies), np.sort(np.abs(gaps)))
     assert shown.discrepancies.max() > 1e-3
     assert 0.5 < shown.plane.explained.sum() <= 1
     x, y = np.meshgrid(shown.x, shown.y)
     corner = shown.plane.place(np.array([[x[3, 20], y[3, 20]]]))
-    np.testing.assert_allclose(shown.ground[3, 20], loss(corner)[0])
+    np.testing.assert_allclose(shown.surface[3, 20], loss(corner)[0])
 
 
 def test_the_first_loss_of_a_network_is_that_of_its_first_batch(made):
     """The same weights, and samples in the run's own order."""
-    (racer,) = scene(made("digits")).racers
-    logged = dict(racer.recording.run.history["train/loss"])
-    assert racer.losses[0] == pytest.approx(logged[0], rel=0.05)
-    assert racer.losses[0] != racer.losses[-1]
+    (track,) = scene(made("digits")).tracks
+    logged = dict(track.recording.run.history["train/loss"])
+    assert track.losses[0] == pytest.approx(logged[0], rel=0.05)
+    assert track.losses[0] != track.losses[-1]
 
 
 # The page

@@ -23,16 +23,16 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
-from scratchopt.lightning.trajectory import Layout, RecordFile
+from scratchopt.lightning.trajectory import RecordFile, RecordLayout
 from scratchopt.pictures.style import PALETTE
-from scratchopt.plots.comparison import Setting, settings_of
-from scratchopt.plots.comparison_figures import history_figures
 from scratchopt.plots.gallery import draw
-from scratchopt.plots.line_styles import looks
+from scratchopt.plots.history_figures import history_figures
+from scratchopt.plots.line_styles import choose_line_styles
 from scratchopt.plots.outcome import DIVERGED, TOO_LONG
+from scratchopt.plots.paths_figures import paths_figures
 from scratchopt.plots.sensitivity_figure import sensitivity_figure
-from scratchopt.plots.toy_runs import paths_figures
-from scratchopt.plots.x_axis import abscissa
+from scratchopt.plots.settings import Setting, group_by_setting
+from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.runs.directory import runs_in
 from scratchopt.runs.result import Result, hyperparameters
 
@@ -96,7 +96,7 @@ def decay(rate, steps=20, first=1.0):
 
 def history(runs, **options) -> Any:
     """The axes of the one picture, without the legend's."""
-    (figure,) = history_figures(settings_of(runs), "title", **options).values()
+    (figure,) = history_figures(group_by_setting(runs), "title", **options).values()
     return [axes for axes in figure.axes if axes.axison]
 
 
@@ -154,7 +154,7 @@ def test_runs_that_differ_by_the_seed_are_one_line(task, n, share, record, runs)
             "optimizer=sgd",
             logged={"train/loss": decay(0.5)},
         )
-    settings = settings_of(runs())
+    settings = group_by_setting(runs())
     assert [(s.optimizer, len(s.runs)) for s in settings] == [("nag", n), ("sgd", n)]
     axes = history(runs())[0]
     each = float32([[value for _, value in decay(rate)] for rate in rates])
@@ -234,8 +234,8 @@ def test_a_step_costs_its_batches_or_what_the_log_says(record, runs):
     )
     record("b", "accumulate_grad_batches=4", logged={"train/loss": decay(0.5, 3)}, evaluations=12)
     newton, nag = runs()
-    np.testing.assert_array_equal(abscissa(newton, np.arange(3), "evaluations"), [6, 9, 15])
-    np.testing.assert_array_equal(abscissa(nag, np.arange(3), "evaluations"), [4, 8, 12])
+    np.testing.assert_array_equal(compute_x_values(newton, np.arange(3), "evaluations"), [6, 9, 15])
+    np.testing.assert_array_equal(compute_x_values(nag, np.arange(3), "evaluations"), [4, 8, 12])
     drawn = history(runs(), against="evaluations")[0]
     assert [list(line.get_xdata()) for line in drawn.lines] == [[4, 8, 12], [6, 9, 15]]
     assert drawn.get_xlabel() == "gradient evaluations"
@@ -259,7 +259,7 @@ def test_seconds_are_those_of_the_log_s_writes(record, runs):
             writer.add_scalar("train/loss", 0.5**step, step, walltime=2e9 + written)
     (run,) = runs()
     begun = run.events.FirstEventTimestamp()
-    found = abscissa(run, np.array([9, 14, 19, 24]), "seconds") + begun - 2e9
+    found = compute_x_values(run, np.array([9, 14, 19, 24]), "seconds") + begun - 2e9
     np.testing.assert_allclose(found, [10, 20, 30, 31], atol=1e-3)
 
 
@@ -340,25 +340,25 @@ def test_lines_of_a_sweep_are_apart_in_grey(record, runs):
 
 
 @pytest.mark.parametrize("optimizers", [("nag",), ("nag", "sgd"), ("adam", "nag", "sgd")])
-def test_looks_are_never_shared(optimizers):
+def test_line_styles_are_never_shared(optimizers):
     lrs = [f"lr={lr:g}" for lr in np.geomspace(0.01, 1, 14)]
     settings = [Setting(optimizer, lr, lr, ()) for optimizer in optimizers for lr in lrs]
-    found = looks([setting.kind for setting in settings])
-    assert len({(look.marker, str(look.dashes)) for look in found}) == len(settings)
+    found = choose_line_styles([setting.style_key for setting in settings])
+    assert len({(style.marker, str(style.dashes)) for style in found}) == len(settings)
 
 
 def test_a_colour_is_an_optimizer_and_dashes_are_an_lr(record, runs):
     sweep(record)
-    settings = settings_of(runs())
-    found = looks([setting.kind for setting in settings])
+    settings = group_by_setting(runs())
+    found = choose_line_styles([setting.style_key for setting in settings])
     names = [
         f"{name}, lr={lr}" for name in ("momentum", "nag", "sgd") for lr in ("0.05", "0.1", "1")
     ]
     assert [setting.name for setting in settings] == names
     for part, kind in (("optimizer", "color"), ("variant", "dashes")):
         pairs = {
-            (getattr(setting, part), str(getattr(look, kind)))
-            for setting, look in zip(settings, found, strict=True)
+            (getattr(setting, part), str(getattr(style, kind)))
+            for setting, style in zip(settings, found, strict=True)
         }
         assert len(pairs) == 3
 
@@ -366,7 +366,7 @@ def test_a_colour_is_an_optimizer_and_dashes_are_an_lr(record, runs):
 def test_more_than_a_dozen_lines_are_drawn_optimizer_by_optimizer(record, runs):
     lrs = (0.01, 0.02, 0.05, 0.1, 1.0)
     sweep(record, lrs)
-    figures = history_figures(settings_of(runs()), "title")
+    figures = history_figures(group_by_setting(runs()), "title")
     assert list(figures) == ["history_loss", "history_gradnorm", "history_velocity"]
     panels: Any = [axes for axes in figures["history_loss"].axes if axes.axison]
     assert [axes.get_title(loc="left") for axes in panels] == ["momentum", "nag", "sgd"]
@@ -407,7 +407,7 @@ def test_all_text_has_room(lrs, record, runs):
             logged = {"train/loss": decay(0.9, 400, 1e5), "train/gradnorm": decay(0.5, 400)}
             record("-".join(overrides), *overrides, logged=logged, test_loss=0.99 + 1e-4 * lr)
     found = runs()
-    figures = list(history_figures(settings_of(found), "linear_regression").values())
+    figures = list(history_figures(group_by_setting(found), "linear_regression").values())
     figures += filter(None, [sensitivity_figure(found, "linear_regression")])
     for figure in figures:
         assert_all_is_inside(figure)
@@ -504,7 +504,7 @@ def test_one_lr_decides_nothing(record, runs):
 def write_path(directory, x):
     """A toy run's record of the points x [steps, dim], and of a last θ."""
     steps, dim = x.shape
-    layout = Layout(["x"], [[dim]], "float64", gradients=True)
+    layout = RecordLayout(["x"], [[dim]], "float64", gradients=True)
     rows = np.hstack([x, x, np.ones_like(x)])
     last = np.hstack([x[-1:], np.full((1, 2 * dim), np.nan)])
     RecordFile(directory / "path", layout, 0).append(
@@ -529,7 +529,9 @@ def test_paths_show_the_recorded_points(record, runs):
     )
     record("sgd", *toy, "optimizer=sgd", logged={"train/loss": decay(0.9)})
     told = []
-    figures = paths_figures(settings_of(runs()), lambda run, why: told.append((run.optimizer, why)))
+    figures = paths_figures(
+        group_by_setting(runs()), lambda run, why: told.append((run.optimizer, why))
+    )
     assert told == [("sgd", "its path was not recorded")]
     panels: Any = [axes for axes in figures["paths"].axes if axes.get_xlabel() == "x"]
     first, second = panels
@@ -543,7 +545,7 @@ def test_paths_show_the_recorded_points(record, runs):
 def test_paths_on_the_article_s_function_lie_on_its_graph(record, runs):
     x = np.append(np.linspace(-8, 8, 30), [100.0, 1e9, math.inf])[:, None]
     write_path(record("a", "task=toy", logged={"train/loss": decay(0.9)}), x)
-    figure: Any = paths_figures(settings_of(runs()), lambda *_: None)["paths"]
+    figure: Any = paths_figures(group_by_setting(runs()), lambda *_: None)["paths"]
     expected = np.hstack([x[:30], np.sin(x[:30]) + x[:30] ** 2 / 10])
     np.testing.assert_allclose(offsets(figure.axes[0]), expected, rtol=1e-12)
     assert [text.get_text() for text in figure.axes[0].texts] == ["33 points, 3 outside"]
@@ -554,7 +556,7 @@ def test_a_damaged_path_is_refused(record, runs):
     (directory / "path").mkdir()
     (directory / "path" / "layout.json").write_text("{")
     with pytest.raises(UserError, match=r"layout.json is damaged"):
-        paths_figures(settings_of(runs()), lambda *_: None)
+        paths_figures(group_by_setting(runs()), lambda *_: None)
 
 
 # Files
@@ -604,7 +606,7 @@ def test_runs_of_several_tasks_are_refused(record, runs):
     record("a", "task=toy", logged={"train/loss": decay(0.9)})
     record("b", "task=mnist", logged={"train/loss": decay(0.9)})
     with pytest.raises(UserError, match=r"several tasks \(mnist, toy\) have no common scale"):
-        settings_of(runs())
+        group_by_setting(runs())
 
 
 def plot(*arguments, cwd):

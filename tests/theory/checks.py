@@ -14,21 +14,21 @@ import torch
 
 from scratchopt.stability import LIMITS
 from scratchopt.theory.closed_forms import TUNED
-from scratchopt.theory.quadratics import spread, step
-from scratchopt.theory.regimes import rates, stability
+from scratchopt.theory.measurements import measure_limit, measure_rates
+from scratchopt.theory.quadratics import make_quadratic, take_step
 
 
 def check_rate(cls: Any, name: str, kappa: float) -> None:
     """The contraction per step is the closed form: by the matrix to 1e-6, by a run to 2e-4."""
     closed = TUNED[name].rate(kappa)
-    matrix, run = rates(cls, name, kappa)
+    matrix, run = measure_rates(cls, name, kappa)
     assert matrix == pytest.approx(closed, rel=1e-6, abs=1e-9)
     assert run == pytest.approx(closed, rel=2e-4, abs=1e-9)
 
 
 def check_limit(cls: Any, method: str, mu: float) -> None:
     """The largest stable lr·λ, bisected to 3e-8, is the closed form to 1e-7 of it."""
-    bisected = stability(cls, None if method == "SGD" else mu)
+    bisected = measure_limit(cls, None if method == "SGD" else mu)
     assert bisected == pytest.approx(LIMITS[method](mu), rel=1e-7)
 
 
@@ -70,12 +70,12 @@ def check_schedule(cls: Any, method: str, lr: list[float], momentum: list[float]
     velocity is but scaled.
     """
     settings = list(zip(lr, momentum, strict=True))
-    f, start = spread(0.1, 1.0), torch.ones(4, dtype=torch.float64)
+    f, start = make_quadratic(0.1, 1.0), torch.ones(4, dtype=torch.float64)
     x = torch.nn.Parameter(start.clone())
     optimizer = cls([x])
     for now in settings:
         optimizer.param_groups[0].update(zip(("lr", "momentum"), now, strict=True))
-        step(optimizer, x, f)
+        take_step(optimizer, x, f)
     hessian = f.hessian.numpy()
     expected = RECURRENCES[method](lambda point: hessian @ point, start.numpy(), settings)
     assert x.detach().numpy() == pytest.approx(expected, rel=0, abs=1e-12)

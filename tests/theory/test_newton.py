@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scratchopt import Newton
+from scratchopt.theory.measurements import Article
 from scratchopt.theory.quadratics import Quadratic, descend
-from scratchopt.theory.regimes import Article
 
 examples = settings(derandomize=True, deadline=None, max_examples=30)
 MAXIMUM, MINIMA = 1.977383029329, (-1.306440008370, 3.837467106499)  # of sin x + x²/10

@@ -11,7 +11,12 @@ import pytest
 
 from scratchopt.stability import LIMITS, adam_limit
 from scratchopt.theory.closed_forms import TUNED, eigenvalues, rate
-from scratchopt.theory.regimes import MINIMUM, Article, momentum_map, oscillation
+from scratchopt.theory.measurements import (
+    MINIMUM,
+    Article,
+    measure_momentum_map,
+    measure_oscillation,
+)
 from scratchopt.theory.table import LIMIT_HEADER, RATE_HEADER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +84,7 @@ def test_the_measured_map_is_the_closed_form(method):
     """To 0.02 everywhere, at the double roots and the limit of stability too, where 200 steps
     are few, and to 0.002 in the mean.
     """
-    data = momentum_map(method, s=np.linspace(0.1, 4, 40), mu=np.linspace(0, 0.95, 6))
+    data = measure_momentum_map(method, s=np.linspace(0.1, 4, 40), mu=np.linspace(0, 0.95, 6))
     gap = np.abs(data.measured - data.closed)
     assert gap.max() < 0.02
     assert gap.mean() < 0.002
@@ -91,7 +96,7 @@ def test_the_measured_map_is_the_closed_form(method):
 
 def test_the_article_s_oscillation_follows_the_complex_eigenvalue():
     """|z| = √μ and the angle, a turn in 5.36 steps, found from the late x alone, to 1e-5."""
-    x, fitted = oscillation()
+    x, fitted = measure_oscillation()
     expected, _ = eigenvalues("Momentum", Article().curvature(MINIMUM), 0.9)
     assert abs(fitted - complex(expected)) < 1e-5
     assert abs(fitted) == pytest.approx(0.9**0.5, abs=1e-5)

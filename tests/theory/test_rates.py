@@ -1,7 +1,7 @@
 """The contraction per step on a quadratic is the closed form of the literature.
 
 `scratchopt.theory.closed_forms` has the formulas with their sources, and knows no optimizer;
-`scratchopt.theory.regimes` measures, and knows no formula but for how long to run.
+`scratchopt.theory.measurements` measures, and knows no formula but for how long to run.
 """
 
 from functools import partial
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import scratchopt
 from scratchopt import Momentum
 from scratchopt.theory.closed_forms import TUNED, best_momentum, rate
+from scratchopt.theory.measurements import measure_rate_of_step
 from scratchopt.theory.quadratics import Quadratic, descend
-from scratchopt.theory.regimes import rate_of_step
 
 from .checks import (
     RECURRENCES,
@@ -70,7 +70,7 @@ def test_heavy_ball_contracts_at_its_double_root():
 @given(s=st.floats(0.0, 5.0), mu=st.floats(0.0, 0.999))
 def test_the_rate_in_one_direction_is_the_closed_form_wherever_it_is(method, s, mu):
     momentum = {} if method == "SGD" else {"momentum": mu}
-    measured = rate_of_step(getattr(scratchopt, method), np.ones(1), lr=s, **momentum)
+    measured = measure_rate_of_step(getattr(scratchopt, method), np.ones(1), lr=s, **momentum)
     assert measured == pytest.approx(float(rate(method, s, mu)), abs=1e-6)
 
 
@@ -79,15 +79,15 @@ def test_the_rate_in_one_direction_is_the_closed_form_wherever_it_is(method, s, 
 @given(s=st.floats(0.001, 0.99), mu=st.floats(0.0, 0.999))
 def test_no_momentum_is_better_than_the_best(method, s, mu):
     cls = getattr(scratchopt, method)
-    best = rate_of_step(cls, np.ones(1), lr=s, momentum=float(best_momentum(method, s)))
-    assert best <= rate_of_step(cls, np.ones(1), lr=s, momentum=mu) + 1e-6
+    best = measure_rate_of_step(cls, np.ones(1), lr=s, momentum=float(best_momentum(method, s)))
+    assert best <= measure_rate_of_step(cls, np.ones(1), lr=s, momentum=mu) + 1e-6
 
 
 @examples
 @given(lr=st.floats(0.0, 2.5), kappa=st.floats(1.0, 1e6))
 def test_newtons_rate_knows_no_curvature(lr, kappa):
     curvatures = np.array([1.0, -np.sqrt(kappa), kappa])
-    measured = rate_of_step(scratchopt.Newton, curvatures, lr=lr)
+    measured = measure_rate_of_step(scratchopt.Newton, curvatures, lr=lr)
     assert measured == pytest.approx(abs(1 - lr), abs=1e-12)
 
 

@@ -8,8 +8,8 @@ import torch
 
 import scratchopt
 from scratchopt.stability import LIMITS, adam_limit
+from scratchopt.theory.measurements import measure_adam_limit, measure_adam_sharpness
 from scratchopt.theory.quadratics import Quadratic, descend
-from scratchopt.theory.regimes import adam_edge, adam_stability
 
 from .checks import check_bias_correction, check_limit
 
@@ -38,7 +38,7 @@ def test_adams_limit_is_the_closed_form_where_v_is_constant(beta1):
     """To 1e-6 of it. β₂ = 1 − 2⁻⁵³ and small gradients keep v to 1e-12; t = 1e30 makes the bias
     corrections 1. That is the frozen preconditioner of Cohen et al. (2022).
     """
-    assert adam_stability(scratchopt.Adam, beta1) == pytest.approx(adam_limit(beta1), rel=1e-6)
+    assert measure_adam_limit(scratchopt.Adam, beta1) == pytest.approx(adam_limit(beta1), rel=1e-6)
 
 
 @pytest.mark.parametrize("beta1", [0.0, 0.5, 0.9])
@@ -47,7 +47,7 @@ def test_adam_comes_to_its_limit_by_itself(beta1):
     the median of the last quarter of 2,000 steps is within 10 % of it (Cohen et al. (2022):
     the adaptive edge of stability).
     """
-    edge = adam_edge(beta1)
+    edge = measure_adam_sharpness(beta1)
     assert edge[0] < 0.1 * adam_limit(beta1)
     assert np.median(edge[-500:]) == pytest.approx(adam_limit(beta1), rel=0.1)
 

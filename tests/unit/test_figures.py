@@ -22,8 +22,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from scratchopt import SGD, Momentum
 from scratchopt.batches import Endless
 from scratchopt.lightning import Figures, OptimizerMonitor
-from scratchopt.pictures.curves import curve, training_curves
-from scratchopt.pictures.style import save, sheet
+from scratchopt.pictures.curves import draw_curve, training_curves
+from scratchopt.pictures.style import new_figure, save
 from scratchopt.problems.functions import functions
 from tasks.figures import regression_figures
 from tasks.mnist import MNIST
@@ -166,8 +166,8 @@ def test_points_outside_the_picture_are_counted():
 
 def drawn(values, **options) -> Any:
     """The axes of a curve."""
-    figure, (axes,) = sheet()
-    curve(axes, list(enumerate(values)), "label", **options)
+    figure, (axes,) = new_figure()
+    draw_curve(axes, list(enumerate(values)), "label", **options)
     figure.canvas.draw()
     return axes
 
@@ -433,7 +433,7 @@ def test_tensorboard_gets_the_very_picture(fit, tmp_path):
 
 def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "figures" / "name.png"
-    before = saved(sheet()[0], path)
+    before = saved(new_figure()[0], path)
 
     def half(image, file, *args, **kwargs):
         file.write_bytes(b"\x89PNG")
@@ -441,14 +441,14 @@ def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", half)
     with pytest.raises(OSError, match="No space"):
-        save(sheet(size=(4.0, 4.0))[0], path.with_suffix(""))
+        save(new_figure(size=(4.0, 4.0))[0], path.with_suffix(""))
     with Image.open(path) as after:
         np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
 
 
 def test_a_vector_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "name"
-    save(sheet()[0], path)
+    save(new_figure()[0], path)
     before = (tmp_path / "name.svg").read_bytes()
 
     def half(figure, file, **options):
@@ -457,7 +457,7 @@ def test_a_vector_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", half)
     with pytest.raises(OSError, match="No space"):
-        save(sheet(size=(4.0, 4.0))[0], path)
+        save(new_figure(size=(4.0, 4.0))[0], path)
     assert (tmp_path / "name.svg").read_bytes() == before
 
 

@@ -10,7 +10,7 @@ from scratchopt.compare.charts.sensitivity import draw_sensitivity_chart
 from scratchopt.compare.charts.target import draw_target_chart
 from scratchopt.compare.report import Report
 from scratchopt.pictures.style import house_style
-from scratchopt.plots.line_styles import looks
+from scratchopt.plots.line_styles import choose_line_styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def draw_charts(report: Report) -> dict[str, Figure]:
     """Draws all that have something to show, by name: `<task>_target` and so on."""
     names = report.names
-    styles = dict(zip(names, looks([(name, name) for name in names]), strict=True))
+    styles = dict(zip(names, choose_line_styles([(name, name) for name in names]), strict=True))
     found: dict[str, Figure | None] = {}
     for task in report.tasks:
         run_sets = report.runs_on(task.task)

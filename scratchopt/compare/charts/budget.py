@@ -15,13 +15,13 @@ from scratchopt.compare.charts.canvas import (
 from scratchopt.compare.report import TaskReport
 from scratchopt.compare.trials import CRITERIA
 from scratchopt.pictures.style import DRAWABLE
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_budget_chart(task: TaskReport, styles: Mapping[str, Look]) -> Figure | None:
+def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figure | None:
     """Draws the expected best of k trials over k: the cost above, the metric at the end beneath.
 
     A line begins where there is a number: where k trials cannot all come to nothing.
@@ -50,7 +50,7 @@ def draw_budget_chart(task: TaskReport, styles: Mapping[str, Look]) -> Figure | 
             set_metric_scale(axes, values, task.objective.mode)
             axes.set_ylabel(task.objective.metric)
         for name, points in found.items():
-            axes.plot(*zip(*points, strict=True), **styles[name].plot())
+            axes.plot(*zip(*points, strict=True), **styles[name].kwargs())
     most = max(k for found in lines.values() for points in found.values() for k, _ in points)
     panels[-1].set_xlim(0.7, most + 0.3)
     panels[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -67,7 +67,7 @@ def _find_lines(task: TaskReport, criterion: str) -> dict[str, list[tuple[int, f
 
 
 def draw_profile_chart(
-    profiles: Mapping[str, Profile] | None, styles: Mapping[str, Look]
+    profiles: Mapping[str, Profile] | None, styles: Mapping[str, LineStyle]
 ) -> Figure | None:
     """Draws the share of tasks on which an optimizer costs at most τ times the least.
 
@@ -82,7 +82,7 @@ def draw_profile_chart(
     handles = [make_optimizer_handle(styles[name], name) for name in profiles]
     figure, (axes,) = make_canvas("Over all tasks: share within τ of the best", handles, [2.8])
     for name, profile in profiles.items():
-        axes.plot(*zip(*profile.steps, strict=True), **styles[name].plot(drawstyle="steps-post"))
+        axes.plot(*zip(*profile.steps, strict=True), **styles[name].kwargs(drawstyle="steps-post"))
     axes.set_ylim(-0.03, 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("τ, times the evaluations of the best")

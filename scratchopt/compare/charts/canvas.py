@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchopt.pictures.curves import log_scale
-from scratchopt.pictures.style import DRAWABLE, GREY, sheet
-from scratchopt.plots.line_styles import Look
+from scratchopt.pictures.curves import set_log_scale
+from scratchopt.pictures.style import DRAWABLE, GREY, new_figure
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def make_canvas(
     gap = 0.22
     top = 0.2 + _LINE * (len(lines) + rows) + 0.08
     height = top + sum(heights) + gap * (len(heights) - 1) + 0.6
-    figure, axes = sheet(len(heights), 1, (WIDTH, height), sharex=True)
+    figure, axes = new_figure(len(heights), 1, (WIDTH, height), sharex=True)
     below = height - top
     for place, tall in zip(axes, heights, strict=True):
         place.set_position(
@@ -71,11 +71,11 @@ def make_canvas(
     return figure, axes
 
 
-def make_optimizer_handle(look: Look, name: str) -> Line2D:
+def make_optimizer_handle(look: LineStyle, name: str) -> Line2D:
     """An entry of a legend for an optimizer; a long name is cut."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=shorten(name, 40), **look.plot())
+    return Line2D([], [], label=shorten(name, 40), **look.kwargs())
 
 
 def make_mark_handle(label: str, **how: Any) -> Line2D:
@@ -115,7 +115,7 @@ def set_metric_scale(axes: Axes, values: Iterable[float], mode: str) -> None:
         _set_share_scale(axes, low, high)
     elif low > 0 and log10(high / low) > 1:
         decades = log10(high / low)
-        log_scale(axes, decades)
+        set_log_scale(axes, decades)
         axes.set_ylim(low / 10 ** (0.05 * decades), high * 10 ** (0.05 * decades))
     else:
         room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0

@@ -18,7 +18,7 @@ from scratchopt.compare.charts.canvas import (
 from scratchopt.compare.report import TaskReport
 from scratchopt.compare.summary import LearningCurve
 from scratchopt.pictures.style import DRAWABLE, GREY
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _KEYS = 6  # markers on a line
 
 
-def draw_curves_chart(task: TaskReport, styles: Mapping[str, Look]) -> Figure | None:
+def draw_curves_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figure | None:
     """Draws the runs' median in a band between their quartiles; the target dashed.
 
     Args:
@@ -62,7 +62,7 @@ def draw_curves_chart(task: TaskReport, styles: Mapping[str, Look]) -> Figure | 
     return figure
 
 
-def _draw_curve(axes: Any, curve: LearningCurve, style: Look) -> None:
+def _draw_curve(axes: Any, curve: LearningCurve, style: LineStyle) -> None:
     cost, low, median, high = map(np.array, (curve.cost, curve.low, curve.median, curve.high))
     drawn = np.abs(median) < DRAWABLE
     cost, low, median, high = cost[drawn], low[drawn], median[drawn], high[drawn]
@@ -76,7 +76,7 @@ def _draw_curve(axes: Any, curve: LearningCurve, style: Look) -> None:
         linewidth=0,
     )
     every = max(1, len(cost) // _KEYS)
-    axes.plot(cost, median, **style.plot(markevery=(every // 2, every)))
+    axes.plot(cost, median, **style.kwargs(markevery=(every // 2, every)))
 
 
 def _list_visible_values(curves: Mapping[str, LearningCurve], mode: str) -> list[float]:

@@ -23,7 +23,7 @@ from scratchopt.compare.report import Entry, TaskReport
 from scratchopt.compare.runs import RunSet, ScoredRun
 from scratchopt.compare.trials import LR, Trial, group_by_settings
 from scratchopt.pictures.style import DRAWABLE
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ class _Quantity:
 
 
 def draw_sensitivity_chart(
-    task: TaskReport, run_sets: Sequence[RunSet], styles: Mapping[str, Look]
+    task: TaskReport, run_sets: Sequence[RunSet], styles: Mapping[str, LineStyle]
 ) -> Figure | None:
     """Draws the cost of the target above, the metric at the end beneath, and marks for neither.
 
@@ -121,7 +121,7 @@ def _draw_trials(
     axes: Axes,
     runs: Sequence[ScoredRun],
     quantity: _Quantity,
-    style: Look,
+    style: LineStyle,
     above: float,
     entry: Entry,
 ) -> None:
@@ -144,10 +144,10 @@ def _draw_trials(
             line[trial.settings[LR]].append(middle)
     lrs = sorted(line)
     bests = [quantity.best(line[lr]) if line[lr] else np.nan for lr in lrs]
-    axes.plot(lrs, bests, **style.plot(marker=None))
+    axes.plot(lrs, bests, **style.kwargs(marker=None))
     points = [(run.settings[LR], quantity.value(run)) for run in runs]
     dots = [point for point in points if abs(point[1]) < DRAWABLE]
-    axes.plot(*np.array(dots).reshape(-1, 2).T, **style.plot(linestyle="none"))
+    axes.plot(*np.array(dots).reshape(-1, 2).T, **style.kwargs(linestyle="none"))
     plain: dict[str, Any] = {"linestyle": "none", "color": style.color}
     on_top = plain | {"transform": axes.get_xaxis_transform(), "clip_on": False}
     diverged = [run.settings[LR] for run in runs if run.failed]
@@ -186,7 +186,7 @@ def _add_margin_of_marks(axes: Axes, top: float) -> None:
     axes.axhspan(ends[1], highest, color="#E4E4E4", alpha=0.45, linewidth=0)
 
 
-def _mark_defaults(axes: Axes, marks: Sequence[tuple[float | None, Look]]) -> None:
+def _mark_defaults(axes: Axes, marks: Sequence[tuple[float | None, LineStyle]]) -> None:
     """Marks the default lrs on the axis; side by side, where several optimizers have the same."""
     from matplotlib.transforms import ScaledTranslation
 

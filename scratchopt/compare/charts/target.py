@@ -14,7 +14,7 @@ from scratchopt.compare.report import TaskReport
 from scratchopt.compare.runs import RunSet
 from scratchopt.compare.tables import ROLES
 from scratchopt.pictures.style import GREY
-from scratchopt.plots.line_styles import Look
+from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ _LETTERS = 20  # of a name, in a line
 
 
 def draw_target_chart(
-    task: TaskReport, run_sets: Sequence[RunSet], styles: Mapping[str, Look]
+    task: TaskReport, run_sets: Sequence[RunSet], styles: Mapping[str, LineStyle]
 ) -> Figure | None:
     """Draws a row for each optimizer and role; at the right edge those that missed the target.
 
@@ -106,7 +106,7 @@ def _add_margin_of_misses(axes: Axes) -> float:
 
 
 def _draw_row(
-    axes: Axes, y: int, costs: Sequence[float], style: Look, filled: bool, edge: float
+    axes: Axes, y: int, costs: Sequence[float], style: LineStyle, filled: bool, edge: float
 ) -> None:
     drawn = sorted(cost for cost in costs if isfinite(cost))
     heights = [y + 0.16 * ((i * 0.618034) % 1 - 0.5) * 2 for i in range(len(drawn))]

@@ -1,17 +1,17 @@
-"""What is known of a run at each record: the words beside its marker."""
+"""The hover text: what is known of a run at each record, shown beside its marker."""
 
 from html import escape
 
 import numpy as np
 
-from scratchopt.playback.scene import Racer, Scene
+from scratchopt.playback.scene import Scene, Track
 
 DIGITS = 9  # enough to tell any two float32 apart
 
 
-def readings(scene: Scene, racer: Racer) -> list[str]:
-    """Of each record shown, what stands beside it."""
-    recording, rows = racer.recording, racer.rows
+def hover_texts(scene: Scene, track: Track) -> list[str]:
+    """Formats the text beside each record that is shown."""
+    recording, rows = track.recording, track.rows
     steps = recording.steps[rows]
     logged = {
         name: recording.logged(f"train/{tag}", steps)
@@ -27,23 +27,23 @@ def readings(scene: Scene, racer: Racer) -> list[str]:
             "gradient": recording.gradient(rows),
             "velocity": recording.velocity(rows),
         }
-    losses = {"loss over the samples": racer.losses} if not scene.landscape.cheap else {}
-    if racer.flat is not None:
-        losses["loss in the plane"] = racer.flat
+    losses = {"loss over the samples": track.losses} if not scene.landscape.cheap else {}
+    if track.plane_losses is not None:
+        losses["loss in the plane"] = track.plane_losses
     texts = []
     for j, step in enumerate(steps):
         last = " (the last)" if rows[j] == len(recording.steps) - 1 else ""
         lines = [f"<b>{escape(recording.label)}</b>", f"step {step}{last}"]
-        lines += [f"{name}: {_words(values[j])}" for name, values in vectors.items()]
-        lines += [f"{name}: {_words(values[j])}" for name, values in losses.items()]
-        lines += [f"{name}, logged: {_words(values[j])}" for name, values in logged.items()]
-        lines += [] if np.isfinite(racer.losses[j]) else ["diverged: the loss is not finite"]
+        lines += [f"{name}: {_format(values[j])}" for name, values in vectors.items()]
+        lines += [f"{name}: {_format(values[j])}" for name, values in losses.items()]
+        lines += [f"{name}, logged: {_format(values[j])}" for name, values in logged.items()]
+        lines += [] if np.isfinite(track.losses[j]) else ["diverged: the loss is not finite"]
         texts.append("<br>".join(line for line in lines if not line.endswith("nan")))
     return texts
 
 
-def _words(value: float | np.ndarray) -> str:
-    """A number or a vector to all its digits."""
+def _format(value: float | np.ndarray) -> str:
+    """Formats a number or a vector to all its digits."""
     numbers = np.atleast_1d(value)
     if len(numbers) > 1 and np.isnan(numbers).all():
         return "nan"

@@ -1,4 +1,4 @@
-"""What is measured and set beside theory: rates, limits of stability, maps, oscillations.
+"""Measurements beside the theory: rates, limits of stability, maps, oscillations.
 
 Every function takes a class of optimizer, so that a test can also give it a wrong one.
 """
@@ -16,14 +16,14 @@ from scratchopt.problems.functions import article
 from scratchopt.theory.closed_forms import TUNED, rate
 from scratchopt.theory.quadratics import (
     Quadratic,
-    decay,
     descend,
-    growth,
+    find_largest_stable,
+    fit_rate,
     is_stable,
-    largest_stable,
+    make_quadratic,
+    measure_growth,
     spectral_radius,
-    spread,
-    step,
+    take_step,
     transfer_matrix,
 )
 
@@ -46,7 +46,7 @@ class Article:
         return 0.2 - np.sin(x)
 
 
-class Map(NamedTuple):
+class RateMap(NamedTuple):
     """Contraction per step over lr·λ (columns) and μ (rows)."""
 
     s: np.ndarray
@@ -67,8 +67,8 @@ class Oscillation(NamedTuple):
     fitted: complex
 
 
-def rates(cls: Any, name: str, kappa: float) -> tuple[float, float]:
-    """The contraction per step on a quadratic of curvatures 1 to κ, measured in two ways.
+def measure_rates(cls: Any, name: str, kappa: float) -> tuple[float, float]:
+    """Measures the contraction per step on a quadratic of curvatures 1 to κ, in two ways.
 
     The first is the spectral radius of the matrix of one step, which needs no long run, so that
     the t·ρᵗ of a double root cannot disturb it. The second is fitted to the second half of a
@@ -80,18 +80,18 @@ def rates(cls: Any, name: str, kappa: float) -> tuple[float, float]:
         kappa: largest curvature by smallest.
     """
     tuned = TUNED[name]
-    make, f = partial(cls, **tuned.settings(1.0, kappa)), spread(1.0, kappa)
+    make, f = partial(cls, **tuned.settings(1.0, kappa)), make_quadratic(1.0, kappa)
     start = torch.ones(4, dtype=torch.float64)
     radius = spectral_radius(transfer_matrix(make, f, 4))
     if tuned.rate(kappa) == 0:  # Newton is there, and there is nothing to fit
         path = descend(make, f, start, 1)
         return radius, (path[1].norm() / path[0].norm()).item()
     steps = min(2000, int(20 / (1 - tuned.rate(kappa))))
-    return radius, decay(descend(make, f, start, steps), double=tuned.double)
+    return radius, fit_rate(descend(make, f, start, steps), double=tuned.double)
 
 
-def stability(cls: Any, mu: float | None = None) -> float:
-    """The largest stable lr·λ, by bisection on runs in one direction.
+def measure_limit(cls: Any, mu: float | None = None) -> float:
+    """Measures the largest stable lr·λ, by bisection on runs in one direction.
 
     Args:
         cls: SGD or a method with momentum.
@@ -100,22 +100,22 @@ def stability(cls: Any, mu: float | None = None) -> float:
     curvature = 3.0
     f = Quadratic(torch.tensor([curvature], dtype=torch.float64))
     settings = {} if mu is None else {"momentum": mu}
-    steps = _long_enough(mu or 0.0)
+    steps = _steps_to_forget(mu or 0.0)
 
     def runs(lr: float) -> bool:
         x = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
         return is_stable(cls([x], lr=lr, **settings), x, f, steps)
 
-    return curvature * largest_stable(runs, 0.01)
+    return curvature * find_largest_stable(runs, 0.01)
 
 
-def _long_enough(mu: float) -> int:
+def _steps_to_forget(mu: float) -> int:
     """Steps until what shrinks by μ a step, the second eigenvalue at the limit, is forgotten."""
     return 60 + round(10 / (1 - mu))
 
 
-def adam_stability(cls: Any, beta1: float) -> float:
-    """The largest stable lr·λ/√v of Adam with v as good as constant, by bisection on runs.
+def measure_adam_limit(cls: Any, beta1: float) -> float:
+    """Measures the largest stable lr·λ/√v of Adam with v all but constant, by bisection on runs.
 
     The state is given: v = 7, and so large a step that both bias corrections are 1. β₂ is the
     largest number below 1, and the gradients are under 1e-2·√v: v keeps its value to 1e-12.
@@ -131,44 +131,44 @@ def adam_stability(cls: Any, beta1: float) -> float:
             exp_avg=torch.zeros(1, dtype=torch.float64),
             exp_avg_sq=torch.full((1,), mean_square, dtype=torch.float64),
         )
-        return is_stable(optimizer, x, f, _long_enough(beta1))
+        return is_stable(optimizer, x, f, _steps_to_forget(beta1))
 
-    return curvature / mean_square**0.5 * largest_stable(runs, 0.01)
+    return curvature / mean_square**0.5 * find_largest_stable(runs, 0.01)
 
 
-def adam_edge(beta1: float, steps: int = 2000) -> np.ndarray:
-    """The largest lr·λ/√v at each step of an ordinary run of Adam: 20 curvatures from 1 to 100."""
+def measure_adam_sharpness(beta1: float, steps: int = 2000) -> np.ndarray:
+    """Measures the largest lr·λ/√v at each step of a run of Adam on 20 curvatures from 1 to 100."""
     curvatures = torch.logspace(0, 2, 20, dtype=torch.float64)
     lr, beta2 = 0.1, 0.99
     x, f = torch.nn.Parameter(torch.ones(20, dtype=torch.float64)), Quadratic(curvatures)
     optimizer = Adam([x], lr=lr, betas=(beta1, beta2), eps=0.0)
     largest = []
     for t in range(1, steps + 1):
-        step(optimizer, x, f)
+        take_step(optimizer, x, f)
         root = (optimizer.state[x]["exp_avg_sq"] / (1 - beta2**t)).sqrt()
         largest.append((lr * curvatures / root).max().item())
     return np.array(largest)
 
 
-def momentum_map(method: str, s: np.ndarray = MAP_S, mu: np.ndarray = MAP_MU) -> Map:
-    """A method over lr·λ and μ: each row is a run of 200 steps in as many directions as columns."""
+def measure_momentum_map(method: str, s: np.ndarray = MAP_S, mu: np.ndarray = MAP_MU) -> RateMap:
+    """Measures a method over lr·λ and μ: a row is a run of 200 steps, with a direction a column."""
     cls, curvatures = getattr(scratchopt, method), torch.from_numpy(s)
     rows = [
-        growth(partial(cls, lr=1.0, momentum=row), curvatures, steps=150, after=50)
+        measure_growth(partial(cls, lr=1.0, momentum=row), curvatures, steps=150, after=50)
         for row in mu.tolist()
     ]
     closed = rate(method, s[None, :], mu[:, None])
-    return Map(s, mu, torch.stack(rows).numpy(), closed)
+    return RateMap(s, mu, torch.stack(rows).numpy(), closed)
 
 
-def rate_of_step(cls: Any, curvatures: np.ndarray, **settings: float) -> float:
-    """The contraction per step over all of some curvatures: the spectral radius of one step."""
+def measure_rate_of_step(cls: Any, curvatures: np.ndarray, **settings: float) -> float:
+    """Measures the contraction per step over some curvatures: the spectral radius of one step."""
     f = Quadratic(torch.from_numpy(curvatures))
     return spectral_radius(transfer_matrix(partial(cls, **settings), f, len(curvatures)))
 
 
-def oscillation(steps: int = 300) -> Oscillation:
-    """Momentum on the article's function from −8 at lr 1.0, μ 0.9.
+def measure_oscillation(steps: int = 300) -> Oscillation:
+    """Runs Momentum on the article's function from −8 at lr 1.0, μ 0.9, and fits its oscillation.
 
     Near the minimum x − x* obeys y_{t+2} = a·y_{t+1} − b·y_t. a and b are fitted to the last third
     of the run by least squares; the eigenvalue is a root of z² − az + b.

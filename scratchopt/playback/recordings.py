@@ -1,4 +1,4 @@
-"""The recorded paths of runs, read back and held against each other."""
+"""The recorded paths of runs, read back and checked to be of one loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 
 from scratchopt.config.fields import UserError, as_typed
-from scratchopt.lightning.trajectory import Layout, read_records
+from scratchopt.lightning.trajectory import RecordLayout, read_records
 from scratchopt.runs.directory import Run, labels
 
-# Of a task's keys, those that leave its loss as it is.
-OWN = ("start", "tolerance", "dtype", "seed", "batch_size")
+# The keys of a task that do not change its loss.
+NOT_OF_LOSS = ("start", "tolerance", "dtype", "seed", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Recording:
 
     run: Run
     label: str
-    layout: Layout
+    layout: RecordLayout
     records: np.ndarray
 
     @cached_property
     def steps(self) -> np.ndarray:
-        """Of each record, rising; shape (k,)."""
+        """The step of each record, rising; shape (k,)."""
         return np.array(self.records["step"])
 
     def parameters(self, rows: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ class Recording:
         return self._vectors("parameters", rows)
 
     def point(self, rows: np.ndarray) -> np.ndarray:
-        """Where the gradient was evaluated; NaN where none was, or none recorded."""
+        """The point where the gradient was evaluated; NaN where none was, or none recorded."""
         return self._vectors("point", rows)
 
     def gradient(self, rows: np.ndarray) -> np.ndarray:
@@ -55,11 +55,11 @@ class Recording:
         return moved
 
     def row(self, steps: np.ndarray) -> np.ndarray:
-        """Of each step the record in force: the last one that is not later."""
+        """The record in force at each step: the last one that is not later."""
         return np.maximum(np.searchsorted(self.steps, steps, "right") - 1, 0)
 
     def logged(self, tag: str, steps: np.ndarray) -> np.ndarray:
-        """What the run's log has under a tag at each step; NaN where it has nothing."""
+        """The logged values of a tag at each step; NaN where the log has none."""
         found = dict(self.run.history.get(tag, ()))
         return np.array([found.get(int(step), np.nan) for step in steps])
 
@@ -69,15 +69,15 @@ class Recording:
         return np.asarray(self.records[rows][name], np.float64)
 
 
-def recordings(runs: Sequence[Run]) -> list[Recording]:
-    """The paths of runs of one loss.
+def read_recordings(runs: Sequence[Run]) -> list[Recording]:
+    """Reads the paths of runs of one loss.
 
     Raises:
         UserError: a run without records, or runs that minimize different losses.
     """
     found = [_read(run, label) for run, label in zip(runs, labels(runs), strict=True)]
     for other in found[1:]:
-        _hold_together(found[0], other)
+        _check_same_loss(found[0], other)
     return found
 
 
@@ -106,10 +106,10 @@ def _read(run: Run, label: str) -> Recording:
     return Recording(run, label, layout, records)
 
 
-def _hold_together(one: Recording, other: Recording) -> None:
+def _check_same_loss(one: Recording, other: Recording) -> None:
     for part in ("task", "datamodule"):
         a, b = ({} if r.run.config[part] is None else r.run.config[part] for r in (one, other))
-        for key in sorted((a.keys() | b.keys()) - set(OWN)):
+        for key in sorted((a.keys() | b.keys()) - set(NOT_OF_LOSS)):
             if a.get(key) != b.get(key):
                 raise UserError(
                     f"{part}.{key}={as_typed(a.get(key))} and {as_typed(b.get(key))}: the runs of "
