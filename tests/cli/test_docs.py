@@ -1,0 +1,446 @@
+"""README.md, CONTRIBUTING.md and docs/ are true: what they show runs, and prints what they say.
+
+Every command is run, in the order of its page and all in one directory, long ones with arguments
+that shorten them; those are run as they stand by tests marked slow. What only .ci/run or another
+test can do is matched against it.
+"""
+
+import ast
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.shared.commands import python
+from tests.shared.paths import ROOT, SCRIPTS
+
+FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in FILES
+    if path.exists()
+}
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a page: language and content."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    """The command lines of a page: those of its blocks, and scripts between backquotes."""
+    shown = [block.replace("\\\n", " ") for language, block in blocks(page) if language == "bash"]
+    shown += re.findall(r"`(python (?:scripts/|-m )[^`]+)`", PAGES[page])
+    return list(dict.fromkeys(line for block in shown for line in block.splitlines() if line))
+
+
+# What .ci/run or another test does: where, and the line or the name that does it there.
+DASHBOARD = "tests/browser/test_dashboard.py"
+THEORY = "tests/theory/test_pictures.py"
+ELSEWHERE = {
+    'pip install -e ".[dev]" && pytest -n auto': (".ci/run", 'eval "$test_command"'),
+    "pytest -n auto -m slow": (".ci/run", "pytest -n auto -m slow"),
+    "ruff check .": (".ci/run", "ruff check ."),
+    "ruff format --check .": (".ci/run", "ruff format --check ."),
+    "basedpyright": (".ci/run", "basedpyright"),
+    "tensorboard --logdir multirun/<time>": (DASHBOARD, '"--logdir"'),
+    "python scripts/theory.py": (THEORY, "test_it_writes_every_picture"),
+    "python scripts/theory.py --table": (THEORY, "test_the_command_prints_the_page_s_table"),
+    "python scripts/bench.py": ("tests/cli/test_bench.py", "test_"),
+    "python -m tests.programs.kills 50 4 0": ("tests/cli/test_kills.py", '"50", "4", "0"'),
+    "python -m tests.programs.semantics": (
+        "tests/lightning/test_semantics.py",
+        "test_every_cell_is_right_or_refused_as_the_table_says",
+    ),
+}
+# What needs hardware, or hours: the module is there, and is run by hand.
+BY_HAND = ("python -m tests.programs.gpu", "python -m tests.programs.calibration 400")
+
+# What makes a command short, by what is in it: what is replaced, and what is added.
+SMALL_NET = "task.hidden=[8] max_steps=6 figures=false"
+SHORT: dict[str, tuple[dict[str, str], str]] = {
+    "scripts/compare.py task=mnist": (
+        {"budget=16": "budget=1", "seeds=10": "seeds=1"},
+        "max_steps=25 task.hidden=[8] store=others",
+    ),
+    "task.activation=tanh": (
+        {"[50,50,50]": "[8]", "=5000": "=100", "=55000": "=59900", "=300": "=4"},
+        "figures=false",
+    ),
+    "task=ramped": (
+        {"=2000": "=2", "=250": "=1", "range(100,106)": "100", "=0.01,0.03,0.06": "=0.01"},
+        "figures=false",
+    ),
+    # A cluster's launcher starts what Hydra's own does.
+    "hydra/launcher=": (
+        {"range(10)": "0", "=0.03,0.1": "=0.1", "threads=2": "threads=1", "/shared": "shared"},
+        f"validate_steps=3 {SMALL_NET}",
+    ),
+    "--from /shared/runs": ({"/shared": "shared"}, ""),
+    "task=noisy_quadratic": (
+        {"range(4)": "0,1", "=0.1,0.3": "=0.1"},
+        "max_steps=20 validate_steps=10",
+    ),
+    "scripts/bench.py step": ({"784-128-10 600x4k": "784-128-10"}, "--rounds 1"),
+    "resume=": ({}, "max_steps=9"),
+    "record_every=10": ({"=200": "=20"}, "task.hidden=[8]"),
+    "num_nodes=2": ({"-per-node 8": "-per-node 1"}, SMALL_NET),
+    "accelerator=ddp": ({}, SMALL_NET),
+    "scripts/train.py optimizer=": ({}, SMALL_NET),
+}
+
+
+def short(command: str) -> str:
+    """A command that does the same in little time; the same command, where it takes little."""
+    for part, (replaced, added) in SHORT.items():
+        if part in command:
+            for old, new in replaced.items():
+                assert old in command, f"{command} has no {old}"
+                command = command.replace(old, new)
+            return re.sub(r" hydra(/|\.)launcher\S+", "", f"{command} {added}".strip())
+    return command
+
+
+# Those that are long as they stand, and are run so too, but a comparison of half an hour and a
+# sweep of minutes, of which every part is tested.
+LONG = [
+    (page, command)
+    for page in PAGES
+    for command in commands(page)
+    if command not in ELSEWHERE
+    if re.search(r"train\.py (optimizer|accelerator)=", command)
+    if "num_nodes" not in command
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files that the pages show: those whose head has their name."""
+    folder = tmp_path_factory.mktemp("docs")
+    for page in PAGES:
+        for _, block in blocks(page):
+            if named := re.match(r"(?:# @package.*\n)?# (\S+\.(?:py|yaml))\n", block):
+                path = folder / named[1]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done() -> set[str]:
+    """The commands that were run in the folder, as several pages show the same."""
+    return set()
+
+
+def words_of(command: str, folder: Path) -> list[str]:
+    """A command as `subprocess` takes it; `<time>` is the newest that there is."""
+    for place, rest in re.findall(r"([^\s=]+)<time>(\S*)", command):
+        found = folder.glob(f"{place}*{rest}")
+        newest = max(found, key=lambda path: path.stat().st_mtime_ns).relative_to(folder)
+        command = command.replace(f"{place}<time>{rest}", str(newest))
+    program, *words = shlex.split(command.replace("scripts/", f"{SCRIPTS}/"))
+    start = {"python": [], "torchrun": ["-m", "torch.distributed.run"]}[program]
+    return [python(), *start, *words]
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command that must end well, and say nothing of warnings or errors."""
+    one_thread = {"OMP_NUM_THREADS": "1"} if command.startswith("torchrun") else {}  # it would warn
+    done = subprocess.run(
+        words_of(command, folder),
+        cwd=folder,
+        env=os.environ | one_thread,
+        capture_output=True,
+        text=True,
+        timeout=290,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    progress = r"\d+ of at most \d+: .*\n|compare.py: .* left out\n"
+    assert not re.sub(progress, "", done.stderr), command
+    return done
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """What the runs beneath a directory came to, the latest last."""
+    files = sorted(folder.glob("**/result.json"), key=lambda file: file.stat().st_mtime_ns)
+    return [json.loads(file.read_text()) for file in files]
+
+
+def check(command: str, folder: Path) -> str:
+    """Runs a command and looks for what it has to leave; returns what it printed."""
+    before = len(results(folder))
+    printed = run(command, folder).stdout
+    made = len(results(folder)) - before
+    if "--help" in command:
+        assert "optimizer=" in printed
+    elif "scripts/compare.py" in command:
+        report = folder / printed.splitlines()[-1].removeprefix("report  ")
+        for name in ("report.html", "report.md", "report.json", "runs.csv", "times.md"):
+            assert report.with_name(name).is_file(), name
+    elif "plot.py" in command or "play.py" in command:
+        *_, last = printed.splitlines()
+        assert (folder / last.split("  ")[0]).is_file()
+    elif "scripts/bench.py" in command:
+        assert "compiled" in printed
+    elif "resume=" in command:
+        assert made == 0
+        assert results(folder)[-1]["updates"] > 6
+    elif " -m " in command and "train.py" in command:
+        swept = [w.partition("=")[2] for w in shlex.split(command) if not w.startswith("task.")]
+        count = 1
+        for values in swept:
+            numbers = re.fullmatch(r"range\((\d+)\)", values)
+            count *= int(numbers[1]) if numbers else values.count(",") + 1
+        assert made + printed.count(": complete already") == count
+    else:
+        assert made == 1
+    return printed
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run_in_its_order(page: str, folder: Path, done: set[str]):
+    for command in commands(page):
+        command = command.removeprefix("pip install -e . && ")
+        if command in (*ELSEWHERE, *BY_HAND, *done) or "num_nodes" in command:
+            continue
+        check(short(command), folder)
+        if "<time>" not in command:  # or it may mean another run on the next page
+            done.add(command)
+        if "plot.py" in command:
+            for kind in re.findall(r"`--against (\w+)`", PAGES[page]):
+                check(f"{command} --against {kind}", folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "command"), LONG)
+def test_a_long_command_runs_as_it_stands(page: str, command: str, folder: Path):
+    check(command.removeprefix("pip install -e . && "), folder)
+
+
+def test_commands_that_are_run_elsewhere_are():
+    shown = {command for page in PAGES for command in commands(page)}
+    for command, (place, line) in ELSEWHERE.items():
+        assert command in shown
+        assert line in (ROOT / place).read_text(encoding="utf-8"), command
+    for command in BY_HAND:
+        assert command in shown
+        assert (ROOT / f"{command.split()[2].replace('.', '/')}.py").is_file()
+
+
+def test_ci_finds_the_test_command():
+    found = re.findall(r'^pip install -e "\.\[dev\]" && pytest.*', PAGES["README.md"], re.MULTILINE)
+    assert len(found) == 1
+    assert found[0] in ELSEWHERE
+
+
+def test_extras_are_those_of_the_project():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for page, text in PAGES.items():
+        for extra in re.findall(r'pip install -e "\.\[(\w+)\]"', text):
+            assert re.search(rf"^{extra} = \[", project, re.MULTILINE), (page, extra)
+
+
+# What the pages say that commands print
+
+
+def shown_table() -> dict[str, str]:
+    """The rows that README.md shows of its first command's output."""
+    [block] = [b for language, b in blocks("README.md") if not language and b.startswith("task ")]
+    rows = [line.split(maxsplit=1) for line in block.splitlines() if line != "..."]
+    return dict(rows)
+
+
+def printed_table(printed: str) -> dict[str, str]:
+    """The rows that a run prints."""
+    rows = [line.split(maxsplit=1) for line in printed.splitlines() if line]
+    return dict(rows)
+
+
+def test_the_first_command_prints_the_rows_that_the_page_shows(folder: Path):
+    shown = shown_table()
+    printed = printed_table(check(short(commands("README.md")[0].partition("&& ")[2]), folder))
+    assert [name for name in printed if name in shown] == list(shown)
+    for name in ("task", "optimizer", "status", "dashboard"):
+        assert printed[name] == shown[name]
+    assert re.fullmatch(shown["run"].replace("<time>", r"[\d_-]+"), printed["run"])
+
+
+@pytest.mark.slow
+def test_the_first_command_prints_what_the_page_shows_and_the_run_resumes(folder: Path):
+    shown = shown_table()
+    printed = printed_table(check(commands("README.md")[0].partition("&& ")[2], folder))
+    for name in ("task", "optimizer", "status", "updates", "evaluations", "dashboard"):
+        assert printed[name] == shown[name]
+    # To the rounding of sums, which the number of threads decides.
+    assert float(printed["test/accuracy"]) == pytest.approx(
+        float(shown["test/accuracy"]), abs=0.003
+    )
+    assert float(printed["test/loss"]) == pytest.approx(float(shown["test/loss"]), abs=0.01)
+    [resume] = [command for command in commands("docs/train.md") if "resume=" in command]
+    before = results(folder)[-1]["updates"]
+    check(resume, folder)
+    assert results(folder)[-1]["updates"] > before
+
+
+def test_the_row_of_the_article_s_table_is_what_the_run_writes(folder: Path):
+    """That which README.md shows as a command."""
+    [command] = [line for line in commands("README.md") if "task.start=-8" in line]
+    check(command, folder)
+    evaluations = results(folder)[-1]["evaluations"]
+    assert f"this one makes {evaluations} evaluations" in PAGES["README.md"].replace("\n", " ")
+    assert f"| NAG, exact | −8 | 1.0 | 0.9 | {evaluations} | {evaluations} |" in PAGES["README.md"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["newton", "nag"])
+def test_newton_and_nag_train_as_the_page_says(optimizer: str, folder: Path):
+    page, command = "docs/your_code.md", f"python scripts/train.py optimizer={optimizer}"
+    assert command in commands(page)
+    check(command, folder)
+    result = results(folder)[-1]
+    assert result["metrics"]["test/accuracy"] >= 0.97
+    named = f"| `{optimizer}` | "
+    [row] = [line for line in PAGES[page].splitlines() if line.startswith(named) and "%" in line]
+    _, _, updates, _, evaluations, *_ = row.replace(",", "").split("|")
+    assert result["updates"] == int(updates)
+    assert result["cost"] == pytest.approx(int(evaluations), rel=0.02)  # a solve may end early
+
+
+# Several machines
+
+
+NODES = [command for page in PAGES for command in commands(page) if "num_nodes=2" in command]
+
+
+@pytest.mark.parametrize("command", NODES, ids=lambda command: command.split()[0])
+def test_a_command_for_two_nodes_makes_one_run_of_two_processes(command: str, folder: Path):
+    """Both nodes are this machine, each with one process; Slurm is but its variables."""
+    command = short(command)
+    variables: list[dict[str, str]] = [{}, {}]
+    if command.startswith("torchrun"):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            command = command.replace("<host>:29500", f"localhost:{free.getsockname()[1]}")
+    else:
+        assert command.startswith("srun --nodes 2 --ntasks-per-node 1 ")
+        command = command[command.index("python") :]
+        variables = [slurm(task) for task in range(2)]
+    nodes = [
+        subprocess.Popen(
+            words_of(command, folder),
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for more in variables
+    ]
+    before = len(results(folder))
+    printed = [node.communicate(timeout=200) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], printed
+    assert sum("test/accuracy" in out for out, _ in printed) == 1
+    *_, result = made = results(folder)
+    assert len(made) == before + 1
+    assert result["updates"] == 6
+    assert result["hyperparameters"]["accelerator.num_nodes"] == 2
+
+
+def slurm(task: int) -> dict[str, str]:
+    """What srun tells a task, of which each of two nodes has one."""
+    of_all = {"NTASKS": 2, "NTASKS_PER_NODE": 1, "NNODES": 2}
+    of_step = {"STEP_NUM_TASKS": 2, "STEP_NUM_NODES": 2, "PROCID": task, "NODEID": task}
+    named = {"JOB_NAME": "run", "NODELIST": "localhost", "JOB_ID": os.getpid(), "LOCALID": 0}
+    return {f"SLURM_{key}": str(value) for key, value in (of_all | of_step | named).items()}
+
+
+# Code, pictures, links and names
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        pytest.param(page, block, id=f"{page}-{i}")
+        for page in PAGES
+        for i, (language, block) in enumerate(blocks(page))
+        if language == "python" and "import" in block
+    ],
+)
+def test_python_examples_run_and_print_what_they_say(page: str, code: str, folder: Path):
+    script = folder / "example.py"
+    script.write_text(code, encoding="utf-8")
+    done = subprocess.run([python(), script], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if said := re.search(r"^print\(.*\n# (.*)$", code, flags=re.MULTILINE):
+        assert done.stdout.strip() == said[1]
+
+
+def test_the_rule_that_it_shows_is_the_rule():
+    [shown] = [block for _, block in blocks("README.md") if "class NAG" in block]
+    source = (ROOT / "scratchopt" / "nag.py").read_text(encoding="utf-8")
+    [shown_class] = ast.parse(shown).body
+    [real_class] = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)]
+    assert isinstance(shown_class, ast.ClassDef)
+    real = [ast.dump(node) for node in real_class.body]
+    for node in shown_class.body:
+        assert ast.dump(node) in real
+
+
+def test_the_readme_is_a_page():
+    assert PAGES["README.md"].count("\n") <= 200
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_are_there(page: str):
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.resolve().relative_to(ROOT).as_posix()), target
+
+
+def test_every_page_and_picture_of_docs_is_reached_from_another():
+    linked = {
+        ((ROOT / page).parent / target.partition("#")[0]).resolve()
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page])
+        if not target.startswith(("http", "#"))
+    }
+    for file in (ROOT / "docs").iterdir():
+        assert file in linked, file
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_and_modules_that_a_page_names_are_there(page: str):
+    names = re.findall(
+        r"`((?:scratchopt|tasks|conf|scripts|tests|docs|\.ci)/[\w./-]*)`", PAGES[page]
+    )
+    for name in names:
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"`(scratchopt(?:\.[a-z_]+)+)", PAGES[page]):
+        path = ROOT / name.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file() or is_public(name), name
+
+
+def is_public(name: str) -> bool:
+    """Whether a dotted name is that of something in a module, such as `scratchopt.from_torch`."""
+    module, _, attribute = name.rpartition(".")
+    path = ROOT / module.replace(".", "/")
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return file.is_file() and re.search(rf"\b{attribute}\b", file.read_text("utf-8")) is not None
