@@ -10,39 +10,48 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
+import scratchopt
 from tests.shared.commands import python
 from tests.shared.paths import ROOT, SCRIPTS
 
-FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES = {
-    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in FILES
-    if path.exists()
-}
+FILES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
+# What CONTRIBUTING.md has of new files of the checkout is tried in a copy of it, each as a whole.
+WALK = re.compile(r"^## (Add a (?:method|task))\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)
+WALKS = dict(WALK.findall(PAGES["CONTRIBUTING.md"]))
+PAGES["CONTRIBUTING.md"] = WALK.sub(r"## \1\n", PAGES["CONTRIBUTING.md"])
 
 
-def blocks(page: str) -> list[tuple[str, str]]:
+def blocks(text: str) -> list[tuple[str, str]]:
     """The fenced blocks of a page: language and content."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [(language, dedent(block)) for _, language, block in found]
 
 
-def commands(page: str) -> list[str]:
+def commands(text: str) -> list[str]:
     """The command lines of a page: those of its blocks, and scripts between backquotes."""
-    shown = [block.replace("\\\n", " ") for language, block in blocks(page) if language == "bash"]
-    shown += re.findall(r"`(python (?:scripts/|-m )[^`]+)`", PAGES[page])
+    shown = [block.replace("\\\n", " ") for language, block in blocks(text) if language == "bash"]
+    shown += re.findall(r"`(python (?:scripts/|-m )[^`]+)`", text)
     return list(dict.fromkeys(line for block in shown for line in block.splitlines() if line))
 
 
 # What .ci/run or another test does: where, and the line or the name that does it there.
 DASHBOARD = "tests/browser/test_dashboard.py"
 THEORY = "tests/theory/test_pictures.py"
+WHEEL = "dist/scratchopt-<version>-py3-none-any.whl"
+IMPORTS = (
+    'python -c "import scratchopt.lightning, scratchopt.compare, scratchopt.playback; '
+    'print(scratchopt.__version__)"'
+)
 ELSEWHERE = {
     'pip install -e ".[dev]" && pytest -n auto': (".ci/run", 'eval "$test_command"'),
     "pytest -n auto -m slow": (".ci/run", "pytest -n auto -m slow"),
@@ -50,6 +59,11 @@ ELSEWHERE = {
     "ruff format --check .": (".ci/run", "ruff format --check ."),
     "basedpyright": (".ci/run", "basedpyright"),
     "tensorboard --logdir multirun/<time>": (DASHBOARD, '"--logdir"'),
+    "pre-commit install": (".pre-commit-config.yaml", "repos:"),
+    "pip wheel . --no-deps --wheel-dir dist": (".ci/run", "pip wheel . --no-deps --wheel-dir"),
+    f"python -m zipfile --list {WHEEL}": (".ci/run", "python -m zipfile --list"),
+    f"pip install {WHEEL}": (".ci/run", "pip install --force-reinstall"),
+    IMPORTS: (".ci/run", IMPORTS),
     "python scripts/theory.py": (THEORY, "test_it_writes_every_picture"),
     "python scripts/theory.py --table": (THEORY, "test_the_command_prints_the_page_s_table"),
     "python scripts/bench.py": ("tests/cli/test_bench.py", "test_"),
@@ -96,6 +110,9 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
+HEAD = re.compile(r"(?:# @package.*\n)?# (\S+\.(?:py|yaml))\n")  # of a block that is a file
+
+
 def short(command: str) -> str:
     """A command that does the same in little time; the same command, where it takes little."""
     for part, (replaced, added) in SHORT.items():
@@ -112,7 +129,7 @@ def short(command: str) -> str:
 LONG = [
     (page, command)
     for page in PAGES
-    for command in commands(page)
+    for command in commands(PAGES[page])
     if command not in ELSEWHERE
     if re.search(r"train\.py (optimizer|accelerator)=", command)
     if "num_nodes" not in command
@@ -124,8 +141,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the files that the pages show: those whose head has their name."""
     folder = tmp_path_factory.mktemp("docs")
     for page in PAGES:
-        for _, block in blocks(page):
-            if named := re.match(r"(?:# @package.*\n)?# (\S+\.(?:py|yaml))\n", block):
+        for _, block in blocks(PAGES[page]):
+            if named := HEAD.match(block):
                 path = folder / named[1]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(block, encoding="utf-8")
@@ -205,7 +222,7 @@ def check(command: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_run_in_its_order(page: str, folder: Path, done: set[str]):
-    for command in commands(page):
+    for command in commands(PAGES[page]):
         command = command.removeprefix("pip install -e . && ")
         if command in (*ELSEWHERE, *BY_HAND, *done) or "num_nodes" in command:
             continue
@@ -224,7 +241,7 @@ def test_a_long_command_runs_as_it_stands(page: str, command: str, folder: Path)
 
 
 def test_commands_that_are_run_elsewhere_are():
-    shown = {command for page in PAGES for command in commands(page)}
+    shown = {command for page in PAGES for command in commands(PAGES[page])}
     for command, (place, line) in ELSEWHERE.items():
         assert command in shown
         assert line in (ROOT / place).read_text(encoding="utf-8"), command
@@ -246,12 +263,21 @@ def test_extras_are_those_of_the_project():
             assert re.search(rf"^{extra} = \[", project, re.MULTILINE), (page, extra)
 
 
+def test_the_version_is_the_same_everywhere():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    [version] = re.findall(r'^version = "(.+)"', project, re.MULTILINE)
+    assert scratchopt.__version__ == version
+    assert re.search(rf"\b{re.escape(version)}\b", PAGES["CHANGELOG.md"])
+
+
 # What the pages say that commands print
 
 
 def shown_table() -> dict[str, str]:
     """The rows that README.md shows of its first command's output."""
-    [block] = [b for language, b in blocks("README.md") if not language and b.startswith("task ")]
+    [block] = [
+        b for language, b in blocks(PAGES["README.md"]) if not language and b.startswith("task ")
+    ]
     rows = [line.split(maxsplit=1) for line in block.splitlines() if line != "..."]
     return dict(rows)
 
@@ -264,7 +290,9 @@ def printed_table(printed: str) -> dict[str, str]:
 
 def test_the_first_command_prints_the_rows_that_the_page_shows(folder: Path):
     shown = shown_table()
-    printed = printed_table(check(short(commands("README.md")[0].partition("&& ")[2]), folder))
+    printed = printed_table(
+        check(short(commands(PAGES["README.md"])[0].partition("&& ")[2]), folder)
+    )
     assert [name for name in printed if name in shown] == list(shown)
     for name in ("task", "optimizer", "status", "dashboard"):
         assert printed[name] == shown[name]
@@ -274,7 +302,7 @@ def test_the_first_command_prints_the_rows_that_the_page_shows(folder: Path):
 @pytest.mark.slow
 def test_the_first_command_prints_what_the_page_shows_and_the_run_resumes(folder: Path):
     shown = shown_table()
-    printed = printed_table(check(commands("README.md")[0].partition("&& ")[2], folder))
+    printed = printed_table(check(commands(PAGES["README.md"])[0].partition("&& ")[2], folder))
     for name in ("task", "optimizer", "status", "updates", "evaluations", "dashboard"):
         assert printed[name] == shown[name]
     # To the rounding of sums, which the number of threads decides.
@@ -282,7 +310,7 @@ def test_the_first_command_prints_what_the_page_shows_and_the_run_resumes(folder
         float(shown["test/accuracy"]), abs=0.003
     )
     assert float(printed["test/loss"]) == pytest.approx(float(shown["test/loss"]), abs=0.01)
-    [resume] = [command for command in commands("docs/train.md") if "resume=" in command]
+    [resume] = [command for command in commands(PAGES["docs/train.md"]) if "resume=" in command]
     before = results(folder)[-1]["updates"]
     check(resume, folder)
     assert results(folder)[-1]["updates"] > before
@@ -290,7 +318,7 @@ def test_the_first_command_prints_what_the_page_shows_and_the_run_resumes(folder
 
 def test_the_row_of_the_article_s_table_is_what_the_run_writes(folder: Path):
     """That which README.md shows as a command."""
-    [command] = [line for line in commands("README.md") if "task.start=-8" in line]
+    [command] = [line for line in commands(PAGES["README.md"]) if "task.start=-8" in line]
     check(command, folder)
     evaluations = results(folder)[-1]["evaluations"]
     assert f"this one makes {evaluations} evaluations" in PAGES["README.md"].replace("\n", " ")
@@ -301,7 +329,7 @@ def test_the_row_of_the_article_s_table_is_what_the_run_writes(folder: Path):
 @pytest.mark.parametrize("optimizer", ["newton", "nag"])
 def test_newton_and_nag_train_as_the_page_says(optimizer: str, folder: Path):
     page, command = "docs/your_code.md", f"python scripts/train.py optimizer={optimizer}"
-    assert command in commands(page)
+    assert command in commands(PAGES[page])
     check(command, folder)
     result = results(folder)[-1]
     assert result["metrics"]["test/accuracy"] >= 0.97
@@ -312,10 +340,45 @@ def test_newton_and_nag_train_as_the_page_says(optimizer: str, folder: Path):
     assert result["cost"] == pytest.approx(int(evaluations), rel=0.02)  # a solve may end early
 
 
+# The walk that adds a task
+
+
+def test_the_walk_of_contributing_adds_a_task(tmp_path: Path):
+    """Its files, schema and row, in a copy of the checkout; its commands do what it says."""
+    for name in ("conf", "scratchopt", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    data = shutil.ignore_patterns("data")
+    shutil.copytree(ROOT / "tasks", tmp_path / "tasks", ignore=data)
+    walk = WALKS["Add a task"]
+    groups = tmp_path / "scratchopt" / "config" / "groups.py"
+    schemas = groups.read_text(encoding="utf-8")
+    for language, block in blocks(walk):
+        if named := HEAD.match(block):
+            (tmp_path / named[1]).write_text(block, encoding="utf-8")
+        elif language == "python":
+            schemas = schemas.replace(
+                "# A target that is not", f"{block}\n\n# A target that is not"
+            )
+    [row] = re.findall(r'`("tasks\.\w+\.\w+": \w+)`', walk.replace("\n", ""))
+    groups.write_text(schemas.replace("SCHEMAS = {\n", f"SCHEMAS = {{\n    {row},\n"), "utf-8")
+    trains, refused = (
+        subprocess.run(
+            [python(), *shlex.split(command)[1:]], cwd=tmp_path, capture_output=True, text=True
+        )
+        for command in commands(walk)
+    )
+    assert trains.returncode == 0, trains.stderr
+    [result] = results(tmp_path)
+    assert result["metrics"]["val/loss"] < 0.1  # the target of its comparison
+    assert list(tmp_path.glob("outputs/two_moons/nag/*/figures/*.png"))
+    assert refused.returncode == 1
+    assert f"`{refused.stderr.strip()}`" in walk
+
+
 # Several machines
 
 
-NODES = [command for page in PAGES for command in commands(page) if "num_nodes=2" in command]
+NODES = [command for page in PAGES for command in commands(PAGES[page]) if "num_nodes=2" in command]
 
 
 @pytest.mark.parametrize("command", NODES, ids=lambda command: command.split()[0])
@@ -368,7 +431,7 @@ def slurm(task: int) -> dict[str, str]:
     [
         pytest.param(page, block, id=f"{page}-{i}")
         for page in PAGES
-        for i, (language, block) in enumerate(blocks(page))
+        for i, (language, block) in enumerate(blocks(PAGES[page]))
         if language == "python" and "import" in block
     ],
 )
@@ -382,7 +445,7 @@ def test_python_examples_run_and_print_what_they_say(page: str, code: str, folde
 
 
 def test_the_rule_that_it_shows_is_the_rule():
-    [shown] = [block for _, block in blocks("README.md") if "class NAG" in block]
+    [shown] = [block for _, block in blocks(PAGES["README.md"]) if "class NAG" in block]
     source = (ROOT / "scratchopt" / "nag.py").read_text(encoding="utf-8")
     [shown_class] = ast.parse(shown).body
     [real_class] = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)]
@@ -428,12 +491,10 @@ def test_every_page_and_picture_of_docs_is_reached_from_another():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_files_and_modules_that_a_page_names_are_there(page: str):
-    names = re.findall(
-        r"`((?:scratchopt|tasks|conf|scripts|tests|docs|\.ci)/[\w./-]*)`", PAGES[page]
-    )
-    for name in names:
+    text = re.sub(r"^\| `[^`]+` (?=\| `)", "", PAGES[page], flags=re.MULTILINE)  # older names
+    for name in re.findall(r"`((?:scratchopt|tasks|conf|scripts|tests|docs|\.ci)/[\w./-]*)`", text):
         assert (ROOT / name).exists(), name
-    for name in re.findall(r"`(scratchopt(?:\.[a-z_]+)+)", PAGES[page]):
+    for name in re.findall(r"`(scratchopt(?:\.[a-z_]+)+)", text):
         path = ROOT / name.replace(".", "/")
         assert path.is_dir() or path.with_suffix(".py").is_file() or is_public(name), name
 
