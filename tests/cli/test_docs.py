@@ -163,7 +163,7 @@ def words_of(command: str, folder: Path) -> list[str]:
         command = command.replace(f"{place}<time>{rest}", str(newest))
     program, *words = shlex.split(command.replace("scripts/", f"{SCRIPTS}/"))
     start = {"python": [], "torchrun": ["-m", "torch.distributed.run"]}[program]
-    return [python(), *start, *words]
+    return [python("warm"), *start, *words]
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -363,7 +363,10 @@ def test_the_walk_of_contributing_adds_a_task(tmp_path: Path):
     groups.write_text(schemas.replace("SCHEMAS = {\n", f"SCHEMAS = {{\n    {row},\n"), "utf-8")
     trains, refused = (
         subprocess.run(
-            [python(), *shlex.split(command)[1:]], cwd=tmp_path, capture_output=True, text=True
+            [python("warm"), *shlex.split(command)[1:]],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
         )
         for command in commands(walk)
     )
@@ -438,7 +441,7 @@ def slurm(task: int) -> dict[str, str]:
 def test_python_examples_run_and_print_what_they_say(page: str, code: str, folder: Path):
     script = folder / "example.py"
     script.write_text(code, encoding="utf-8")
-    done = subprocess.run([python(), script], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([python("warm"), script], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     if said := re.search(r"^print\(.*\n# (.*)$", code, flags=re.MULTILINE):
         assert done.stdout.strip() == said[1]
