@@ -83,6 +83,10 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
         {"budget=16": "budget=1", "seeds=10": "seeds=1"},
         "max_steps=25 task.hidden=[8] store=others",
     ),
+    "scripts/compare.py task=autoencoder": (
+        {"[sgd,momentum,nag]": "[nag]", "budget=16": "budget=1", "seeds=10": "seeds=1"},
+        "max_steps=2 validate_steps=1 task.hidden=[8] store=others",
+    ),
     "task.activation=tanh": (
         {"[50,50,50]": "[8]", "=5000": "=100", "=55000": "=59900", "=300": "=4"},
         "figures=false",
