@@ -67,7 +67,10 @@ ELSEWHERE = {
     "python scripts/theory.py": (THEORY, "test_it_writes_every_picture"),
     "python scripts/theory.py --table": (THEORY, "test_the_command_prints_the_page_s_table"),
     "python scripts/bench.py": ("tests/cli/test_bench.py", "test_"),
-    "python -m tests.programs.kills 50 4 0": ("tests/cli/test_kills.py", '"50", "4", "0"'),
+    "python -m tests.programs.kills 50 4 0": (
+        "tests/cli/test_kills.py",
+        "test_killed_runs_go_on_bit_for_bit_and_lose_no_checkpoint",
+    ),
     "python -m tests.programs.semantics": (
         "tests/lightning/test_semantics.py",
         "test_every_cell_is_right_or_refused_as_the_table_says",
