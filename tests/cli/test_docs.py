@@ -1,11 +1,10 @@
 """README.md, CONTRIBUTING.md and docs/ are true: what they show runs, and prints what they say.
 
 Every command is run, in the order of its page and all in one directory, long ones with arguments
-that shorten them; those are run as they stand by tests marked slow. What only .ci/run or another
-test can do is matched against it.
+that shorten them; those are run as they stand by tests marked slow. What .ci/run or another test
+does is matched against it in tests/unit/test_pages.py.
 """
 
-import ast
 import json
 import os
 import re
@@ -14,70 +13,13 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 
-import scratchopt
 from tests.shared.commands import python
+from tests.shared.pages import BY_HAND, ELSEWHERE, HEAD, PAGES, WALKS, blocks, commands
 from tests.shared.paths import ROOT, SCRIPTS
-
-FILES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
-# What CONTRIBUTING.md has of new files of the checkout is tried in a copy of it, each as a whole.
-WALK = re.compile(r"^## (Add a (?:method|task))\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)
-WALKS = dict(WALK.findall(PAGES["CONTRIBUTING.md"]))
-PAGES["CONTRIBUTING.md"] = WALK.sub(r"## \1\n", PAGES["CONTRIBUTING.md"])
-
-
-def blocks(text: str) -> list[tuple[str, str]]:
-    """The fenced blocks of a page: language and content."""
-    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", text, flags=re.MULTILINE | re.DOTALL)
-    return [(language, dedent(block)) for _, language, block in found]
-
-
-def commands(text: str) -> list[str]:
-    """The command lines of a page: those of its blocks, and scripts between backquotes."""
-    shown = [block.replace("\\\n", " ") for language, block in blocks(text) if language == "bash"]
-    shown += re.findall(r"`(python (?:scripts/|-m )[^`]+)`", text)
-    return list(dict.fromkeys(line for block in shown for line in block.splitlines() if line))
-
-
-# What .ci/run or another test does: where, and the line or the name that does it there.
-DASHBOARD = "tests/browser/test_dashboard.py"
-THEORY = "tests/theory/test_pictures.py"
-WHEEL = "dist/scratchopt-<version>-py3-none-any.whl"
-IMPORTS = (
-    'python -c "import scratchopt.lightning, scratchopt.compare, scratchopt.playback; '
-    'print(scratchopt.__version__)"'
-)
-ELSEWHERE = {
-    'pip install -e ".[dev]" && pytest -n auto': (".ci/run", 'eval "$test_command"'),
-    "pytest -n auto -m slow": (".ci/run", "pytest -n auto -m slow"),
-    "ruff check .": (".ci/run", "ruff check ."),
-    "ruff format --check .": (".ci/run", "ruff format --check ."),
-    "basedpyright": (".ci/run", "basedpyright"),
-    "tensorboard --logdir multirun/<time>": (DASHBOARD, '"--logdir"'),
-    "pre-commit install": (".pre-commit-config.yaml", "repos:"),
-    "pip wheel . --no-deps --wheel-dir dist": (".ci/run", "pip wheel . --no-deps --wheel-dir"),
-    f"python -m zipfile --list {WHEEL}": (".ci/run", "python -m zipfile --list"),
-    f"pip install {WHEEL}": (".ci/run", "pip install --force-reinstall"),
-    IMPORTS: (".ci/run", IMPORTS),
-    "python scripts/theory.py": (THEORY, "test_it_writes_every_picture"),
-    "python scripts/theory.py --table": (THEORY, "test_the_command_prints_the_page_s_table"),
-    "python scripts/bench.py": ("tests/cli/test_bench.py", "test_"),
-    "python -m tests.programs.kills 50 4 0": (
-        "tests/cli/test_kills.py",
-        "test_killed_runs_go_on_bit_for_bit_and_lose_no_checkpoint",
-    ),
-    "python -m tests.programs.semantics": (
-        "tests/lightning/test_semantics.py",
-        "test_every_cell_is_right_or_refused_as_the_table_says",
-    ),
-}
-# What needs hardware, or hours: the module is there, and is run by hand.
-BY_HAND = ("python -m tests.programs.gpu", "python -m tests.programs.calibration 400")
 
 # What makes a command short, by what is in it: what is replaced, and what is added.
 SMALL_NET = "task.hidden=[8] max_steps=6 figures=false"
@@ -115,9 +57,6 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
     "accelerator=ddp": ({}, SMALL_NET),
     "scripts/train.py optimizer=": ({}, SMALL_NET),
 }
-
-
-HEAD = re.compile(r"(?:# @package.*\n)?# (\S+\.(?:py|yaml))\n")  # of a block that is a file
 
 
 def short(command: str) -> str:
@@ -244,36 +183,6 @@ def test_the_commands_of_a_page_run_in_its_order(page: str, folder: Path, done: 
 @pytest.mark.parametrize(("page", "command"), LONG)
 def test_a_long_command_runs_as_it_stands(page: str, command: str, folder: Path):
     check(command.removeprefix("pip install -e . && "), folder)
-
-
-def test_commands_that_are_run_elsewhere_are():
-    shown = {command for page in PAGES for command in commands(PAGES[page])}
-    for command, (place, line) in ELSEWHERE.items():
-        assert command in shown
-        assert line in (ROOT / place).read_text(encoding="utf-8"), command
-    for command in BY_HAND:
-        assert command in shown
-        assert (ROOT / f"{command.split()[2].replace('.', '/')}.py").is_file()
-
-
-def test_ci_finds_the_test_command():
-    found = re.findall(r'^pip install -e "\.\[dev\]" && pytest.*', PAGES["README.md"], re.MULTILINE)
-    assert len(found) == 1
-    assert found[0] in ELSEWHERE
-
-
-def test_extras_are_those_of_the_project():
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for page, text in PAGES.items():
-        for extra in re.findall(r'pip install -e "\.\[(\w+)\]"', text):
-            assert re.search(rf"^{extra} = \[", project, re.MULTILINE), (page, extra)
-
-
-def test_the_version_is_the_same_everywhere():
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    [version] = re.findall(r'^version = "(.+)"', project, re.MULTILINE)
-    assert scratchopt.__version__ == version
-    assert re.search(rf"\b{re.escape(version)}\b", PAGES["CHANGELOG.md"])
 
 
 # What the pages say that commands print
@@ -432,7 +341,7 @@ def slurm(task: int) -> dict[str, str]:
     return {f"SLURM_{key}": str(value) for key, value in (of_all | of_step | named).items()}
 
 
-# Code, pictures, links and names
+# Examples
 
 
 @pytest.mark.parametrize(
@@ -451,66 +360,3 @@ def test_python_examples_run_and_print_what_they_say(page: str, code: str, folde
     assert done.returncode == 0, done.stderr
     if said := re.search(r"^print\(.*\n# (.*)$", code, flags=re.MULTILINE):
         assert done.stdout.strip() == said[1]
-
-
-def test_the_rule_that_it_shows_is_the_rule():
-    [shown] = [block for _, block in blocks(PAGES["README.md"]) if "class NAG" in block]
-    source = (ROOT / "scratchopt" / "nag.py").read_text(encoding="utf-8")
-    [shown_class] = ast.parse(shown).body
-    [real_class] = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)]
-    assert isinstance(shown_class, ast.ClassDef)
-    real = [ast.dump(node) for node in real_class.body]
-    for node in shown_class.body:
-        assert ast.dump(node) in real
-
-
-def test_the_readme_is_a_page():
-    assert PAGES["README.md"].count("\n") <= 200
-
-
-def anchors(page: str) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
-    prose = re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
-    headings = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_links_and_pictures_are_there(page: str):
-    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
-        if target.startswith("http"):
-            continue
-        path, _, anchor = target.partition("#")
-        file = (ROOT / page).parent / path if path else ROOT / page
-        assert file.exists(), target
-        if anchor:
-            assert anchor in anchors(file.resolve().relative_to(ROOT).as_posix()), target
-
-
-def test_every_page_and_picture_of_docs_is_reached_from_another():
-    linked = {
-        ((ROOT / page).parent / target.partition("#")[0]).resolve()
-        for page in PAGES
-        for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page])
-        if not target.startswith(("http", "#"))
-    }
-    for file in (ROOT / "docs").iterdir():
-        assert file in linked, file
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_files_and_modules_that_a_page_names_are_there(page: str):
-    text = re.sub(r"^\| `[^`]+` (?=\| `)", "", PAGES[page], flags=re.MULTILINE)  # older names
-    for name in re.findall(r"`((?:scratchopt|tasks|conf|scripts|tests|docs|\.ci)/[\w./-]*)`", text):
-        assert (ROOT / name).exists(), name
-    for name in re.findall(r"`(scratchopt(?:\.[a-z_]+)+)", text):
-        path = ROOT / name.replace(".", "/")
-        assert path.is_dir() or path.with_suffix(".py").is_file() or is_public(name), name
-
-
-def is_public(name: str) -> bool:
-    """Whether a dotted name is that of something in a module, such as `scratchopt.from_torch`."""
-    module, _, attribute = name.rpartition(".")
-    path = ROOT / module.replace(".", "/")
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return file.is_file() and re.search(rf"\b{attribute}\b", file.read_text("utf-8")) is not None
