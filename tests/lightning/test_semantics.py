@@ -1,4 +1,4 @@
-"""Each cell of the semantics matrix, and the table in the README."""
+"""Each cell of the semantics matrix, and the table in docs/lightning.md."""
 
 import subprocess
 import sys
@@ -28,13 +28,13 @@ def test_every_cell_is_right_or_refused_as_the_table_says(row, column):
     assert semantics.verdict(row, column, came) == expected
 
 
-def test_the_readme_has_the_table():
+def test_the_page_has_the_table():
     cells = {
         (row, column): "refused" if (row, column) in semantics.REFUSED else "right"
         for row in semantics.METHODS
         for column in semantics.COLUMNS
     }
-    assert semantics.table(cells) in (ROOT / "README.md").read_text()
+    assert semantics.table(cells) in (ROOT / "docs" / "lightning.md").read_text()
 
 
 def test_the_command_prints_the_table():
@@ -46,7 +46,7 @@ def test_the_command_prints_the_table():
     rows = len(semantics.METHODS)
     refused = sum(column == "μ schedule" for _, column in semantics.REFUSED)
     assert end == f"{2 * rows} cells: {2 * rows - refused} right, {refused} refused, 0 wrong"
-    assert all(line in (ROOT / "README.md").read_text() for line in lines)
+    assert all(line in (ROOT / "docs" / "lightning.md").read_text() for line in lines)
 
 
 def test_the_matrix_has_every_optimizer_of_the_table():

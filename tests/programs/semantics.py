@@ -168,7 +168,7 @@ def expect(
 
 
 def fit(module: LightningModule | Any, **options: Any) -> Trainer:
-    """Trains under a Trainer with the two callbacks that the README asks for."""
+    """Trains under a Trainer with the two callbacks that docs/lightning.md asks for."""
     trainer = Trainer(
         callbacks=[Lookahead(), LiveLoss()],
         max_epochs=EPOCHS,

@@ -1,0 +1,103 @@
+"""README.md, CONTRIBUTING.md, CHANGELOG.md and docs/: links, names, and what others do for them."""
+
+import ast
+import re
+
+import pytest
+
+import scratchopt
+from tests.shared.pages import BY_HAND, ELSEWHERE, PAGES, blocks, commands
+from tests.shared.paths import ROOT
+
+
+def test_commands_that_are_run_elsewhere_are():
+    shown = {command for page in PAGES for command in commands(PAGES[page])}
+    for command, (place, line) in ELSEWHERE.items():
+        assert command in shown
+        assert line in (ROOT / place).read_text(encoding="utf-8"), command
+    for command in BY_HAND:
+        assert command in shown
+        assert (ROOT / f"{command.split()[2].replace('.', '/')}.py").is_file()
+
+
+def test_ci_finds_the_test_command():
+    found = re.findall(r'^pip install -e "\.\[dev\]" && pytest.*', PAGES["README.md"], re.MULTILINE)
+    assert len(found) == 1
+    assert found[0] in ELSEWHERE
+
+
+def test_extras_are_those_of_the_project():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for page, text in PAGES.items():
+        for extra in re.findall(r'pip install -e "\.\[(\w+)\]"', text):
+            assert re.search(rf"^{extra} = \[", project, re.MULTILINE), (page, extra)
+
+
+def test_the_version_is_the_same_everywhere():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    [version] = re.findall(r'^version = "(.+)"', project, re.MULTILINE)
+    assert scratchopt.__version__ == version
+    assert re.search(rf"\b{re.escape(version)}\b", PAGES["CHANGELOG.md"])
+
+
+def test_the_rule_that_it_shows_is_the_rule():
+    [shown] = [block for _, block in blocks(PAGES["README.md"]) if "class NAG" in block]
+    source = (ROOT / "scratchopt" / "nag.py").read_text(encoding="utf-8")
+    [shown_class] = ast.parse(shown).body
+    [real_class] = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)]
+    assert isinstance(shown_class, ast.ClassDef)
+    real = [ast.dump(node) for node in real_class.body]
+    for node in shown_class.body:
+        assert ast.dump(node) in real
+
+
+def test_the_readme_is_a_page():
+    assert PAGES["README.md"].count("\n") <= 200
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_are_there(page: str):
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.resolve().relative_to(ROOT).as_posix()), target
+
+
+def test_every_page_and_picture_of_docs_is_reached_from_another():
+    linked = {
+        ((ROOT / page).parent / target.partition("#")[0]).resolve()
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page])
+        if not target.startswith(("http", "#"))
+    }
+    for file in (ROOT / "docs").iterdir():
+        assert file in linked, file
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_and_modules_that_a_page_names_are_there(page: str):
+    text = re.sub(r"^\| `[^`]+` (?=\| `)", "", PAGES[page], flags=re.MULTILINE)  # older names
+    for name in re.findall(r"`((?:scratchopt|tasks|conf|scripts|tests|docs|\.ci)/[\w./-]*)`", text):
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"`(scratchopt(?:\.[a-z_]+)+)", text):
+        path = ROOT / name.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file() or is_public(name), name
+
+
+def is_public(name: str) -> bool:
+    """Whether a dotted name is that of something in a module, such as `scratchopt.from_torch`."""
+    module, _, attribute = name.rpartition(".")
+    path = ROOT / module.replace(".", "/")
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return file.is_file() and re.search(rf"\b{attribute}\b", file.read_text("utf-8")) is not None
