@@ -1,1 +1,1 @@
-"""What `scripts/compare.py` is made of: plan and search, statistics, verdict and report."""
+"""The comparison of optimizers: schedule and search, statistics, verdict and report."""

@@ -114,12 +114,12 @@ class _Sampler:
         self.search, self.study = search, optuna.create_study(sampler=sampler)
         self.study.enqueue_trial(self._draws_of(search.default))
         self.trial: Any = None
-        self.asked = 0
+        self.count = 0
 
     def ask(self) -> dict[str, Any]:
         """Asks for settings to be tried: at first the default ones."""
-        self.trial, first = self.study.ask(), self.asked == 0
-        self.asked += 1
+        self.trial, first = self.study.ask(), self.count == 0
+        self.count += 1
         drawn = {key: self._draw(key) for key in self.search._searched}
         return dict(self.search.default) if first else {**self.search.default, **drawn}
 
@@ -128,7 +128,7 @@ class _Sampler:
         self.study.tell(self.trial, loss)
 
     def _draws_of(self, settings: Mapping[str, Any]) -> dict[str, float]:
-        """What would have been drawn for some settings, by Optuna's names."""
+        """Gives what would have been drawn for some settings, by Optuna's names."""
         found = {}
         for key in self.search._searched:
             value = settings[key]

@@ -22,7 +22,7 @@ from scratchopt.compare.trials import Trial, group_by_settings, judge, log_if_co
 
 @dataclass(frozen=True)
 class Pair:
-    """Two optimizers, their tuned runs held against each other.
+    """A pair of optimizers, their tuned runs held against each other.
 
     Args:
         first: name of the one.
@@ -206,7 +206,7 @@ def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _measure_regret(worse: TunedRuns, decide: str) -> float:
-    """How much better another setting's trials were than the runs; −∞, if there is no other.
+    """Measures how much better another setting's trials were than the runs; −∞ without another.
 
     Of runs some of which have missed it is the median that counts. It is ∞, if that missed too.
     """
@@ -218,7 +218,7 @@ def _measure_regret(worse: TunedRuns, decide: str) -> float:
 
 
 def _measure_resolution(run: ScoredRun) -> float:
-    """The cost of the reading at the target, less that of the one before or of none."""
+    """Measures the cost from the reading before the first at the target to that one."""
     before = (reading.cost for reading in run.readings if reading.cost < run.cost_to_target)
     return run.cost_to_target - max(before, default=0.0)
 

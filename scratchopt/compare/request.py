@@ -151,9 +151,8 @@ class Request:
 
     def default_settings(self, task: str, optimizer: str) -> dict[str, Any]:
         """The optimizer's own settings of what is searched: the lr and the keys of `tune`."""
-        node: Any = OmegaConf.to_container(
-            self.compose_default(task, optimizer).optimizer, resolve=True
-        )
+        cfg = self.compose_default(task, optimizer)
+        node: Any = OmegaConf.to_container(cfg.optimizer, resolve=True)
         if not isinstance(node.get("lr"), int | float):
             raise UserError(f"optimizers: {optimizer} has no lr to be searched; leave it out")
         return {f"optimizer.{k}": node[k] for k in ("lr", *self.keys["tune"]) if k in node}

@@ -109,9 +109,8 @@ class ScoredRun:
     @property
     def course(self) -> tuple[Any, ...]:
         """The status and all readings, times aside: runs that share them are one run."""
-        return self.result.status, *(
-            (r.steps, r.cost, repr(r.value)) for r in self.readings
-        )  # NaN ≠ NaN
+        readings = ((r.steps, r.cost, repr(r.value)) for r in self.readings)  # as NaN ≠ NaN
+        return self.result.status, *readings
 
     @property
     def cost_to_target(self) -> float:

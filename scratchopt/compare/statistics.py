@@ -1,4 +1,4 @@
-"""Whether two samples differ, and the 95 % intervals of a mean and of a median."""
+"""The test of two samples, its correction, and the intervals of a mean and of a median."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _count_ways(ranks: Sequence[int], n: int) -> np.ndarray:
-    """How many ways there are to choose n of the ranks, by their sum: [sums]."""
+    """Counts the ways to choose n of the ranks, by their sum: [sums]."""
     ways = np.zeros((n + 1, sum(ranks) + 1))
     ways[0, 0] = 1
     for rank in ranks:
@@ -80,7 +80,7 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with what is known of it.
+    """A figure with its 95 % interval.
 
     Args:
         value: of the sample.

@@ -123,7 +123,7 @@ def test_a_multirun_of_before_is_aggregated_over_its_seeds(tmp_path):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of one setting, of different seeds."""
+    """A folder with two runs of one setting, of different seeds."""
     folder = tmp_path_factory.mktemp("pair")
     train = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *SMALL[:3], "figures=false"]
     asked = [*train, "optimizer=sgd", "seed=0,1", "store=runs"]

@@ -1,4 +1,4 @@
-"""How often a comparison names a winner where there is none, and finds one where there is.
+"""Measures how often a comparison names a false winner, and how often it finds a true one.
 
 `python -m tests.programs.calibration 400` makes 400 comparisons of each kind on noisy problems that
 take milliseconds a run, by the search and the verdict of scripts/compare.py and with scratchopt's
@@ -28,7 +28,14 @@ from scratchopt.compare.runs import Contest, Objective, Reading, ScoredRun, Stud
 from scratchopt.compare.search import GridSearch
 from scratchopt.compare.trials import LR, Trial
 from scratchopt.compare.verdict import reach_verdict
-from tests.shared.batched_runs import LinearRegression, Make, Problem, Quadratic, at_cost, measure
+from tests.shared.batched_runs import (
+    LinearRegression,
+    Make,
+    Problem,
+    Quadratic,
+    run_batch,
+    scale_cost,
+)
 from tests.shared.made_comparisons import make_result
 
 BUDGET, SEEDS, FACTOR = 16, 10, 0.9
@@ -53,8 +60,8 @@ class Case:
     default: float
 
 
-def cases() -> list[Case]:
-    """All of them."""
+def make_cases() -> list[Case]:
+    """Makes all cases."""
     quadratic, regression = Quadratic(), LinearRegression()
     return [
         Case(quadratic, "momentum", lambda groups: scratchopt.Momentum(groups), 0.001),
@@ -64,23 +71,23 @@ def cases() -> list[Case]:
     ]
 
 
-def studies(
+def make_studies(
     case: Case, count: int, decide: str, budget: int, generator: torch.Generator
 ) -> list[Study]:
-    """As many, each tuned and run for itself; `untuned` are those at the fixed lr."""
+    """Makes `count` studies, each tuned and run for itself; `untuned` are runs at the fixed lr."""
     problem = case.problem
     search = GridSearch({LR: case.default}, {}, problem.objective, decide, budget)
     results: list[dict[Trial, ScoredRun]] = [{} for _ in range(count)]
     while wanted := [(i, t) for i in range(count) for t in search.next_trials(results[i])]:
         lrs = [trial.settings[LR] for _, trial in wanted]
         for (i, trial), run in zip(
-            wanted, measure(problem, case.make, lrs, generator), strict=True
+            wanted, run_batch(problem, case.make, lrs, generator), strict=True
         ):
             results[i][trial] = run
     chosen = [search.choose(mine) for mine in results]
     lrs = [c.settings[LR] if c.settings else case.default for c in chosen for _ in range(SEEDS)]
-    tuned = measure(problem, case.make, lrs, generator)
-    fixed = measure(problem, case.make, [2 * case.default] * len(lrs), generator)
+    tuned = run_batch(problem, case.make, lrs, generator)
+    fixed = run_batch(problem, case.make, [2 * case.default] * len(lrs), generator)
     return [
         Study(
             case.name,
@@ -95,54 +102,63 @@ def studies(
     ]
 
 
-def named(study: Study, name: str, n: int, tuned: bool, factor: float = 1.0) -> Study:
-    """The study under another name, with n of its runs, at another cost."""
-    runs = tuple(at_cost(run, factor) for run in (study.tuned if tuned else study.untuned)[:n])
+def rename_study(study: Study, name: str, n: int, tuned: bool, factor: float = 1.0) -> Study:
+    """Gives a study another name, n of its runs and another cost."""
+    runs = tuple(scale_cost(run, factor) for run in (study.tuned if tuned else study.untuned)[:n])
     found = replace(study, optimizer=name, tuned=runs, untuned=())
     return found if tuned else replace(found, trials=(), chosen=runs[0].settings, edges=())
 
 
-def winners(
+def find_winners(
     pairs: Sequence[tuple[Study, Study]], objective: Objective, decide: str
 ) -> list[str | None]:
-    """What the verdict says of each pair."""
+    """Finds the winner of each pair, by the verdict."""
     return [reach_verdict(Contest("", objective, pair), decide).winner for pair in pairs]
 
 
-def share(of: Sequence[str | None], holds: Callable[[str | None], bool]) -> tuple[float, str]:
-    """How many, and the same with its 95 % interval (Wilson) in words."""
+def measure_share(
+    of: Sequence[str | None], holds: Callable[[str | None], bool]
+) -> tuple[float, str]:
+    """Measures a share, and puts it into words with its 95 % interval (Wilson)."""
     found = binomtest(sum(map(holds, of)), len(of))
     ends = found.proportion_ci(method="wilson")
     return found.statistic, f"{found.statistic:6.1%} [{ends.low:5.1%}, {ends.high:5.1%}]"
 
 
-def spread(runs: Sequence[Sequence[ScoredRun]]) -> float:
-    """The standard deviation of the logarithm of the cost to the target, the mean over studies."""
+def measure_spread(runs: Sequence[Sequence[ScoredRun]]) -> float:
+    """Measures the standard deviation of the costs' logarithms, the mean over studies."""
     logs = [[log(r.cost_to_target) for r in mine if isfinite(r.cost_to_target)] for mine in runs]
     spreads = [stdev(mine) for mine in logs if len(mine) > 1]
     return fmean(spreads) if spreads else nan
 
 
-def lines(
+def make_lines(
     case: Case, count: int, decide: str, seed: int, budget: int
 ) -> Iterator[tuple[str, bool]]:
-    """Of the first table; and whether each meets the demands."""
+    """Makes the lines of the first table, and tells whether each meets the demands."""
     generator = torch.Generator().manual_seed(seed)
-    everything = studies(case, 2 * count, decide, budget, generator)
+    everything = make_studies(case, 2 * count, decide, budget, generator)
     couples = list(zip(everything[:count], everything[count:], strict=True))
     objective = case.problem.objective
     for tuned in (True, False):
-        width = spread([study.tuned if tuned else study.untuned for study in everything])
+        width = measure_spread([study.tuned if tuned else study.untuned for study in everything])
         for n in (3, 5, SEEDS) if tuned and decide == "cost" else (SEEDS,):
-            alike = [(named(a, "A", n, tuned), named(b, "B", n, tuned)) for a, b in couples]
-            false, words = share(winners(alike, objective, decide), lambda name: name is not None)
+            alike = [
+                (rename_study(a, "A", n, tuned), rename_study(b, "B", n, tuned)) for a, b in couples
+            ]
+            false, words = measure_share(
+                find_winners(alike, objective, decide), lambda name: name is not None
+            )
             met = false <= MOST
             found = " " * 22
             if decide == "cost":
                 planted = [
-                    (named(a, "A", n, tuned), named(b, "B", n, tuned, FACTOR)) for a, b in couples
+                    (rename_study(a, "A", n, tuned), rename_study(b, "B", n, tuned, FACTOR))
+                    for a, b in couples
                 ]
-                right, found = share(winners(planted, objective, decide), lambda name: name == "B")
+                right, found = measure_share(
+                    find_winners(planted, objective, decide), lambda name: name == "B"
+                )
                 met = met and (right >= LEAST or n < SEEDS)
             yield (
                 (
@@ -153,21 +169,21 @@ def lines(
             )
 
 
-def by_spread(width: float, n: int, tuning_seeds: int, count: int, seed: int) -> float:
-    """How often the speed-up is found among runs of log-normal cost, without regard to tuning."""
+def measure_power(width: float, n: int, tuning_seeds: int, count: int, seed: int) -> float:
+    """Measures how often the speed-up is found among runs of log-normal cost, tuning aside."""
     draws = np.random.default_rng(seed)
     objective = Objective("loss", "min", 0.0)
 
     def study(name: str, factor: float) -> Study:
         costs = [factor * exp(width * x) * 1000 for x in draws.standard_normal(n)]
-        runs = tuple(_at(cost) for cost in costs)
+        runs = tuple(_make_run_at(cost) for cost in costs)
         return Study(name, {LR: 1.0}, runs[:1] * tuning_seeds, {LR: 1.0}, (), runs, ())
 
     pairs = [(study("A", 1.0), study("B", FACTOR)) for _ in range(count)]
-    return winners(pairs, objective, "cost").count("B") / count
+    return find_winners(pairs, objective, "cost").count("B") / count
 
 
-def _at(cost: float) -> ScoredRun:
+def _make_run_at(cost: float) -> ScoredRun:
     before, point = (Reading(int(x), x, 0.0, -1.0) for x in (0.99 * cost, cost))
     return ScoredRun(make_result(), (before, point), point, {LR: 1.0})
 
@@ -181,17 +197,17 @@ def main(count: int, seed: int = 0, budget: int = BUDGET) -> None:
         "speed-up is found"
     )
     met = True
-    for case in cases():
+    for case in make_cases():
         for decide in ("cost", "metric"):
-            for line, good in lines(case, count, decide, seed, budget):
+            for line, good in make_lines(case, count, decide, seed, budget):
                 print(line + ("" if good else "  not met"), flush=True)
                 met = met and good
     print("\nspeed-up found, by the spread of costs and the seeds; fixed settings | tuned, 2 seeds")
     print("spread " + "".join(f"{n:>15} seeds" for n in NUMBERS))
     for width in SPREADS:
         cells = [
-            f"{by_spread(width, n, 0, max(1, count // 4), seed):>14.0%} | "
-            f"{by_spread(width, n, 2, max(1, count // 4), seed):4.0%}"
+            f"{measure_power(width, n, 0, max(1, count // 4), seed):>14.0%} | "
+            f"{measure_power(width, n, 2, max(1, count // 4), seed):4.0%}"
             for n in NUMBERS
         ]
         print(f"{width:6.0%} " + "".join(cells), flush=True)

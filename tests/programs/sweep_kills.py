@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[2]
 RUNS = 60
-ASKED = [
+ARGUMENTS = [
     "task=linear_regression",
     "task.batch_size=20",
     "optimizers=[sgd,momentum,nag]",
@@ -39,36 +39,36 @@ def main(kills: int, seed: int) -> None:
         for directory in (alone, killed):
             directory.mkdir()
         began = time.monotonic()
-        if asked_for(alone).wait():
+        if start_comparison(alone).wait():
             sys.exit((alone / "log").read_text()[-2000:])
         took = time.monotonic() - began
         print(f"left alone: {took:.0f} s")
         changed = kill_often(killed, kills, took / 4, random.Random(seed))
         faults = [f"{path} was done twice" for path in changed]
-        faults += different(reported(alone), reported(killed))
-        runs = complete(killed)
-        if len(runs) != len(complete(alone)):
-            faults.append(f"{len(runs)} runs are complete, not {len(complete(alone))}")
+        faults += compare_reports(read_report(alone), read_report(killed))
+        runs = find_complete(killed)
+        if len(runs) != len(find_complete(alone)):
+            faults.append(f"{len(runs)} runs are complete, not {len(find_complete(alone))}")
         print(f"{kills} kills, {len(runs)} runs complete, {len(changed)} done twice")
         print("\n".join(faults) or "the report is the same to the byte, times aside")
         sys.exit(1 if faults else 0)
 
 
-def asked_for(folder: Path) -> subprocess.Popen[bytes]:
-    """The comparison, begun in a process group of its own."""
-    command = [sys.executable, ROOT / "scripts" / "compare.py", *ASKED]
+def start_comparison(folder: Path) -> subprocess.Popen[bytes]:
+    """Starts the comparison in a process group of its own."""
+    command = [sys.executable, ROOT / "scripts" / "compare.py", *ARGUMENTS]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
 
 def kill_often(folder: Path, kills: int, patience: float, draw: random.Random) -> set[str]:
-    """Has the comparison end in spite of so many kills; the runs that were changed after their end.
+    """Has the comparison end in spite of so many kills; returns the runs changed after their end.
 
     A kill comes up to `patience` seconds after the last one, as long as runs are left.
     """
     changed: set[str] = set()
     before: dict[str, tuple[int, int]] = {}
-    asking, done = asked_for(folder), 0
+    asking, done = start_comparison(folder), 0
     while done < kills:
         try:
             asking.wait(draw.uniform(0.0, patience))
@@ -76,7 +76,7 @@ def kill_often(folder: Path, kills: int, patience: float, draw: random.Random) -
         except subprocess.TimeoutExpired:
             pass
         victims = draw.choice(["asking", "worker", "all"])
-        workers = children(asking.pid)
+        workers = list_children(asking.pid)
         if victims == "worker" and not workers:
             continue
         chosen = {"asking": [asking.pid], "worker": workers[:1], "all": [asking.pid, *workers]}
@@ -84,23 +84,23 @@ def kill_often(folder: Path, kills: int, patience: float, draw: random.Random) -
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         done += 1
-        now = complete(folder)
+        now = find_complete(folder)
         changed |= {name for name, stamp in before.items() if now.get(name) != stamp}
         before = now
         print(f"kill {done}: {victims}, {len(now)} of {RUNS} runs complete", flush=True)
         if victims != "worker":
             asking.wait()
-            asking = asked_for(folder)
+            asking = start_comparison(folder)
     if done < kills:
         sys.exit(f"only {done} kills came before the end")
     if asking.wait():
         sys.exit((folder / "log").read_text()[-2000:])
-    now = complete(folder)
+    now = find_complete(folder)
     return changed | {name for name, stamp in before.items() if now.get(name) != stamp}
 
 
-def children(pid: int) -> list[int]:
-    """Of a process."""
+def list_children(pid: int) -> list[int]:
+    """Lists the children of a process."""
     listed = Path(f"/proc/{pid}/task/{pid}/children")
     tasks = Path(f"/proc/{pid}/task")
     found: list[int] = []
@@ -109,8 +109,8 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def complete(folder: Path) -> dict[str, tuple[int, int]]:
-    """The runs that are complete, with what changes when one is written again."""
+def find_complete(folder: Path) -> dict[str, tuple[int, int]]:
+    """Finds the runs that are complete, with what changes when one is written again."""
     return {
         path.parent.name: (path.stat().st_ino, path.stat().st_mtime_ns)
         for path in folder.glob("runs/*/result.json")
@@ -118,8 +118,8 @@ def complete(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def reported(folder: Path) -> dict[str, bytes]:
-    """The files of the report but the times, by name."""
+def read_report(folder: Path) -> dict[str, bytes]:
+    """Reads the files of the report but the times, by name."""
     [page] = folder.glob("comparisons/**/report.html")
     return {
         str(path.relative_to(page.parent)): path.read_bytes()
@@ -128,8 +128,8 @@ def reported(folder: Path) -> dict[str, bytes]:
     }
 
 
-def different(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
-    """What tells two reports apart."""
+def compare_reports(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    """Compares two reports, and names the files that differ."""
     names = sorted(one.keys() | other.keys())
     return [f"{name} differs" for name in names if one.get(name) != other.get(name)]
 

@@ -23,7 +23,7 @@ Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
 class Problem(Protocol):
-    """What is minimized: `steps` updates, with a reading of the metric after each `every`."""
+    """A function to minimize by `steps` updates, with a reading after each `every`."""
 
     objective: Objective
     steps: int
@@ -34,7 +34,7 @@ class Problem(Protocol):
         ...
 
     def gradient(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """With noise of its own for each run: [runs, dim]."""
+        """The gradient, with noise of its own for each run: [runs, dim]."""
         ...
 
     def reading(self, x: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class LinearRegression:
         return 0.01 * torch.randn(runs, self.dim, generator=generator)
 
     def gradient(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Of a batch for each run: neighbours in the data, which are in no order."""
+        """The gradient of a batch for each run: neighbours in the data, which are in no order."""
         picked = torch.randint(len(self.x), (len(x),), generator=generator)
         inputs = self.x[picked].unflatten(1, (self.batch, self.dim))
         off = torch.bmm(inputs, x.unsqueeze(2)).squeeze(2) - self.y[picked]
@@ -104,10 +104,10 @@ class LinearRegression:
         return (x @ self.moment * x).sum(1) - 2 * x @ self.cross + self.square
 
 
-def measure(
+def run_batch(
     problem: Problem, make: Make, lrs: Sequence[float], generator: torch.Generator
 ) -> list[ScoredRun]:
-    """A run for each lr, in their order.
+    """Does a run for each lr, in their order.
 
     Of the readings those four are kept that are ever asked for: the first at the target and the one
     before, the best and the last.
@@ -160,8 +160,8 @@ def _score(problem: Problem, lr: float, values: np.ndarray) -> ScoredRun:
     return ScoredRun(result, tuple(readings.values()), hit, {LR: lr})
 
 
-def at_cost(run: ScoredRun, factor: float) -> ScoredRun:
-    """The same run, each evaluation of the gradient for that much."""
+def scale_cost(run: ScoredRun, factor: float) -> ScoredRun:
+    """Scales the cost of each evaluation of a run."""
 
     def scale(reading: Reading) -> Reading:
         return replace(reading, cost=factor * reading.cost)

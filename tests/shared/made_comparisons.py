@@ -23,7 +23,7 @@ VERSIONS = {"python": "3.12.0", "torch": "2.13.0", "scratchopt": None, "code": "
 def make_result(
     optimizer: str = "", *, seed: int = 0, status: str = "finished", **others: Any
 ) -> Result:
-    """A result that nothing was asked for: neither git nor the packages' versions."""
+    """Makes a result, without asking git for the commit or packages for their versions."""
     return Result("", optimizer, {}, seed, status, **({"versions": {}, "commit": None} | others))
 
 
@@ -40,7 +40,7 @@ def make_run(
     test: bool = False,
     error: str | None = None,
 ) -> ScoredRun:
-    """A run with a reading after every `every` steps of `cost` gradient evaluations each."""
+    """Makes a run with a reading after every `every` steps of `cost` gradient evaluations each."""
     readings = tuple(
         Reading(every * (i + 1), cost * every * (i + 1), SECONDS * (i + 1), value)
         for i, value in enumerate(values)
@@ -64,8 +64,8 @@ def make_run(
     return ScoredRun(result, readings, hit, {"optimizer.lr": lr}, address)
 
 
-def known() -> Comparison:
-    """Two optimizers, one task, three seeds.
+def make_known() -> Comparison:
+    """Makes a comparison of two optimizers on one task, with three seeds.
 
     Tuned, `fast` reaches 0.97 after 50, 75 and 75 gradient evaluations and `slow` after 100, 125
     and never; `slow` has its best lr on the edge, and a trial and a default run that diverged.
@@ -120,13 +120,13 @@ def known() -> Comparison:
     return Comparison((contest,), "cost", 3, 7, (1, 2, 3), space, "compare.py task=mnist")
 
 
-def plausible(
+def make_plausible(
     optimizers: tuple[str, ...] = ("sgd", "momentum", "nag", "adam"),
     tasks: tuple[str, ...] = ("mnist", "autoencoder"),
     seeds: int = 10,
     budget: int = 16,
 ) -> Comparison:
-    """As large as a real one, and as noisy: what its pictures and pages look like."""
+    """Makes a comparison as large as a real one, and as noisy, to see its pictures and pages."""
     space = dict.fromkeys(optimizers, "optimizer.lr: 16 of 1e-4 to 10, 3 a decade")
     contests = tuple(
         _contest(task, 1 + 0.7 * t, optimizers, seeds, budget) for t, task in enumerate(tasks)
@@ -184,5 +184,5 @@ def _contest(task: str, hard: float, names: tuple[str, ...], seeds: int, budget:
 
 
 def _noise(*of: float) -> float:
-    """In [−1, 1], the same in every process."""
+    """A number in [−1, 1], the same in every process."""
     return Random(repr(of)).uniform(-1, 1)

@@ -44,7 +44,7 @@ from scratchopt.compare.tables import (
     make_quality_table,
 )
 from tests.shared.browser import chromium
-from tests.shared.made_comparisons import ACCURACY, SECONDS, known, make_run, plausible
+from tests.shared.made_comparisons import ACCURACY, SECONDS, make_known, make_plausible, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = {"times.md", "times.json", "times.csv"}
@@ -56,7 +56,7 @@ OWN = {"optimizer", "seed", "status", "updates", "cost", "error", "versions"}  #
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of the known comparison."""
     directory = tmp_path_factory.mktemp("report")
-    write_report(known(), directory)
+    write_report(make_known(), directory)
     return directory
 
 
@@ -69,7 +69,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def test_costs_are_medians_and_misses_are_not_reached():
-    table = make_cost_table(make_report(known()).tasks[0])
+    table = make_cost_table(make_report(make_known()).tasks[0])
     assert table.rows == [
         ["fast", "lr 0.1", "no", "75", "66.7 [50, 75]", "75", "0 of 3", "none"],
         ["fast (default)", "lr 0.1", "–", "75", "66.7 [50, 75]", "75", "0 of 3", "none"],
@@ -88,7 +88,7 @@ def test_costs_are_medians_and_misses_are_not_reached():
 
 
 def test_metrics_are_means_of_the_runs_that_have_one():
-    rows = {row[0]: row[1:] for row in make_quality_table(make_report(known()).tasks[0]).rows}
+    rows = {row[0]: row[1:] for row in make_quality_table(make_report(make_known()).tasks[0]).rows}
     final, best, loss, test = (cell.split(" ")[0] for cell in rows["fast"][1:5])
     assert (final, best, loss, test) == ("0.980", "0.9833", "0.020", "0.978")
     assert rows["slow (default)"][1:5] == [
@@ -101,7 +101,7 @@ def test_metrics_are_means_of_the_runs_that_have_one():
 
 
 def test_what_explains_the_verdict_stands_in_its_tables():
-    told = make_report(known())
+    told = make_report(make_known())
     task = told.tasks[0]
     pairs = make_pairs_table(task, "cost")
     assert pairs is not None
@@ -118,8 +118,8 @@ def test_what_explains_the_verdict_stands_in_its_tables():
 
 
 def test_a_profile_is_there_of_several_tasks_only():
-    assert make_report(known()).profile is None
-    profiles = make_report(plausible(("sgd", "adam"), seeds=3, budget=4)).profile
+    assert make_report(make_known()).profile is None
+    profiles = make_report(make_plausible(("sgd", "adam"), seeds=3, budget=4)).profile
     assert profiles is not None
     rows = make_profile_table(profiles).rows
     assert [row[0] for row in rows] == ["sgd", "adam"]
@@ -127,7 +127,7 @@ def test_a_profile_is_there_of_several_tasks_only():
 
 
 def test_there_is_no_profile_of_names_that_are_not_on_every_task():
-    several = plausible(("sgd", "adam"), seeds=3, budget=4)
+    several = make_plausible(("sgd", "adam"), seeds=3, budget=4)
     first, *rest = several.contests
     assert make_report(replace(several, contests=(first, *rest))).profile
     fewer = replace(first, studies=first.studies[:1])
@@ -136,16 +136,16 @@ def test_there_is_no_profile_of_names_that_are_not_on_every_task():
 
 def test_json_has_every_run_with_its_readings(written: Path):
     told = json.loads((written / "report.json").read_text())
-    expected = asdict(make_report(known()))
+    expected = asdict(make_report(make_known()))
     rows = told.pop("runs")
     assert rows[0]["readings"] == [[25, 25.0, 0.9], [50, 50.0, 0.95]]
-    runs = [(of, run) for of in make_report(known()).run_sets for run in of.runs]
+    runs = [(of, run) for of in make_report(make_known()).run_sets for run in of.runs]
     assert (
         len(rows)
         == len(runs)
         == sum(
             len(study.trials) + len(study.tuned) + len(study.untuned)
-            for contest in known().contests
+            for contest in make_known().contests
             for study in contest.studies
         )
     )
@@ -173,7 +173,7 @@ def test_json_is_strict_and_keeps_infinities(written: Path):
 def test_csv_has_a_line_for_each_run(written: Path):
     with (written / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    runs = [(of, run) for of in make_report(known()).run_sets for run in of.runs]
+    runs = [(of, run) for of in make_report(make_known()).run_sets for run in of.runs]
     assert len(rows) == len(runs)
     for row, (of, run) in zip(rows, runs, strict=True):
         assert (row["name"], row["role"], int(row["seed"])) == (of.name, of.role, run.result.seed)
@@ -207,7 +207,7 @@ def test_other_times_change_nothing_but_the_files_of_times(written: Path, tmp_pa
         )
 
     moved = _of_studies(
-        known(),
+        make_known(),
         lambda study: replace(
             study,
             trials=elsewhere(study.trials),
@@ -234,8 +234,8 @@ def test_the_same_comparison_gives_the_same_bytes_in_any_process(tmp_path: Path)
     program = (
         "import sys; from pathlib import Path; "
         "from scratchopt.compare.files import write_report; "
-        "from tests.shared.made_comparisons import plausible; "
-        "write_report(plausible(seeds=4, budget=6), Path(sys.argv[1]))"
+        "from tests.shared.made_comparisons import make_plausible; "
+        "write_report(make_plausible(seeds=4, budget=6), Path(sys.argv[1]))"
     )
     for salt in "12":
         command = [sys.executable, "-c", program, str(tmp_path / salt)]
@@ -320,11 +320,11 @@ def test_groups_of_an_earlier_multirun_are_held_against_each_other(tmp_path: Pat
 
 def test_it_says_how_often_the_metric_was_read():
     rounded = "every 25 steps; costs to the target are rounded up to that"
-    assert ["read on mnist", rounded] in make_method_table(make_report(known())).rows
+    assert ["read on mnist", rounded] in make_method_table(make_report(make_known())).rows
 
 
 def test_of_defaults_that_all_missed_none_is_the_best():
-    several = known()
+    several = make_known()
     [first] = several.contests
     missed = tuple(make_run("fast", [0.5], seed=s) for s in range(3))
     studies = tuple(replace(study, untuned=missed) for study in first.studies)
@@ -335,7 +335,7 @@ def test_of_defaults_that_all_missed_none_is_the_best():
 
 def test_the_command_stands_in_markdown_and_page_as_it_is_typed(tmp_path: Path):
     command = "python scripts/compare.py 'optimizers=[sgd,nag]' 'tune={momentum:[0.5]}'"
-    write_report(replace(known(), command=command), tmp_path)
+    write_report(replace(make_known(), command=command), tmp_path)
     assert f"`{command}`" in (tmp_path / "report.md").read_text()
     assert f"<code>{command}</code>" in unescape((tmp_path / "report.html").read_text())
 
@@ -401,9 +401,9 @@ def test_the_page_refers_to_nothing_outside(written: Path):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """With the page of a large comparison."""
+    """A browser with the page of a large comparison."""
     directory = tmp_path_factory.mktemp("page")
-    write_report(plausible(seeds=6, budget=6), directory)
+    write_report(make_plausible(seeds=6, budget=6), directory)
     browser = chromium(directory / "profile", "1500,1100", loggingPrefs={"browser": "ALL"})
     try:
         browser.get((directory / "report.html").as_uri())
@@ -438,7 +438,7 @@ def _of_studies(comparison: Comparison, change: Any) -> Comparison:
 
 
 def _floats(value: Any) -> Any:
-    """As it is, but numbers that are not finite as text."""
+    """A copy with numbers that are not finite as text."""
     if isinstance(value, dict):
         return {key: _floats(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

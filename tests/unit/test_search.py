@@ -59,8 +59,8 @@ def grid(
     return GridSearch(default or {LR: 0.01}, axes or {}, objective, decide, budget)
 
 
-def carried_out(search: Search, course: Course) -> tuple[list[Trial], Choice]:
-    """All trials in their order, and the choice."""
+def carry_out(search: Search, course: Course) -> tuple[list[Trial], Choice]:
+    """Carries a search out; all trials in their order, and the choice."""
     results: dict[Trial, ScoredRun] = {}
     while wanted := search.next_trials(results):
         results |= {trial: course(trial) for trial in wanted}
@@ -88,7 +88,7 @@ def test_the_first_wave_is_odd_half_decades_around_the_default(budget: int, firs
 
 
 def test_an_inner_best_is_refined_by_quarters_and_eighths_then_run_with_further_seeds():
-    trials, choice = carried_out(grid(16), valley(0.03))
+    trials, choice = carry_out(grid(16), valley(0.03))
     assert lrs(trials)[9:12] == [0.0178, 0.0562, 0.0237]
     assert [(t.settings[LR], t.repeat) for t in trials[12:]] == [
         (0.0316, 1),
@@ -100,7 +100,7 @@ def test_an_inner_best_is_refined_by_quarters_and_eighths_then_run_with_further_
 
 
 def test_refinement_ends_at_a_sixteenth_of_a_decade():
-    trials, _ = carried_out(grid(64), valley(0.03))
+    trials, _ = carry_out(grid(64), valley(0.03))
     tried = sorted({log10(lr) for lr in lrs(trials)})
     gaps = [after - before for before, after in pairwise(tried)]
     assert min(gaps) == pytest.approx(1 / 16, abs=0.005)
@@ -108,20 +108,20 @@ def test_refinement_ends_at_a_sixteenth_of_a_decade():
 
 
 def test_a_best_on_the_edge_extends_the_grid_until_it_lies_inside():
-    trials, choice = carried_out(grid(16), valley(10.0))
+    trials, choice = carry_out(grid(16), valley(10.0))
     assert lrs(trials)[9:12] == [3.16, 10.0, 31.6]
     assert choice == Choice({LR: 10.0}, ())
 
 
 @pytest.mark.parametrize(("best", "end"), [(1e9, 3160.0), (1e-9, 3.16e-8)])
 def test_a_best_that_is_always_beyond_takes_the_whole_budget_and_is_an_edge(best, end):
-    trials, choice = carried_out(grid(16), valley(best))
+    trials, choice = carry_out(grid(16), valley(best))
     assert len(trials) == len(set(lrs(trials))) == 16
     assert choice == Choice({LR: end}, (LR,))
 
 
 def test_where_all_diverges_the_grid_goes_down_and_nothing_is_chosen():
-    trials, choice = carried_out(grid(16), diverged)
+    trials, choice = carry_out(grid(16), diverged)
     assert lrs(trials)[9:] == [3.16e-5, 1e-5, 3.16e-6, 1e-6, 3.16e-7, 1e-7, 3.16e-8]
     assert choice == Choice(None, ())
 
@@ -132,18 +132,18 @@ def test_exactly_the_budget_is_spent_and_no_trial_is_asked_twice(budget: int, va
     budget = max(budget, len(values))
     search = grid(budget, {LR: 0.01, MOMENTUM: 0.9}, {MOMENTUM: values})
     for course in (valley(0.03), valley(1e4), valley(0.01, 0.02), diverged):
-        trials, _ = carried_out(search, course)
+        trials, _ = carry_out(search, course)
         assert len(trials) == len(set(trials)) == budget
 
 
 def test_lrs_have_three_digits_but_the_default_stays_as_it_is():
-    trials, _ = carried_out(grid(16, {LR: 0.0123456}), valley(0.03))
+    trials, _ = carry_out(grid(16, {LR: 0.0123456}), valley(0.03))
     assert 0.0123456 in lrs(trials)
     assert all(lr == float(f"{lr:.3g}") for lr in lrs(trials) if lr != 0.0123456)
 
 
 def test_one_trial_is_the_default():
-    trials, choice = carried_out(grid(1), valley(0.03))
+    trials, choice = carry_out(grid(1), valley(0.03))
     assert trials == [Trial.from_settings({LR: 0.01})]
     assert choice == Choice({LR: 0.01}, (LR,))
 
@@ -153,7 +153,7 @@ def test_the_luckiest_of_one_seed_is_not_chosen_when_another_is_better_on_two():
         lucky = trial.settings[LR] == 0.0316 and trial.repeat == 0
         return run(trial, 90.0) if lucky else valley(0.0178)(trial)
 
-    _, choice = carried_out(grid(16), course)
+    _, choice = carry_out(grid(16), course)
     assert choice.settings == {LR: 0.0178}  # the means: 100, and √(90·178) = 127
 
     def unlucky(trial: Trial) -> ScoredRun:
@@ -161,7 +161,7 @@ def test_the_luckiest_of_one_seed_is_not_chosen_when_another_is_better_on_two():
             return run(trial, 90.0) if trial.repeat == 0 else run(trial, None)
         return valley(0.0178)(trial)
 
-    _, choice = carried_out(grid(16), unlucky)
+    _, choice = carry_out(grid(16), unlucky)
     assert choice.settings == {LR: 0.0178}
 
 
@@ -172,7 +172,7 @@ def test_equal_costs_and_misses_are_decided_by_the_metric(decide: str):
         def course(trial: Trial, cost: float | None = cost) -> ScoredRun:
             return run(trial, cost, best=0.1 + abs(log10(trial.settings[LR] / 0.1)))
 
-        assert carried_out(grid(16, decide=decide), course)[1].settings == {LR: 0.1}
+        assert carry_out(grid(16, decide=decide), course)[1].settings == {LR: 0.1}
 
 
 def test_a_cost_outweighs_a_metric_unless_the_metric_decides():
@@ -180,8 +180,8 @@ def test_a_cost_outweighs_a_metric_unless_the_metric_decides():
         lr = trial.settings[LR]
         return run(trial, 100 * 10 ** abs(log10(lr / 0.001)), best=abs(log10(lr / 0.1)))
 
-    assert carried_out(grid(16), course)[1].settings == {LR: 0.001}
-    assert carried_out(grid(16, decide="metric"), course)[1].settings == {LR: 0.1}
+    assert carry_out(grid(16), course)[1].settings == {LR: 0.001}
+    assert carry_out(grid(16, decide="metric"), course)[1].settings == {LR: 0.1}
 
 
 def test_a_great_accuracy_is_the_better_one():
@@ -189,7 +189,7 @@ def test_a_great_accuracy_is_the_better_one():
         return run(trial, None, best=0.9 - 0.1 * abs(log10(trial.settings[LR] / 0.1)))
 
     search = grid(16, decide="metric", objective=ACCURACY)
-    assert carried_out(search, course)[1].settings == {LR: 0.1}
+    assert carry_out(search, course)[1].settings == {LR: 0.1}
 
 
 def test_a_run_that_fails_is_worse_than_one_that_misses():
@@ -197,17 +197,17 @@ def test_a_run_that_fails_is_worse_than_one_that_misses():
         lr = trial.settings[LR]
         return run(trial, 1.0, status="failed") if lr > 0.002 else run(trial, None, best=lr)
 
-    assert carried_out(grid(16), course)[1].settings[LR] < 0.002  # pyright: ignore
+    assert carry_out(grid(16), course)[1].settings[LR] < 0.002  # pyright: ignore
 
 
 def test_ties_go_to_the_default():
-    _, choice = carried_out(grid(16), lambda trial: run(trial, 100.0))
+    _, choice = carry_out(grid(16), lambda trial: run(trial, 100.0))
     assert choice.settings == {LR: 0.01}
 
 
 def test_further_axes_share_the_budget_evenly_the_default_first():
     search = grid(16, {LR: 0.01, MOMENTUM: 0.9}, {MOMENTUM: [0.5, 0.9, 0.99]})
-    trials, choice = carried_out(
+    trials, choice = carry_out(
         search,
         lambda t: run(t, valley(0.03)(t).cost_to_target * (1 + abs(t.settings[MOMENTUM] - 0.99))),
     )
@@ -224,22 +224,20 @@ def test_two_values_of_an_axis_are_no_range_and_zero_is_no_edge():
     def course(trial: Trial) -> ScoredRun:
         return run(trial, valley(0.01)(trial).cost_to_target * (1 + trial.settings[MOMENTUM]))
 
-    assert carried_out(grid(32, default, {MOMENTUM: [0.5, 0.9]}), course)[1].edges == ()
-    assert carried_out(grid(32, default, {MOMENTUM: [0.0, 0.5, 0.9]}), course)[1].edges == ()
-    assert carried_out(grid(32, default, {MOMENTUM: [0.1, 0.5, 0.9]}), course)[1].edges == (
-        MOMENTUM,
-    )
+    assert carry_out(grid(32, default, {MOMENTUM: [0.5, 0.9]}), course)[1].edges == ()
+    assert carry_out(grid(32, default, {MOMENTUM: [0.0, 0.5, 0.9]}), course)[1].edges == ()
+    assert carry_out(grid(32, default, {MOMENTUM: [0.1, 0.5, 0.9]}), course)[1].edges == (MOMENTUM,)
 
 
 def test_an_axis_that_the_optimizer_does_not_have_leaves_the_lr_the_whole_budget():
-    with_axis, _ = carried_out(grid(16, axes={MOMENTUM: [0.5, 0.9]}), valley(0.03))
-    assert with_axis == carried_out(grid(16), valley(0.03))[0]
+    with_axis, _ = carry_out(grid(16, axes={MOMENTUM: [0.5, 0.9]}), valley(0.03))
+    assert with_axis == carry_out(grid(16), valley(0.03))[0]
 
 
 def test_a_list_is_a_value():
     betas = "optimizer.betas"
     search = grid(6, {LR: 0.01, betas: [0.9, 0.999]}, {betas: [[0.9, 0.999], [0.5, 0.99]]})
-    trials, choice = carried_out(search, valley(0.01))
+    trials, choice = carry_out(search, valley(0.01))
     assert [t.settings[betas] for t in trials[:3]] == [[0.9, 0.999]] * 3
     assert choice == Choice({LR: 0.01, betas: [0.9, 0.999]}, ())
 
@@ -259,7 +257,7 @@ def test_the_trials_do_not_depend_on_the_order_in_which_results_arrive(
 
     axes = {MOMENTUM: [0.9, 0.5, 0.0][:values]}
     search = grid(max(budget, values), {LR: 0.01, MOMENTUM: 0.9}, axes)
-    expected = carried_out(search, course)
+    expected = carry_out(search, course)
     results: dict[Trial, ScoredRun] = {}
     while wanted := search.next_trials(results):
         for trial in chance.sample(wanted, chance.randint(1, len(wanted))):
@@ -269,7 +267,7 @@ def test_the_trials_do_not_depend_on_the_order_in_which_results_arrive(
 
 
 def test_results_of_trials_that_were_not_asked_for_change_nothing():
-    trials, choice = carried_out(grid(16), valley(0.03))
+    trials, choice = carry_out(grid(16), valley(0.03))
     results = {trial: valley(0.03)(trial) for trial in trials}
     results[Trial.from_settings({LR: 0.0299})] = run(Trial.from_settings({LR: 0.0299}), 0.5)
     assert grid(16).choose(results) == choice
@@ -302,7 +300,7 @@ def test_optuna_spends_the_budget_within_its_space_and_is_replayed():
     default = {LR: 0.01, "optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8}
     keys = ["optimizer.betas", MOMENTUM]
     search = TPESearch(default, keys, LOSS, "cost", 16)
-    trials, choice = carried_out(search, valley(0.03, 0.3))
+    trials, choice = carry_out(search, valley(0.03, 0.3))
     assert len(trials) == len(set(trials)) == 16
     assert trials[0] == Trial.from_settings(default)
     assert all(1e-4 <= t.settings[LR] <= 1.0 for t in trials)
@@ -334,7 +332,7 @@ def test_optuna_samples_better_than_by_chance():
     pytest.importorskip("optuna")
     from scratchopt.compare.optuna_search import TPESearch
 
-    trials, _ = carried_out(TPESearch({LR: 0.01}, [], LOSS, "cost", 40), valley(0.5))
+    trials, _ = carry_out(TPESearch({LR: 0.01}, [], LOSS, "cost", 40), valley(0.5))
     distance = [abs(log10(t.settings[LR] / 0.5)) for t in trials[:30]]
     assert sorted(distance[13:])[8] < sorted(distance[:13])[6] / 2
 

@@ -1,4 +1,4 @@
-"""What the charts of a comparison share: a narrow sheet, a legend above it.
+"""The sheet of the charts of a comparison: narrow, with a legend above, and its scales.
 
 Half a page wide, so that two stand side by side and one is still readable on a telephone.
 """
@@ -31,7 +31,7 @@ PLAIN: dict[str, Any] = {"linestyle": "none", "color": GREY, "markersize": 7}
 def make_canvas(
     title: str, handles: Sequence[Line2D], heights: Sequence[float], left: float = 0.95
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a title, a legend and one axes above another.
+    """Makes a figure with a title, a legend and one axes above another.
 
     Args:
         title: a line of it, or more.
@@ -71,22 +71,22 @@ def make_canvas(
     return figure, axes
 
 
-def make_optimizer_handle(look: LineStyle, name: str) -> Line2D:
-    """An entry of a legend for an optimizer; a long name is cut."""
+def make_optimizer_handle(style: LineStyle, name: str) -> Line2D:
+    """Makes the entry of a legend for an optimizer; a long name is cut."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=shorten(name, 40), **look.kwargs())
+    return Line2D([], [], label=shorten(name, 40), **style.kwargs())
 
 
-def make_mark_handle(label: str, **how: Any) -> Line2D:
-    """An entry of a legend for a kind of mark, whatever the optimizer."""
+def make_mark_handle(label: str, **style: Any) -> Line2D:
+    """Makes the entry of a legend for a kind of mark, whatever the optimizer."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=label, **{**PLAIN, **how})
+    return Line2D([], [], label=label, **{**PLAIN, **style})
 
 
 def shorten(name: str, length: int) -> str:
-    """The name, its middle left out where it is longer."""
+    """Leaves out the middle of a name that is longer."""
     if len(name) <= length:
         return name
     return f"{name[: length // 2]}…{name[len(name) - length // 2 + 1 :]}"
@@ -101,7 +101,7 @@ _SHARES = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.999
 
 
 def set_metric_scale(axes: Axes, values: Iterable[float], mode: str) -> None:
-    """The y axis of a metric: what is drawn decides on its scale and its ends.
+    """Sets the y axis of a metric: what is drawn decides on its scale and its ends.
 
     Shares that should be great, such as an accuracy, are spread towards 1 as their distance from it
     is on a logarithmic scale; positive numbers that should be small and span more than a decade
@@ -152,7 +152,7 @@ def _make_share_transform() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 
 def set_cost_scale(axes: Axes, values: Iterable[float], which: str = "x") -> None:
-    """An axis of evaluations: logarithmic where they span more than a decade."""
+    """Sets an axis of evaluations: logarithmic where they span more than a decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     drawn = [value for value in values if 0 < value < DRAWABLE]

@@ -38,7 +38,7 @@ _ROW = 0.18  # inches between the marks of two optimizers
 
 @dataclass(frozen=True)
 class _Quantity:
-    """What is drawn over the lr.
+    """A quantity that is drawn over the lr.
 
     Args:
         read: gives it of a run.
