@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from scratchopt.cli.parser import Parser
 from scratchopt.compare.command_keys import parse_request
+from scratchopt.compare.comparison import Comparison
 from scratchopt.compare.request import Request
-from scratchopt.compare.runs import Comparison, ScoredRun
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.schedule import Schedule
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, one_line

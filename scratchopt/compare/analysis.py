@@ -8,7 +8,8 @@ from itertools import pairwise
 from math import comb, inf, isfinite, log, log10
 from statistics import fmean, median
 
-from scratchopt.compare.runs import Comparison, Contest, Objective, ScoredRun, Study
+from scratchopt.compare.comparison import Comparison, Contest, Study
+from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.statistics import median_interval
 from scratchopt.compare.trials import (
     LR,

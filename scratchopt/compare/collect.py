@@ -12,17 +12,9 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from scratchopt.compare.comparison import Comparison, SeedGroup, compare_groups
 from scratchopt.compare.request import Request
-from scratchopt.compare.runs import (
-    FAILURES,
-    Comparison,
-    Objective,
-    Reading,
-    ScoredRun,
-    SeedGroup,
-    compare_groups,
-    find_first_hit,
-)
+from scratchopt.compare.runs import FAILURES, Objective, Reading, ScoredRun, find_first_hit
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed, validate_fields
 from scratchopt.config.groups import Comparison as ComparisonKeys

@@ -15,7 +15,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from scratchopt.compare.collect import score_run
-from scratchopt.compare.runs import Comparison, Objective, ScoredRun
+from scratchopt.compare.comparison import Comparison
+from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.schedule import RunSpec, Schedule
 from scratchopt.config.checkout import CHECKOUT
 from scratchopt.config.fields import UserError

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from scratchopt.compare.charts import draw_charts
+from scratchopt.compare.comparison import Comparison, RunSet
 from scratchopt.compare.formatting import NOT_REACHED, format_count, format_number
 from scratchopt.compare.render import render_markdown, render_markdown_table, render_page
 from scratchopt.compare.report import Report, make_report
-from scratchopt.compare.runs import Comparison, RunSet
 from scratchopt.compare.statistics import Interval, median_interval
 from scratchopt.compare.tables import ROLES, Table
 from scratchopt.pictures.style import save

@@ -18,7 +18,8 @@ from scratchopt.compare.analysis import (
     find_best_default,
     measure_sensitivity,
 )
-from scratchopt.compare.runs import Comparison, Contest, Objective, RunSet, Study, list_run_sets
+from scratchopt.compare.comparison import Comparison, Contest, RunSet, Study, list_run_sets
+from scratchopt.compare.runs import Objective
 from scratchopt.compare.summary import Summary, summarize
 from scratchopt.compare.trials import CRITERIA
 from scratchopt.compare.verdict import Verdict, reach_verdict

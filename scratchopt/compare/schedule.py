@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from scratchopt.compare.comparison import Comparison, Contest, Study
 from scratchopt.compare.request import Request
-from scratchopt.compare.runs import Comparison, Contest, Objective, ScoredRun, Study
+from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.search import GridSearch, Search
 from scratchopt.compare.trials import LR, Trial
 from scratchopt.config.fields import UserError

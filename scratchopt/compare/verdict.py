@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scratchopt.compare.comparison import Contest
 from scratchopt.compare.formatting import format_count, format_number, format_p_clause
 from scratchopt.compare.ranking import Pair, Ranking, rank_optimizers
-from scratchopt.compare.runs import Contest
 from scratchopt.compare.statistics import ALPHA, TEST, mean_interval
 from scratchopt.compare.verdict_checks import CHECKS
 

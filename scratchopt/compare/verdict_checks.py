@@ -153,9 +153,8 @@ def check_intervals(ranking: Ranking) -> Iterator[str]:
     exact but wide, with a spread of 5 % it would let pass 61 % of the speed-ups of 10 % in ten
     seeds, where the means' lets pass 95 %.
     """
-    leader, what = ranking.leader, "costs to the target"
-    if ranking.decide == "metric":
-        what = "metrics at the end"
+    leader = ranking.leader
+    what = "costs to the target" if ranking.decide == "cost" else "metrics at the end"
     unknown: list[str] = []
     crossing: list[str] = []
     for name in ranking.values:

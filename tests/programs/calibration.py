@@ -24,7 +24,8 @@ import torch
 from scipy.stats import binomtest
 
 import scratchopt
-from scratchopt.compare.runs import Contest, Objective, Reading, ScoredRun, Study
+from scratchopt.compare.comparison import Contest, Study
+from scratchopt.compare.runs import Objective, Reading, ScoredRun
 from scratchopt.compare.search import GridSearch
 from scratchopt.compare.trials import LR, Trial
 from scratchopt.compare.verdict import reach_verdict

@@ -4,15 +4,8 @@ from math import exp, inf, log10, nan
 from random import Random
 from typing import Any
 
-from scratchopt.compare.runs import (
-    Comparison,
-    Contest,
-    Objective,
-    Reading,
-    ScoredRun,
-    Study,
-    find_first_hit,
-)
+from scratchopt.compare.comparison import Comparison, Contest, Study
+from scratchopt.compare.runs import Objective, Reading, ScoredRun, find_first_hit
 from scratchopt.runs.result import Result
 
 ACCURACY = Objective("val/accuracy", "max", 0.97)

@@ -17,6 +17,7 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
+from scratchopt.compare.comparison import Comparison, Contest, SeedGroup, Study, compare_groups
 from scratchopt.compare.document import lay_out
 from scratchopt.compare.files import write_report
 from scratchopt.compare.formatting import (
@@ -34,7 +35,7 @@ from scratchopt.compare.method_tables import (
 )
 from scratchopt.compare.render import render_console
 from scratchopt.compare.report import make_report
-from scratchopt.compare.runs import Comparison, Contest, Objective, SeedGroup, Study, compare_groups
+from scratchopt.compare.runs import Objective
 from scratchopt.compare.statistics import Interval
 from scratchopt.compare.summary import compute_learning_curve
 from scratchopt.compare.tables import (

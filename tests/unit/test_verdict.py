@@ -22,17 +22,10 @@ from scratchopt.compare.analysis import (
     find_best_default,
     measure_sensitivity,
 )
+from scratchopt.compare.comparison import Comparison, Contest, Study
 from scratchopt.compare.nesting import DECISIVE, INCLUDED
 from scratchopt.compare.ranking import rank_optimizers
-from scratchopt.compare.runs import (
-    FAILURES,
-    Comparison,
-    Contest,
-    Objective,
-    Reading,
-    ScoredRun,
-    Study,
-)
+from scratchopt.compare.runs import FAILURES, Objective, Reading, ScoredRun
 from scratchopt.compare.statistics import (
     Interval,
     holm,

@@ -18,9 +18,10 @@ from scratchopt.compare.charts.canvas import (
     set_metric_scale,
     shorten,
 )
+from scratchopt.compare.comparison import RunSet
 from scratchopt.compare.formatting import format_number
 from scratchopt.compare.report import Entry, TaskReport
-from scratchopt.compare.runs import RunSet, ScoredRun
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.trials import LR, Trial, group_by_settings
 from scratchopt.pictures.style import DRAWABLE
 from scratchopt.plots.line_styles import LineStyle

@@ -9,9 +9,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from scratchopt.compare.charts.canvas import make_canvas, make_mark_handle, set_cost_scale, shorten
+from scratchopt.compare.comparison import RunSet
 from scratchopt.compare.formatting import format_target
 from scratchopt.compare.report import TaskReport
-from scratchopt.compare.runs import RunSet
 from scratchopt.compare.tables import ROLES
 from scratchopt.pictures.style import GREY
 from scratchopt.plots.line_styles import LineStyle
