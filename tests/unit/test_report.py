@@ -102,8 +102,8 @@ def test_metrics_are_means_of_the_runs_that_have_one():
 
 
 def test_what_explains_the_verdict_stands_in_its_tables():
-    told = make_report(make_known())
-    task = told.tasks[0]
+    report = make_report(make_known())
+    task = report.tasks[0]
     pairs = make_pairs_table(task, "cost")
     assert pairs is not None
     assert list(pairs.rows[0][:3]) == ["fast", "slow", "0.600"]
@@ -136,9 +136,9 @@ def test_there_is_no_profile_of_names_that_are_not_on_every_task():
 
 
 def test_json_has_every_run_with_its_readings(written: Path):
-    told = json.loads((written / "report.json").read_text())
+    report = json.loads((written / "report.json").read_text())
     expected = asdict(make_report(make_known()))
-    rows = told.pop("runs")
+    rows = report.pop("runs")
     assert rows[0]["readings"] == [[25, 25.0, 0.9], [50, 50.0, 0.95]]
     runs = [(of, run) for of in make_report(make_known()).run_sets for run in of.runs]
     assert (
@@ -159,15 +159,15 @@ def test_json_has_every_run_with_its_readings(written: Path):
             | {key: getattr(run, key) for key in row.keys() - MADE - OWN}
         )
     del expected["run_sets"]
-    assert told == _floats(expected)
+    assert report == _floats(expected)
 
 
 def test_json_is_strict_and_keeps_infinities(written: Path):
     def refuse(constant: str) -> Any:
         raise AssertionError(constant)
 
-    told = json.loads((written / "report.json").read_text(), parse_constant=refuse)
-    missed = [run for run in told["runs"] if run["name"] == "slow" and run["role"] == "tuned"][-1]
+    report = json.loads((written / "report.json").read_text(), parse_constant=refuse)
+    missed = [run for run in report["runs"] if run["name"] == "slow" and run["role"] == "tuned"][-1]
     assert float(missed["cost_to_target"]) == inf
 
 
@@ -293,9 +293,9 @@ def _worst() -> Contest:
 def test_nothing_breaks_a_report(make: Any, decide: str, tmp_path: Path):
     contest = make()
     comparison = Comparison((contest,), decide, 1, 0, (1,), {"adam": "one lr"}, "compare.py")
-    told = write_report(comparison, tmp_path)
-    assert told.tasks[0].verdict.winner is None
-    assert render_console(told)
+    report = write_report(comparison, tmp_path)
+    assert report.tasks[0].verdict.winner is None
+    assert render_console(report)
     html = (tmp_path / "report.html").read_text()
     assert "<script" not in html
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} <= {"figures"}
@@ -309,9 +309,9 @@ def test_groups_of_an_earlier_multirun_are_held_against_each_other(tmp_path: Pat
         for lr, best in ((0.1, 0.98), (0.01, 0.95))
     ]
     comparison = compare_groups(groups, ACCURACY, "mnist", "cost", "compare.py --from DIR")
-    told = write_report(comparison, tmp_path)
-    assert told.kind == "groups"
-    rows = make_cost_table(told.tasks[0]).rows
+    report = write_report(comparison, tmp_path)
+    assert report.kind == "groups"
+    rows = make_cost_table(report.tasks[0]).rows
     assert [row[0] for row in rows] == ["adam, lr=0.1", "adam, lr=0.01"]
     assert [row[-2] for row in rows] == ["0 of 6", "6 of 6"]
     text = (tmp_path / "report.md").read_text()
@@ -329,8 +329,8 @@ def test_of_defaults_that_all_missed_none_is_the_best():
     [first] = several.contests
     missed = tuple(make_run("fast", [0.5], seed=s) for s in range(3))
     studies = tuple(replace(study, untuned=missed) for study in first.studies)
-    told = make_report(replace(several, contests=(replace(first, studies=studies),)))
-    lines = [line for section in lay_out(told, ()) for line in section.lines]
+    report = make_report(replace(several, contests=(replace(first, studies=studies),)))
+    lines = [line for section in lay_out(report, ()) for line in section.lines]
     assert "Of the defaults, untuned, none has reached the target." in lines
 
 

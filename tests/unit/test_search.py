@@ -321,8 +321,8 @@ def test_optuna_is_told_what_the_defaults_came_to_as_theirs():
     sampler = _Sampler(search)
     assert sampler.ask() == default
     sampler.tell(1.0)
-    [told] = sampler.study.trials
-    assert told.params == pytest.approx(
+    [enqueued] = sampler.study.trials
+    assert enqueued.params == pytest.approx(
         {LR: 0.01, "optimizer.betas[0]": 0.1, "optimizer.betas[1]": 0.001, MOMENTUM: 1.0}
     )
     assert sampler.ask()[LR] != 0.01

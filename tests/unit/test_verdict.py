@@ -54,11 +54,11 @@ def run(
     lr: float = 0.1,
     value: float = 0.4,
     status: str = "finished",
-    grain: float = 1e-9,
+    resolution: float = 1e-9,
 ) -> ScoredRun:
     """A run that reaches the target after that cost, or never; its last reading, and a void one."""
     at = Reading(int(min(cost, 1000)), min(cost, 1000.0), 0.0, value)
-    before = Reading(at.steps - 1, at.cost - grain, 0.0, nan)
+    before = Reading(at.steps - 1, at.cost - resolution, 0.0, nan)
     hit = None if cost == inf or status in FAILURES else at
     result = make_result(seed=seed, status=status, cost=1000.0)
     return ScoredRun(result, (before, at), hit, {LR: lr})
@@ -207,8 +207,8 @@ def test_a_lead_within_the_margin_has_p_1():
 
 
 def test_a_difference_of_one_validation_is_none():
-    def by(cost: float, grain: float) -> Study:
-        runs = tuple(run(cost, i, value=0.1 + 0.01 * i, grain=grain) for i in range(10))
+    def by(cost: float, resolution: float) -> Study:
+        runs = tuple(run(cost, i, value=0.1 + 0.01 * i, resolution=resolution) for i in range(10))
         return study(str(cost), [], tuned=runs)
 
     assert rank_optimizers(contest(by(33, 1), by(34, 1)), "cost").pairs[0].p == 1.0
@@ -253,22 +253,22 @@ def test_a_loser_whose_other_setting_reached_what_its_own_missed_is_no_loser():
 
 
 def reasons_of(found: Contest, decide: str = "cost") -> tuple[str, ...]:
-    said = reach_verdict(found, decide)
-    assert (said.winner is None) == bool(said.reasons)
-    return said.reasons
+    verdict = reach_verdict(found, decide)
+    assert (verdict.winner is None) == bool(verdict.reasons)
+    return verdict.reasons
 
 
 def test_the_faster_one_wins_with_its_figures():
-    said = reach_verdict(
+    verdict = reach_verdict(
         contest(study("sgd", SLOW), study("adam", FAST), study("other", SLOW)), "cost"
     )
-    assert said.winner == "adam"
-    assert said.reasons == ()
-    assert said.statement == (
+    assert verdict.winner == "adam"
+    assert verdict.reasons == ()
+    assert verdict.statement == (
         "adam is the best on quadratic: 109 gradient evaluations to the target, the median of 10 "
         "seeds; sgd 309 (p < 0.0001), other 309 (p < 0.0001)."
     )
-    first, second, third = said.pairs
+    first, second, third = verdict.pairs
     assert (first.first, first.second, first.better) == ("sgd", "adam", "adam")
     assert first.ratio == pytest.approx(309 / 109)
     assert first.corrected == pytest.approx(3 * min_p(10, 10))
@@ -287,9 +287,9 @@ def test_the_metric_decides_in_its_own_mode(objective: Objective, winner: str):
     low = tuple(run(inf, i, value=0.80 + 0.001 * i) for i in range(10))
     high = tuple(run(inf, i, value=0.90 + 0.001 * i) for i in range(10))
     a, b = study("a", [], tuned=low), study("b", [], tuned=high)
-    said = reach_verdict(contest(a, b, objective=objective), "metric")
-    assert said.winner == winner
-    assert said.pairs[0].ratio == pytest.approx(0.8045 / 0.9045)
+    verdict = reach_verdict(contest(a, b, objective=objective), "metric")
+    assert verdict.winner == winner
+    assert verdict.pairs[0].ratio == pytest.approx(0.8045 / 0.9045)
 
 
 def near(costs: Sequence[float]) -> list[float]:
@@ -392,8 +392,10 @@ def near(costs: Sequence[float]) -> list[float]:
 def test_a_fault_forbids_a_winner_and_its_removal_gives_one(faulty, sound, check, words):
     assert any(reason.startswith(words) for reason in reasons_of(contest(*faulty)))
     assert reasons_of(contest(*sound)) == ()
-    said = next(r for r in CHECKS if r.__name__ == check)(rank_optimizers(contest(*faulty), "cost"))
-    assert any(reason.startswith(words) for reason in said)
+    reasons = next(r for r in CHECKS if r.__name__ == check)(
+        rank_optimizers(contest(*faulty), "cost")
+    )
+    assert any(reason.startswith(words) for reason in reasons)
 
 
 def test_overlap_alone_forbids_a_winner():
@@ -451,11 +453,15 @@ def test_a_winner_to_the_target_that_ends_worse_is_told_so():
             ),
         )
 
-    said = reach_verdict(contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.2)), "cost")
-    assert said.winner == "a"
-    assert "Yet at the end b (0.2045) has the better val/loss, a 0.3045." in said.statement
-    said = reach_verdict(contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.4)), "cost")
-    assert "Yet" not in said.statement
+    verdict = reach_verdict(
+        contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.2)), "cost"
+    )
+    assert verdict.winner == "a"
+    assert "Yet at the end b (0.2045) has the better val/loss, a 0.3045." in verdict.statement
+    verdict = reach_verdict(
+        contest(ends(study("a", FAST), 0.3), ends(study("b", SLOW), 0.4)), "cost"
+    )
+    assert "Yet" not in verdict.statement
 
 
 def of_batch(found: Study, batch: int | None, cost: float = 1000.0) -> Study:
@@ -529,8 +535,8 @@ def test_inclusion_names_optimizers_that_there_are_and_is_transitive():
 
 def test_four_who_are_alike_but_for_one_have_six_pairs_and_a_winner():
     alike = [study(name, [x + i for x in SLOW]) for i, name in enumerate("bcd")]
-    said = reach_verdict(contest(*alike, study("a", FAST)), "cost")
-    assert (said.winner, len(said.pairs)) == ("a", 6)
+    verdict = reach_verdict(contest(*alike, study("a", FAST)), "cost")
+    assert (verdict.winner, len(verdict.pairs)) == ("a", 6)
 
 
 # Sensitivity, budgets, profiles
