@@ -9,6 +9,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
+from scratchopt.config.checkout import CHECKOUT
 from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.provenance import versions
 
@@ -23,9 +24,11 @@ LATER = {"commit": None, "complete": True, "versions": {}}
 
 def _commit() -> str | None:
     """The commit of this checkout, with `-dirty` where tracked files differ from it."""
+    if not (CHECKOUT / ".git").exists():  # an installed package, perhaps in another repository
+        return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        git = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
     except FileNotFoundError:  # no git on this machine
         return None
     return git.stdout.strip() or None

@@ -19,6 +19,7 @@ from scratchopt.config.fields import UserError
 from scratchopt.config.processes import watch_processes
 from scratchopt.lightning import Convergence, Diverged
 from scratchopt.runs.callbacks import quiet_lightning
+from scratchopt.runs.provenance import refuse_hidden_targets
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.resume import CHECKPOINT
 from scratchopt.runs.trainer import Instruments, make_instruments, make_trainer
@@ -72,6 +73,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
 
 def _prepare(config: dict[str, Any]) -> dict[str, Any]:
     """Sets this process up; returns the configuration with what `auto` is on this machine."""
+    refuse_hidden_targets(config)
     quiet_lightning()
     watch_processes()
     torch.set_num_threads(config["threads"] or THREADS)
