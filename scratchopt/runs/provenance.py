@@ -1,4 +1,4 @@
-"""What runs are made by: a hash of the code, and versions of what it stands on."""
+"""The provenance of a run: a hash of its code, and versions of what the code stands on."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""What came of a run: `result.json`, and a table of it for the console."""
+"""The result of a run: `result.json`, and a table of it for the console."""
 
 import json
 import shlex
@@ -36,7 +36,7 @@ def _commit() -> str | None:
 
 @dataclass
 class Result:
-    """What is known of a run, and at last what came of it: the keys of `result.json`.
+    """All that is known of a run, and at last what came of it: the keys of `result.json`.
 
     Args:
         task: name of the choice in conf/task.
@@ -89,7 +89,7 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> "Result":
-        """Reads a `result.json`; keys that an older version has not written get what they were.
+        """Reads a `result.json`; keys that an older version did not write get the values they had.
 
         Raises:
             OSError: a file that cannot be read.
