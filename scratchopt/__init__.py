@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from scratchopt.sgd import SGD
     from scratchopt.torch_twins import from_torch, to_torch
 
+__version__ = "0.1.0"  # pyproject.toml reads it here
+
 __all__ = [
     "NAG",
     "SGD",

@@ -2,4 +2,5 @@
 
 from pkgutil import extend_path
 
-__path__ = extend_path(__path__, __name__)  # a user's own package may be called tasks, too
+# With the other folders of that name on the path: a user's own package may be called tasks, too.
+__path__ = extend_path(__path__, __name__)

@@ -1,4 +1,4 @@
-"""What the command lines of these scripts have in common."""
+"""The parser of command lines that all commands use but train.py, whose parser is Hydra's."""
 
 import argparse
 from typing import NoReturn
@@ -12,5 +12,5 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=formatter)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program."""
+        """Exits with the message on one line."""
         self.exit(2, f"{self.prog}: {message}\n")

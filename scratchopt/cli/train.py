@@ -20,9 +20,9 @@ from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, one_line
 from scratchopt.config.processes import (
     adapt_to_rank,
-    await_the_first,
-    is_first,
+    await_rank_zero,
     is_process_lost,
+    is_rank_zero,
     leave,
 )
 from scratchopt.config.schema import validate
@@ -53,7 +53,7 @@ def main() -> None:
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def train(cfg: DictConfig) -> None:
-    """One run, or one of a sweep."""
+    """Trains once, for a single run or for one of a sweep."""
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if not (in_sweep or TRACEBACKS):
         del os.environ["HYDRA_FULL_ERROR"]  # not for the processes that DDP starts
@@ -73,7 +73,7 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> None:
     if config["store"]:
         train_in_store(config, in_sweep, chosen)
         return
-    with lock_directory(directory) if is_first() else nullcontext():
+    with lock_directory(directory) if is_rank_zero() else nullcontext():
         train_in_directory(config, in_sweep, directory, chosen)
 
 
@@ -118,16 +118,16 @@ def train_in_directory(
         signum = 0
     if result.seconds:  # which the first process alone has filled in
         print(f"\n{result.table(directory)}", flush=True)
-    if signum and is_first():
+    if signum and is_rank_zero():
         sys.exit(128 + signum)
 
 
 def refuse(error: Exception) -> NoReturn:
-    """Ends the program: with one line, if the error was made to be read, else with a traceback."""
+    """Exits: with one line, if the error was made to be read, else with a traceback."""
     made = isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception)
     reason: Any = error.__cause__ if made else error
-    if not is_first():
-        await_the_first()
+    if not is_rank_zero():
+        await_rank_zero()
     if is_process_lost(reason):
         leave("train.py: another process of this run has ended, so this one does too")
     if TRACEBACKS or not explains_itself(reason):

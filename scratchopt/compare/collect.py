@@ -17,7 +17,7 @@ from scratchopt.compare.request import Request
 from scratchopt.compare.runs import FAILURES, Objective, Reading, ScoredRun, find_first_hit
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed, validate_fields
-from scratchopt.config.groups import Comparison as ComparisonKeys
+from scratchopt.config.groups import ComparisonConfig
 from scratchopt.plots.settings import Setting, group_by_setting
 from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.runs.directory import Run, runs_in
@@ -206,7 +206,7 @@ def _validate_given(request: Request) -> dict[str, Any]:
             f"{odd[0]}: with --from only {', '.join(KEYS)} and comparison.… may be given; "
             "the runs are what they are"
         )
-    return validate_fields(ComparisonKeys, values.get("comparison", {}), "comparison.")
+    return validate_fields(ComparisonConfig, values.get("comparison", {}), "comparison.")
 
 
 def _find_objective(task: str, run: Run, given: Mapping[str, Any]) -> Objective:

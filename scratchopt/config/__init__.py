@@ -1,1 +1,1 @@
-"""What a configuration may say, checked before torch is imported."""
+"""Configurations: their schemas and checks, all of them without torch."""

@@ -1,4 +1,4 @@
-"""What a run trains on: the accelerator of a configuration, held against the machine."""
+"""The accelerator of a configuration: what it may be, and what it is on this machine."""
 
 import os
 from typing import Any
@@ -83,7 +83,7 @@ def _check_processes(devices: Any, nodes: int) -> None:
 
 
 def resolve_accelerator(node: dict[str, Any]) -> dict[str, Any]:
-    """The Trainer's arguments, with what `auto` is here.
+    """Replaces `auto` by what it is on this machine; returns the Trainer's arguments.
 
     Raises:
         UserError: for what this machine lacks.
@@ -129,7 +129,7 @@ def _all(kind: str, gpus: int, several: bool) -> int:
 
 
 def check_float64(module: Any, accelerator: str) -> None:
-    """Refuses numbers of 64 bits where there are none; whether there are, the model says.
+    """Refuses a model in float64 on an accelerator that has none.
 
     Raises:
         UserError: with the remedy.

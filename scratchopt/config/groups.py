@@ -1,4 +1,4 @@
-"""What the nodes of a configuration may hold: a schema for each task, optimizer and accelerator."""
+"""Schemas of a configuration's nodes: one for each task, optimizer and accelerator."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -190,8 +190,8 @@ class Accelerator:
 
 
 @dataclass
-class Comparison:
-    """What `scripts/compare.py` asks of a task; what is not given stays as it is in any run."""
+class ComparisonConfig:
+    """The keys by which `scripts/compare.py` compares; one not given stays as in any run."""
 
     metric: str = must_be(
         "the tag of a number of training or validation, such as val/loss; the test decides nothing",

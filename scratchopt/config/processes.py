@@ -33,7 +33,7 @@ def launcher() -> Launcher | None:
     return None
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Tells by the environment whether this process is the one that speaks and writes for all."""
     env = os.environ
     if "RANK" in env:
@@ -49,13 +49,13 @@ def adapt_to_rank(arguments: list[str]) -> list[str]:
     Each process reads `${now:}` at a time of its own. The others need no directory, unless they
     are to read a checkpoint, and then all are given the same.
     """
-    if is_first():
+    if is_rank_zero():
         return arguments
     given = any(argument.startswith("hydra.run.dir=") for argument in arguments)
     return [*arguments, *([] if given else ["hydra.run.dir=."]), "hydra.output_subdir=null"]
 
 
-def await_the_first() -> None:
+def await_rank_zero() -> None:
     """Leaves it to the first process to report an error that it has met too.
 
     That one is the parent, whose end also ends this process, or it was started by the same
@@ -74,7 +74,7 @@ def is_process_lost(error: BaseException) -> bool:
 
 
 def leave(line: str) -> NoReturn:
-    """Ends this process with a last line; at once, if there are others: one may be stuck."""
+    """Exits with a last line; at once, if there are other processes: one may be stuck."""
     if launcher() or "LOCAL_RANK" in os.environ:
         sys.stdout.flush()
         sys.stderr.write(f"{line}\n")
@@ -91,8 +91,8 @@ def watch_processes() -> None:
     log = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
     log.handlers, log.propagate = [_KillHandler()], False
     log.setLevel(logging.INFO)
-    if not is_first() and not launcher():
-        threading.Thread(target=_follow_the_first, daemon=True).start()
+    if not is_rank_zero() and not launcher():
+        threading.Thread(target=_follow_rank_zero, daemon=True).start()
 
 
 class _KillHandler(logging.Handler):
@@ -105,7 +105,7 @@ class _KillHandler(logging.Handler):
             sys.stderr.write("train.py: a process of this run was killed, and so are the others\n")
 
 
-def _follow_the_first() -> None:
+def _follow_rank_zero() -> None:
     while os.getppid() == PARENT:
         time.sleep(1)
     time.sleep(PATIENCE)

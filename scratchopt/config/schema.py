@@ -1,4 +1,4 @@
-"""What a configuration may say, held against its schemas before torch is there."""
+"""The schema of a whole configuration, which is validated before torch is imported."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -16,13 +16,13 @@ from scratchopt.config.fields import (
     one_of,
     validate_fields,
 )
-from scratchopt.config.groups import SCHEMAS, Accelerator, Comparison
+from scratchopt.config.groups import SCHEMAS, Accelerator, ComparisonConfig
 from scratchopt.ranges import check
 
 
 @dataclass
 class RunConfig:
-    """The top level. What a node holds is checked by itself."""
+    """The keys of the top level; the content of a node has a schema of its own."""
 
     task: Any
     optimizer: Any
@@ -73,11 +73,11 @@ LATER = {
 
 
 def validate(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values of the right types, interpolations resolved.
+    """Validates a configuration; returns plain values of the right types, interpolations resolved.
 
     Returns:
         The keys of `RunConfig`, the settings without content. Task and optimizer are dicts with a
-        `_target_`, and so is datamodule if it is not None; accelerator is a dict.
+        `_target_`, and so is datamodule, unless it is None; accelerator is a dict.
 
     Raises:
         UserError: a key that nobody knows, a wrong type, a value out of its range.
@@ -101,7 +101,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
         run["datamodule"] = _validate_target("datamodule", run["datamodule"])
     run["comparison"] = _content(cfg, "comparison")
     if run["comparison"] is not None:
-        run["comparison"] = validate_fields(Comparison, run["comparison"], "comparison.")
+        run["comparison"] = validate_fields(ComparisonConfig, run["comparison"], "comparison.")
     return run
 
 
@@ -111,7 +111,7 @@ def _content(cfg: DictConfig, name: str) -> Any:
 
 
 def _validate_target(name: str, content: Any) -> dict[str, Any]:
-    """The content of a node from which an object is made."""
+    """Validates the content of a node from which an object is made."""
     if not isinstance(content, dict) or "_target_" not in content:
         raise UserError(
             f"{name}={as_typed(content)}: must be a group's choice, or a node with _target_"

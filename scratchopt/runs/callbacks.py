@@ -1,4 +1,4 @@
-"""What belongs to the command line in a Trainer: interrupts, progress bar, profiler, warnings."""
+"""The command line's part in a Trainer: interrupts, progress bar, profiler, warnings."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from scratchopt.config.processes import is_first
+from scratchopt.config.processes import is_rank_zero
 from scratchopt.lightning import OptimizerMonitor
 
 
@@ -28,7 +28,7 @@ def quiet_lightning() -> None:
 
 
 class Interrupt(Callback):
-    """Ends training after the step at hand on Ctrl-C or SIGTERM, as if it had been planned.
+    """A callback that ends training after the current step on Ctrl-C or SIGTERM, as if planned.
 
     It is a context, and handles the two signals within. The second signal kills.
     """
@@ -70,7 +70,7 @@ class Interrupt(Callback):
         self.signum = signum
         signal.signal(signum, signal.SIG_DFL)
         # print() may be what the signal came into, and must not be entered twice.
-        if is_first():
+        if is_rank_zero():
             os.write(2, b"\nStopping after this step. Once more kills.\n")
 
 
@@ -90,7 +90,7 @@ class Progress(TQDMProgressBar):
 
 
 class Unprofiled(PassThroughProfiler):
-    """Does nothing faster: Lightning enters a profiler some 60 times a step."""
+    """A profiler that does nothing, and fast: Lightning enters one some 60 times a step."""
 
     _nothing = nullcontext()
 

@@ -43,7 +43,7 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What decides the run, by the key that overrides it, such as `optimizer.lr`."""
+        """The values that decide the run, by the key that overrides each: `optimizer.lr`, …"""
         return {"task": self.task, "optimizer": self.optimizer} | hyperparameters(self.config)
 
     @cached_property
@@ -98,7 +98,7 @@ def read_run(directory: Path) -> Run:
 
 
 def labels(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
-    """What to call each of some runs: what differs between them, such as "nag, lr=0.1".
+    """Names for some runs, by what differs between them, such as "nag, lr=0.1".
 
     Of keys that differ in the same way, as task.seed and seed do, the last is named. Runs that
     differ in nothing, or only in the keys of `without`, are numbered.

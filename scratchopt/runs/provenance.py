@@ -1,18 +1,19 @@
-"""What runs are made by: a hash of the code, and versions of what it stands on."""
+"""The provenance of a run: a hash of its code, and versions of what the code stands on."""
 
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from hashlib import sha256
-from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import extend_path
 from typing import Any
 
 from scratchopt.config.checkout import CHECKOUT
+from scratchopt.config.fields import UserError
 
 PACKAGES = ("torch", "lightning", "scratchopt", "hydra-core")
 NUMERIC = ("torch", "lightning", "torchmetrics", "numpy")  # what a number may depend on
@@ -48,10 +49,45 @@ def has_changed(config: dict[str, Any]) -> bool:
 
 
 def _code(config: dict[str, Any], ours: Callable[[], str], theirs: Callable[[str], str]) -> str:
-    nodes = [config[name] for name in ("task", "optimizer", "datamodule")]
-    modules = {target.partition(".")[0] for target in _targets(nodes)}
-    parts = [ours(), *(theirs(name) for name in sorted(modules - {"scratchopt", "tasks"}))]
+    modules = {target.partition(".")[0] for target in _targets_of(config) if not _is_ours(target)}
+    parts = [ours(), *(theirs(name) for name in sorted(modules))]
     return sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def refuse_hidden_targets(config: dict[str, Any]) -> None:
+    """Refuses a `_target_` in a file of the working directory that one of this checkout hides.
+
+    A user's own package may be called `tasks` or `scripts`, but of two files with the same name
+    this checkout's is found.
+
+    Raises:
+        UserError: with the file that is to be renamed.
+    """
+    here = Path.cwd()
+    if (here / "scratchopt" / "optimizer.py").exists():
+        return  # a checkout of this project, and no user's package
+    for target in _targets_of(config):
+        top, *inner = target.split(".")
+        name = inner[0] if len(inner) > 1 else "__init__"
+        first = top == "tasks" or not (here / top / "__init__.py").exists()  # scripts/ has none
+        ours = top in ("tasks", "scripts") and first and (CHECKOUT / top / f"{name}.py").exists()
+        if ours and ((here / top / f"{name}.py").exists() or (here / top / name).is_dir()):
+            raise UserError(
+                f"_target_={target}: the name is taken by {top}/{name}.py of scratchopt, which "
+                "hides the one in this directory; give yours another name"
+            )
+
+
+def _targets_of(config: dict[str, Any]) -> Iterator[str]:
+    return _targets([config[name] for name in ("task", "optimizer", "datamodule")])
+
+
+def _is_ours(target: str) -> bool:
+    """Tells this project's targets from users', whose package may be called `tasks`, too."""
+    top, *inner = target.split(".")
+    return top == "scratchopt" or (
+        top == "tasks" and (len(inner) < 2 or (CHECKOUT / "tasks" / f"{inner[0]}.py").exists())
+    )
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -80,11 +116,13 @@ def _ours() -> str:
 @cache
 def _theirs(name: str) -> str:
     """The version of a top-level module, if it is installed as a package's, else its files."""
+    if name == "tasks":  # the folders of that name beside ours
+        return _hash_folders(extend_path([str(CHECKOUT / name)], name)[1:])
     spec = find_spec(name)  # of a module without dots: imports nothing
     if spec is None:
         return name
     if spec.origin is None:  # a package without an __init__.py
-        return "".join(_hash_of(Path(p).rglob("*.py"), Path(p)) for p in _folders(spec))
+        return _hash_folders(sorted(spec.submodule_search_locations or []))
     origin = Path(spec.origin)
     if "site-packages" in origin.parts:
         packages = _distributions().get(name, [name])  # of a namespace there may be several
@@ -96,8 +134,8 @@ def _theirs(name: str) -> str:
 _distributions = cache(packages_distributions)  # which reads about every installed file
 
 
-def _folders(spec: ModuleSpec) -> list[str]:
-    return sorted(spec.submodule_search_locations or [])
+def _hash_folders(folders: Iterable[str]) -> str:
+    return "".join(_hash_of(Path(folder).rglob("*.py"), Path(folder)) for folder in folders)
 
 
 def _hash_of(files: Any, root: Path) -> str:

@@ -1,4 +1,4 @@
-"""What came of a run: `result.json`, and a table of it for the console."""
+"""The result of a run: `result.json`, and a table of it for the console."""
 
 import json
 import shlex
@@ -9,6 +9,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
+from scratchopt.config.checkout import CHECKOUT
 from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.provenance import versions
 
@@ -23,9 +24,11 @@ LATER = {"commit": None, "complete": True, "versions": {}}
 
 def _commit() -> str | None:
     """The commit of this checkout, with `-dirty` where tracked files differ from it."""
+    if not (CHECKOUT / ".git").exists():  # an installed package, perhaps in another repository
+        return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        git = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
     except FileNotFoundError:  # no git on this machine
         return None
     return git.stdout.strip() or None
@@ -33,7 +36,7 @@ def _commit() -> str | None:
 
 @dataclass
 class Result:
-    """What is known of a run, and at last what came of it: the keys of `result.json`.
+    """All that is known of a run, and at last what came of it: the keys of `result.json`.
 
     Args:
         task: name of the choice in conf/task.
@@ -86,7 +89,7 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> "Result":
-        """Reads a `result.json`; keys that an older version has not written get what they were.
+        """Reads a `result.json`; keys that an older version did not write get the values they had.
 
         Raises:
             OSError: a file that cannot be read.

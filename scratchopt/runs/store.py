@@ -62,7 +62,7 @@ class StoredRun:
 
     @property
     def result(self) -> Result | None:
-        """What came of the run; None, if it is not complete."""
+        """The result of the run; None, if it is not complete."""
         try:
             result = Result.read(self.directory / "result.json")
         except FileNotFoundError:

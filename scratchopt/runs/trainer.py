@@ -25,7 +25,7 @@ from scratchopt.runs.result import STEP
 
 @dataclass(frozen=True)
 class Instruments:
-    """What is asked, after the training, what came of it."""
+    """The parts of a Trainer that are asked afterwards what came of the training."""
 
     monitor: OptimizerMonitor
     validations: Validations
@@ -35,7 +35,7 @@ class Instruments:
 
 
 def make_instruments(config: dict[str, Any], directory: Path) -> Instruments:
-    """The instruments that a configuration asks for."""
+    """Makes the instruments that a configuration asks for."""
     every = config["sharpness_every"]
     monitor = OptimizerMonitor(
         config["monitor_every"], config["log_every"], layers=config["monitor_layers"]
@@ -50,7 +50,7 @@ def make_instruments(config: dict[str, Any], directory: Path) -> Instruments:
 
 
 def make_trainer(config: dict[str, Any], directory: Path, instruments: Instruments) -> Trainer:
-    """The Trainer of a validated configuration, whose accelerator is one of this machine."""
+    """Makes the Trainer of a validated configuration, its accelerator one of this machine."""
     return Trainer(
         **config["accelerator"],
         max_epochs=config["max_epochs"],
@@ -69,7 +69,7 @@ def make_trainer(config: dict[str, Any], directory: Path, instruments: Instrumen
 
 
 def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callback]:
-    """All of a run, in the order in which they are called."""
+    """All callbacks of a run, in the order in which Lightning calls them."""
     return [
         Lookahead(),
         instruments.monitor,

@@ -19,6 +19,7 @@ from scratchopt.config.fields import UserError
 from scratchopt.config.processes import watch_processes
 from scratchopt.lightning import Convergence, Diverged
 from scratchopt.runs.callbacks import quiet_lightning
+from scratchopt.runs.provenance import refuse_hidden_targets
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.resume import CHECKPOINT
 from scratchopt.runs.trainer import Instruments, make_instruments, make_trainer
@@ -72,6 +73,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
 
 def _prepare(config: dict[str, Any]) -> dict[str, Any]:
     """Sets this process up; returns the configuration with what `auto` is on this machine."""
+    refuse_hidden_targets(config)
     quiet_lightning()
     watch_processes()
     torch.set_num_threads(config["threads"] or THREADS)
@@ -81,7 +83,7 @@ def _prepare(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_task(config: dict[str, Any]) -> LightningModule:
-    """The module that a validated configuration describes, with its optimizer's factory.
+    """Makes the module that a validated configuration describes, with its optimizer's factory.
 
     Raises:
         UserError: a task that takes no optimizer or is no LightningModule.
@@ -140,7 +142,7 @@ def _fit(
     data: LightningDataModule | None,
     checkpoint: Path | None,
 ) -> Diverged | None:
-    """Trains; the error, where the training diverged."""
+    """Trains; returns the error, if the training diverged."""
     try:
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except Diverged as error:
@@ -207,7 +209,7 @@ def _validate_and_test(
     data: LightningDataModule | None,
     record: _Record,
 ) -> None:
-    """Reads the parameters that the training has come to, where there is something to read by."""
+    """Validates and tests the parameters that the training has come to, where there are data."""
     rows = record.instruments.validations.rows
     is_unread = (rows[-1]["steps"] if rows else 0) < trainer.global_step
     if is_unread and config["validate_steps"] and _has(task, data, "validation_step", "val"):
@@ -219,7 +221,7 @@ def _validate_and_test(
 
 
 def _has(module: LightningModule, data: LightningDataModule | None, step: str, stage: str) -> bool:
-    """Whether the module brings the step, and itself or the data the loader for it."""
+    """Tells whether the module has the step, and itself or the data the loader for it."""
     sources = [source for source in (module, data) if source is not None]
     brought = any(is_overridden(f"{stage}_dataloader", source) for source in sources)
     return brought and is_overridden(step, module)

@@ -42,7 +42,7 @@ def work() -> None:
 
 
 def answer(asked: dict[str, Any]) -> dict[str, str]:
-    """Does a run, and says how it went."""
+    """Does a run, and returns the answer for the parent."""
     try:
         stored = StoredRun(asked["store"], asked["config"], asked["choices"])
         if stored.address != asked["address"]:
@@ -64,7 +64,7 @@ def answer(asked: dict[str, Any]) -> dict[str, str]:
 
 @contextmanager
 def _writing_to(stored: StoredRun) -> Iterator[None]:
-    """Sends what is printed to a file beside the run's folder, if it is anything."""
+    """Redirects what is printed to a file beside the run's folder; an empty file is removed."""
     console = Path(f"{stored.directory}.console")
     before = [os.dup(stream) for stream in (1, 2)]
     with console.open("ab") as file:
@@ -82,7 +82,7 @@ def _writing_to(stored: StoredRun) -> Iterator[None]:
 
 
 def _follow_the_parent() -> None:
-    """Stops the run at hand, with a checkpoint, when nobody is there to ask for another."""
+    """Stops the current run, with a checkpoint, when the parent has ended."""
     while os.getppid() == PARENT:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)

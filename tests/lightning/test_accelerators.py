@@ -19,7 +19,7 @@ from lightning.fabric.strategies.launchers.subprocess_script import _ChildProces
 from scratchopt.config import processes
 from scratchopt.config.accelerator import check_float64, resolve_accelerator
 from scratchopt.config.fields import UserError
-from scratchopt.config.processes import adapt_to_rank, is_first
+from scratchopt.config.processes import adapt_to_rank, is_rank_zero
 from scratchopt.config.schema import validate
 from scratchopt.runs import training as run_module
 from scratchopt.runs.result import Result
@@ -219,9 +219,9 @@ def test_a_short_name_of_a_precision_is_its_long_one():
         (SRUN | {"SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash"}, True),
     ],
 )
-def test_one_process_is_first_and_the_others_make_no_directory(environment, first, started_by):
+def test_one_process_is_rank_zero_and_the_others_make_no_directory(environment, first, started_by):
     started_by(environment)
-    assert is_first() == first
+    assert is_rank_zero() == first
     added = [] if first else ["hydra.run.dir=.", "hydra.output_subdir=null"]
     assert adapt_to_rank(["task=toy"]) == ["task=toy", *added]
     given = ["hydra.run.dir=run"]
