@@ -1,4 +1,4 @@
-"""What the command lines of these scripts have in common."""
+"""The argument parser of the command lines."""
 
 import argparse
 from typing import NoReturn
@@ -12,5 +12,5 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=formatter)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program."""
+        """Prints the message in one line, and ends the program."""
         self.exit(2, f"{self.prog}: {message}\n")
