@@ -78,7 +78,7 @@ class Batches:
         return ceil(self._used / self._global)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        """What is left of the epoch; nothing happens before the first batch is asked for."""
+        """Iterates over the rest of the epoch; nothing happens before the first batch is taken."""
         epoch, order = self.epoch, self._order(self.epoch)
         tensors = self._contents(epoch)
         for start in range(self.position * self._global, self._used, self._global):
@@ -88,11 +88,11 @@ class Batches:
             yield tuple(tensor.index_select(0, part) for tensor in tensors)
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader stands: the same on every rank."""
+        """The loader's place in the data: the same on every rank."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Goes on from a saved state.
+        """Continues from a saved state.
 
         Raises:
             ValueError: a position beyond the end, as after a change of the batch size.
@@ -106,11 +106,11 @@ class Batches:
 
     @property
     def sampler(self) -> "Batches":
-        """Itself: a Lightning Trainer calls `sampler.set_epoch` before each of its epochs."""
+        """The loader itself: a Lightning Trainer calls `sampler.set_epoch` before each epoch."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes a loader that has done nothing yet begin with this epoch; else does nothing.
+        """Sets the epoch of a loader that has not handed out a batch yet; else does nothing.
 
         A Trainer that resumes from the end of an epoch does not load the state of its loader.
         """
@@ -205,7 +205,7 @@ class InOrder:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        """All batches."""
+        """Iterates over all batches."""
         return iter(self._batches)
 
 

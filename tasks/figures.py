@@ -80,9 +80,9 @@ def classifier_figures(
     """
     figures = training_curves(history, title)
     if logits.isfinite().all():
-        figures["mistakes"] = _mistakes(images, labels, logits, title)
+        figures["mistakes"] = _draw_mistakes(images, labels, logits, title)
         if templates is not None:
-            figures["weights"] = _weights(templates, title)
+            figures["weights"] = _draw_weights(templates, title)
     return figures
 
 
@@ -106,18 +106,18 @@ def reconstruction_figures(
         tiles = 2 * torch.stack(rows, dim=1).reshape(-1, 784).numpy() - 1
         error = (images - outputs).square().sum(dim=1).mean()
         title = f"{title}: test digits, and under each its reconstruction (mean error {error:.1f})"
-        figures["reconstructions"] = _gallery(tiles, title, columns=COLUMNS, above=4, gap=4)[0]
+        figures["reconstructions"] = _draw_gallery(tiles, title, columns=COLUMNS, above=4, gap=4)[0]
     return figures
 
 
-def _mistakes(images: Tensor, labels: Tensor, logits: Tensor, title: str) -> Figure:
+def _draw_mistakes(images: Tensor, labels: Tensor, logits: Tensor, title: str) -> Figure:
     confidence, read = logits.softmax(dim=1).max(dim=1)
     wrong = read != labels
     order = torch.where(wrong, 1 + confidence, 1 - confidence).argsort(descending=True)[:40]
     digits = images[order].numpy()
     tiles = 2 * (digits - digits.min()) / np.ptp(digits) - 1
     title = f"{title}: {int(wrong.sum()):,} of {len(labels):,} test digits misread"
-    figure, axes = _gallery(tiles, f"{title} (true→read, confidence)", columns=8, above=12)
+    figure, axes = _draw_gallery(tiles, f"{title} (true→read, confidence)", columns=8, above=12)
     for k, i in enumerate(order.tolist()):
         text = f"{labels[i]}→{read[i]}  {confidence[i]:.0%}"
         x, y = 40 * (k % 8) + 20, 40 * (k // 8) + 8
@@ -125,14 +125,14 @@ def _mistakes(images: Tensor, labels: Tensor, logits: Tensor, title: str) -> Fig
     return figure
 
 
-def _weights(weight: Tensor, title: str) -> Figure:
+def _draw_weights(weight: Tensor, title: str) -> Figure:
     strongest = weight[weight.norm(dim=1).argsort(descending=True)[:96]].numpy()
     tiles = strongest / np.abs(strongest).max(axis=1, keepdims=True, initial=1e-30)
     title = f"{title}: weights of {len(tiles)} units on the pixels (black +, white −)"
-    return _gallery(tiles, title, columns=min(12, len(tiles)), above=2, gap=2)[0]
+    return _draw_gallery(tiles, title, columns=min(12, len(tiles)), above=2, gap=2)[0]
 
 
-def _gallery(
+def _draw_gallery(
     tiles: np.ndarray, title: str, *, columns: int, above: int, gap: int = 12
 ) -> tuple[Figure, Axes]:
     """Images [N, 784], −1 white to 1 black, as tiles of above + 28 by 28 + gap pixels.

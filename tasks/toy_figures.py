@@ -44,21 +44,25 @@ def toy_figures(
         title: of each picture.
     """
     x, f, g = (t.detach().double().numpy() for t in (points, values, gradients))
-    path = _graph(function, x, f, g) if function.dim == 1 else _contours(function, x)
-    oscillation = _oscillation(function, x)
+    path = (
+        _draw_path_on_graph(function, x, f, g)
+        if function.dim == 1
+        else _draw_path_on_contours(function, x)
+    )
+    oscillation = _draw_oscillation(function, x)
     for figure in (path, oscillation):
         figure.axes[0].set_title(title)
     return {"path": path, "oscillation": oscillation}
 
 
-def _graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> Figure:
+def _draw_path_on_graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> Figure:
     figure, (axes,) = new_figure()
     low, high = choose_limits(function, x)
     bottom, top = draw_graph(axes, function, low, high)
     margin = 0.06 * (top - bottom)
     axes.set(xlabel="x", ylabel="f(x)")
     places = np.column_stack([x, f])
-    shown = _visits(figure, axes, places)
+    shown = _draw_visited(figure, axes, places)
     ring_minima(axes, function)
 
     # A gradient step goes (−lr·g, −lr·g²) along the tangent. The longest is drawn a tenth of the
@@ -85,20 +89,20 @@ def _graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> F
     return figure
 
 
-def _contours(function: Function, x: np.ndarray) -> Figure:
+def _draw_path_on_contours(function: Function, x: np.ndarray) -> Figure:
     figure, (axes,) = new_figure()
     draw_contours(axes, function, *choose_limits(function, x))
     axes.set(xlabel="x", ylabel="y")
     axes.annotate("darker is lower, log-spaced", (0, -0.13), xycoords="axes fraction", color=GREY)
     path = x[thin_out(len(x))]
     axes.plot(*path.T, color="#222222", linewidth=0.7, alpha=0.5)
-    _visits(figure, axes, x)
+    _draw_visited(figure, axes, x)
     ring_minima(axes, function)
     axes.legend(loc="best")
     return figure
 
 
-def _oscillation(function: Function, x: np.ndarray) -> Figure:
+def _draw_oscillation(function: Function, x: np.ndarray) -> Figure:
     figure, (first, whole) = new_figure(1, 2, (10.0, 4.0))
     head, names = x[:50], "xy"[: function.dim]
     low, high = choose_limits(function, head)
@@ -120,7 +124,7 @@ def _oscillation(function: Function, x: np.ndarray) -> Figure:
     return figure
 
 
-def _visits(figure: Figure, axes: Axes, places: np.ndarray) -> np.ndarray:
+def _draw_visited(figure: Figure, axes: Axes, places: np.ndarray) -> np.ndarray:
     """Draws `places` [steps, 2] with a scale of their colours; the indices of those drawn."""
     from matplotlib.ticker import MaxNLocator
 

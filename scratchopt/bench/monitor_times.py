@@ -56,7 +56,7 @@ class Alternation(Callback):
         self._callback.on_train_batch_end(*args, **kwargs)
 
 
-def monitor_times(rounds: int, directory: Path) -> dict[str, list[float]]:
+def time_monitors(rounds: int, directory: Path) -> dict[str, list[float]]:
     """Times a step without a monitor, with one, and with one that measures each step, in ms.
 
     Args:

@@ -119,7 +119,7 @@ def measure(
         for p in params:
             p.grad = torch.empty_like(p)
         for method in methods:
-            times = race(contestants(method, params), params, steps, rounds or usual)
+            times = time_contestants(contestants(method, params), params, steps, rounds or usual)
             gc.collect()  # the optimizers, before the next ones' state needs the memory
             yield size, method, times
 
@@ -155,17 +155,19 @@ def whole_step(optimizer: Any) -> Callable[[], Any]:
     return step
 
 
-def race(works: Works, params: list[torch.nn.Parameter], steps: int, rounds: int) -> Times:
+def time_contestants(
+    works: Works, params: list[torch.nn.Parameter], steps: int, rounds: int
+) -> Times:
     """Milliseconds of each contestant in each round; first a round that does not count."""
     grads = [p.grad for p in params if p.grad is not None]
     times: Times = {name: [] for name in works}
     for _ in range(1 + rounds):
         for name, work in works.items():
-            times[name].append(turn(work, steps, grads))
+            times[name].append(time_turn(work, steps, grads))
     return {name: column[1:] for name, column in times.items()}
 
 
-def turn(work: Callable[[], Any], steps: int, grads: list[Tensor]) -> float:
+def time_turn(work: Callable[[], Any], steps: int, grads: list[Tensor]) -> float:
     """Milliseconds of a step, the mean of several in a row."""
     for g in grads:
         g.fill_(GRADIENT)

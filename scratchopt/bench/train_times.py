@@ -24,18 +24,18 @@ def compose_config(*overrides: str) -> dict[str, Any]:
         return validate(compose("train", list(overrides)))
 
 
-def toy_run() -> float:
+def time_toy_run() -> float:
     """Times a whole toy run, in seconds: 34 steps, logs, checkpoint, figures."""
     with tempfile.TemporaryDirectory() as directory:
         return _seconds([str(TRAIN), "task=toy", "optimizer=nag", f"hydra.run.dir={directory}"])
 
 
-def import_only() -> float:
+def time_imports() -> float:
     """Times a script that imports the libraries and exits, in seconds."""
     return _seconds(["-c", IMPORTS])
 
 
-def mnist_run() -> float:
+def time_mnist_run() -> float:
     """Times a training step of `train.py optimizer=nag`, in milliseconds, with logs and validation.
 
     Two runs of different lengths are subtracted, so that what a run costs once drops out.
@@ -53,7 +53,7 @@ def mnist_run() -> float:
     return 1000 * (seconds[1] - seconds[0]) / (STEPS[1] - STEPS[0])
 
 
-def mnist_loop() -> float:
+def time_mnist_loop() -> float:
     """Times the same step in a loop written by hand, with nothing else in it, in milliseconds."""
     import torch
     from torch.nn.functional import cross_entropy

@@ -20,7 +20,7 @@ from statistics import median
 from typing import TextIO
 
 from scratchopt.bench.step_cases import METHODS, SIZES
-from scratchopt.bench.train_times import import_only, mnist_loop, mnist_run, toy_run
+from scratchopt.bench.train_times import time_imports, time_mnist_loop, time_mnist_run, time_toy_run
 from scratchopt.cli.parser import Parser
 
 STEP_OPTIONS = "device", "sizes", "methods", "rounds", "csv"
@@ -45,9 +45,9 @@ def main() -> None:
     if what != "step":
         print(COLUMNS.format("", "ours", "least", "ratio", "(min to max)"))
     if what in ("all", "start"):
-        compare("toy run, s", toy_run, import_only, pairs)
+        compare("toy run, s", time_toy_run, time_imports, pairs)
     if what in ("all", "mnist"):
-        compare("MNIST step, ms", mnist_run, mnist_loop, pairs)
+        compare("MNIST step, ms", time_mnist_run, time_mnist_loop, pairs)
     if what in ("all", "monitor"):
         compare_monitors(5 * pairs)
     if what in ("all", "step"):
@@ -110,9 +110,9 @@ def print_row(name: str, times: list[tuple[float, float]]) -> None:
 
 def compare_monitors(rounds: int) -> None:
     """Times blocks of 50 steps in turn, with and without OptimizerMonitor, and prints two rows."""
-    from scratchopt.bench.monitor_times import monitor_times  # imports torch
+    from scratchopt.bench.monitor_times import time_monitors  # imports torch
 
     with tempfile.TemporaryDirectory() as directory:
-        times = monitor_times(rounds, Path(directory))
+        times = time_monitors(rounds, Path(directory))
     for name in ("default", "every step"):
         print_row(f"monitor, {name}, ms", list(zip(times[name], times["none"], strict=False)))

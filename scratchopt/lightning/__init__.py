@@ -1,4 +1,4 @@
-"""Callbacks that bring the optimizers, and what one wants to know of them, to any LightningModule.
+"""Callbacks for any LightningModule: they run the optimizers, and record what these do.
 
 Their order in `Trainer(callbacks=[...])` matters in two points: `Lookahead` comes first, and
 `Figures` after `OptimizerMonitor`.

@@ -48,13 +48,13 @@ class Replay:
 
     def __call__(self) -> Tensor | None:
         """The loss, with its graph where autograd is on; None where there is none."""
-        with isolate_rng(), self._as_it_was():
+        with isolate_rng(), self._earlier_state():
             set_random_states(self._random)
             with self._trainer.precision_plugin.train_step_context():
                 return extract_loss(self._step(*copy.deepcopy(self._arguments)))
 
     @contextmanager
-    def _as_it_was(self) -> Iterator[None]:
+    def _earlier_state(self) -> Iterator[None]:
         now = {part: dict(vars(part)) for part in self._module.modules()}
         try:
             for part, attributes in self._attributes.items():

@@ -44,12 +44,12 @@ class TaylorModel:
         self._product = derivative(gradient, parameters)
         self._mean, self._scale, self._narrow = mean, scale, gradient.dtype
         self.dtype = torch.promote_types(gradient.dtype, torch.float32)
-        self.gradient = self._whole(gradient.detach())
+        self.gradient = self._average(gradient.detach())
 
     def product(self, vector: Tensor) -> Tensor:
         """The product Hv."""
         with _second_derivatives():
-            return self._whole(self._product(vector.to(self._narrow)))
+            return self._average(self._product(vector.to(self._narrow)))
 
     def change(self, a: Tensor, b: Tensor) -> float:
         """q(b) − q(a) = (b − a)ᵀ(g + ½·H(a + b))."""
@@ -82,7 +82,7 @@ class TaylorModel:
             return None
         return lambda v: root * (self.product(root * v) + decay * (root * v))
 
-    def _whole(self, vector: Tensor) -> Tensor:
+    def _average(self, vector: Tensor) -> Tensor:
         return self._mean(vector.to(self.dtype) / self._scale)
 
 

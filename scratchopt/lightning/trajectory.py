@@ -20,7 +20,7 @@ class RecordLayout:
 
     Args:
         names: of the parameters, in the order in which their numbers follow each other.
-        shapes: theirs.
+        shapes: of the parameters.
         dtype: NumPy's name of the numbers' type.
         gradients: whether a record has the evaluated point and the gradient there.
     """

@@ -26,7 +26,7 @@ def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
     runs = {
         title: history
         for title, history in runs.items()
-        if _finite(history, "train/sharpness").size
+        if _finite_points(history, "train/sharpness").size
     }
     if not runs:
         return {}
@@ -36,27 +36,27 @@ def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
     figure.subplots_adjust(left=1.05 / width, wspace=0.24)  # for such labels as −0.0001
     for column, (title, history) in enumerate(runs.items()):
         first, *loss, last = panels[column :: len(runs)]
-        _sharpness(first, history)
+        _draw_sharpness(first, history)
         first.set_title(title)
         for axes in loss:
             draw_curve(axes, history["train/loss"], LABELS["train/loss"])
-        _decreases(last, history)
+        _draw_decreases(last, history)
         label_steps(last)
         figure.align_ylabels([first, *loss, last])
     return {"sharpness": figure}
 
 
-def _sharpness(axes: Axes, history: History) -> None:
-    steps, values = _finite(history, "train/sharpness")
+def _draw_sharpness(axes: Axes, history: History) -> None:
+    steps, values = _finite_points(history, "train/sharpness")
     axes.plot(steps, values, color=BLUE)
     drawn = [values]
-    at, limits = _finite(history, "train/sharpness_limit")
+    at, limits = _finite_points(history, "train/sharpness_limit")
     if limits.size:
         same = limits.min() == limits.max()
         label = f"stable below {limits[0]:.3g}" if same else "stable below"
         axes.plot(at, limits, color=ORANGE, linestyle="--", label=label, drawstyle="steps-post")
         drawn.append(limits)
-        _legend(axes)
+        _draw_legend(axes)
     together = np.concatenate(drawn)
     decades = np.log10(together.max() / together.min()) if (together > 0).all() else 0.0
     if decades > 1.5:
@@ -66,11 +66,11 @@ def _sharpness(axes: Axes, history: History) -> None:
     axes.set_ylabel("sharpness")
 
 
-def _decreases(axes: Axes, history: History) -> None:
+def _draw_decreases(axes: Axes, history: History) -> None:
     from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
     (steps, actual), (at, predicted) = (
-        _finite(history, f"train/{kind}_decrease") for kind in ("actual", "predicted")
+        _finite_points(history, f"train/{kind}_decrease") for kind in ("actual", "predicted")
     )
     axes.axhline(0, color="#888888", linewidth=1)
     axes.plot(steps, actual, color=BLUE, label="actual")
@@ -81,15 +81,15 @@ def _decreases(axes: Axes, history: History) -> None:
     axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=small))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.set_ylabel("decrease of the loss")
-    _legend(axes)
+    _draw_legend(axes)
 
 
-def _legend(axes: Axes) -> None:
+def _draw_legend(axes: Axes) -> None:
     """Draws the legend above the axes, where no curve is."""
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0, fontsize=10)
 
 
-def _finite(history: History, tag: str) -> np.ndarray:
+def _finite_points(history: History, tag: str) -> np.ndarray:
     """The finite values of a tag and their steps, as two rows."""
     rows = np.asarray(history.get(tag, ()), dtype=float).reshape(-1, 2)
     return rows[np.abs(rows[:, 1]) < DRAWABLE].T

@@ -19,10 +19,10 @@ class Setting:
 
     Args:
         optimizer: name of the choice in conf/optimizer.
-        name: what tells it from all other settings, such as "nag, lr=0.1".
-        variant: what tells it from other settings of its optimizer, such as "lr=0.1"; it may be
+        name: distinguishes it from all other settings, such as "nag, lr=0.1".
+        variant: distinguishes it from other settings of its optimizer, such as "lr=0.1"; it may be
             empty, and the same as that of another optimizer's.
-        runs: of it, in the order in which they were given.
+        runs: in the order in which they were given.
     """
 
     optimizer: str

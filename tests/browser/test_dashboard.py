@@ -65,7 +65,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def address(sweep: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Of a TensorBoard over the sweep."""
+    """The address of a TensorBoard over the sweep."""
     folder = next(iter(sweep.values()))["directory"].parent
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -98,7 +98,7 @@ def answer(address: str) -> bytes:
 
 
 def until(browser: Chrome, script: str, *arguments: Any) -> Any:
-    """What a script comes to as soon as that is true; `all` in it are the page's elements."""
+    """Waits until a script's value is true, and returns it; its `all` are the page's elements."""
     wait = WebDriverWait(browser, 30, poll_frequency=0.2)
     return wait.until(lambda chrome: chrome.execute_script(ALL + script, *arguments))
 
@@ -158,7 +158,7 @@ def test_custom_scalars_draw_the_runs_side_by_side(sweep, address, browser):
     )
 
     def pointed_at(chrome: Chrome) -> str:
-        """What is under the cursor, as a table: name, smoothed, value, step, and times."""
+        """Reads the table of what is under the cursor: name, smoothed, value, step, and times."""
         ActionChains(chrome).move_to_element(chart).pause(0.3).move_by_offset(5, 5).perform()
         tables = ALL + "return all.filter(e => e.localName == 'table').map(e => e.innerText)"
         texts = chrome.execute_script(tables)

@@ -341,7 +341,7 @@ PLOT = "document.querySelector('.js-plotly-plot')"
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Without a network."""
+    """A browser without a network."""
     profile = tmp_path_factory.mktemp("browser")
     logged = {"browser": "ALL", "performance": "ALL"}
     chrome = chromium(profile, "1500,1100", loggingPrefs=logged)
@@ -394,7 +394,7 @@ class Page:
         return text
 
     def close(self) -> None:
-        """Nothing went wrong meanwhile, and nothing was asked of any network."""
+        """Checks that nothing went wrong meanwhile, and that no network was asked for anything."""
         assert self.browser.get_log("browser") == []
         events = [json.loads(e["message"])["message"] for e in self.browser.get_log("performance")]
         asked = [
@@ -511,7 +511,7 @@ def test_a_phone_has_the_panels_above_each_other_and_a_finger_plays(made, tmp_pa
 
 
 def tap(browser: Chrome, element: Any) -> None:
-    """With a finger, in its middle."""
+    """Taps an element with a finger, in its middle."""
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
     box = browser.execute_script(
         "const r = arguments[0].getBoundingClientRect(); return [r.x, r.y, r.width, r.height]",

@@ -13,7 +13,7 @@ import torch
 
 import scratchopt
 from scratchopt.bench.step_cases import METHODS, SIZES
-from scratchopt.bench.step_times import RATIOS, contestants, fastest, race, ratios_of
+from scratchopt.bench.step_times import RATIOS, contestants, fastest, ratios_of, time_contestants
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench.py"
 
@@ -103,7 +103,7 @@ def test_a_method_and_its_twin_move_what_the_table_says(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_contestant_steps_and_leaves_the_parameters_near(name):
     p = _parameter()
-    times = race(contestants(name, [p]), [p], steps=2, rounds=3)
+    times = time_contestants(contestants(name, [p]), [p], steps=2, rounds=3)
     assert len(times) == (8 if name == "RMSprop" else 9)  # torch has no fused RMSprop
     assert {len(column) for column in times.values()} == {3}
     torch.testing.assert_close(p.detach(), torch.ones(3, 5), rtol=0, atol=1e-6)

@@ -85,7 +85,7 @@ def runs(tmp_path):
 
 
 def float32(values) -> np.ndarray:
-    """As a log has them."""
+    """Values by step, as a log has them."""
     return np.asarray(values, np.float32)
 
 
@@ -382,12 +382,12 @@ def test_more_than_a_dozen_lines_are_drawn_optimizer_by_optimizer(record, runs):
 
 
 def legends(figure) -> list[Legend]:
-    """All legends of a figure."""
+    """The legends of a figure."""
     return figure.findobj(Legend)
 
 
 def assert_all_is_inside(figure):
-    """Nothing leaves the canvas, and no legend lies on data."""
+    """Checks that nothing leaves the canvas, and that no legend lies on data."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     left, bottom, right, top = figure.get_tightbbox(canvas.get_renderer()).extents

@@ -66,7 +66,7 @@ class Net(LightningModule):
 
 
 def twin(optimizer: str, clip: float | None = None, by: str = "norm") -> dict[str, list[float]]:
-    """What the monitor should have seen, by tag; the angle by arctan, not by arccos."""
+    """The values that the monitor should have seen, by tag; the angle by arctan, not arccos."""
     module, seen = Net(optimizer), {}
     named = dict(module.named_parameters())
     lr, mu = 0.3 if optimizer == "sgd" else 0.1, 0.0 if optimizer == "sgd" else 0.9

@@ -130,7 +130,7 @@ def test_the_gradient_is_recorded_before_clipping(tmp_path):
 
 
 def test_the_evaluation_that_converges_is_the_last_record(tmp_path):
-    """It has a gradient, and no update follows it. A resume with nothing left changes nothing."""
+    """It has a gradient, and no update follows. A resume with nothing left adds nothing."""
     near = Convergence(1e-3, lambda module: module.rest.abs().max())  # pyright: ignore
     module = Bowl(RULES["momentum"], [0.0] * 500)
     trainer = fit(module, tmp_path, near, Checkpoint())
@@ -258,7 +258,7 @@ def test_a_stop_and_a_resume_leave_the_records_of_a_whole_run(every, tmp_path):
 
 
 def test_killed_and_resumed_runs_leave_the_records_of_a_whole_run(tmp_path):
-    """By kill -9, with records in memory, some beyond the checkpoint, and a torn one."""
+    """The kills are kill -9, with records in memory, some beyond the checkpoint, and a torn one."""
     done = subprocess.run(
         [sys.executable, "-m", __name__, str(tmp_path)],
         cwd=ROOT,
@@ -274,7 +274,7 @@ def test_killed_and_resumed_runs_leave_the_records_of_a_whole_run(tmp_path):
 
 
 def _kills(folder: Path) -> None:
-    """Each run in a fork of its own."""
+    """Makes each run in a fork of its own."""
     for name, at in (("whole", 0), *((str(at), at) for at in (3, 55, 104))):
         for kill in (at, 0) if at else (0,):
             child = os.fork()

@@ -113,7 +113,7 @@ def loss_at(net: Any, point: Any, step: int) -> torch.Tensor:
 
 
 def dense_hessian(net: Any, point: Any, step: int) -> torch.Tensor:
-    """Of a batch's loss, in the order of the parameters."""
+    """The Hessian of a batch's loss, in the order of the parameters."""
     shapes = {k: p.shape for k, p in point.items()}
 
     def loss(vector):
@@ -187,7 +187,7 @@ ADAPTIVE = {
 @pytest.mark.parametrize("library", [scratchopt, torch.optim], ids=["ours", "torch"])
 @pytest.mark.parametrize("kind", ADAPTIVE)
 def test_an_adaptive_method_s_sharpness_is_that_of_its_paper_s_preconditioner(kind, library):
-    """To 1e-8 of it: the largest eigenvalue of the dense P⁻¹(H + weight_decay·I)."""
+    """The largest eigenvalue of the dense P⁻¹(H + weight_decay·I) is found to 1e-8 of it."""
     (name,), settings = ADAPTIVE[kind]
     module = Net(lambda p: getattr(library, name)(p, **settings))
     found = fit(module, Sharpness(1, tol=1e-7))
@@ -270,7 +270,7 @@ def begin(optimizer: torch.optim.Optimizer, x: torch.Tensor) -> None:
 @pytest.mark.parametrize("kind", LIMITS)
 @pytest.mark.parametrize("factor", [0.99, 1.01])
 def test_one_per_cent_below_its_limit_an_optimizer_converges_and_above_it_diverges(kind, factor):
-    """On ½·h·x², with h such that (h + weight_decay)/P is that much of the limit."""
+    """The loss is ½·h·x², with h such that (h + weight_decay)/P is that much of the limit."""
     make, expected = LIMITS[kind]
     x = torch.nn.Parameter(torch.full((1,), 1e-9, dtype=torch.float64))
     optimizer = make([x], lr=0.05)
@@ -406,7 +406,7 @@ def test_nag_without_the_callback_lookahead_is_measured_alike():
 
 
 class Full(Net):
-    """With everything that a second call of training_step could disturb."""
+    """A net with everything that a second call of training_step could disturb."""
 
     def __init__(self, make: Any) -> None:
         layers = torch.nn.Sequential(
@@ -436,7 +436,7 @@ class Full(Net):
 
 
 def ended(module: Any, trainer: Trainer) -> dict[str, Any]:
-    """All that a measurement might have changed."""
+    """The state that a measurement might have changed."""
     return {
         "parameters and buffers": {k: v.tolist() for k, v in module.state_dict().items()},
         "optimizer": str(trainer.optimizers[0].state_dict()),
@@ -526,7 +526,7 @@ def test_a_grad_scaler_s_factor_is_taken_off_and_a_step_that_it_skips_gains_noth
 
 
 def test_under_bf16_mixed_the_loss_is_the_module_s_and_the_curvature_that_of_it():
-    """To a bfloat16's three digits of the float32's; the loss itself, so the decrease, exactly."""
+    """Curvature to bfloat16's three digits of float32's; the loss, and so the decrease, exactly."""
 
     class Keeping(Net):
         losses: list[float]
@@ -593,7 +593,7 @@ def test_a_transformer_is_measured(dropout):
 
 
 def test_lightning_s_boring_model_is_measured():
-    """Its loss is a mean square of a linear map, so that prediction is exact to float32's."""
+    """Prediction is exact to float32's digits, as the loss is a mean square of a linear map."""
     module: Any = BoringModel()
     found = fit(module, Sharpness(10), precision="32-true", max_epochs=1, limit_val_batches=0)
     assert [step for step, _ in found["sharpness"]] == [0, 10, 20, 30, 40, 50, 60]

@@ -1,4 +1,4 @@
-"""What the gate asks of a method. Each check takes the class, so that wrong ones can be shown it.
+"""Checks of a method against its theory. Each takes the class, so that wrong ones can be given.
 
 A check raises AssertionError where the class is not the method of that name.
 """
@@ -92,7 +92,7 @@ def check_constant_momentum_schedule(cls: Any, method: str) -> None:
 
 
 def check_bias_correction(cls: Any, beta1: float = 0.9, beta2: float = 0.999) -> None:
-    """With a constant gradient g each step of Adam is lr·sign g, to 1e-12 of lr.
+    """Checks that under a constant gradient g each step of Adam is lr·sign g, to 1e-12 of lr.
 
     Kingma and Ba (2015), section 3: the corrections make both averages unbiased, so that they are
     g and g² from the first step on.

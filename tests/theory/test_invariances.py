@@ -1,4 +1,4 @@
-"""What a change of units or axes does to each method, on random quadratics."""
+"""The effect of a change of units or axes on each method, on random quadratics."""
 
 from collections.abc import Callable
 from functools import partial

@@ -95,7 +95,7 @@ def test_the_order_in_two_dimensions_is_two(start):
 
 
 def test_damping_takes_the_order_back_to_one():
-    """Its errors shrink by damping/(f″ + damping) a step."""
+    """The errors shrink by damping/(f″ + damping) a step."""
     path = descend(partial(Newton, damping=0.5), Article(), torch.tensor([-1.0]).double(), 20)
     root = root_near(-1.3)
     e = errors(path, torch.tensor([root], dtype=torch.float64))

@@ -81,8 +81,8 @@ def test_what_cannot_be_had_ends_in_one_line(arguments, message, without_torch):
 
 @pytest.mark.parametrize("method", ["Momentum", "NAG", "NAGTorch"])
 def test_the_measured_map_is_the_closed_form(method):
-    """To 0.02 everywhere, at the double roots and the limit of stability too, where 200 steps
-    are few, and to 0.002 in the mean.
+    """They agree to 0.02 everywhere, at double roots and the limit of stability too, where 200
+    steps are few, and to 0.002 in the mean.
     """
     data = measure_momentum_map(method, s=np.linspace(0.1, 4, 40), mu=np.linspace(0, 0.95, 6))
     gap = np.abs(data.measured - data.closed)

@@ -19,7 +19,7 @@ CASES = [(method, mu) for method in LIMITS for mu in MOMENTA if method != "SGD" 
 
 @pytest.mark.parametrize(("method", "mu"), CASES)
 def test_the_largest_stable_lr_is_the_closed_form(method, mu):
-    """To 1e-7 of it: a run just inside shrinks over its second half, and one just outside grows."""
+    """They agree to 1e-7: a run just inside shrinks in its second half, one just outside grows."""
     check_limit(getattr(scratchopt, method), method, mu)
 
 
@@ -35,15 +35,15 @@ def test_one_per_cent_inside_it_comes_to_rest_and_one_outside_it_runs_away(metho
 
 @pytest.mark.parametrize("beta1", [0.0, 0.5, 0.9, 0.95])
 def test_adams_limit_is_the_closed_form_where_v_is_constant(beta1):
-    """To 1e-6 of it. β₂ = 1 − 2⁻⁵³ and small gradients keep v to 1e-12; t = 1e30 makes the bias
-    corrections 1. That is the frozen preconditioner of Cohen et al. (2022).
+    """They agree to 1e-6: β₂ = 1 − 2⁻⁵³ and small gradients keep v to 1e-12, t = 1e30 the bias
+    corrections to 1. That is the frozen preconditioner of Cohen et al. (2022).
     """
     assert measure_adam_limit(scratchopt.Adam, beta1) == pytest.approx(adam_limit(beta1), rel=1e-6)
 
 
 @pytest.mark.parametrize("beta1", [0.0, 0.5, 0.9])
 def test_adam_comes_to_its_limit_by_itself(beta1):
-    """With an ordinary β₂ the preconditioned curvature rises to the limit and stays about it:
+    """Under an ordinary β₂ the preconditioned curvature rises to the limit and stays about it:
     the median of the last quarter of 2,000 steps is within 10 % of it (Cohen et al. (2022):
     the adaptive edge of stability).
     """

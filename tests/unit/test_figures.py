@@ -336,7 +336,7 @@ class Plain(LightningModule):
 
 
 class Drawing(Plain):
-    """It draws its own figure, with the history."""
+    """A module that draws its own figure, from the history."""
 
     def figures(self, history):
         figure = Figure()
@@ -345,7 +345,7 @@ class Drawing(Plain):
 
 
 class Broken(Plain):
-    """Its figures cannot be drawn."""
+    """A module whose figures cannot be drawn."""
 
     def figures(self, history):
         raise ZeroDivisionError("first line\nsecond line")
@@ -373,7 +373,7 @@ def fit(tmp_path):
 
 @pytest.fixture
 def said(caplog):
-    """What the library has logged."""
+    """The records that the library has logged."""
     return lambda: [record for record in caplog.records if record.name.startswith("scratchopt")]
 
 

@@ -58,7 +58,7 @@ def trainer(*callbacks: Callback, **options: Any) -> Trainer:
 
 
 def gradient(task: LightningModule, batch: Any) -> np.ndarray:
-    """Of the loss of a batch, all parameters one after another."""
+    """The gradient of a batch's loss, all parameters one after another."""
     loss: Any = task.training_step(batch, 0)
     gradients = torch.autograd.grad(loss, list(task.parameters()))
     return np.concatenate([g.flatten().double().numpy() for g in gradients])

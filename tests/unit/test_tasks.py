@@ -329,7 +329,7 @@ def test_the_test_loss_is_that_of_all_data():
 
 
 class Seen(Callback):
-    """What a fit was given to train on, and to validate on."""
+    """The batches that a fit was given to train on, and to validate on."""
 
     def __init__(self) -> None:
         self.training: list[tuple[Tensor, Tensor]] = []
@@ -391,7 +391,7 @@ def mnist() -> MNIST:
 
 
 def rows(*sets: tuple[Tensor, Tensor]) -> Counter[bytes]:
-    """How often each image, as its 784 bytes, comes with each label."""
+    """The count of each image, as its 784 bytes, with each label."""
     images, labels = map(torch.cat, zip(*sets, strict=True))
     pixels = ((images * 0.3081 + 0.1307) * 255).round().to(torch.uint8)
     return Counter(row.tobytes() for row in torch.cat([pixels, labels[:, None]], 1).byte().numpy())
