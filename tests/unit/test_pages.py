@@ -33,11 +33,8 @@ def test_extras_are_those_of_the_project():
             assert re.search(rf"^{extra} = \[", project, re.MULTILINE), (page, extra)
 
 
-def test_the_version_is_the_same_everywhere():
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    [version] = re.findall(r'^version = "(.+)"', project, re.MULTILINE)
-    assert scratchopt.__version__ == version
-    assert re.search(rf"\b{re.escape(version)}\b", PAGES["CHANGELOG.md"])
+def test_the_changelog_knows_the_version():
+    assert re.search(rf"\b{re.escape(scratchopt.__version__)}\b", PAGES["CHANGELOG.md"])
 
 
 def test_the_rule_that_it_shows_is_the_rule():
