@@ -4,104 +4,40 @@ import errno
 import json
 import os
 import subprocess
-import sys
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from scratchopt.config.fields import UserError
-from scratchopt.config.schema import validate
 from scratchopt.runs import provenance
 from scratchopt.runs.lock import Busy
 from scratchopt.runs.provenance import code_of
 from scratchopt.runs.store import StoredRun, address_of, complete_run, give_up
+from tests.shared import commands, configs
+from tests.shared.odd_task import TASK, write_odd_task
+from tests.shared.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CHOICES = {"task": "toy", "optimizer": "nag"}
-TASK = """
-import os
-import torch
-from lightning.pytorch import LightningModule
-from pathlib import Path
-from scratchopt.batches import Batches, InOrder
-
-
-class Odd(LightningModule):
-    '''Ends its process, or fails, at a place, the first time or always.'''
-
-    def __init__(self, optimizer, place="", always=False):
-        super().__init__()
-        self.optimizer, self.place, self.always = optimizer, place, always
-        self.net = torch.nn.Linear(4, 1)
-        self.data = torch.randn(96, 4, generator=torch.Generator().manual_seed(0))
-
-    def _at(self, place):
-        mark = Path("been there")
-        if place == self.place and (self.always or not mark.exists()):
-            mark.touch()
-            if self.always:
-                raise RuntimeError("odd: this never\\nworks")
-            os._exit(9)
-
-    def training_step(self, batch, batch_idx):
-        if self.global_step == 30:
-            self._at("train")
-        return (self.net(batch[0]) - batch[0].sum(1, keepdim=True)).square().mean()
-
-    def validation_step(self, batch, batch_idx):
-        self.log("val/loss", (self.net(batch[0]) - 1).square().mean())
-
-    def test_step(self, batch, batch_idx):
-        self._at("test")
-        self.log("test/loss", (self.net(batch[0]) - 1).square().mean())
-
-    def configure_optimizers(self):
-        return self.optimizer(self.parameters())
-
-    def train_dataloader(self):
-        return Batches([self.data], 16, shuffle=True, seed=0)
-
-    def val_dataloader(self):
-        return InOrder([self.data], 96)
-
-    test_dataloader = val_dataloader
-"""
-YAML = """
-# @package _global_
-task:
-  _target_: odd.Odd
-  place: ""
-  always: false
-max_epochs: 8
-checkpoint_steps: 5
-validate_steps: 4
-threads: 1
-"""
 
 
 def config(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return validate(compose("train", ["task=toy", "figures=false", *overrides]))
+    return configs.config("task=toy", "figures=false", *overrides)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A user's own folder, with a task that can go wrong."""
-    (tmp_path / "odd.py").write_text(TASK)
-    (tmp_path / "conf" / "task").mkdir(parents=True)
-    (tmp_path / "conf" / "task" / "odd.yaml").write_text(YAML)
+    write_odd_task(tmp_path)
     return tmp_path
 
 
 def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--config-dir", "conf"]
-    command += [*arguments, "store=runs", "figures=false"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+    asked = ["--config-dir", "conf", *arguments, "store=runs", "figures=false"]
+    return commands.run("train", *asked, cwd=folder)
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
@@ -170,13 +106,11 @@ def test_what_is_asked_of_a_run_later_does_not(override):
 
 
 def test_an_address_is_the_same_in_every_process(tmp_path):
-    code = (
-        "from tests.cli.test_store import *; "
-        "print(address_of(config(), CHOICES), code_of(config()))"
-    )
+    told_of = "address_of(config(), CHOICES), code_of(config())"
+    code = f"from tests.cli.test_store import *; print({told_of})"
     told = {
         subprocess.run(
-            [sys.executable, "-c", code],
+            [commands.python("new"), "-c", code],
             cwd=ROOT,
             env=os.environ | {"PYTHONHASHSEED": str(seed), "PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -204,7 +138,8 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
         "ours = 'scratchopt.runs.', 'scratchopt.config.'\n"
         "print(*(m for m in sys.modules if m.startswith(ours)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    command = [commands.python("warm"), "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     imported = {m.removeprefix("scratchopt.").replace(".", "/") for m in done.stdout.split()}
     # The rest decides what is asked, refused, shown or kept, and no number.
     apart = {f"config/{name}" for name in ("checkout", "fields", "groups", "processes", "schema")}
@@ -338,7 +273,7 @@ def test_a_worker_whose_code_has_changed_does_nothing(tmp_path):
     kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     asked = {"store": str(tmp_path), "config": kept.config, "choices": kept.choices}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "compare.py"), "--worker"],
+        commands.command("compare", "--worker"),
         input=json.dumps(asked | {"address": "0" * 16}) + "\n",
         capture_output=True,
         text=True,
@@ -354,16 +289,14 @@ def test_a_worker_ends_after_a_run_that_failed(folder, monkeypatch):
     monkeypatch.syspath_prepend(str(folder))
     provenance._theirs.cache_clear()
     compose_from = f"hydra.searchpath=[{folder / 'conf'}]"
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        asked = ["task=odd", "task.place=train", "task.always=true", compose_from]
-        odd = validate(compose("train", asked))
+    odd = configs.config("task=odd", "task.place=train", "task.always=true", compose_from)
     lines = []
     for seed in (0, 1):
         kept = StoredRun(folder / "runs", odd | {"seed": seed}, CHOICES)
         asked = {"store": str(folder / "runs"), "config": kept.config, "choices": kept.choices}
         lines.append(json.dumps(asked | {"address": kept.address}))
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "compare.py"), "--worker"],
+        commands.command("compare", "--worker"),
         input="\n".join(lines) + "\n",
         cwd=folder,
         capture_output=True,
@@ -387,13 +320,9 @@ def test_what_was_left_without_a_checkpoint_is_begun_anew(tmp_path):
 
 
 def test_two_sweeps_share_a_store_and_do_each_run_once(folder):
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", "task=toy", "store=runs",
-               "figures=false", "max_steps=40", "task.tolerance=0"]  # fmt: skip
+    asked = ["-m", "task=toy", "store=runs", "figures=false", "max_steps=40", "task.tolerance=0"]
     seeds = [f"seed={','.join(map(str, order))}" for order in ([0, 1, 2, 3], [3, 2, 1, 0])]
-    sweeps = [
-        subprocess.Popen([*command, seed], cwd=folder, stdout=-1, stderr=-1, text=True)
-        for seed in seeds
-    ]
+    sweeps = [commands.start("train", *asked, seed, cwd=folder) for seed in seeds]
     told = [sweep.communicate(timeout=200) for sweep in sweeps]
     assert [sweep.returncode for sweep in sweeps] == [0, 0], told
     assert sum(out.count("complete already") for out, _ in told) == 4
@@ -411,8 +340,7 @@ def test_joblib_s_launcher_does_the_same(folder):
 def test_a_run_of_a_store_is_not_made_longer(folder):
     assert train(folder, "task=toy", "max_steps=5").returncode == 0
     [run] = (path.parent for path in folder.glob("runs/*/result.json"))
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), f"resume={run}", "max_steps=9"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = commands.run("train", f"resume={run}", "max_steps=9", cwd=folder)
     assert done.returncode == 1
     assert "a run of a store goes on when it is asked for again" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,44 +1,32 @@
 """scripts/train.py as its users meet it: what a run leaves, what is refused, how it ends."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from scratchopt.config.schema import validate
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.training import run
 from tasks import mnist_data
+from tests.shared import commands
+from tests.shared.configs import config
+from tests.shared.paths import OPTIMIZERS, TASKS
 
-ROOT = Path(__file__).resolve().parents[2]
-TRAIN = ROOT / "scripts" / "train.py"
 TAGS = {"train/loss", "train/gradnorm", "train/velocity", "train/update_ratio", "train/angle"}
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(TRAIN), *arguments]
-
-
-def train(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def train(
+    cwd: Path, *arguments: str, kind: str = "warm", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return commands.run("train", *arguments, cwd=cwd, kind=kind, **environment)
 
 
 def result_of(directory: Path) -> dict[str, Any]:
@@ -47,11 +35,9 @@ def result_of(directory: Path) -> dict[str, Any]:
 
 def in_process(directory: Path, *overrides: str) -> Result:
     """A run without a new process, for what does not concern the command line."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", list(overrides))
-    config = validate(cfg)
-    result = Result("task", "optimizer", hyperparameters(config), config["seed"])
-    run(config, result, directory)
+    asked = config(*overrides)
+    result = Result("task", "optimizer", hyperparameters(asked), asked["seed"])
+    run(asked, result, directory)
     return result
 
 
@@ -73,8 +59,9 @@ def toy(tmp_path_factory):
         "optimizer=nag",
         "optimizer.lr=1.0",
         "optimizer.momentum=0.9",
+        kind="new",
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     (directory,) = cwd.glob("outputs/toy/nag/*")
     return done, directory
 
@@ -158,8 +145,8 @@ def test_newton_in_double_precision_ends_where_the_article_s_does(tmp_path):
 # Every pair
 
 
-@pytest.mark.parametrize("optimizer", sorted(p.stem for p in (ROOT / "conf/optimizer").iterdir()))
-@pytest.mark.parametrize("task", sorted(p.stem for p in (ROOT / "conf/task").iterdir()))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_task_trains_with_every_optimizer(task, optimizer, tmp_path):
     large = task not in ("toy", "linear_regression", "noisy_quadratic")
     steps = 2 if large and optimizer == "newton" else 12  # each of them takes seconds
@@ -226,7 +213,7 @@ def without_torch(tmp_path_factory):
 def test_a_mistake_is_answered_in_one_line_before_torch_is_imported(
     arguments, words, without_torch, tmp_path
 ):
-    done = train(tmp_path, *arguments.split(), **without_torch)
+    done = train(tmp_path, *arguments.split(), kind="light", **without_torch)
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -235,7 +222,7 @@ def test_a_mistake_is_answered_in_one_line_before_torch_is_imported(
 
 
 def test_help_comes_before_torch_is_imported(without_torch, tmp_path):
-    done = train(tmp_path, "--help", **without_torch)
+    done = train(tmp_path, "--help", kind="light", **without_torch)
     assert (done.returncode, done.stderr) == (0, "")
     assert (
         "optimizer: adagrad, adam, adamw, momentum, nag, nag_torch, newton, rmsprop, sgd"
@@ -244,7 +231,7 @@ def test_help_comes_before_torch_is_imported(without_torch, tmp_path):
 
 
 def test_a_traceback_is_to_be_had(tmp_path):
-    done = train(tmp_path, "optimizer.lr=-1", HYDRA_FULL_ERROR="1")
+    done = train(tmp_path, "optimizer.lr=-1", kind="light", HYDRA_FULL_ERROR="1")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("Invalid learning rate: -1 (lr >= 0)\n")
@@ -267,7 +254,7 @@ def test_a_damaged_data_file_is_refused_in_one_line(tmp_path):
 def test_a_directory_that_another_run_writes_to_is_refused(tmp_path, without_torch):
     (tmp_path / "run").mkdir()
     with lock_directory(tmp_path / "run"):
-        done = train(tmp_path, "task=toy", "hydra.run.dir=run", **without_torch)
+        done = train(tmp_path, "task=toy", "hydra.run.dir=run", kind="light", **without_torch)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.endswith("run: another run is writing there; wait for its end")
@@ -317,13 +304,8 @@ def test_a_sweep_goes_on_when_a_job_diverges(launcher, tmp_path):
 
 def interrupted(cwd: Path, signum: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A run that gets a signal when its first steps are logged."""
-    with subprocess.Popen(
-        command(*arguments, "task=linear_regression", "task.batch_size=10", "log_every=1"),
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    length = ("task=linear_regression", "task.batch_size=10", "log_every=1")
+    with commands.start("train", *arguments, *length, cwd=cwd) as process:
         try:
             deadline = time.monotonic() + 60
             while not any(b"train/gradnorm" in path.read_bytes() for path in cwd.rglob("events*")):
@@ -398,7 +380,7 @@ def test_a_resumed_run_is_as_if_it_had_never_stopped(stopped, tmp_path):
     ],
 )
 def test_a_resumed_run_keeps_its_configuration(stopped, arguments, words, without_torch, tmp_path):
-    done = train(tmp_path, f"resume={stopped[1]}", *arguments, **without_torch)
+    done = train(tmp_path, f"resume={stopped[1]}", *arguments, kind="light", **without_torch)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 1
     assert words in line
@@ -406,7 +388,7 @@ def test_a_resumed_run_keeps_its_configuration(stopped, arguments, words, withou
 
 def test_a_directory_that_holds_no_run_is_refused(toy, without_torch, tmp_path):
     def refused(words: str) -> None:
-        done = train(tmp_path, "resume=run", **without_torch)
+        done = train(tmp_path, "resume=run", kind="light", **without_torch)
         (line,) = done.stderr.splitlines()
         assert done.returncode == 1
         assert words in line

@@ -1,8 +1,9 @@
 """Stands for Python: the server does the command line, with the streams of this process.
 
 Signals are passed on, and the command's end is this process's too. The server kills a command whose
-client is gone. Options of Python's own are for Python. This file is copied to `<socket>.python`,
-under a line that says who runs it, and imports little, as it is to start in no time.
+client is gone. Options of Python's own are for Python, and so are processes that are given more
+files than the streams, as multiprocessing's. This file is copied to `<socket>.python`, under a line
+that says who runs it, and imports little, as it is to start in no time.
 """
 
 import json
@@ -16,7 +17,8 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signa
 arguments = sys.argv[1:]
 if arguments[:1] == ["-u"]:
     del arguments[0]
-if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-m", "-c")):
+known = arguments and (arguments[0] in ("-m", "-c") or not arguments[0].startswith("-"))
+if not known or len(os.listdir("/proc/self/fd")) > 4:  # three streams, and that folder
     os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 asked = {"arguments": arguments, "directory": os.getcwd(), "environment": dict(os.environ)}
 body = json.dumps(asked).encode()
