@@ -1,11 +1,9 @@
 """scripts/compare.py as its users meet it: one command, a report, and one line where it can't."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from math import inf
@@ -19,19 +17,17 @@ from scratchopt.compare.command_keys import parse_request
 from scratchopt.compare.request import Request
 from scratchopt.compare.schedule import Schedule
 from scratchopt.config.fields import UserError
-from tests.cli import test_store
+from tests.shared import commands
+from tests.shared.odd_task import TASK, write_odd_task
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = [sys.executable, str(ROOT / "scripts" / "compare.py")]
 # Mini-batches, so that a seed makes a difference.
 SMALL = ["task=linear_regression", "task.batch_size=20", "max_steps=60", "comparison.target=1.5",
          "optimizers=[sgd,nag]", "budget=4", "seeds=3", "workers=2"]  # fmt: skip
+FEWER = ["budget=2", "seeds=2"]
 
 
 def compare(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PROGRAM, *arguments], cwd=folder, capture_output=True, text=True, timeout=280
-    )
+    return commands.run("compare", *arguments, cwd=folder)
 
 
 def report_of(folder: Path) -> Path:
@@ -97,13 +93,8 @@ def test_more_seeds_do_only_what_is_missing(done, tmp_path):
 
 
 def test_a_multirun_of_before_is_aggregated_over_its_seeds(tmp_path):
-    train = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *SMALL[:3], "figures=false"]
-    made = subprocess.run(
-        [*train, "optimizer=sgd,nag", "seed=range(3)", "hydra.sweep.dir=swept"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    swept = ["optimizer=sgd,nag", "seed=range(3)", "hydra.sweep.dir=swept"]
+    made = commands.run("train", "-m", *SMALL[:3], "figures=false", *swept, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     ran = compare(tmp_path, "--from", "swept", "comparison.target=1.5")
     assert ran.returncode == 0, ran.stderr
@@ -113,9 +104,9 @@ def test_a_multirun_of_before_is_aggregated_over_its_seeds(tmp_path):
         ("nag, lr=0.1", 3),
         ("sgd, lr=0.05", 3),
     ]
-    swept = [json.loads(p.read_text()) for p in tmp_path.glob("swept/sgd*/result.json")]
+    results = [json.loads(p.read_text()) for p in tmp_path.glob("swept/sgd*/result.json")]
     [sgd] = [entry for entry in task["entries"] if entry["name"] == "sgd, lr=0.05"]
-    mean = sum(result["metrics"]["train/loss"] for result in swept) / 3
+    mean = sum(result["metrics"]["train/loss"] for result in results) / 3
     assert sgd["tuned"]["train_loss"]["value"] == pytest.approx(mean, rel=1e-6)
     again = compare(tmp_path, "--from", "swept", "comparison.target=1.5")
     assert again.stdout == ran.stdout
@@ -125,9 +116,8 @@ def test_a_multirun_of_before_is_aggregated_over_its_seeds(tmp_path):
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two runs of one setting, of different seeds."""
     folder = tmp_path_factory.mktemp("pair")
-    train = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *SMALL[:3], "figures=false"]
-    asked = [*train, "optimizer=sgd", "seed=0,1", "store=runs"]
-    assert subprocess.run(asked, cwd=folder, capture_output=True).returncode == 0
+    asked = ["-m", *SMALL[:3], "figures=false", "optimizer=sgd", "seed=0,1", "store=runs"]
+    assert commands.run("train", *asked, cwd=folder).returncode == 0
     return folder
 
 
@@ -200,10 +190,7 @@ def test_from_takes_one_task_of_several(pair):
 def test_two_equal_commands_in_one_folder_write_one_report(done, tmp_path):
     folder, printed = done
     shutil.copytree(folder / "runs", tmp_path / "runs")
-    both = [
-        subprocess.Popen([*PROGRAM, *SMALL], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    both = [commands.start("compare", *SMALL, cwd=tmp_path) for _ in range(2)]
     for process in both:
         told, _ = process.communicate(timeout=200)
         assert (process.returncode, told) == (0, printed)
@@ -241,10 +228,8 @@ def test_two_comparisons_share_a_store_and_do_each_run_once(tmp_path):
     store = tmp_path / "runs"
     for folder in folders:
         folder.mkdir()
-    asked = [*PROGRAM, *SMALL, f"store={store}", "workers=1", "max_steps=150"]
-    asking = [
-        subprocess.Popen(asked, cwd=folder, stdout=-1, stderr=-1, text=True) for folder in folders
-    ]
+    asked = [*SMALL, *FEWER, f"store={store}", "workers=1", "max_steps=150"]
+    asking = [commands.start("compare", *asked, cwd=folder) for folder in folders]
     inodes: dict[Path, int] = {}
     while any(one.poll() is None for one in asking):
         for path in store.glob("*/result.json"):
@@ -259,10 +244,7 @@ def test_two_comparisons_share_a_store_and_do_each_run_once(tmp_path):
 
 
 def test_a_worker_that_dies_in_the_test_has_its_run_gone_on_with(tmp_path):
-    (tmp_path / "odd.py").write_text(test_store.TASK)
-    (tmp_path / "conf" / "task").mkdir(parents=True)
-    comparison = "comparison: {metric: val/loss, mode: min, target: 0.1}\n"
-    (tmp_path / "conf" / "task" / "odd.yaml").write_text(test_store.YAML + comparison)
+    write_odd_task(tmp_path)
     asked = ["--config-dir", "conf", "task=odd", "task.place=test", "optimizers=[sgd]"]
     ran = compare(tmp_path, *asked, "budget=1", "seeds=1", "workers=1")
     assert ran.returncode == 0, ran.stderr
@@ -273,11 +255,7 @@ def test_a_worker_that_dies_in_the_test_has_its_run_gone_on_with(tmp_path):
 
 
 def test_a_run_that_ends_every_process_is_an_outcome(tmp_path):
-    code = test_store.TASK.replace("not mark.exists()", "True")
-    (tmp_path / "odd.py").write_text(code)
-    (tmp_path / "conf" / "task").mkdir(parents=True)
-    comparison = "comparison: {metric: val/loss, mode: min, target: 0.1}\n"
-    (tmp_path / "conf" / "task" / "odd.yaml").write_text(test_store.YAML + comparison)
+    write_odd_task(tmp_path, TASK.replace("not mark.exists()", "True"))
     asked = ["--config-dir", "conf", "task=odd", "task.place=train", "optimizers=[sgd]"]
     ran = compare(tmp_path, *asked, "budget=1", "seeds=1", "workers=2")
     assert ran.returncode == 0, ran.stderr
@@ -287,8 +265,8 @@ def test_a_run_that_ends_every_process_is_an_outcome(tmp_path):
 
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
-    command = [*PROGRAM, *SMALL, "max_steps=400"]
-    asking = subprocess.Popen(command, cwd=tmp_path, stderr=-1, stdout=-1, text=True)
+    asked = [*SMALL, *FEWER, "max_steps=400"]
+    asking = commands.start("compare", *asked, cwd=tmp_path)
     until = time.monotonic() + 120
     while len(list(tmp_path.glob("runs/*/result.json"))) < 2 and time.monotonic() < until:
         time.sleep(0.1)
@@ -302,7 +280,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
         if json.loads(path.read_text())["complete"]
     }
     assert before
-    ran = compare(tmp_path, *SMALL, "max_steps=400")
+    ran = compare(tmp_path, *asked)
     assert ran.returncode == 0, ran.stderr
     assert all(path.stat().st_ino == inode for path, inode in before.items())
 
@@ -340,7 +318,8 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
     ],
 )
 def test_what_cannot_be_compared_is_said_in_one_line(arguments, said, tmp_path):
-    ran = compare(tmp_path, *arguments.replace("{file}", __file__).split())
+    asked = arguments.replace("{file}", __file__).split()
+    ran = commands.run("compare", *asked, cwd=tmp_path, kind="light")
     assert ran.returncode != 0
     assert len(ran.stderr.splitlines()) == 1, ran.stderr
     assert ran.stderr.startswith("compare.py: ")
@@ -425,8 +404,7 @@ def test_the_command_in_the_report_asks_for_the_same_again():
 
 def test_nothing_is_imported_that_a_refusal_must_wait_for():
     code = "import sys, scratchopt.compare.schedule; print({'torch', 'scipy'} & sys.modules.keys())"
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    ran = commands.run_code(code, kind="light")
     assert ran.stdout == "set()\n", ran.stderr
 
 

@@ -330,6 +330,7 @@ def test_two_sweeps_share_a_store_and_do_each_run_once(folder):
     assert sorted(result["seed"] for result in results(folder)) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_joblib_s_launcher_does_the_same(folder):
     asked = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "task=toy", "seed=0,1"]
     done = train(folder, *asked, "max_steps=5")
