@@ -23,7 +23,7 @@ from torch.optim import lr_scheduler
 import scratchopt
 from scratchopt.engine import c_kernel, compiled
 from scratchopt.optimizer import StepOptions
-from tests.shared.cases import CASES, DRIVERS, REAL, Case, give, take_step
+from tests.shared.cases import CASES, DRIVERS, REAL, Case, give, row, take_step
 
 # torch's compiler imports a module of torch's that warns.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is:DeprecationWarning")
@@ -35,11 +35,13 @@ BITWISE = ("list", "loop", "default")
 
 
 def every(
-    where: Callable[[Case], Any] = lambda case: True, drivers: Iterable[str] = DRIVERS
+    where: Callable[[Case], Any] = lambda case: True,
+    drivers: Iterable[str] = DRIVERS,
+    core: bool = False,
 ) -> pytest.MarkDecorator:
     """Each case that can, with each driver that it has."""
     rows = [
-        pytest.param(case, DRIVERS[driver], id=f"{name}-{driver}")
+        row(name, case, DRIVERS[driver], driver=driver, core=core, label=f"{name}-{driver}")
         for name, case in CASES.items()
         if where(case)
         for driver in drivers
@@ -50,7 +52,7 @@ def every(
 
 def each(where: Callable[[Case], Any] = lambda case: True) -> pytest.MarkDecorator:
     """Each case that can."""
-    rows = [pytest.param(case, id=name) for name, case in CASES.items() if where(case)]
+    rows = [row(name, case, core=True) for name, case in CASES.items() if where(case)]
     return pytest.mark.parametrize("case", rows)
 
 
@@ -185,7 +187,7 @@ def test_a_tensor_beta_of_another_size_is_refused(case: Case):
 # 2. The gradient
 
 
-@every()
+@every(core=True)
 @pytest.mark.parametrize("options", [{}, DECAY], ids=["plain", "decay"])
 def test_step_neither_writes_nor_deletes_a_gradient(case: Case, driver, options):
     params = leaves(random(*SHAPES, (4, 6)))
@@ -236,7 +238,7 @@ def test_the_signature_is_torchs(name):
         assert taken[b.name] == b.default
 
 
-@every()
+@every(core=True)
 @pytest.mark.parametrize(
     "copied",
     [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))],
@@ -263,7 +265,7 @@ def through_a_file(thing: Any) -> Any:
     return torch.load(file, weights_only=True)
 
 
-@every()
+@every(core=True)
 def test_a_saved_state_dict_continues_exactly(case: Case, driver):
     params = leaves(random(*SHAPES))
     optimizer = case.cls(params, **case.settings, **driver)
@@ -275,7 +277,7 @@ def test_a_saved_state_dict_continues_exactly(case: Case, driver):
     assert all(map(torch.equal, run(optimizer, params, rest), run(again, fresh, rest)))
 
 
-@every(lambda case: not case.needs_hessian)
+@every(lambda case: not case.needs_hessian, core=True)
 def test_each_group_has_its_own_values(case: Case, driver):
     own: list[dict[str, Any]] = [{"lr": 0.25}, {"lr": 0.125, **DECAY}]
     if "momentum" in case.settings:
@@ -430,7 +432,7 @@ def test_a_parameter_is_in_one_place_only(case: Case):
 # 5. The state
 
 
-@every()
+@every(core=True)
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 def test_the_state_is_tensors_under_torchs_keys(case: Case, driver, dtype):
     ours = [*leaves(random(*SHAPES, dtype=dtype)), torch.randn(4, 6, dtype=dtype).t()]
@@ -499,7 +501,7 @@ def test_a_step_saved_as_a_number_loads(case: Case, driver):
     assert state_of(again, theirs)[0]["step"].dtype == torch.float32
 
 
-@every(has_twin)
+@every(has_twin, core=True)
 @pytest.mark.parametrize("first", ["ours", "torchs"])
 def test_checkpoints_go_to_torch_and_back_in_mid_run(case: Case, driver, first):
     start, steps = random(*SHAPES), [random(*SHAPES) for _ in range(150)]
@@ -579,7 +581,7 @@ def expanded(p: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("case", "driver", "make"),
     [
-        pytest.param(case, DRIVERS[driver], make, id=f"{kind}-{name}-{driver}")
+        row(name, case, DRIVERS[driver], make, driver=driver, label=f"{kind}-{name}-{driver}")
         for kind, make in KINDS.items()
         for name, case in CASES.items()
         if not (case.needs_hessian and "large" in kind)  # a dense Hessian of 70,000 columns
@@ -591,7 +593,7 @@ def test_every_kind_of_parameter_works(case: Case, driver, make):
         assert_like_its_oracle(case, driver, make, steps=3, gradient=gradient)
 
 
-@every(lambda case: torch.complex64 in case.dtypes)
+@every(lambda case: torch.complex64 in case.dtypes, core=True)
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
 def test_complex_numbers_are_pairs_of_real_ones(case: Case, driver, dtype):
     """SGD of torch's multiplies complex numbers instead, and rounds otherwise."""
@@ -602,7 +604,7 @@ def test_complex_numbers_are_pairs_of_real_ones(case: Case, driver, dtype):
     assert_like_its_oracle(case, driver, make, exact=False)
 
 
-@every(lambda case: torch.bfloat16 in case.dtypes)
+@every(lambda case: torch.bfloat16 in case.dtypes, core=True)
 def test_low_precision_works(case: Case, driver):
     dtypes = [torch.bfloat16, torch.float16]
 
@@ -765,7 +767,7 @@ def test_a_profiler_sees_the_step(case: Case):
     assert f"Optimizer.step#{case.cls.__name__}.step" in names
 
 
-@every()
+@every(core=True)
 def test_a_closure_runs_once_with_autograd_on_and_its_loss_comes_back(case: Case, driver):
     params = leaves(random((2,), (3,)))
     optimizer = case.cls(params, **case.settings, **driver)
@@ -964,7 +966,14 @@ EDITS = [half_tensors, half_in_place, later_step, steps_in_place, other_dicts, l
 @pytest.mark.parametrize(
     ("case", "driver", "edit"),
     [
-        pytest.param(case, DRIVERS[driver], edit, id=f"{edit.__name__}-{name}-{driver}")
+        row(
+            name,
+            case,
+            DRIVERS[driver],
+            edit,
+            driver=driver,
+            label=f"{edit.__name__}-{name}-{driver}",
+        )
         for edit in EDITS
         for name, case in CASES.items()
         if case.state and not (case.early and edit in LOSSES)  # torch's makes it only once
@@ -1056,7 +1065,7 @@ def test_a_grad_scaler_skips_infinite_gradients(case: Case, driver):
 # 8. The same state from every driver
 
 
-@every(has_twin, BITWISE)
+@every(has_twin, BITWISE, core=True)
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 @pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"maximize": True}, DECAY], ids=str)
 def test_it_equals_torchs_loop_and_foreach_bit_for_bit(case: Case, driver, dtype, options):
@@ -1078,7 +1087,7 @@ def test_it_equals_torchs_loop_and_foreach_bit_for_bit(case: Case, driver, dtype
         assert_same(states[0], state, is_exact(case, driver))
 
 
-@every(lambda case: "compiled" in case.drivers, ["compiled"])
+@every(lambda case: "compiled" in case.drivers, ["compiled"], core=True)
 @pytest.mark.parametrize(
     ("dtype", "options"), [(torch.float32, {}), (torch.float32, DECAY), (torch.float64, {})]
 )
@@ -1096,7 +1105,7 @@ def test_compiled_equals_list_within_roundings(case: Case, driver, dtype, option
     assert_same(state_of(a, ours), state_of(b, theirs), is_exact(case, driver))
 
 
-@every(lambda case: "list" in case.drivers, ["loop", "default"])
+@every(lambda case: "list" in case.drivers, ["loop", "default"], core=True)
 def test_list_loop_and_default_are_the_same_without_a_twin_too(case: Case, driver):
     start = random(*SHAPES)
     ours, theirs = leaves(start), leaves(start)
@@ -1197,7 +1206,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sources
 
 
-@every(lambda case: "compiled" in case.drivers, ["compiled"])
+@every(lambda case: "compiled" in case.drivers, ["compiled"], core=True)
 def test_a_schedule_compiles_nothing(case: Case, driver, builds):
     params = leaves(random(*SHAPES))
     optimizer = case.cls(params, **case.settings, **driver)

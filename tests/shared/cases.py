@@ -6,6 +6,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -18,6 +19,10 @@ DRIVERS: dict[str, dict[str, Any]] = {
     "default": {},
     "compiled": {"fused": True},
 }
+# Of every method the default tests run these drivers on the core claims, and of these methods all
+# drivers on all claims; the rest of the product is marked `full`.
+CORE_DRIVERS = ("list", "compiled")
+REPRESENTATIVES = ("sgd", "nag", "adam", "adagrad", "newton")
 REAL = (torch.float32, torch.float64)
 DTYPES = (*REAL, torch.bfloat16, torch.float16, torch.complex64, torch.complex128)
 
@@ -180,6 +185,13 @@ CASES = {
         settings={"lr": 1.0, "damping": 0.1, "solver": "cg", "cg_tol": 0.0},
     ),
 }
+
+
+def row(name: str, *values: Any, driver: str = "", core: bool = False, label: str = "") -> Any:
+    """A row of parameters for a method, and a driver, in the tier where it belongs."""
+    in_core = core and (driver in ("", *CORE_DRIVERS) or CASES[name].drivers == (driver,))
+    marks = () if name in REPRESENTATIVES or in_core else pytest.mark.full
+    return pytest.param(*values, id=label or name, marks=marks)
 
 
 def take_step(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> Tensor:
