@@ -2,10 +2,6 @@
 
 import csv
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,26 +10,15 @@ import torch
 import scratchopt
 from scratchopt.bench.step_cases import METHODS, SIZES
 from scratchopt.bench.step_times import RATIOS, contestants, fastest, ratios_of, time_contestants
-
-BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench.py"
-
-
-def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(BENCH), *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+from tests.shared import commands
 
 
 def test_the_table_has_every_ratio(tmp_path):
     file = tmp_path / "times.csv"
     row = ("784-128-10", "Adam")
     options = ["--sizes", row[0], "--methods", row[1], "--rounds", "2", "--csv", str(file)]
-    done = bench("step", *options, OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr
+    done = commands.run("bench", "step", *options, cwd=tmp_path, kind="new", OMP_NUM_THREADS="1")
+    assert (done.returncode, done.stderr) == (0, "")
     facts, *_, printed = done.stdout.splitlines()
     assert torch.__version__ in facts
     assert "threads: 1" in facts
@@ -66,8 +51,8 @@ def test_the_table_has_every_ratio(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "says",
 )
-def test_what_cannot_be_had_ends_in_one_line(arguments, message):
-    done = bench(*arguments, CUDA_VISIBLE_DEVICES="")
+def test_what_cannot_be_had_ends_in_one_line(arguments, message, tmp_path):
+    done = commands.run("bench", *arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(f"bench.py: {message}")

@@ -1,17 +1,13 @@
 """kill -9, fifty times and more."""
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.shared.two_processes import ROOT
+from tests.shared import commands
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_runs_go_on_bit_for_bit_and_lose_no_checkpoint():
-    command = [sys.executable, "-m", "tests.programs.kills", "50", "4", "0"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = commands.run_module("tests.programs.kills", 50, 4, 0, limit=850)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 55

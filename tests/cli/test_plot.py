@@ -1,19 +1,14 @@
 """Pictures of several runs show what their logs have, to any eye, and plot.py draws them."""
 
 import math
-import os
-import subprocess
-import sys
 from functools import cache
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.legend import Legend
@@ -35,15 +30,9 @@ from scratchopt.plots.settings import Setting, group_by_setting
 from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.runs.directory import runs_in
 from scratchopt.runs.result import Result, hyperparameters
+from tests.shared import commands, configs
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@cache
-def composed(task, optimizer):
-    """The configuration of two choices; it takes a tenth of a second."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", [f"task={task}", f"optimizer={optimizer}"])
+composed = cache(configs.composed)  # which takes a tenth of a second
 
 
 @pytest.fixture
@@ -55,7 +44,7 @@ def record(tmp_path):
         keys = {"task": "mnist", "optimizer": "nag"} | dict(o.split("=") for o in overrides)
         task, optimizer = keys.pop("task"), keys.pop("optimizer")
         given = OmegaConf.from_dotlist([f"{key}={value}" for key, value in keys.items()])
-        cfg: Any = OmegaConf.merge(composed(task, optimizer), given)
+        cfg: Any = OmegaConf.merge(composed(f"task={task}", f"optimizer={optimizer}"), given)
         (directory / ".hydra").mkdir(parents=True)
         OmegaConf.save(cfg, directory / ".hydra" / "config.yaml")
         choices = {"task": task, "optimizer": optimizer}
@@ -609,14 +598,6 @@ def test_runs_of_several_tasks_are_refused(record, runs):
         group_by_setting(runs())
 
 
-def plot(*arguments, cwd):
-    """A run of plot.py; error text without the program's name."""
-    command = [sys.executable, str(ROOT / "scripts" / "plot.py"), *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -629,7 +610,7 @@ def plot(*arguments, cwd):
     ids=["nowhere", "empty", "several", "against", "none"],
 )
 def test_what_cannot_be_drawn_is_refused_in_one_line(arguments, message, tmp_path):
-    done = plot(*arguments, cwd=tmp_path)
+    done = commands.run("plot", *arguments, cwd=tmp_path, kind="light")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"plot.py: {message}")
     assert done.stderr.count("\n") == 1
@@ -637,16 +618,10 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(arguments, message, tmp_pat
 
 
 def test_a_sweep_is_drawn_into_its_figures(tmp_path):
-    command = [
-        sys.executable,
-        str(ROOT / "scripts" / "train.py"),
-        "-m",
-        "task=toy",
-        "task.start=-8",
-    ]
-    command += ["optimizer=nag", "optimizer.lr=0.1,1.0", "hydra.sweep.dir=sweep"]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
-    done = plot("sweep", cwd=tmp_path)
+    asked = ["task=toy", "task.start=-8", "optimizer=nag", "optimizer.lr=0.1,1.0"]
+    swept = commands.run("train", "-m", *asked, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert swept.returncode == 0, swept.stderr
+    done = commands.run("plot", "sweep", cwd=tmp_path, kind="new")
     assert (done.returncode, done.stderr) == (0, "")
     names = ["history", "sensitivity", "paths"]
     expected = [f"sweep/figures/{name}.{kind}" for name in names for kind in ("png", "svg")]

@@ -6,8 +6,6 @@ and writes what the monitor saw.
 
 import json
 import math
-import os
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from scratchopt import NAG, SGD, Momentum
 from scratchopt.lightning import Diverged, Lookahead, OptimizerMonitor, Recorder, read_records
-from tests.shared.two_processes import ROOT
+from tests.shared import commands
 
 STEPS, BATCH = 6, 8
 OPTIMIZERS: dict[str, Any] = {
@@ -191,14 +189,7 @@ def test_a_grad_scaler_s_factor_is_not_in_it(optimizer):
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_norms_of_two_processes_are_those_of_the_whole(strategy, tmp_path):
     written = tmp_path / "history.json"
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, strategy, str(written)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    done = commands.run_module(__name__, strategy, written, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     for optimizer, history in json.loads(written.read_text()).items():
         compare(history, twin(optimizer, 0.2))

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +28,8 @@ from scratchopt.lightning import (
     Recorder,
     read_records,
 )
-from tests.shared.two_processes import ROOT, run_by_two
+from tests.shared import commands
+from tests.shared.two_processes import run_by_two
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 CURVATURES = torch.tensor([1.0, 3.0, 7.0, 2.0], dtype=torch.float64)
@@ -259,13 +259,7 @@ def test_a_stop_and_a_resume_leave_the_records_of_a_whole_run(every, tmp_path):
 
 def test_killed_and_resumed_runs_leave_the_records_of_a_whole_run(tmp_path):
     """The kills are kill -9, with records in memory, some beyond the checkpoint, and a torn one."""
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    done = commands.run_module(__name__, tmp_path)
     assert done.returncode == 0, done.stderr
     whole = (tmp_path / "whole" / "path" / "records.bin").read_bytes()
     assert len(whole) == 181 * (8 + 3 * 4 * 8)

@@ -1,16 +1,12 @@
 """Each cell of the semantics matrix, and the table in docs/lightning.md."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from tests.programs import semantics
-from tests.shared import paper
+from tests.shared import commands, paper
+from tests.shared.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*training_step. returned .None."),
@@ -38,9 +34,7 @@ def test_the_page_has_the_table():
 
 
 def test_the_command_prints_the_table():
-    module = ["-m", "tests.programs.semantics"]
-    command = [sys.executable, *module, "float64", "μ schedule"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    done = commands.run_module("tests.programs.semantics", "float64", "μ schedule")
     assert done.returncode == 0, done.stdout
     *lines, _, end = done.stdout.splitlines()
     rows = len(semantics.METHODS)

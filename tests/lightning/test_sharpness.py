@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from functools import partial
 from itertools import pairwise
@@ -35,6 +34,7 @@ from scratchopt.lightning import (
 )
 from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
+from tests.shared import commands
 from tests.shared.cases import CASES, take_step
 from tests.shared.two_processes import run_by_two
 
@@ -45,7 +45,6 @@ pytestmark = [
     # torch's compiler imports a module of torch's that warns.
     pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is:DeprecationWarning"),
 ]
-ROOT = Path(__file__).resolve().parents[2]
 TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease")
 GENERATOR = torch.Generator().manual_seed(3)
 INPUTS = torch.randn(24, 5, generator=GENERATOR, dtype=torch.float64)
@@ -774,17 +773,12 @@ def test_values_out_of_range_are_refused(options, message):
 # Runs and pictures
 
 
-def script(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=280)
-
-
 def test_a_run_measures_and_draws_its_sharpness(tmp_path):
     """Least squares is a quadratic: one sharpness, and each prediction right."""
     from scratchopt.runs.directory import runs_in  # which the processes above would not find
 
     options = ("task=linear_regression", "task.dtype=float64", "hydra.run.dir=run", "max_steps=9")
-    done = script("train", *options, "optimizer=momentum", "sharpness_every=4", cwd=tmp_path)
+    done = commands.run("train", *options, "optimizer=momentum", "sharpness_every=4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (run,) = runs_in([tmp_path / "run"])
     found = {tag: dict(series) for tag, series in run.history.items()}
@@ -798,16 +792,16 @@ def test_a_run_measures_and_draws_its_sharpness(tmp_path):
     assert run.result is not None
     assert run.result.metrics["train/sharpness"] == pytest.approx(found["train/sharpness"][8])
     assert (tmp_path / "run" / "figures" / "sharpness.png").stat().st_size > 10_000
-    done = script("plot", "run", "--output", "drawn", cwd=tmp_path)
+    done = commands.run("plot", "run", "--output", "drawn", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "drawn/sharpness.png" in done.stdout.splitlines()
 
 
 def test_without_sharpness_every_nothing_is_measured_and_0_is_refused(tmp_path):
     options = ("task=linear_regression", "hydra.run.dir=run", "max_steps=3")
-    assert script("train", *options, "validate_every=2", cwd=tmp_path).returncode == 0
+    assert commands.run("train", *options, "validate_every=2", cwd=tmp_path).returncode == 0
     assert not (tmp_path / "run" / "figures" / "sharpness.png").exists()
-    done = script("train", *options, "sharpness_every=0", cwd=tmp_path)
+    done = commands.run("train", *options, "sharpness_every=0", cwd=tmp_path)
     assert done.stderr == ("train.py: sharpness_every=0: must be an integer >= 1, or null\n")
 
 

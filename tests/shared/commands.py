@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.shared.paths import SCRIPTS
+from tests.shared.paths import ROOT, SCRIPTS
 
 LIBRARIES = {
     # What a command has imported that refuses its arguments.
@@ -27,6 +27,7 @@ LIBRARIES = {
         *("tensorboard.backend.event_processing.event_accumulator", "matplotlib.figure"),
         *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
         *("scipy.stats", "tqdm", "tabulate", "jinja2", "plotly.graph_objects", "contourpy"),
+        *("torch.distributed.run", "torch.testing", "pytest"),
     ],
 }
 SERVER = Path(__file__).parent / "warm" / "server.py"
@@ -66,25 +67,45 @@ def run(
     script: str, *arguments: object, cwd: Path, kind: str = "warm", **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script to its end."""
+    return _run(command(script, *arguments, kind=kind), cwd, environment)
+
+
+def run_module(
+    module: str, *arguments: object, kind: str = "warm", limit: float = 280, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a module of the tests, or of a library, to its end."""
+    return _run([python(kind), "-m", module, *map(str, arguments)], ROOT, environment, limit)
+
+
+def run_code(
+    code: str, *arguments: object, kind: str = "warm", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs some lines of Python where the project is found."""
+    return _run([python(kind), "-c", code, *map(str, arguments)], ROOT, environment)
+
+
+def _run(
+    command: list[str], cwd: Path, environment: dict[str, str], limit: float = 280
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(script, *arguments, kind=kind),
+        command,
         cwd=cwd,
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=limit,
     )
 
 
 def start(
-    script: str, *arguments: object, cwd: Path, kind: str = "warm", **environment: str
+    script: str, *arguments: object, cwd: Path, kind: str = "warm", **options: Any
 ) -> subprocess.Popen[str]:
     """Starts a script, whose output is read from pipes."""
     return subprocess.Popen(
         command(script, *arguments, kind=kind),
         cwd=cwd,
-        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )

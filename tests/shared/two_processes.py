@@ -1,15 +1,12 @@
 """A module of the tests, run by two processes of one group, as torchrun starts them."""
 
-import subprocess
-import sys
-from pathlib import Path
+from tests.shared.commands import run_module
 
-ROOT = Path(__file__).resolve().parents[2]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+TORCHRUN = ("torch.distributed.run", "--standalone")
 
 
-def run_by_two(module: str, *arguments: object) -> None:
+def run_by_two(module: str, *arguments: object, processes: int = 2) -> None:
     """Runs it to its end, which must be a good one."""
-    command = [*TORCHRUN, "--nproc-per-node=2", "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    by = (*TORCHRUN, f"--nproc-per-node={processes}", "-m", module, *arguments)
+    done = run_module(*by, OMP_NUM_THREADS="1")  # or torchrun warns that it sets it
     assert done.returncode == 0, done.stderr

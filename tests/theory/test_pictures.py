@@ -1,9 +1,7 @@
 """scripts/theory.py: the numbers behind its pictures, its files, its table, what it refuses."""
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +16,15 @@ from scratchopt.theory.measurements import (
     measure_oscillation,
 )
 from scratchopt.theory.table import LIMIT_HEADER, RATE_HEADER
+from tests.shared import commands
+from tests.shared.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ["theory_map", "theory_rates", "theory_oscillation", "theory_adam"]
 PAGE = ROOT / "docs" / "theory.md"
 
 
-def theory(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "theory.py"), *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+def theory(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
+    return commands.run("theory", *arguments, cwd=ROOT, **options)
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
 
 
 def test_it_writes_every_picture(tmp_path):
-    done = theory(str(tmp_path / "new" / "pictures"))
+    done = theory(str(tmp_path / "new" / "pictures"), kind="new")
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     files = [Path(line) for line in done.stdout.splitlines()]
@@ -55,7 +48,7 @@ def test_it_writes_every_picture(tmp_path):
 
 
 def test_help_comes_before_torch_is_imported(without_torch):
-    done = theory("--help", **without_torch)
+    done = theory("--help", kind="light", **without_torch)
     assert done.returncode == 0
     assert "--table" in done.stdout
 
@@ -72,7 +65,7 @@ def test_help_comes_before_torch_is_imported(without_torch):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "says",
 )
 def test_what_cannot_be_had_ends_in_one_line(arguments, message, without_torch):
-    done = theory(*arguments, **without_torch)
+    done = theory(*arguments, kind="light", **without_torch)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(f"theory.py: {message}")

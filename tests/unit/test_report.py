@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from html import unescape
@@ -44,6 +41,7 @@ from scratchopt.compare.tables import (
     make_profile_table,
     make_quality_table,
 )
+from tests.shared import commands
 from tests.shared.browser import chromium
 from tests.shared.made_comparisons import ACCURACY, SECONDS, make_known, make_plausible, make_run
 
@@ -239,8 +237,8 @@ def test_the_same_comparison_gives_the_same_bytes_in_any_process(tmp_path: Path)
         "write_report(make_plausible(seeds=4, budget=6), Path(sys.argv[1]))"
     )
     for salt in "12":
-        command = [sys.executable, "-c", program, str(tmp_path / salt)]
-        subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": salt}, cwd=ROOT, check=True)
+        done = commands.run_code(program, tmp_path / salt, kind="new", PYTHONHASHSEED=salt)
+        assert done.returncode == 0, done.stderr
     one, other = files(tmp_path / "1"), files(tmp_path / "2")
     assert one.keys() == other.keys()
     assert [name for name in one if one[name] != other[name]] == []

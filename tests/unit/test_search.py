@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from math import log10
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,6 +16,7 @@ from hypothesis import strategies as st
 from scratchopt.compare.runs import Objective, Reading, ScoredRun
 from scratchopt.compare.search import Choice, GridSearch, Search, Trial
 from scratchopt.config.fields import UserError
+from tests.shared import commands
 from tests.shared.made_comparisons import make_result
 
 LOSS = Objective("val/loss", "min", 0.5)
@@ -357,11 +355,8 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_search_waits_for_neither_scipy_nor_torch():
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import scratchopt.compare.search; "
+        "import sys; import scratchopt.compare.search; "
         "sys.exit(' '.join({'scipy', 'torch', 'optuna'} & set(sys.modules)))"
     )
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(root)], capture_output=True, text=True
-    )
+    done = commands.run_code(program, kind="light")
     assert done.stderr.strip() == ""

@@ -2,8 +2,6 @@
 
 import math
 import pickle
-import subprocess
-import sys
 from collections import Counter
 from copy import deepcopy
 from functools import partial
@@ -26,6 +24,7 @@ from tasks import mnist_data
 from tasks.linear_regression import LinearRegression
 from tasks.mnist import MNIST
 from tasks.toy import RECORDED, Toy
+from tests.shared import commands
 
 NAMES = list(functions())
 descent = partial(SGD, lr=1.0)
@@ -534,4 +533,4 @@ def test_a_task_can_be_copied_and_pickled(make):
 
 def test_importing_the_package_does_not_import_torch():
     code = "import tasks, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert commands.run_code(code, kind="light").returncode == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -36,8 +34,9 @@ from scratchopt.compare.statistics import (
 )
 from scratchopt.compare.verdict import reach_verdict
 from scratchopt.compare.verdict_checks import CHECKS
+from tests.shared import commands
 from tests.shared.made_comparisons import make_result
-from tests.shared.two_processes import ROOT
+from tests.shared.paths import OPTIMIZERS
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -525,7 +524,7 @@ def test_an_inclusion_names_what_is_to_be_searched_too():
 
 
 def test_inclusion_names_optimizers_that_there_are_and_is_transitive():
-    there = {path.stem for path in (ROOT / "conf/optimizer").glob("*.yaml")}
+    there = set(OPTIMIZERS)
     assert set(INCLUDED) == set(DECISIVE) <= there
     for general, special in INCLUDED.items():
         assert set(special) < there
@@ -649,6 +648,5 @@ def test_the_best_of_the_defaults_is_that_of_the_untuned_runs():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_winner_is_named_among_equals_and_a_tenth_is_found():
-    command = [sys.executable, "-m", "tests.programs.calibration", "200"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = commands.run_module("tests.programs.calibration", 200, limit=1700)
     assert done.returncode == 0, done.stdout + done.stderr
