@@ -8,7 +8,6 @@ import math
 import re
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -27,9 +26,10 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.result import Result
+from tests.shared import commands
 from tests.shared.browser import chromium
+from tests.shared.commands import python
 
-TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 OPTIMIZERS, LRS, SEEDS = ("sgd", "momentum", "nag"), ("0.05", "0.1", "1.0"), ("0", "1")
 CHARTS = ["loss", "gradnorm", "log10 of the gradnorm"]
 CHARTS += ["velocity", "update-to-weight ratio", "angle"]
@@ -54,9 +54,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     folder = tmp_path_factory.mktemp("dashboard")
     options = [f"optimizer={','.join(OPTIMIZERS)}", f"optimizer.lr={','.join(LRS)}"]
     options += [f"seed={','.join(SEEDS)}", "task=toy", "task.start=-8", "hydra.sweep.dir=sweep"]
-    subprocess.run(
-        [sys.executable, TRAIN, "-m", *options], cwd=folder, check=True, capture_output=True
-    )
+    done = commands.run("train", "-m", *options, cwd=folder)
+    assert done.returncode == 0, done.stderr
     return {
         path.parent.name: json.loads(path.read_text()) | {"directory": path.parent}
         for path in folder.glob("sweep/*/result.json")
@@ -70,10 +69,10 @@ def address(sweep: dict[str, dict[str, Any]]) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", ".", "--port", str(port)]
+    serve = ["-m", "tensorboard.main", "--logdir", ".", "--port", str(port)]
     with (
         open(folder / "log", "wb") as log,
-        subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as server,
+        subprocess.Popen([python("new"), *serve], cwd=folder, stdout=log, stderr=log) as server,
     ):
         answer(f"http://localhost:{port}")
         yield f"http://localhost:{port}"

@@ -2,21 +2,16 @@
 
 import html
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
@@ -37,15 +32,14 @@ from scratchopt.problems.functions import functions
 from scratchopt.runs.directory import Run, runs_in
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.training import run
+from tests.shared import commands
 from tests.shared.browser import chromium
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.shared.configs import composed
 
 
 def record(directory: Path, *overrides: str) -> Path:
     """A run, as train.py leaves it, with a run of Python's less."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", [*overrides, "accelerator=cpu"])
+    cfg = composed(*overrides, "accelerator=cpu")
     given = dict(override.split("=", 1) for override in overrides)
     choices = {"task": given["task"], "optimizer": given["optimizer"]}
     (directory / ".hydra").mkdir(parents=True)
@@ -312,9 +306,8 @@ def test_an_axis_of_less_than_two_decades_has_whole_numbers_at_its_ticks():
 
 
 def test_the_command_line_writes_where_it_says(made, tmp_path):
-    command = [sys.executable, ROOT / "scripts" / "play.py"]
-    call = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    done = call([*command, made("nag").parent / "nag", made("momentum")])
+    runs = made("nag").parent / "nag", made("momentum")
+    done = commands.run("play", *runs, cwd=tmp_path, kind="new")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"playback\.html  \d\.\d MB\n", done.stdout)
     assert (tmp_path / "playback.html").exists()
@@ -322,15 +315,15 @@ def test_the_command_line_writes_where_it_says(made, tmp_path):
         (["nowhere"], "play.py: nowhere: no such directory\n"),
         ([made("nag"), "--output", "no/page.html"], "must be a file in a directory that is there"),
     ):
-        failed = call([*command, *arguments])
+        failed = commands.run("play", *arguments, cwd=tmp_path)
         assert failed.returncode == 2
         assert message in failed.stderr
         assert failed.stderr.count("\n") == 1
     elsewhere = tmp_path / "elsewhere"  # the working directory itself comes last on the path
     elsewhere.mkdir()
     (elsewhere / "plotly.py").write_text("raise ModuleNotFoundError('', name='plotly')")
-    environment = os.environ | {"PYTHONPATH": str(elsewhere)}
-    failed = call([*command, made("nag")], env=environment)
+    trap = {"PYTHONPATH": str(elsewhere)}
+    failed = commands.run("play", made("nag"), cwd=tmp_path, kind="light", **trap)
     assert failed.stderr == 'play.py: plotly is not installed: pip install -e ".[play]"\n'
 
 

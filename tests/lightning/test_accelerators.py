@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,19 +12,17 @@ from typing import Any, cast
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
 from scratchopt.config import processes
 from scratchopt.config.accelerator import check_float64, resolve_accelerator
 from scratchopt.config.fields import UserError
 from scratchopt.config.processes import adapt_to_rank, is_rank_zero
-from scratchopt.config.schema import validate
 from scratchopt.runs import training as run_module
 from scratchopt.runs.result import Result
+from tests.shared import commands
+from tests.shared.configs import config
 
-ROOT = Path(__file__).resolve().parents[2]
-TRAIN = str(ROOT / "scripts" / "train.py")
 LAUNCHERS = ("TORCHELASTIC_", "SLURM_", "RANK", "LOCAL_RANK", "NODE_RANK", "MASTER_", "OMP_")
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2", "RANK": "0"}
 SRUN = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "0"}
@@ -59,8 +56,7 @@ def machine(monkeypatch):
 
 
 def node(overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return validate(compose("train", overrides.split()))["accelerator"]
+    return config(*overrides.split())["accelerator"]
 
 
 # What no machine has
@@ -147,10 +143,9 @@ def test_what_this_machine_lacks_is_refused_with_the_remedy(overrides, has, refu
 def test_it_is_refused_before_the_task_and_its_data_are_made(machine, monkeypatch, tmp_path):
     machine()
     monkeypatch.setattr(run_module, "make_task", lambda config: pytest.fail("a task was made"))
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = validate(compose("train", ["accelerator=gpu"]))
+    asked = config("accelerator=gpu")
     with pytest.raises(UserError, match="finds no GPU"):
-        run_module.run(config, Result("mnist", "nag", {}, 0), tmp_path)
+        run_module.run(asked, Result("mnist", "nag", {}, 0), tmp_path)
 
 
 def test_float64_is_refused_where_there_is_none():
@@ -257,17 +252,19 @@ def test_lightning_says_in_that_log_which_process_has_ended(caplog, monkeypatch)
 
 def test_a_stuck_process_ends_after_the_first_one_is_gone(monkeypatch):
     stuck = (
-        "import time; from scripts import processes; processes.PATIENCE = 0; "
-        "processes.watch_processes(); time.sleep(60)"
+        "import time; from scratchopt.config import processes; processes.PATIENCE = 0; "
+        "processes.watch_processes(); print('watches', flush=True); time.sleep(60)"
     )
     first = (
-        "import subprocess, sys, time; "
-        f"subprocess.Popen([sys.executable, '-c', {stuck!r}]); time.sleep(3)"
+        "import subprocess, sys; "
+        f"command = [sys.executable, '-c', {stuck!r}]; "
+        "print(subprocess.Popen(command, stdout=-1, text=True).stdout.readline())"
     )
     monkeypatch.setenv("LOCAL_RANK", "1")
     began = time.monotonic()
-    subprocess.run([sys.executable, "-c", first], cwd=ROOT, capture_output=True)  # till both end
+    done = commands.run_code(first, kind="new")  # till both end, who hold the standard error
     assert time.monotonic() - began < 30
+    assert "watches" in done.stdout, done.stderr
 
 
 # Two processes on this machine, as its users start them
@@ -282,9 +279,9 @@ ENDLESS = (
 
 def start(cwd: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """A run in a process group of its own, as a shell starts it."""
-    command = [sys.executable, *launcher, TRAIN, *arguments]
+    python, *command = commands.command("train", *arguments, kind="new")
     return subprocess.Popen(
-        command,
+        [python, *launcher, *command],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -324,10 +321,9 @@ def result_of(directory: Path) -> dict[str, Any]:
 
 @NO_GPU
 def test_a_missing_gpu_is_one_line_and_exit_code_1(tmp_path):
-    process = start(tmp_path, "accelerator=gpu")
-    _, stderr = finish(process)
-    [line] = stderr.splitlines()
-    assert process.returncode == 1
+    done = commands.run("train", "accelerator=gpu", cwd=tmp_path)
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 1
     assert line.startswith("train.py: accelerator.accelerator=cuda: ")
 
 
@@ -458,8 +454,8 @@ def test_what_all_processes_refuse_is_told_once(tmp_path, monkeypatch):
 
 
 def test_a_sweep_of_several_processes_is_refused(tmp_path):
-    process = start(tmp_path, "-m", *DDP, "accelerator.devices=2", "task=toy")
-    _, stderr = finish(process)
-    assert process.returncode == 1
-    assert "accelerator.devices=2: a sweep's runs have one process each" in stderr
+    asked = ("-m", *DDP, "accelerator.devices=2", "task=toy")
+    done = commands.run("train", *asked, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "accelerator.devices=2: a sweep's runs have one process each" in done.stderr
     assert not list(tmp_path.rglob("result.json"))

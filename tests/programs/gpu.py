@@ -49,8 +49,8 @@ from tests.programs.kills import Dropout
 from tests.shared import paper
 from tests.shared.cases import CASES, DRIVERS, DTYPES, give
 from tests.shared.checkpoints import differences
+from tests.shared.paths import OPTIMIZERS, SCRIPTS
 
-TRAIN = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 SMALL = [(3, 5), (), (7,), (2, 3, 4)]
 SHAPES = [*SMALL, (0,), (260, 256)]  # a compiled rule gathers all but the last
 WITH_RULE = [row for row, case in CASES.items() if not case.needs_hessian]
@@ -595,7 +595,6 @@ def tried(device: str, what: str) -> float:
 
 # scripts/train.py, a process each
 
-OPTIMIZERS = sorted(path.stem for path in (TRAIN.parents[1] / "conf" / "optimizer").glob("*.yaml"))
 SHORT = "max_steps=20", "monitor_every=1", "test=false", "figures=false"
 LONG = "max_steps=60", *SHORT[1:]
 PRECISIONS = "32-true", "16-mixed", "bf16-mixed"
@@ -650,7 +649,7 @@ def train(name: str, parts: list[tuple[str, ...]]) -> Path:
         given = (*part, f"hydra.run.dir={run}") if part is parts[0] else (f"resume={run}", *part)
         unique = {override.partition("=")[0]: override for override in given}
         done = subprocess.run(
-            [sys.executable, str(TRAIN), *unique.values()],
+            [sys.executable, str(SCRIPTS / "train.py"), *unique.values()],
             cwd=folder,
             capture_output=True,
             text=True,

@@ -28,9 +28,8 @@ from torch.optim import lr_scheduler
 from scratchopt.batches import Batches, InOrder
 from scratchopt.cli.train import main as main_of_train
 from tests.shared.checkpoints import differences
+from tests.shared.paths import OPTIMIZERS, SCRIPTS
 
-ROOT = Path(__file__).resolve().parents[2]
-TRAIN = ROOT / "scripts" / "train.py"
 TASK = """
 # @package _global_
 task:
@@ -153,7 +152,7 @@ class Kills:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(log, 2)
             sys.argv[:] = [
-                str(TRAIN),
+                str(SCRIPTS / "train.py"),
                 *(
                     resume
                     or [
@@ -196,12 +195,11 @@ def main(count: int, of_two_processes: int, seed: int) -> None:
     torch.set_num_threads(1)  # a fork takes no threads along
     import scratchopt.runs.training  # noqa: F401  (what train.py imports late)
 
-    optimizers = sorted(path.stem for path in (ROOT / "conf" / "optimizer").glob("*.yaml"))
     with tempfile.TemporaryDirectory() as folder:
         kills = Kills(Path(folder), seed)
         for i in range(count + of_two_processes):
             processes = 1 if i < count else 2
-            optimizer = optimizers[i % len(optimizers)]
+            optimizer = OPTIMIZERS[i % len(OPTIMIZERS)]
             where = kills.kill(optimizer, str(i), processes)
             print(f"{i + 1:3} {optimizer}, {processes} processes: killed {where}", flush=True)
     print(f"{count + of_two_processes} kills and continuations bit for bit, no checkpoint lost")

@@ -5,18 +5,17 @@
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 
-from scratchopt.config.schema import validate
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.training import run
-from tests.shared.two_processes import ROOT, TORCHRUN
+from tests.shared.configs import config
+from tests.shared.paths import OPTIMIZERS
+from tests.shared.two_processes import run_by_two
 
 STEPS, BATCH = 100, 128
 TOLERANCE = 1e-9  # relative, of every loss: float64, summed in another order
@@ -25,20 +24,12 @@ SMALL_NEWTON = [
     *("task.hidden=[1]", "optimizer.damping=1.0", "optimizer.solver=dense"),
     *("optimizer.curvature=hessian", "optimizer.adapt_damping=false"),
 ]
-OPTIMIZERS = sorted(path.stem for path in (ROOT / "conf" / "optimizer").glob("*.yaml"))
 
 
 def losses(processes: int) -> dict[str, list[float]]:
     """The loss of every step, by optimizer."""
     with tempfile.TemporaryDirectory() as folder:
-        module = ["-m", "tests.programs.mnist_processes", folder]
-        subprocess.run(
-            [*TORCHRUN, f"--nproc-per-node={processes}", *module],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            timeout=280,
-        )
+        run_by_two("tests.programs.mnist_processes", folder, processes=processes)
         return json.loads(Path(folder, "losses.json").read_text())
 
 
@@ -63,9 +54,8 @@ def _process(folder: Path) -> None:
             *(f"max_steps={STEPS}", "max_epochs=1", "accelerator.precision=64-true"),
             *(SMALL_NEWTON if name == "newton" else []),
         ]
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = validate(compose("train", overrides))
-        run(config, Result("mnist", name, hyperparameters(config), 0), folder / name)
+        asked = config(*overrides)
+        run(asked, Result("mnist", name, hyperparameters(asked), 0), folder / name)
         saved = torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True)
         came[name] = saved["callbacks"]["OptimizerMonitor"]["values"]["train/loss"].tolist()
         assert len(came[name]) == STEPS

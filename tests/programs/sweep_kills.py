@@ -17,7 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-ROOT = Path(__file__).parents[2]
+from tests.shared.paths import SCRIPTS
+
 RUNS = 60
 ARGUMENTS = [
     "task=linear_regression",
@@ -56,7 +57,7 @@ def main(kills: int, seed: int) -> None:
 
 def start_comparison(folder: Path) -> subprocess.Popen[bytes]:
     """Starts the comparison in a process group of its own."""
-    command = [sys.executable, ROOT / "scripts" / "compare.py", *ARGUMENTS]
+    command = [sys.executable, SCRIPTS / "compare.py", *ARGUMENTS]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 

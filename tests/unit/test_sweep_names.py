@@ -2,15 +2,14 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from scratchopt.runs.sweep_names import name_sweep_runs
+from tests.shared.commands import python
+from tests.shared.paths import CONF, ROOT
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 # The command line's part of scripts/train.py, without a run.
 PROGRAM = f"""
 import sys
@@ -18,7 +17,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from scratchopt.runs.sweep_names import name_sweep_runs
 
-@hydra.main(config_path={str(ROOT / "conf")!r}, config_name="train", version_base="1.3")
+@hydra.main(config_path={str(CONF)!r}, config_name="train", version_base="1.3")
 def run(config):
     print(HydraConfig.get().runtime.output_dir)
 
@@ -30,8 +29,9 @@ run()
 def directories(folder: Path, *arguments: str) -> list[str]:
     """Of a sweep's runs, beneath the sweep's."""
     (folder / "program.py").write_text(PROGRAM)
-    command = [sys.executable, "program.py", *arguments, "hydra.sweep.dir=sweep"]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    command = [python("light"), "program.py", *arguments, "hydra.sweep.dir=sweep"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     sweep = f"{folder / 'sweep'}/"
     return sorted(
