@@ -10,11 +10,19 @@ from torch.nn.functional import cross_entropy
 
 import scratchopt
 from tasks.mnist_data import read
-from tests.shared.cases import CASES, DRIVERS, give
+from tests.shared.cases import CASES, DRIVERS, give, row
 
 WITH_RULE = {name: case for name, case in CASES.items() if not case.needs_hessian}
 EVERY = pytest.mark.parametrize("name", WITH_RULE)
 DRIVER = pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS)
+EVERY_WITH_DRIVER = pytest.mark.parametrize(
+    ("name", "driver"),
+    [
+        row(name, name, settings, driver=driver, core=True, label=f"{driver}-{name}")
+        for name in WITH_RULE
+        for driver, settings in DRIVERS.items()
+    ],
+)
 
 
 def after_small_steps(name: str, dtype: torch.dtype, **options: Any) -> Tensor:
@@ -30,8 +38,7 @@ def after_small_steps(name: str, dtype: torch.dtype, **options: Any) -> Tensor:
     return whole + optimizer.state[p].get("compensation", torch.zeros(50)).double()
 
 
-@EVERY
-@DRIVER
+@EVERY_WITH_DRIVER
 def test_small_steps_add_up_as_in_float32(name, driver):
     expected = after_small_steps(name, torch.float32)
     start = torch.linspace(1, 2, 50).to(torch.bfloat16).double()
@@ -55,8 +62,7 @@ def test_list_loop_and_default_agree_bit_for_bit_and_compiled_nearly(name):
     torch.testing.assert_close(ends[3], ends[0], rtol=2**-14, atol=0)
 
 
-@EVERY
-@DRIVER
+@EVERY_WITH_DRIVER
 def test_its_state_goes_through_a_state_dict(name, driver):
     case = WITH_RULE[name]
     values = [torch.randn(3, 5, dtype=torch.bfloat16).requires_grad_() for _ in range(2)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import scratchopt
-from tests.shared.cases import CASES, Case, take_step
+from tests.shared.cases import CASES, Case, row, take_step
 
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 WITH_TWIN = {name: case for name, case in CASES.items() if case.twin}
@@ -169,7 +169,7 @@ def test_lr_may_be_a_tensor_and_groups_may_differ(case: Case):
     assert not torch.equal(plain[1], same[1])
 
 
-@pytest.mark.parametrize("case", WITH_TWIN.values(), ids=WITH_TWIN)
+@pytest.mark.parametrize("case", [row(name, case) for name, case in WITH_TWIN.items()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("foreach", [True, False])
 @pytest.mark.parametrize("twin_foreach", [True, False])

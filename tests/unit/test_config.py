@@ -3,12 +3,11 @@
 import importlib
 import inspect
 from dataclasses import fields
-from pathlib import Path
+from itertools import product
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.groups import SCHEMAS, Accelerator
@@ -19,25 +18,18 @@ from scratchopt.optimizer import _DEFAULTS
 from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES
 from tasks.mnist import ACTIVATIONS
+from tests.shared.configs import composed
+from tests.shared.paths import OPTIMIZERS, TASKS, choices_of
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-
-
-def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-TASKS, OPTIMIZERS = choices("task"), choices("optimizer")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _conf():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
-
-
-def composed(*overrides: str) -> DictConfig:
-    return compose("train", list(overrides))
+COMBINATIONS = [
+    pytest.param(
+        *chosen,
+        id="-".join(chosen),
+        # Every task with every optimizer, and each accelerator.
+        marks=() if "auto" in chosen or {"mnist", "nag"} < set(chosen) else pytest.mark.full,
+    )
+    for chosen in product(TASKS, OPTIMIZERS, choices_of("accelerator"))
+]
 
 
 def constructor_of(target: str) -> dict[str, inspect.Parameter]:
@@ -58,9 +50,7 @@ def schema_of(target: str) -> type:
     return found
 
 
-@pytest.mark.parametrize("accelerator", choices("accelerator"))
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("task", "optimizer", "accelerator"), COMBINATIONS)
 def test_every_combination_is_valid(task, optimizer, accelerator):
     config = validate(
         composed(f"task={task}", f"optimizer={optimizer}", f"accelerator={accelerator}")
@@ -82,7 +72,7 @@ def test_a_configuration_from_before_some_keys_were_there_means_what_it_did():
 
 @pytest.mark.parametrize("group", ["task", "optimizer"])
 def test_keys_are_those_of_schema_and_constructor(group):
-    for choice in choices(group):
+    for choice in choices_of(group):
         node = composed(f"{group}={choice}")[group]
         keys = {key for key in node if not key.startswith("_")}
         taken = set(constructor_of(node._target_)) - {"optimizer", "params"}
