@@ -36,7 +36,7 @@ IMPORTS = (
 )
 ELSEWHERE = {
     'pip install -e ".[dev]" && pytest -n auto': (".ci/run", 'eval "$test_command"'),
-    "pytest -n auto -m slow": (".ci/run", "pytest -n auto -m slow"),
+    'pytest -n auto -m "slow or full"': (".ci/run", 'pytest -n auto -m "slow or full"'),
     "ruff check .": (".ci/run", "ruff check ."),
     "ruff format --check .": (".ci/run", "ruff format --check ."),
     "basedpyright": (".ci/run", "basedpyright"),
