@@ -74,7 +74,7 @@ def test_asked_again_it_does_nothing_and_writes_the_same(done):
         path: (path.read_bytes(), path.stat().st_ino) for path in folder.glob("runs/*/result.json")
     }
     report = {path: path.read_bytes() for path in where.rglob("*") if path.is_file()}
-    again = compare(folder, *SMALL)
+    again = commands.run("compare", *SMALL, cwd=folder, kind="new")
     assert again.stdout == printed
     assert {path: path.read_bytes() for path in where.rglob("*") if path.is_file()} == report
     assert {

@@ -273,7 +273,7 @@ def test_a_worker_whose_code_has_changed_does_nothing(tmp_path):
     kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     asked = {"store": str(tmp_path), "config": kept.config, "choices": kept.choices}
     done = subprocess.run(
-        commands.command("compare", "--worker"),
+        commands.command("compare", "--worker", kind="new"),
         input=json.dumps(asked | {"address": "0" * 16}) + "\n",
         capture_output=True,
         text=True,

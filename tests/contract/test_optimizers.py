@@ -2,13 +2,13 @@
 
 import copy
 import io
-from pathlib import Path
 
 import pytest
 import torch
 
 import scratchopt
 from tests.shared.cases import CASES, Case, row, take_step
+from tests.shared.paths import OPTIMIZERS, ROOT
 
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 WITH_TWIN = {name: case for name, case in CASES.items() if case.twin}
@@ -244,7 +244,5 @@ def test_a_kernel_that_does_not_say_that_it_has_written_is_believed(name, monkey
 
 
 def test_every_method_has_a_file_a_configuration_and_a_row_of_the_table():
-    root = Path(__file__).parents[2]
-    configured = {path.stem for path in (root / "conf" / "optimizer").glob("*.yaml")}
-    assert configured <= set(CASES)
-    assert configured <= {path.stem for path in (root / "scratchopt").glob("*.py")}
+    assert set(OPTIMIZERS) <= set(CASES)
+    assert set(OPTIMIZERS) <= {path.stem for path in (ROOT / "scratchopt").glob("*.py")}

@@ -98,3 +98,9 @@ def is_public(name: str) -> bool:
     path = ROOT / module.replace(".", "/")
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return file.is_file() and re.search(rf"\b{attribute}\b", file.read_text("utf-8")) is not None
+
+
+def test_the_page_of_the_tests_names_every_file_of_them():
+    page = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    files = {f"{path.parent.name}/{path.name}" for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert set(re.findall(r"`(\w+/test_\w+\.py)`", page)) == files
