@@ -1,4 +1,4 @@
-"""Of tests that run side by side (`pytest -n auto`) each has its share of the processors."""
+"""The processors' shares, and the order, of tests that run side by side (`pytest -n auto`)."""
 
 import os
 
@@ -12,10 +12,10 @@ if SIDE_BY_SIDE > 1:  # read before the first import of torch
 
 @pytest.hookimpl(trylast=True)  # after those that no tier asks for are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Has each process begin with the longest tests: one alone at the end would keep all waiting.
+    """Puts the longest tests first in each process's part: a late one would keep all waiting.
 
-    Those say by a mark how long they may take. Each process begins with as many of the tests, in
-    their order, as any other.
+    They say by the mark `timeout` how long they may take. xdist gives each process an equal part of
+    the tests, in their order, to begin with.
     """
     limits = {item: mark.args[0] for item in items if (mark := item.get_closest_marker("timeout"))}
     long = sorted(limits, key=limits.__getitem__, reverse=True)

@@ -88,7 +88,7 @@ def gap(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> float:
 def stepped(
     device: str, row: str, dtype: torch.dtype, make: Any = None, **options: Any
 ) -> list[Tensor]:
-    """Where the same 30 gradients lead on any device, with a row's optimizer or another."""
+    """The point to which the same 30 gradients lead on any device, with a row's optimizer."""
     case, generator = CASES[row], torch.Generator().manual_seed(0)
     shapes = SMALL if case.needs_hessian else SHAPES
     draw = partial(torch.randn, dtype=dtype, generator=generator)
@@ -140,7 +140,7 @@ def tensor_lr(device: str, row: str) -> float:
 
 
 def after_small_steps(device: str, row: str, dtype: torch.dtype, **options: Any) -> Tensor:
-    """Where 300 steps lead that are each too small for bf16; g is 1 or 2."""
+    """The end of 300 steps that are each too small for bf16; g is 1 or 2."""
     case, generator = CASES[row], torch.Generator().manual_seed(0)
     p = torch.linspace(1, 2, 50).to(torch.bfloat16).to(device, dtype).requires_grad_()
     optimizer = case.cls([p], **{**case.settings, "lr": 1e-4, **options})
@@ -240,7 +240,7 @@ def changes_hands(device: str, name: str) -> float:
 
 
 def repeated(device: str, step: Callable[[], Any]) -> Callable[[], Any]:
-    """What repeats a step as it was recorded; without a GPU the step itself."""
+    """A function that repeats a step as it was recorded; without a GPU the step itself."""
     if device == "cpu":
         return step
     graph = torch.cuda.CUDAGraph()
@@ -497,7 +497,7 @@ class Reseeded(Callback):
 
 
 def resumed_elsewhere(device: str, row: str) -> float:
-    """From a checkpoint of the CPU, on the device, without dropout."""
+    """A run from a checkpoint of the CPU, on the device, without dropout."""
     ends = []
     for parts in ([("cpu", None)], [("cpu", 77), (device, None)]):
         with tempfile.TemporaryDirectory() as folder:
@@ -510,7 +510,7 @@ def resumed_elsewhere(device: str, row: str) -> float:
 
 
 def measured(device: str, row: str) -> float:
-    """What OptimizerMonitor and Sharpness log, against the same on the CPU; 12 steps."""
+    """The logs of OptimizerMonitor and Sharpness against the same on the CPU; 12 steps."""
     histories = []
     for place in ("cpu", device):
         torch.manual_seed(0)
@@ -606,7 +606,7 @@ WHOLE += "monitor_layers=true", "record_every=100"
 
 
 def commands(device: str) -> dict[str, list[tuple[str, ...]]]:
-    """By name of the run, what it is started with, and resumed with."""
+    """The arguments that a run is started with, and resumed with, by its name."""
     on = "accelerator=cpu" if device == "cpu" else "accelerator=gpu"
     several = f"accelerator.accelerator={device}", "accelerator.devices=1"
     found: dict[str, list[tuple[str, ...]]] = {"whole": [(*WHOLE, on)]}
@@ -633,7 +633,7 @@ def commands(device: str) -> dict[str, list[tuple[str, ...]]]:
 
 @cache
 def workshop() -> tuple[Path, ThreadPoolExecutor]:
-    """Where the runs lie, and who starts them, some at a time."""
+    """The folder of the runs; it starts them, some at a time."""
     pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2))
     directory = tempfile.TemporaryDirectory()
     atexit.register(directory.cleanup)
@@ -677,7 +677,7 @@ def run_of(device: str, name: str) -> Path:
 
 
 def losses(device: str, name: str) -> list[float]:
-    """By step."""
+    """The loss of each step."""
     callbacks = last_checkpoint(run_of(device, name))["callbacks"]
     [monitor] = [state for key, state in callbacks.items() if "OptimizerMonitor" in key]
     return monitor["values"]["train/loss"].tolist()
@@ -710,7 +710,7 @@ def resumed_run(device: str, name: str) -> float:
 
 
 def article(device: str, name: str) -> float:
-    """By how many the evaluations are more or fewer than on the CPU."""
+    """The evaluations that are more or fewer than on the CPU."""
     directories = [run_of(device, f"{name}, {run}") for run in ("article", "article, cpu")]
     ours, theirs = (json.loads((d / "result.json").read_text()) for d in directories)
     return abs(ours["evaluations"] - theirs["evaluations"])

@@ -107,7 +107,7 @@ class ByHand(Softmax):
 
 
 class Expected(NamedTuple):
-    """What a cell is held to."""
+    """The path that a cell must follow, and how closely."""
 
     path: list[np.ndarray]  # θ before the first step and after each
     tolerance: float  # on every component of θ
@@ -234,7 +234,7 @@ def accumulate_4(row: str) -> float:
 
 
 def _accumulated(row: str, count: int) -> float:
-    """To the paper, and to us, k micro-batches are one batch k times as large."""
+    """Accumulates over k micro-batches, which to the paper and to us are one batch k times as large."""
     expected = expect(row, steps(count))
     large = expect(row, steps(batch=BATCH * count))
     np.testing.assert_allclose(expected.path[-1], large.path[-1], rtol=0, atol=1e-13)

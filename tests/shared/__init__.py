@@ -1,1 +1,1 @@
-"""What tests of several folders need: the table of optimizers, the oracles, browsers."""
+"""Parts that several folders need: the table of optimizers, oracles, commands, browsers."""

@@ -1,4 +1,4 @@
-"""Whether two checkpoints hold the same, to the last bit."""
+"""Comparisons of two checkpoints, to the last bit."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two nested structures of tensors and plain values are equal, bit for bit."""
+    """Compares two nested structures of tensors and plain values, bit for bit."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and torch.equal(a, b)
     if isinstance(a, dict):
@@ -17,7 +17,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """What is not the same in two checkpoints, times by the clock aside."""
+    """Lists what is not the same in two checkpoints, times by the clock aside."""
     if where.endswith("/seconds"):
         return []
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():

@@ -10,11 +10,11 @@ from tests.shared.paths import CONF
 
 
 def composed(*overrides: str) -> DictConfig:
-    """What Hydra makes of the overrides."""
+    """Composes a configuration from overrides, as Hydra has it."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", list(overrides))
 
 
 def config(*overrides: str) -> dict[str, Any]:
-    """The same as plain values, validated."""
+    """Composes and validates a configuration: plain values."""
     return validate(composed(*overrides))

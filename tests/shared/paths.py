@@ -1,4 +1,4 @@
-"""Where the parts of the checkout lie, and what there is to choose from."""
+"""The places of the checkout's parts, and the names that its configurations offer."""
 
 from pathlib import Path
 

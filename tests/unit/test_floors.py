@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.shared.paths import ROOT
+
 METHODS = "methods"  # every file in scratchopt/ that has no floor of its own
 # The rooms, floor by floor: each imports from itself and from the floors above it in this list.
 FLOORS = (

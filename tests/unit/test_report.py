@@ -45,7 +45,6 @@ from tests.shared import commands
 from tests.shared.browser import chromium
 from tests.shared.made_comparisons import ACCURACY, SECONDS, make_known, make_plausible, make_run
 
-ROOT = Path(__file__).resolve().parents[2]
 CLOCK = {"times.md", "times.json", "times.csv"}
 MADE = {"task", "name", "role", "final", "best", "readings"}  # in the row of a run
 OWN = {"optimizer", "seed", "status", "updates", "cost", "error", "versions"}  # its result's

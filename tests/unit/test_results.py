@@ -4,13 +4,12 @@ import json
 import subprocess
 import sys
 from math import inf, isnan, nan
-from pathlib import Path
 
 import pytest
 
 from scratchopt.runs.result import Result
+from tests.shared.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 GIVEN = {
     "task": "mnist",
     "optimizer": "nag",

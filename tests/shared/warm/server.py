@@ -124,7 +124,7 @@ def become(request: dict[str, Any], executable: str, path: list[str]) -> None:
 
 
 def end(code: Any) -> NoReturn:
-    """Ends as Python does, but that the libraries are not taken apart, which takes half a second.
+    """Leaves as Python does, but that the libraries are not taken apart, which takes half a second.
 
     So multiprocessing ends its processes.
     """
