@@ -234,7 +234,7 @@ def accumulate_4(row: str) -> float:
 
 
 def _accumulated(row: str, count: int) -> float:
-    """Accumulates over k micro-batches, which to the paper and to us are one batch k times as large."""
+    """Accumulates k micro-batches; to the paper and to us they are one batch k times as large."""
     expected = expect(row, steps(count))
     large = expect(row, steps(batch=BATCH * count))
     np.testing.assert_allclose(expected.path[-1], large.path[-1], rtol=0, atol=1e-13)

@@ -130,7 +130,8 @@ def test_the_path_is_touched_in_one_file():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path"
     }
-    assert touching == {"scripts/_checkout.py"}
+    # The second stands for Python in tests, which gives each new process its path.
+    assert touching == {"scripts/_checkout.py", "tests/shared/warm/server.py"}
 
 
 def test_a_script_is_a_docstring_and_a_call():
