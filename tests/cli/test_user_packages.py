@@ -11,8 +11,8 @@ import pytest
 from scratchopt.config.fields import UserError
 from scratchopt.runs import provenance
 from scratchopt.runs.provenance import code_of, refuse_hidden_targets
+from tests.shared.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 # Python puts the script's folder first on the path, and the script imports _checkout.
 LOCATE = """
 import json, sys

@@ -10,7 +10,9 @@ from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.shared.commands import python
+from tests.shared.paths import ROOT
+
 USE = """
 import scratchopt.compare, scratchopt.playback, scratchopt.plots, scratchopt.theory
 from scratchopt import NAG
@@ -61,7 +63,7 @@ def run(installed: Path, cwd: Path, code: str, *arguments: str) -> str:
     """What a program prints that has the installed package, and not the checkout."""
     environment = os.environ | {"PYTHONPATH": str(installed)}
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [python("warm"), "-c", code, *arguments],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,

@@ -142,8 +142,9 @@ def end(code: Any) -> NoReturn:
 
 if __name__ == "__main__":
     _, address, *modules = sys.argv
-    path = sys.path[1:]  # the first is this file's folder
-    this = sys.modules["__main__"]  # kept, when another takes its place
+    of_environment = os.environ.get("PYTHONPATH", "")
+    path = sys.path[1 + (of_environment.count(os.pathsep) + 1 if of_environment else 0) :]
+    this = sys.modules["__main__"]  # it stays alive when another takes its place
     for module in modules:
         importlib.import_module(module)
     gc.collect()
