@@ -3,60 +3,44 @@
 The names are imported when first used: `import scratchopt.ranges` does not load torch.
 """
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from scratchopt.adagrad import Adagrad
-    from scratchopt.adam import Adam
-    from scratchopt.adamw import AdamW
-    from scratchopt.memory_footprint import memory
-    from scratchopt.momentum import Momentum
-    from scratchopt.nag import NAG
-    from scratchopt.nag_torch import NAGTorch
-    from scratchopt.newton import Newton
-    from scratchopt.optimizer import Optimizer
-    from scratchopt.rmsprop import RMSprop
-    from scratchopt.sgd import SGD
-    from scratchopt.torch_twins import from_torch, to_torch
 
 __version__ = "0.1.0"  # pyproject.toml reads it here
 
-__all__ = [
-    "NAG",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Momentum",
-    "NAGTorch",
-    "Newton",
-    "Optimizer",
-    "RMSprop",
-    "from_torch",
-    "memory",
-    "to_torch",
-]
+if TYPE_CHECKING:  # the public names; `_MODULE_OF` is read from these lines
+    from scratchopt.adagrad import Adagrad as Adagrad
+    from scratchopt.adam import Adam as Adam
+    from scratchopt.adamw import AdamW as AdamW
+    from scratchopt.memory_footprint import memory as memory
+    from scratchopt.momentum import Momentum as Momentum
+    from scratchopt.nag import NAG as NAG
+    from scratchopt.nag_torch import NAGTorch as NAGTorch
+    from scratchopt.newton import Newton as Newton
+    from scratchopt.optimizer import Optimizer as Optimizer
+    from scratchopt.rmsprop import RMSprop as RMSprop
+    from scratchopt.sgd import SGD as SGD
+    from scratchopt.torch_twins import from_torch as from_torch
+    from scratchopt.torch_twins import to_torch as to_torch
 
-# In order of rising complexity.
 _MODULE_OF = {
-    "Optimizer": "optimizer",
-    "SGD": "sgd",
-    "Momentum": "momentum",
-    "NAG": "nag",
-    "NAGTorch": "nag_torch",
-    "Adagrad": "adagrad",
-    "RMSprop": "rmsprop",
-    "Adam": "adam",
-    "AdamW": "adamw",
-    "Newton": "newton",
-    "memory": "memory_footprint",
-    "from_torch": "torch_twins",
-    "to_torch": "torch_twins",
+    alias.name: str(node.module)
+    for node in ast.walk(ast.parse(Path(__file__).read_text(encoding="utf-8")))
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+    if alias.asname
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # for `from scratchopt import *`
+        return list(_MODULE_OF)
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'scratchopt' has no attribute {name!r}")
-    return getattr(import_module(f"scratchopt.{_MODULE_OF[name]}"), name)
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

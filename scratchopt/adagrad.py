@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from scratchopt.optimizer import Optimizer, Params
+from scratchopt.ranges import Range
 
 
 class Adagrad(Optimizer):
@@ -14,38 +15,31 @@ class Adagrad(Optimizer):
     s ← s + g²
     θ ← θ − lr/(1 + (t − 1)·lr_decay) · g/(√s + eps),      with g = ∇f(θ), element by element.
 
-    Args:
-        params: parameters, or groups of them, as for any torch optimizer.
-        lr: step size, lr >= 0; a number or a one-element tensor.
-        lr_decay: how fast the step size falls by itself; >= 0.
-        weight_decay: L2 penalty, added to the gradient as weight_decay·θ; >= 0.
-        initial_accumulator_value: what s starts with; >= 0.
-        eps: keeps off a division by zero; >= 0.
-        foreach: True, all tensors of a group at once; False, one by one; None, by their size.
-        maximize: ascend instead of descend.
-        differentiable: lets autograd through the step.
-        fused: True, the rule is compiled to one kernel that updates all tensors.
-        compensated: keep what rounding takes from parameters and state, and add it in the next
-            step: for bf16, at twice the memory.
-
     State: `step`, t; `sum`, s, of the parameter's shape and dtype. Both are there from the start.
-
-    Raises:
-        ValueError: a value out of its range.
 
     Reference: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and
     stochastic optimization", JMLR 12 (2011).
-
-    >>> x = torch.nn.Parameter(torch.tensor([1.0]))
-    >>> optimizer = Adagrad([x], lr=0.5)
-    >>> (x**2).sum().backward()
-    >>> optimizer.step()
-    >>> x.item()  # the first step is lr in each direction
-    0.5
     """
 
     buffers = ("sum",)
-    foreign = ("velocity", "momentum_buffer", "square_avg", "exp_avg")
+
+    @staticmethod
+    def rule(p, g, s, *, t, lr, lr_decay, eps):
+        s += g * g
+        p -= lr / (1 + (t - 1) * lr_decay) * g / (s.sqrt() + eps)
+
+    ranges = (Range("lr_decay", 0), Range("initial_accumulator_value", 0))
+    torch_twin = "Adagrad"
+
+    @staticmethod
+    def stability_limit():
+        return 2.0
+
+    @staticmethod
+    def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+        """P = (√s + eps)·(1 + (t − 1)·lr_decay)."""
+        slowed = 1 + (float(state["step"]) - 1) * group["lr_decay"]
+        return slowed * (state["sum"].sqrt() + group["eps"])
 
     def __init__(
         self,
@@ -62,20 +56,46 @@ class Adagrad(Optimizer):
         fused: bool | None = None,
         compensated: bool = False,
     ) -> None:
+        """Creates the optimizer of some parameters; the signature is torch's, and more.
+
+        Args:
+            params: parameters, or groups of them, as for any torch optimizer.
+            lr: step size, lr >= 0; a number or a one-element tensor.
+            lr_decay: how fast the step size falls by itself; >= 0.
+            weight_decay: L2 penalty; this and those from foreach on every method has, see
+                `Optimizer`.
+            initial_accumulator_value: what s starts with; >= 0.
+            eps: keeps off a division by zero; >= 0.
+            foreach: which tensors go together.
+            maximize: ascends.
+            differentiable: lets autograd through.
+            fused: compiles the rule.
+            compensated: keeps what rounding takes.
+
+        Raises:
+            ValueError: a value out of its range.
+
+        >>> x = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> optimizer = Adagrad([x], lr=0.5)
+        >>> (x**2).sum().backward()
+        >>> optimizer.step()
+        >>> x.item()  # the first step is lr in each direction
+        0.5
+        """
         super().__init__(
             params,
             {
                 "lr": lr,
                 "lr_decay": lr_decay,
                 "eps": eps,
-                "weight_decay": weight_decay,
                 "initial_accumulator_value": initial_accumulator_value,
-                "foreach": foreach,
-                "maximize": maximize,
-                "differentiable": differentiable,
-                "fused": fused,
-                "compensated": compensated,
             },
+            weight_decay=weight_decay,
+            foreach=foreach,
+            maximize=maximize,
+            differentiable=differentiable,
+            fused=fused,
+            compensated=compensated,
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -90,8 +110,3 @@ class Adagrad(Optimizer):
         value = group["initial_accumulator_value"]
         full = torch.full_like(p, value, memory_format=torch.preserve_format)
         return full + 1j * value if p.is_complex() else full
-
-    @staticmethod
-    def rule(p, g, s, *, t, lr, lr_decay, eps):
-        s += g * g
-        p -= lr / (1 + (t - 1) * lr_decay) * g / (s.sqrt() + eps)

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scratchopt.nag import NAG
-from scratchopt.newton import Newton
 from scratchopt.optimizer import Optimizer
 
 
@@ -17,7 +15,7 @@ class Memory(NamedTuple):
     parameters: int
     gradients: int
     state: int
-    lookahead: int = 0  # NAG's copy of θ
+    lookahead: int = 0  # the copy of θ that NAG keeps while it is ahead
 
     @property
     def total(self) -> int:
@@ -62,21 +60,17 @@ def memory(
     ]
     trained = [p for p in ghosts if p.requires_grad]
     instance = optimizer(ghosts, **settings)  # type: ignore[call-arg]  # a subclass's own
-    if isinstance(instance, Newton):
-        size = sum(p.numel() for p in trained)
-        state = (5 * size if instance.keeps_graphs else size**2) * trained[0].element_size()
+    if isinstance(instance, Optimizer):
+        state = instance.state_bytes()
     else:
         for p in trained:
-            if isinstance(instance, Optimizer):
-                instance.new_state(p, instance.param_groups[0])
-            else:
-                p.grad = torch.empty_like(p)
-        if not isinstance(instance, Optimizer):
-            instance.step()
+            p.grad = torch.empty_like(p)
+        instance.step()
         kept = [value for values in instance.state.values() for value in values.values()]
         state = sum(value.nbytes for value in kept if isinstance(value, Tensor))
     gradients = sum(p.nbytes for p in trained)
-    copy = gradients if isinstance(instance, NAG) else 0
+    ahead = isinstance(instance, Optimizer) and instance.gradient_point is not None
+    copy = gradients if ahead else 0
     return Memory(sum(p.nbytes for p in ghosts), gradients, state, copy)
 
 

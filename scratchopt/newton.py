@@ -1,14 +1,14 @@
 """Newton's method, with the exact Hessian or its Gauss–Newton part, dense or by products."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
-from scratchopt.engine.update import Rule
-from scratchopt.hyperparameters import as_number
+from scratchopt.engine.update import as_number
 from scratchopt.optimizer import Optimizer, Params
+from scratchopt.ranges import Range
 from scratchopt.second_order import curvature
 from scratchopt.second_order.flat import unflatten
 from scratchopt.second_order.gathered import PRODUCT, Gathered
@@ -16,7 +16,8 @@ from scratchopt.second_order.line_search import Model, Trials, damping_factor, t
 from scratchopt.second_order.system import Moved, Singular, System, of_each, of_moved
 
 MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand backward passes a step
-SOLVERS = ("dense", "saddle_free", "cg")
+Curvature: TypeAlias = Literal["hessian", "gauss_newton"]
+Solver: TypeAlias = Literal["dense", "saddle_free", "cg"]
 RAISES = 20  # of a damping that adapts, tenfold each, till a system is not singular
 # What holds for the whole system, so for all groups.
 _OF_THE_SYSTEM = ("curvature", "solver", "cg_iters", "cg_tol", "adapt_damping", "line_search")
@@ -48,46 +49,16 @@ class Newton(Optimizer):
     the gradient, one for a graph of it, two for each product of the curvature with a vector, and
     one for each trial of a step.
 
-    Args:
-        params: parameters, or groups of them; for a dense solver up to `MAX_PARAMETERS` numbers in
-            all.
-        lr: fraction of the full step, lr >= 0.
-        damping: added to the diagonal of H; >= 0.
-        curvature: "hessian", H; or "gauss_newton", the part JᵀMJ of it that a loss convex in the
-            network's outputs makes positive semidefinite: `backward` then wants the outputs too.
-        solver: "dense", of the whole matrix; "saddle_free", of its absolute value, every |λ| in
-            place of λ (Dauphin et al., 2014), so that saddles repel; "cg", conjugate gradients from
-            products with vectors, for any number of parameters.
-        cg_iters: conjugate gradients at most, >= 1.
-        cg_tol: they end at a residual of cg_tol·‖g‖; in [0, 1).
-        adapt_damping: raises damping by half where the loss fell by less than a quarter of what the
-            quadratic model predicts, lowers it by a third where it fell by more than three quarters
-            (Levenberg and Marquardt; Martens, 2010), and takes back a step that raised the loss.
-        line_search: halves the step until the loss falls by 10⁻⁴ of the slope's promise (Armijo).
-        weight_decay: L2 penalty: adds weight_decay·θ to g and weight_decay to the diagonal of H.
-        maximize: treat −f: with damping 0 the step is the same.
-
-    `adapt_damping` and `line_search` try a step before they take it: they need `step(closure)`. The
-    closure draws the same random numbers each time; running statistics, as BatchNorm's, see the
-    trials too.
-
     Raises:
-        ValueError: a value out of its range, or too many parameters.
         RuntimeError: a step without a curvature, without a closure where it is tried, or with a
             singular matrix.
 
     Reference: Nocedal and Wright, "Numerical Optimization" (2nd ed., 2006), chapters 3 and 7;
     Martens, "Deep learning via Hessian-free optimization", ICML 2010; Dauphin et al., "Identifying
     and attacking the saddle point problem", arXiv:1406.2572.
-
-    >>> x = torch.nn.Parameter(torch.tensor([3.0]))
-    >>> optimizer = Newton([x])
-    >>> optimizer.backward(((x - 1) ** 2).sum())
-    >>> optimizer.step()
-    >>> x.item()
-    1.0
     """
 
+    ranges = (Range("damping", 0), Range("cg_iters", 1), Range("cg_tol", 0, 1))
     average: Callable[[Tensor], Tensor] = staticmethod(_as_it_is)  # over processes
     cost = 0.0  # of the last step, in gradient evaluations
 
@@ -101,8 +72,8 @@ class Newton(Optimizer):
         lr: float = 1.0,
         damping: float = 0.0,
         *,
-        curvature: str = "hessian",
-        solver: str = "dense",
+        curvature: Curvature = "hessian",
+        solver: Solver = "dense",
         cg_iters: int = 50,
         cg_tol: float = 1e-3,
         adapt_damping: bool = False,
@@ -110,6 +81,45 @@ class Newton(Optimizer):
         weight_decay: float = 0.0,
         maximize: bool = False,
     ) -> None:
+        """Creates the optimizer of some parameters.
+
+        Args:
+            params: parameters, or groups of them; for a dense solver up to `MAX_PARAMETERS` numbers
+                in all.
+            lr: fraction of the full step, lr >= 0.
+            damping: added to the diagonal of H; >= 0.
+            curvature: "hessian", H; or "gauss_newton", the part JᵀMJ of it that a loss convex in
+                the network's outputs makes positive semidefinite: `backward` then wants the outputs
+                too.
+            solver: "dense", of the whole matrix; "saddle_free", of its absolute value, every |λ| in
+                place of λ (Dauphin et al., 2014), so that saddles repel; "cg", conjugate gradients
+                from products with vectors, for any number of parameters.
+            cg_iters: conjugate gradients at most, >= 1.
+            cg_tol: they end at a residual of cg_tol·‖g‖; in [0, 1).
+            adapt_damping: raises damping by half where the loss fell by less than a quarter of what
+                the quadratic model predicts, lowers it by a third where it fell by more than three
+                quarters (Levenberg and Marquardt; Martens, 2010), and takes back a step that raised
+                the loss.
+            line_search: halves the step until the loss falls by 10⁻⁴ of the slope's promise
+                (Armijo).
+            weight_decay: L2 penalty: adds weight_decay·θ to g and weight_decay to the diagonal of
+                H.
+            maximize: treat −f: with damping 0 the step is the same.
+
+        `adapt_damping` and `line_search` try a step before they take it: they need `step(closure)`.
+        The closure draws the same random numbers each time; running statistics, as BatchNorm's, see
+        the trials too.
+
+        Raises:
+            ValueError: a value out of its range, or too many parameters.
+
+        >>> x = torch.nn.Parameter(torch.tensor([3.0]))
+        >>> optimizer = Newton([x])
+        >>> optimizer.backward(((x - 1) ** 2).sum())
+        >>> optimizer.step()
+        >>> x.item()
+        1.0
+        """
         self._forget()
         super().__init__(
             params,
@@ -122,16 +132,16 @@ class Newton(Optimizer):
                 "cg_tol": cg_tol,
                 "adapt_damping": adapt_damping,
                 "line_search": line_search,
-                "weight_decay": weight_decay,
-                "maximize": maximize,
             },
+            weight_decay=weight_decay,
+            maximize=maximize,
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group; refuses what concerns the whole system, and more than a dense one bears."""
         super().add_param_group(param_group)
         first, added = self.param_groups[0], self.param_groups[-1]
-        for name, known in (("curvature", curvature.KINDS), ("solver", SOLVERS)):
+        for name, known in (("curvature", get_args(Curvature)), ("solver", get_args(Solver))):
             if added[name] not in known:
                 raise ValueError(f"Invalid {name}: {added[name]} (one of {', '.join(known)})")
         for name in _OF_THE_SYSTEM:
@@ -153,10 +163,11 @@ class Newton(Optimizer):
         super().__setstate__(state)
         self._forget()
 
-    @classmethod
-    def method(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:
-        """No rule element by element, and no buffers: the step solves a system."""
-        return cls.step, ()
+    def state_bytes(self) -> int:
+        """Bytes of the Hessian, of n² numbers, or of the five vectors of conjugate gradients."""
+        size = sum(p.numel() for p in self._parameters())
+        numbers = 5 * size if self.keeps_graphs else size**2
+        return numbers * self._parameters()[0].element_size()
 
     @property
     def keeps_graphs(self) -> bool:

@@ -1,21 +1,40 @@
 """The base class of every optimizer: all that is not arithmetic."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from typing_extensions import Self, TypedDict, Unpack
 
-from scratchopt.engine import eager as drivers
-from scratchopt.engine.buckets import Bucket, Plan
-from scratchopt.engine.update import Recipe, Rule, numbers_of, recipe, with_compensations
-from scratchopt.hyperparameters import as_number, as_scalar, check_all
-from scratchopt.step_hooks import quiet
+from scratchopt.engine.eager import WIDER
+from scratchopt.engine.runner import Runner, update_for
+from scratchopt.engine.update import GroupOptions, Update, numbers_of, with_compensations
+from scratchopt.gradient_point import GradientPoint
+from scratchopt.hyperparameters import check_all
+from scratchopt.method import Method
+from scratchopt.step_hooks import without_idle_hooks
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
-_OPTIONS = {
+
+class StepOptions(TypedDict, total=False):
+    """Options of every method that say how its step is made; see `Optimizer`."""
+
+    maximize: bool
+    foreach: bool | None
+    fused: bool | None
+    compensated: bool
+    differentiable: bool
+
+
+class Options(StepOptions, total=False):
+    """Options of every method; see `Optimizer`."""
+
+    weight_decay: float
+
+
+_DEFAULTS = {
     "weight_decay": 0.0,
     "maximize": False,
     "foreach": None,
@@ -25,7 +44,7 @@ _OPTIONS = {
 }
 
 
-class Optimizer(torch.optim.Optimizer):
+class Optimizer(Method, torch.optim.Optimizer):
     """A torch optimizer that needs only its rule.
 
     A subclass gives `rule(p, g, *buffers, **numbers)`: the update of the paper, in place on p and
@@ -33,13 +52,31 @@ class Optimizer(torch.optim.Optimizer):
     a buffer starts at zero. The keyword-only arguments of the rule are read from the param group,
     at each step; `t` is the number of the step, from 1, and kept as `step` in the state. All else
     is done here, once: weight decay, maximize, complex, sparse and missing gradients, and the way
-    the tensors are walked (`scratchopt.engine.eager`).
+    the tensors are walked (`scratchopt.engine`).
+
+    A method whose gradient is taken elsewhere than at its parameters θ says where:
+    `gradient_point(p, *buffers, **numbers)` moves p from θ to that point, in place, and leaves the
+    buffers alone. Between steps the parameters hold θ, so that nobody ever validates or saves a
+    shifted weight. There are two ways to take a step, and both serve every method:
+
+    1. `step(closure)` moves to the point, runs the closure there, goes back and updates.
+    2. `lookahead_()`, then forward and backward passes, as many as wanted, then `step()`.
+
+    `scratchopt.lightning.Lookahead` does the second under a Lightning Trainer.
 
     Args:
         params: parameters, or groups of them, as for any torch optimizer.
         defaults: hyperparameters by name; a group may have its own.
-        options: those that concern every method: weight_decay, maximize, foreach, differentiable,
-            fused, compensated.
+        options: those of every method:
+            weight_decay: L2 penalty, added to the gradient as weight_decay·θ, or its gradient at
+                the gradient point; >= 0.
+            maximize: ascend instead of descend.
+            foreach: True, all tensors of a group at once; False, one by one; None, by their size.
+            fused: True, the rule is compiled to one kernel that updates all tensors.
+            compensated: keep what rounding takes from parameters and state, and add it in the next
+                step: for bf16, at twice the memory.
+            differentiable: lets autograd through the step.
+            Adam and RMSprop also take capturable, for CUDA graphs.
 
     Raises:
         TypeError: another option.
@@ -47,43 +84,50 @@ class Optimizer(torch.optim.Optimizer):
         RuntimeError: options that exclude each other.
     """
 
-    rule: ClassVar[Rule]
-    buffers: ClassVar[tuple[str, ...]] = ()
-    sparse: ClassVar[bool] = False  # whether the rule holds for a sparse g as it stands
-    fixed: ClassVar[dict[str, Any]] = {}  # torch's keys for what is one method among several there
-
-    foreign: ClassVar[tuple[str, ...]] = ()  # keys of states that would be lost on it
-
-    _plan: Plan | None = None
+    _runner: Runner
+    _point: GradientPoint | None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "step" in vars(cls):
-            cls.step = quiet(cls.step)
+            cls.step = without_idle_hooks(cls.step)
 
-    def __init__(self, params: Params, defaults: dict[str, Any], **options: Any) -> None:
-        for name in options.keys() - _OPTIONS.keys():
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Makes the objects that outlive a step; copies and pickles, too, are made by it."""
+        self = super().__new__(cls)
+        point = cls.gradient_point
+        self._runner, self._point = Runner(), point and GradientPoint(point, cls.__name__)
+        return self
+
+    def __init__(
+        self, params: Params, defaults: dict[str, Any], **options: Unpack[Options]
+    ) -> None:
+        for name in options.keys() - _DEFAULTS.keys():
             raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {name!r}")
-        defaults = _OPTIONS | defaults | options
-        check_all(defaults)
+        defaults = _DEFAULTS | defaults | options
+        check_all(defaults, self.ranges)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, with hyperparameters of its own where it names them."""
         if isinstance(param_group, dict):  # else torch refuses it
-            check_all(self.defaults | param_group)
+            check_all(self.defaults | param_group, self.ranges)
             param_group = self.fixed | param_group
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a state; what an older version or torch did not save gets its default.
 
+        A θ that was kept before it is not given back.
+
         Raises:
             ValueError: the state of another method. Nothing was restored then.
         """
         self._refuse(state)
         super().__setstate__(state)
-        self._plan = None
+        self._runner.forget()
+        if self._point:
+            self._point.forget()
         for group in self.param_groups:
             for name, value in (self.fixed | self.defaults).items():
                 group.setdefault(name, value)
@@ -100,36 +144,63 @@ class Optimizer(torch.optim.Optimizer):
             for group in state["param_groups"]:
                 if group.get(name, value) != value:
                     raise ValueError(f"{type(self).__name__} has no {name}={group[name]}: {remedy}")
-        for key in self.foreign:
-            if any(key in values for values in state["state"].values()):
-                raise ValueError(f"{type(self).__name__} keeps no {key}: {remedy}")
+        known = {"step", *with_compensations(self.buffers)}
+        for values in state["state"].values():
+            for key in values.keys() - known:
+                if values[key] is not None:  # torch's SGD keeps one where there is no momentum
+                    raise ValueError(f"{type(self).__name__} keeps no {key}: {remedy}")
 
-    @quiet
+    @property
+    def ahead(self) -> bool:
+        """Whether the parameters are at the gradient point now, away from θ."""
+        return self._point is not None and self._point.ahead
+
+    def lookahead_(self) -> None:
+        """Moves the parameters to the gradient point and keeps θ; does nothing if they are there.
+
+        Without state, as before the first step, or in a method without `gradient_point`, that is θ.
+        """
+        if self._point:
+            self._point.enter(self.param_groups, [self._columns(g) for g in self.param_groups])
+
+    def restore_(self) -> None:
+        """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
+        if self._point:
+            self._point.leave()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients, as torch does."""
+        super().zero_grad(set_to_none)
+        if self._point:
+            self._point.zeroed = True
+
+    @without_idle_hooks
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates the parameters once; parameters whose gradient is None stay as they are.
 
         Args:
-            closure: computes the loss anew, with its gradients, and returns it.
+            closure: computes the loss anew, with its gradients, and returns it. It runs at the
+                gradient point.
 
         Returns:
             What the closure returned, or None.
+
+        Raises:
+            RuntimeError: in a method with a `gradient_point`, neither a closure nor a lookahead
+                before it (before the first step the point is θ, and none is needed), a closure that
+                adds to gradients taken before the lookahead, or numbers of the point that changed
+                since then. The parameters are then at θ.
         """
         loss = None
-        if closure is not None:
+        if self._point:
+            if closure is None and not self.ahead and self._may_be_elsewhere():
+                self._point.refuse_elsewhere()
+            loss = self._point.evaluate(closure, self.lookahead_, self.param_groups)
+        elif closure is not None:
             with torch.enable_grad():
                 loss = closure()
         self._update()
         return loss
-
-    @classmethod
-    def method(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:
-        """The rule that a group asks for, and the keys of its buffers."""
-        return cls.rule, cls.buffers
-
-    @staticmethod
-    def penalized(p: Any, *buffers: Any, **numbers: Any) -> Any:
-        """The point where the gradient of the L2 penalty is taken."""
-        return p
 
     def first_value(self, key: str, p: Tensor, group: dict[str, Any]) -> Tensor:
         """What a buffer of p starts with."""
@@ -137,7 +208,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of p, with what the group's rule needs and is not there yet."""
-        rule, keys = self.method(group)
+        rule, keys = self.rule_for(group)
         timed = "t" in numbers_of(rule)
         keys = with_compensations(keys) if group["compensated"] else keys
         if not keys and not timed:
@@ -157,88 +228,40 @@ class Optimizer(torch.optim.Optimizer):
                 )
         return state
 
+    def state_bytes(self) -> int:
+        """Bytes of the state that steps need; makes it where it is not there yet."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.requires_grad:
+                    self.new_state(p, group)
+        return sum(value.nbytes for values in self.state.values() for value in values.values())
+
     def _update(self) -> None:
-        for index, grads, bucket in self._buckets():
-            group, how = self.param_groups[index], bucket.recipe
-            numbers = {name: group[name] for name in how.names}
-            read = as_scalar if how.driver is drivers.traced else as_number
-            numbers = {name: read(value) for name, value in numbers.items()}
-            if how.timed == "number" and bucket.params[0].is_cuda:
-                _refuse_capture()
-            if how.timed:
-                numbers["t"] = bucket.count()
-            try:
-                with torch.set_grad_enabled(how.differentiable):
-                    how.driver(how.update, bucket, grads, numbers)
-            except BaseException:
-                if how.timed:
-                    bucket.count(-1)
-                raise
-
-    def _buckets(self) -> list[tuple[int, list[Any], Bucket]]:
-        """For each bucket of parameters that have a gradient: its group's index, the gradients."""
-        params = [p for group in self.param_groups for p in group["params"]]
-        grads = [p.grad for p in params]
-        kinds = (
-            [g if g is None else g.dtype for g in grads],
-            [g if g is None else g.layout for g in grads],
-        )
-        recipes = [self._recipe(group) for group in self.param_groups]
-        plan = self._plan
-        if plan is None or not plan.fits(params, kinds, recipes, self.state):
-            buckets = self._sorted(grads, recipes)
-            plan = self._plan = Plan(params, kinds, recipes, list(self.state.values()), buckets)
-        if len(plan.buckets) == 1 and len(plan.buckets[0][1]) == len(grads):
-            return [(plan.buckets[0][0], grads, plan.buckets[0][2])]
-        return [(i, [grads[j] for j in members], bucket) for i, members, bucket in plan.buckets]
-
-    def _recipe(self, group: dict[str, Any]) -> Recipe:
-        return recipe(
-            *self.method(group),
-            self.penalized,
-            bool(group["maximize"]),
-            bool(group["weight_decay"] != 0),
-            group.get("decoupled_weight_decay", False),
-            bool(group["differentiable"]),
-            bool(group.get("capturable", False)),
-            bool(group["fused"]),
-            group["foreach"],
-            bool(group["compensated"]),
-        )
-
-    @torch.no_grad()
-    def _sorted(
-        self, grads: list[Any], recipes: list[Recipe]
-    ) -> list[tuple[int, list[int], Bucket]]:
-        """Puts parameters of a kind together, and gives those that are new their state."""
-        rows = defaultdict(list)
-        numbered = enumerate(grads)
-        for index, (group, how) in enumerate(zip(self.param_groups, recipes, strict=True)):
-            for p, (i, g) in zip(group["params"], numbered, strict=False):
-                if g is None:
-                    continue
-                if g.layout != torch.strided and not (self.sparse and not how.fused):
-                    raise RuntimeError(
-                        f"{type(self).__name__} does not support sparse gradients here: "
-                        "use an embedding with sparse=False, or SGD without fused=True"
-                    )
-                if how.compensated and p.dtype not in drivers.WIDER:
-                    raise RuntimeError(
-                        f"compensated=True is for bfloat16 and float32, not for {p.dtype}"
-                    )
-                state = self.new_state(p, group)
-                age = state["step"].item() if how.timed == "number" else 0.0
-                rows[index, p.device, p.dtype, g.dtype, g.layout, age].append((i, p, state))
-        return [
-            (
-                index,
-                [i for i, _, _ in members],
-                Bucket([p for _, p, _ in members], [s for _, _, s in members], recipes[index]),
-            )
-            for (index, *_), members in rows.items()
+        """Runs the rule on the parameters that have a gradient."""
+        updates = [
+            update_for(*self.rule_for(group), self.gradient_point, GroupOptions.of(group))
+            for group in self.param_groups
         ]
+        self._runner.run(self.param_groups, updates, self.state, self._prepare)
 
+    def _prepare(self, p: Tensor, group: dict[str, Any], update: Update) -> dict[str, Any]:
+        layout = torch.strided if p.grad is None else p.grad.layout
+        if layout != torch.strided and not (self.sparse and not update.options.fused):
+            raise RuntimeError(
+                f"{type(self).__name__} does not support sparse gradients here: "
+                "use an embedding with sparse=False, or SGD without fused=True"
+            )
+        if update.options.compensated and p.dtype not in WIDER:
+            raise RuntimeError(f"compensated=True is for bfloat16 and float32, not for {p.dtype}")
+        return self.new_state(p, group)
 
-def _refuse_capture() -> None:
-    if torch.cuda.is_current_stream_capturing():
-        raise RuntimeError("a CUDA graph would repeat this very step: it needs capturable=True")
+    def _columns(self, group: dict[str, Any]) -> list[list[Tensor]]:
+        """The group's parameters that have all their buffers, and each kind of buffer."""
+        _, keys = self.rule_for(group)
+        needed = set(keys)
+        params = [p for p in group["params"] if self.state.get(p, {}).keys() >= needed]
+        return [params, *([self.state[p][key] for p in params] for key in keys)]
+
+    def _may_be_elsewhere(self) -> bool:
+        """Whether there is state that the gradient point may depend on."""
+        return any(key in state for state in self.state.values() for key in self.buffers)

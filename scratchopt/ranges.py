@@ -1,5 +1,6 @@
 """The values that a hyperparameter may take. Free of torch, so that a bad one is found fast."""
 
+from collections.abc import Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -7,42 +8,43 @@ from typing import Any, NamedTuple
 class Range(NamedTuple):
     """The half-open interval low <= value < high; NaN and infinity lie outside."""
 
-    label: str
+    name: str
     low: float
     high: float = inf
+    label: str = ""  # in torch's messages, where it is not the name and "value"
 
-    def describe(self, name: str) -> str:
-        """The range as a condition on `name`, to close an error message with."""
+    def describe(self) -> str:
+        """The range as a condition on its name, to close an error message with."""
         if self.high == inf:
-            return f"{name} >= {self.low:g}"
-        return f"{self.low:g} <= {name} < {self.high:g}"
+            return f"{self.name} >= {self.low:g}"
+        return f"{self.low:g} <= {self.name} < {self.high:g}"
 
 
-RANGES = {
-    "lr": Range("learning rate", 0),
-    "momentum": Range("momentum value", 0, 1),
-    "weight_decay": Range("weight_decay value", 0),
-    "damping": Range("damping value", 0),
-    "cg_iters": Range("cg_iters value", 1),
-    "cg_tol": Range("cg_tol value", 0, 1),
-    "betas": Range("beta parameter", 0, 1),
-    "alpha": Range("alpha value", 0),
-    "eps": Range("epsilon value", 0),
-    "lr_decay": Range("lr_decay value", 0),
-    "initial_accumulator_value": Range("initial_accumulator_value value", 0),
-}
+# Those of several methods; what a method has alone stands in its class, as `ranges`.
+COMMON = (
+    Range("lr", 0, label="learning rate"),
+    Range("momentum", 0, 1),
+    Range("betas", 0, 1, "beta parameter"),
+    Range("eps", 0, label="epsilon value"),
+    Range("weight_decay", 0),
+)
 
 
-def check(name: str, value: Any) -> None:
+def check(name: str, value: Any, ranges: Sequence[Range] = ()) -> None:
     """Raises `ValueError` if hyperparameter `name` has a range and `value` lies outside it.
 
     Each number of a pair has to lie inside.
+
+    Args:
+        name: of the hyperparameter.
+        value: a number, or several.
+        ranges: of the method, beside those that are common.
 
     >>> check("momentum", 1.2)
     Traceback (most recent call last):
     ValueError: Invalid momentum value: 1.2 (0 <= momentum < 1)
     """
-    allowed = RANGES.get(name)
+    allowed = next((known for known in (*ranges, *COMMON) if known.name == name), None)
     if allowed is None:
         return
     several = isinstance(value, tuple | list)
@@ -52,5 +54,6 @@ def check(name: str, value: Any) -> None:
         except TypeError:
             inside = False
         if not inside:
-            label = f"{allowed.label} at index {i}" if several else allowed.label
-            raise ValueError(f"Invalid {label}: {number} ({allowed.describe(name)})")
+            label = allowed.label or f"{name} value"
+            label = f"{label} at index {i}" if several else label
+            raise ValueError(f"Invalid {label}: {number} ({allowed.describe()})")

@@ -8,7 +8,7 @@ import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 
-def quiet(step: Callable[..., Any]) -> Callable[..., Any]:
+def without_idle_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
     """`step` without torch's wrapper, which costs as much as a small step, while nobody listens."""
     heard = torch.optim.Optimizer.profile_hook_step(step)
 

@@ -145,7 +145,7 @@ def whole_step(optimizer: Any) -> Callable[[], Any]:
 
     So NAG is charged for what it costs to be exact; its update alone is Momentum's.
     """
-    if not isinstance(optimizer, scratchopt.NAG):
+    if not optimizer.gradient_point:
         return optimizer.step
 
     def step() -> None:

@@ -1,25 +1,22 @@
-"""Which optimizer includes which, so that tuned well it can't be worse (Choi et al., 2019)."""
+"""Which optimizer includes which, so that tuned well it can't be worse (Choi et al., 2019).
 
-from __future__ import annotations
+A method's file says which it is for some settings, and by which of them.
+"""
 
-_MOMENTUM = "optimizer.momentum"
-# The first is the second for some settings: μ = 0; a great eps with lr·eps in place of lr, with
-# which the division by the root of the mean square goes; no decay of the weights.
-INCLUDED: dict[str, tuple[str, ...]] = {
-    "momentum": ("sgd",),
-    "nag": ("sgd",),
-    "nag_torch": ("sgd",),
-    "rmsprop": ("sgd",),
-    "adam": ("sgd", "momentum", "rmsprop"),
-    "adamw": ("sgd", "momentum", "rmsprop", "adam"),
-}
+from scratchopt.method_files import methods
+
+
+def _included(name: str) -> tuple[str, ...]:
+    """The methods that one includes, and those that these include."""
+    direct = methods()[name].literal("includes", ()) if name in methods() else ()
+    further = (special for general in direct for special in _included(general))
+    return tuple(dict.fromkeys((*direct, *further)))
+
+
+INCLUDED = {name: found for name in methods() if (found := _included(name))}
 DECISIVE = {
-    "momentum": (_MOMENTUM,),
-    "nag": (_MOMENTUM,),
-    "nag_torch": (_MOMENTUM,),
-    "rmsprop": ("optimizer.eps", _MOMENTUM),
-    "adam": ("optimizer.eps", "optimizer.betas"),
-    "adamw": ("optimizer.eps", "optimizer.betas", "optimizer.weight_decay"),
+    name: tuple(f"optimizer.{key}" for key in methods()[name].literal("includes_by", ()))
+    for name in INCLUDED
 }
 
 

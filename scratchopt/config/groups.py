@@ -1,4 +1,4 @@
-"""Schemas of a configuration's nodes: one for each task, optimizer and accelerator."""
+"""Schemas of a configuration's nodes: one for each task, and for the accelerator."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -12,78 +12,6 @@ from scratchopt.config.fields import any_seed, count, list_of_counts, must_be, o
 def _is_point(value: Any) -> bool:
     coordinates: list[Any] = value if isinstance(value, list) and value else [value]
     return all(type(x) in (int, float) and isfinite(x) for x in coordinates)
-
-
-@dataclass
-class SGD:
-    """The keys of `scratchopt.SGD`; the ranges of optimizers are in `scratchopt.ranges`."""
-
-    lr: float = must_be("a number")
-    weight_decay: float = must_be("a number")
-    maximize: bool = must_be("true or false")
-    foreach: bool | None = must_be("true, false or null")
-    fused: bool | None = must_be("true, false or null")
-    compensated: bool = must_be("true or false")
-    differentiable: bool = must_be("false: it is for loops of your own", lambda on: not on)
-
-
-@dataclass
-class Momentum(SGD):
-    """The keys of `scratchopt.Momentum`, `NAG` and `NAGTorch`."""
-
-    momentum: float = must_be("a number")
-
-
-@dataclass
-class Adagrad(SGD):
-    """The keys of `scratchopt.Adagrad`."""
-
-    lr_decay: float = must_be("a number")
-    initial_accumulator_value: float = must_be("a number")
-    eps: float = must_be("a number")
-
-
-@dataclass
-class RMSprop(Momentum):
-    """The keys of `scratchopt.RMSprop`."""
-
-    alpha: float = must_be("a number")
-    eps: float = must_be("a number")
-    centered: bool = must_be("true or false")
-    capturable: bool = must_be("true or false")
-
-
-@dataclass
-class AdamW(SGD):
-    """The keys of `scratchopt.AdamW`."""
-
-    betas: list[float] = must_be("two numbers", lambda betas: len(betas) == 2)  # noqa: RUF009
-    eps: float = must_be("a number")
-    amsgrad: bool = must_be("true or false")
-    capturable: bool = must_be("true or false")
-
-
-@dataclass
-class Adam(AdamW):
-    """The keys of `scratchopt.Adam`."""
-
-    decoupled_weight_decay: bool = must_be("true or false")
-
-
-@dataclass
-class Newton:
-    """The keys of `scratchopt.Newton`."""
-
-    lr: float = must_be("a number")
-    damping: float = must_be("a number")
-    curvature: str = one_of("hessian", "gauss_newton")
-    solver: str = one_of("dense", "saddle_free", "cg")
-    cg_iters: int = count()
-    cg_tol: float = must_be("a number")
-    adapt_damping: bool = must_be("true or false")
-    line_search: bool = must_be("true or false")
-    weight_decay: float = must_be("a number")
-    maximize: bool = must_be("true or false")
 
 
 @dataclass
@@ -205,15 +133,6 @@ class ComparisonConfig:
 
 # A target that is not among these checks its own arguments.
 SCHEMAS = {
-    "scratchopt.SGD": SGD,
-    "scratchopt.Momentum": Momentum,
-    "scratchopt.NAG": Momentum,
-    "scratchopt.NAGTorch": Momentum,
-    "scratchopt.Adagrad": Adagrad,
-    "scratchopt.RMSprop": RMSprop,
-    "scratchopt.Adam": Adam,
-    "scratchopt.AdamW": AdamW,
-    "scratchopt.Newton": Newton,
     "tasks.toy.Toy": Toy,
     "tasks.linear_regression.LinearRegression": LinearRegression,
     "tasks.mnist.MNIST": MNIST,

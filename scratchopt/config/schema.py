@@ -17,6 +17,8 @@ from scratchopt.config.fields import (
     validate_fields,
 )
 from scratchopt.config.groups import SCHEMAS, Accelerator, ComparisonConfig
+from scratchopt.config.optimizers import optimizer_schema
+from scratchopt.method_files import read_class
 from scratchopt.ranges import check
 
 
@@ -116,7 +118,8 @@ def _validate_target(name: str, content: Any) -> dict[str, Any]:
         raise UserError(
             f"{name}={as_typed(content)}: must be a group's choice, or a node with _target_"
         )
-    schema = SCHEMAS.get(content["_target_"])
+    source = read_class(content["_target_"])
+    schema = SCHEMAS.get(content["_target_"]) or optimizer_schema(content["_target_"])
     if schema is None:
         return content
     hydras = {key: content.pop(key) for key in ("_target_", "_partial_") if key in content}
@@ -124,7 +127,7 @@ def _validate_target(name: str, content: Any) -> dict[str, Any]:
     for key in values if name == "optimizer" else ():
         given = values[key] if isinstance(content[key], str) else content[key]
         try:
-            check(key, given)
+            check(key, given, source.ranges() if source else ())
         except ValueError as error:
             raise UserError(f"optimizer.{key}={given}: {error}") from error
     return hydras | values

@@ -10,17 +10,18 @@ from torch.nn import Parameter
 
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.c_kernel import CKernel, lie_apart
-from scratchopt.engine.eager import Numbers, Update, refuse_unlawful, with_wider
+from scratchopt.engine.eager import with_wider
 from scratchopt.engine.trace import Program, leaves, module, trace
+from scratchopt.engine.update import Numbers
 
 SMALL = 2**16  # elements: below it a kernel's call costs more than its work, so they share one
 _KERNELS: dict[Any, Any] = {}
 
 
-def compiled(update: Update, bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
+def compiled(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
     """One kernel for the whole rule: C on a CPU under Linux, elsewhere torch.compile's."""
     if bucket.kernel is None:
-        bucket.kernel = _kernel(update, bucket, numbers)
+        bucket.kernel = _kernel(bucket, numbers)
     run, arithmetic = bucket.kernel
     columns = bucket.columns(grads)
     if not bucket.proven:
@@ -39,16 +40,16 @@ def _local(tensor: Any) -> Tensor:
     return tensor.to_local()
 
 
-def _kernel(update: Update, bucket: Bucket, numbers: Numbers) -> Any:
+def _kernel(bucket: Bucket, numbers: Numbers) -> Any:
     """A kernel and the arithmetic of its factors, made once for a rule, dtype and device."""
-    p, recipe = bucket.params[0], bucket.recipe
-    key = (update, p.dtype, p.device, recipe.compensated)
+    p, update = bucket.params[0], bucket.update
+    key = (update, p.dtype, p.device)
     if key not in _KERNELS:
-        program = trace(update, 2 + len(recipe.keys), numbers)
-        refuse_unlawful(recipe, program.changed)
+        program = trace(update.apply, 2 + len(update.keys), numbers)
+        update.refuse_unlawful(program.changed)
         if _runs_c(p.device):
             dtype = p.dtype.to_real() if p.is_complex() else p.dtype
-            made = CKernel(program, dtype, recipe.compensated)
+            made = CKernel(program, dtype, update.options.compensated)
         else:
             made = TorchKernel(program)
         _KERNELS[key] = made, program.arithmetic
@@ -107,7 +108,7 @@ class TorchKernel:
             self._compiled(*tensors, *scalars)
 
         try:
-            with_wider(work, flats) if bucket.recipe.compensated else work(*flats)
+            with_wider(work, flats) if bucket.update.options.compensated else work(*flats)
         except RuntimeError as error:
             from torch._dynamo.exc import TorchDynamoException  # a second's import, where it is new
 

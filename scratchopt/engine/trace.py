@@ -1,13 +1,14 @@
 """What a rule does, as a list of operations: once written for a reader, here read by a compiler."""
 
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import nn
 from torch.fx import Graph, GraphModule, Node, Proxy
 from torch.fx.proxy import GraphAppendingTracer
 
-from scratchopt.engine.eager import Numbers, Update
+from scratchopt.engine.update import Numbers
 
 IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
 
@@ -32,11 +33,11 @@ class Program(NamedTuple):
     changed: list[bool]
 
 
-def trace(update: Update, arity: int, numbers: Numbers) -> Program:
+def trace(apply: Callable[..., None], arity: int, numbers: Numbers) -> Program:
     """Runs a rule on stand-ins.
 
     Args:
-        update: takes tensors, and numbers by name.
+        apply: takes tensors, and numbers by name.
         arity: how many tensors.
         numbers: such as it will be called with: numbers, and tuples of them.
     """
@@ -49,7 +50,7 @@ def trace(update: Update, arity: int, numbers: Numbers) -> Program:
         name: tuple(next(proxies) for _ in value) if isinstance(value, tuple) else next(proxies)
         for name, value in numbers.items()
     }
-    update(*(_Proxy(node, tracer) for node in tensors), **stand_ins)
+    apply(*(_Proxy(node, tracer) for node in tensors), **stand_ins)
     scalar, operations = set(numeric), []
     for node in whole.nodes:
         if node.op == "placeholder":

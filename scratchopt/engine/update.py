@@ -1,89 +1,155 @@
-"""What the options of a group come to: a rule, with what comes before it, and who runs it."""
+"""What a step does to the parameters of a group: the rule, and what comes before it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from typing import Any, NamedTuple, TypeAlias
 
-from scratchopt.engine import eager as drivers
+from torch import Tensor
 
-Rule: TypeAlias = Callable[..., Any]
+Rule: TypeAlias = Callable[..., Any]  # of p, g, buffers and numbers by name; see `Optimizer`
+Numbers: TypeAlias = dict[str, Any]
 
 
-class Recipe(NamedTuple):
+class GroupOptions(NamedTuple):
+    """What a group asks for besides the numbers of its rule."""
+
+    maximize: bool
+    weight_decay: bool  # whether there is any
+    decoupled_weight_decay: bool  # whether it shrinks θ itself, in place of a penalty
+    differentiable: bool
+    capturable: bool
+    fused: bool
+    foreach: bool | None
+    compensated: bool
+
+    @classmethod
+    def of(cls, group: dict[str, Any]) -> "GroupOptions":
+        """The options of a group as they are now."""
+        return cls(
+            bool(group["maximize"]),
+            bool(group["weight_decay"] != 0),
+            group.get("decoupled_weight_decay", False),
+            bool(group["differentiable"]),
+            bool(group.get("capturable", False)),
+            bool(group["fused"]),
+            group["foreach"],
+            bool(group["compensated"]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
     """What is done to the parameters of a group.
 
     Args:
         keys: of the rule's buffers in the state, in the rule's order.
         names: of the numbers that it takes from the group.
-        update: the rule, with what comes before it.
-        driver: that runs it; see `scratchopt.engine.eager`.
-        timed: how the steps are counted: as a "number"; as a "tensor", where autograd or a CUDA
-            graph must see them; or not at all, "".
-        fused: whether the driver is the compiled one.
-        compensated: whether parameters and buffers are sums of two numbers of their dtype.
-        differentiable: whether autograd goes through the step.
+        apply: the rule with what comes before it, a function of p, g, the buffers and the numbers.
+        driver: runs it on a bucket, given the gradients and the numbers.
+        counts_steps: whether the rule asks for t, the number of the step.
+        options: of the group.
     """
 
     keys: tuple[str, ...]
     names: tuple[str, ...]
-    update: Any
-    driver: Any
-    timed: str
-    fused: bool
-    compensated: bool
-    differentiable: bool
+    apply: Callable[..., None]
+    driver: Callable[..., None]
+    counts_steps: bool
+    options: GroupOptions
+
+    @property
+    def takes_tensors(self) -> bool:
+        """Whether its numbers stay tensors where they are, for autograd or a CUDA graph."""
+        return self.options.differentiable or self.options.capturable
+
+    @property
+    def counts_alike(self) -> bool:
+        """Whether one number counts the steps of all parameters of an age."""
+        return self.counts_steps and not self.takes_tensors
 
     @property
     def all_keys(self) -> tuple[str, ...]:
         """Keys of the buffers, then of what parameter and buffers are short of, if compensated."""
-        return with_compensations(self.keys) if self.compensated else self.keys
+        return with_compensations(self.keys) if self.options.compensated else self.keys
+
+    def refuse_unlawful(self, changed: Sequence[bool]) -> None:
+        """Raises if the rule leaves alone what it should change in place, or writes into g.
+
+        Args:
+            changed: whether p, g and each buffer were changed.
+
+        Raises:
+            RuntimeError: says which.
+        """
+        for name, is_changed in zip(("p", "g", *self.keys), changed, strict=True):
+            if name == "g" and is_changed:
+                raise RuntimeError(WRITES_G)
+            if name != "g" and not is_changed:
+                raise RuntimeError(
+                    f"a rule must change {name} in place, as in `m *= 0.9; m += g`; "
+                    "this one has not"
+                )
 
 
-def with_compensations(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Keys of buffers, and of what the parameter and each buffer are short of."""
-    return (*keys, "compensation", *(f"{key}_compensation" for key in keys))
+WRITES_G = "a rule must leave g as it is: write `d = lr * g` in place of `g *= lr`"
 
 
-@cache
-def recipe(
-    rule: Rule,
-    keys: tuple[str, ...],
-    penalized: Rule,
-    maximize: bool,
-    decay: bool,
-    decoupled: bool,
-    differentiable: bool,
-    capturable: bool,
-    fused: bool,
-    foreach: bool | None,
-    compensated: bool,
-) -> Recipe:
-    """What the options of a group come to; the same object for the same choices."""
-    refuse_together(fused, foreach, differentiable, capturable, compensated)
-    names = numbers_of(rule)
-    timed = "" if "t" not in names else "tensor" if differentiable or capturable else "number"
-    driver = drivers.by_size
-    if differentiable or capturable:
-        driver = drivers.traced
-    elif fused:
-        from scratchopt.engine.compiled import (
-            compiled as driver,  # and what it imports, for who wants it
-        )
-    elif foreach is not None:
-        driver = drivers.together if foreach else drivers.one_by_one
+def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> Callable[..., None]:
+    """A rule with what comes before it: the sign of an ascent, and the decay of weights.
 
-    def update(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> None:
+    The gradient of the penalty is taken where the loss's is, at the gradient point.
+    """
+    maximize, decay, decoupled, *_ = options
+    apply, penalized = rule, _unmoved
+    if gradient_point is not None:
+        apply, penalized = _with_its_numbers(rule), _moved(_with_its_numbers(gradient_point))
+
+    def whole(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> None:
         if maximize:
             g = -g
         if decay and decoupled:
             p *= 1 - numbers["lr"] * weight_decay
         elif decay:
             g = g + weight_decay * penalized(p, *buffers, **numbers)
-        rule(p, g, *buffers, **numbers)
+        apply(p, g, *buffers, **numbers)
 
-    names = (*(name for name in names if name != "t"), "weight_decay")
-    return Recipe(keys, names, update, driver, timed, fused, compensated, differentiable)
+    return whole
+
+
+def _unmoved(p: Any, *buffers: Any, **numbers: Any) -> Any:
+    return p
+
+
+def _moved(gradient_point: Rule) -> Rule:
+    def point(p: Any, *buffers: Any, **numbers: Any) -> Any:
+        copy = 1.0 * p
+        gradient_point(copy, *buffers, **numbers)
+        return copy
+
+    return point
+
+
+def _with_its_numbers(function: Rule) -> Rule:
+    names = numbers_of(function)
+
+    def apply(*tensors: Any, **numbers: Any) -> None:
+        function(*tensors, **{name: numbers[name] for name in names})
+
+    return apply
+
+
+@cache
+def numbers_of(function: Rule | None) -> tuple[str, ...]:
+    """The names of the numbers that a rule takes: its keyword-only arguments."""
+    arguments = signature(function).parameters.values() if function is not None else ()
+    return tuple(a.name for a in arguments if a.kind == a.KEYWORD_ONLY)
+
+
+def with_compensations(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Keys of buffers, and of what the parameter and each buffer are short of."""
+    return (*keys, "compensation", *(f"{key}_compensation" for key in keys))
 
 
 def refuse_together(
@@ -101,7 +167,17 @@ def refuse_together(
             raise RuntimeError(f"`{name}` does not support `capturable`: leave one of them out")
 
 
-@cache
-def numbers_of(rule: Rule) -> tuple[str, ...]:
-    arguments = signature(rule).parameters.values()
-    return tuple(a.name for a in arguments if a.kind == a.KEYWORD_ONLY)
+def as_scalar(value: Any) -> Any:
+    """A hyperparameter as autograd and broadcasting want it: a one-element tensor without shape."""
+    if isinstance(value, tuple | list):
+        return tuple(as_scalar(part) for part in value)
+    return value.reshape(()) if isinstance(value, Tensor) else value
+
+
+def as_number(value: Any) -> Any:
+    """A hyperparameter as plain numbers; a one-element tensor is read (on a GPU, waited for)."""
+    if type(value) is float:  # as most are
+        return value
+    if isinstance(value, tuple | list):
+        return tuple(as_number(part) for part in value)
+    return value.item() if isinstance(value, Tensor) else value

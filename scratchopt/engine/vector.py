@@ -1,4 +1,47 @@
-"""Vector: many tensors, and one number that multiplies them all, as if they were one vector."""
+"""Vector: many tensors, and one number that multiplies them all, as if they were one vector.
+
+A product waits until a sum takes it, and both are one call, as in BLAS axpy. torch's own optimizers
+make the same calls, so the results agree to the last bit. The use of a product after its tensors
+have changed is a RuntimeError.
+
+What a rule's expressions come to, where p, m and v are the rule's own lists, g is the gradient's,
+and lr is 0.5 (`calls` runs an expression and prints what it calls in torch; a result without a
+name is ␣):
+
+>>> calls("d = lr * g")  # nothing: a factor waits for a sum
+>>> calls("p -= lr * g")
+_foreach_add_(p, g, alpha=-0.5)
+>>> calls("p -= lr * g * m")
+_foreach_addcmul_(p, g, m, -0.5)
+>>> calls("p -= lr * m / v")
+_foreach_addcdiv_(p, m, v, -0.5)
+>>> calls("m += lr * (g - m)")
+_foreach_lerp_(m, g, 0.5)
+>>> calls("m *= lr")
+_foreach_mul_(m, 0.5)
+>>> calls("m /= lr")
+_foreach_div_(m, 0.5)
+>>> calls("m += 1")
+_foreach_add_(m, 1)
+>>> calls("m.clamp_min_(v)")
+_foreach_maximum_(m, v)
+>>> calls("m.clamp_min_(lr)")
+_foreach_clamp_min_(m, 0.5)
+>>> calls("p -= g + lr * v")
+_foreach_add(g, v, alpha=0.5)
+_foreach_add_(p, ␣, alpha=-1.0)
+>>> calls("p -= m / (v.sqrt() + 1)")
+_foreach_sqrt(v)
+_foreach_add_(␣, 1)
+_foreach_addcdiv_(p, m, ␣, -1.0)
+>>> calls("p -= 1 - v")
+_foreach_mul(v, -1.0)
+_foreach_add_(␣, 1)
+_foreach_add_(p, ␣, alpha=-1.0)
+>>> calls("p -= lr / v")
+_foreach_reciprocal(v)
+_foreach_add_(p, ␣, alpha=-0.5)
+"""
 
 from __future__ import annotations
 
@@ -10,10 +53,6 @@ import torch
 
 class Vector:
     """A list of tensors times a number, and perhaps times, over or less a second list.
-
-    Such a product waits until a sum takes it, and both are one call, as in BLAS axpy: `p -= lr * g`
-    is `torch._foreach_add_(p, g, alpha=-lr)`. torch's own optimizers make the same calls, so the
-    results agree to the last bit. Its use after its tensors have changed is a RuntimeError.
 
     Args:
         tensors, factor: the list and the number.
@@ -39,8 +78,8 @@ class Vector:
     def __truediv__(self, d: float | Vector) -> Vector:
         return self._with("div", d, 1 / d.factor) if isinstance(d, Vector) else self._new("div", d)
 
-    def __neg__(self) -> Vector:
-        return self * -1.0
+    def __rtruediv__(self, number: float) -> Vector:
+        return self._new("reciprocal") * number
 
     def __add__(self, term: float | Vector) -> Vector:
         if isinstance(term, Vector) and not term.op and term.factor == 1.0:
@@ -51,6 +90,12 @@ class Vector:
         if not isinstance(term, Vector) or term.op or term.factor != 1.0:
             return self + -term
         return (self if self.factor == 1.0 else self._new("mul", 1.0))._with("sub", term, 1.0)
+
+    def __neg__(self) -> Vector:
+        return self * -1.0
+
+    def __rsub__(self, number: float) -> Vector:
+        return -self + number
 
     def __iadd__(self, term: float | Vector) -> Vector:
         return self._sum(term, self._write)
@@ -69,7 +114,9 @@ class Vector:
     def sqrt(self) -> Vector:
         return self._new("sqrt")
 
-    def clamp_min_(self, floor: Vector) -> Vector:
+    def clamp_min_(self, floor: float | Vector) -> Vector:
+        if not isinstance(floor, Vector):
+            return self._write("clamp_min", floor)
         return self._write("maximum", (floor if floor.role else floor._new("mul", 1.0)).tensors)
 
     def _now(self) -> tuple[int, ...]:
@@ -95,10 +142,12 @@ class Vector:
         return call("add", term._settled().tensors, alpha=term.factor)
 
     def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
-        into = self if self.role else self._new("mul", 1.0)
-        _in_place(name, into.tensors, *arguments, **options)
-        into._versions = into._versions and into._now()
-        return into
+        if not self.role:  # nobody's list: it becomes that of the result
+            vars(self).update(vars(self._new(name, *arguments, **options)))
+            return self
+        _in_place(name, self.tensors, *arguments, **options)
+        self._versions = self._versions and self._now()
+        return self
 
     def _new(self, name: str, *arguments: Any, **options: float) -> Vector:
         self = self._settled()

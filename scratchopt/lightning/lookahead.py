@@ -1,27 +1,27 @@
-"""Lookahead: an exact NAG under a Trainer."""
+"""Lookahead: methods under a Trainer whose gradient is taken elsewhere than at θ."""
 
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from scratchopt.lightning.fully_shard import reshard
-from scratchopt.nag import NAG
+from scratchopt.optimizer import Optimizer
 
 
 class Lookahead(Callback):
-    """Runs every training batch at NAG's lookahead point θ + μv, and everything else at θ.
+    """Runs every training batch at the gradient point, NAG's θ + μv, and everything else at θ.
 
     A Trainer that accumulates gradients runs all but the last micro-batch outside of
     `optimizer.step`, and with a GradScaler it runs them all there. A lookahead within `step` comes
-    too late for these; so it is taken before the batch and undone after it. Without an exact `NAG`
-    among the optimizers the callback does nothing.
+    too late for these; so it is taken before the batch and undone after it. Without a method that
+    has a `gradient_point` among the optimizers the callback does nothing.
     """
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        """Moves to θ + μv. A second micro-batch comes to the same point, as θ and v rest."""
-        optimizers = _nags(trainer)
+        """Moves to the gradient point. A second micro-batch comes to the same, as θ and v rest."""
+        optimizers = _looking_ahead(trainer)
         if optimizers and trainer.world_size > 1:
             reshard(pl_module)  # or the forward pass may not see what happens to the shards
         for optimizer in optimizers:
@@ -29,7 +29,7 @@ class Lookahead(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Moves back to θ; after a step the parameters are there already."""
-        for optimizer in _nags(trainer):
+        for optimizer in _looking_ahead(trainer):
             optimizer.restore_()
 
     def on_train_epoch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
@@ -41,5 +41,6 @@ class Lookahead(Callback):
         self.on_train_batch_end(trainer)
 
 
-def _nags(trainer: Trainer) -> list[NAG]:
-    return [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, NAG)]
+def _looking_ahead(trainer: Trainer) -> list[Optimizer]:
+    ours = [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, Optimizer)]
+    return [optimizer for optimizer in ours if optimizer.gradient_point]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scratchopt import stability
 from scratchopt.lightning.replay import Replay
-from scratchopt.nag import NAG
+from scratchopt.optimizer import Optimizer
 
 
 @dataclass
@@ -33,7 +33,7 @@ def step_start(
     """Takes down the state before a call of `training_step`, and leaves it as it is."""
     optimizer = trainer.optimizers[0]
     start = point = copies(trained(trainer))
-    if isinstance(optimizer, NAG) and optimizer.ahead:
+    if isinstance(optimizer, Optimizer) and optimizer.ahead:
         optimizer.restore_()
         start = copies(trained(trainer))
         optimizer.lookahead_()  # to the very point, bit for bit

@@ -10,7 +10,6 @@ from torch import Tensor
 from scratchopt.second_order.flat import flatten
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
-KINDS = ("hessian", "gauss_newton")
 COMPILED = (
     "Newton needs second derivatives, which a compiled model does not have: give it the model "
     "without torch.compile"
@@ -23,7 +22,7 @@ def product_of(
     """The curvature of a kind, by its products.
 
     Args:
-        kind: one of KINDS.
+        kind: "hessian" or "gauss_newton".
         loss: 0-dim, with its graph.
         outputs: for "gauss_newton".
         parameters: θ.

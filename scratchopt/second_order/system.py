@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from scratchopt.hyperparameters import as_number
+from scratchopt.engine.update import as_number
 from scratchopt.second_order.conjugate_gradients import conjugate_gradients
 from scratchopt.second_order.curvature import Product
 from scratchopt.second_order.flat import flatten

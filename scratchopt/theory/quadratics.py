@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchopt import NAG, Newton
+from scratchopt import Newton, Optimizer
 
-Make = Callable[[list[Tensor]], torch.optim.Optimizer]
+Make = Callable[[list[Tensor]], Optimizer]
 
 
 class Quadratic:
@@ -42,7 +42,7 @@ def make_quadratic(smallest: float, largest: float, size: int = 4, seed: int = 0
     return Quadratic((hessian + hessian.T) / 2)
 
 
-def take_step(optimizer: torch.optim.Optimizer, x: Tensor, f: Any) -> None:
+def take_step(optimizer: Optimizer, x: Tensor, f: Any) -> None:
     """Takes one step, with the derivatives that the method needs, where it needs them.
 
     Args:
@@ -54,8 +54,7 @@ def take_step(optimizer: torch.optim.Optimizer, x: Tensor, f: Any) -> None:
         optimizer.zero_grad()
         optimizer.backward(f(x))
     else:
-        if isinstance(optimizer, NAG):
-            optimizer.lookahead_()
+        optimizer.lookahead_()
         x.grad = f.gradient(x.detach())
     optimizer.step()
 
@@ -92,7 +91,7 @@ def transfer_matrix(make: Make, f: Any, size: int) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def _buffers(optimizer: torch.optim.Optimizer, x: Tensor) -> dict[str, Tensor]:
+def _buffers(optimizer: Optimizer, x: Tensor) -> dict[str, Tensor]:
     """The state tensors of the shape of x, by key."""
     return {
         key: value
@@ -147,7 +146,7 @@ def measure_growth(make: Make, curvatures: Tensor, steps: int, after: int) -> Te
     return (total / steps).exp()
 
 
-def is_stable(optimizer: torch.optim.Optimizer, x: Tensor, f: Any, steps: int) -> bool:
+def is_stable(optimizer: Optimizer, x: Tensor, f: Any, steps: int) -> bool:
     """Tells whether θ, one number, shrinks: |θ| in a run's last quarter stays below the third's.
 
     A run that has grown a million times, or is as good as at 0, is ended before.

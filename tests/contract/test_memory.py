@@ -31,7 +31,7 @@ def test_the_prediction_is_what_is_allocated(name, dtype):
         p.grad.nbytes for p in model.parameters() if p.grad is not None
     )
     assert predicted.state == sum(t.nbytes for t in state)
-    copies = optimizer._kept._copies if isinstance(optimizer, scratchopt.NAG) else []  # type: ignore[union-attr]
+    copies = optimizer._point.iterate._copies if optimizer._point else []
     assert predicted.lookahead == sum(t.nbytes for t in copies)
 
 

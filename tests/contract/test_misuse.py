@@ -315,6 +315,30 @@ def test_a_rule_that_writes_into_g_is_refused(driver):
         give(WritesG([p], **driver), [p], [torch.ones(3)])
 
 
+class Numbers(Rebinds):
+    """With a number before a minus and a division, and as a floor."""
+
+    @staticmethod
+    def rule(p, g, m, *, lr):
+        m += 1 - g
+        m.clamp_min_(0.5)
+        p -= lr / (2 - lr * m) + (1 - 2 / m)
+
+
+@ALL_DRIVERS
+def test_a_number_may_come_first_and_be_a_floor(driver):
+    """Held by no test before: a number less a vector, over a vector, and under one."""
+    p = own(torch.ones(3, requires_grad=True), driver)
+    optimizer = Numbers([p], lr=0.25, **driver)
+    expected, m = torch.ones(3), torch.zeros(3)
+    for g in (torch.tensor([0.25, 2.0, -1.0]), torch.tensor([3.0, 0.5, float("nan")])):
+        give(optimizer, [p], [g])
+        m = (m + 1 - g).clamp_min(0.5)
+        expected = expected - (0.25 / (2 - 0.25 * m) + (1 - 2 / m))
+    torch.testing.assert_close(p.detach(), expected, equal_nan=True)
+    torch.testing.assert_close(optimizer.state[p]["average"].detach(), m, equal_nan=True)
+
+
 @ALL_DRIVERS
 def test_a_rule_may_divide_in_place(driver):
     p = own(torch.ones(3, requires_grad=True), driver)

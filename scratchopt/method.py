@@ -1,0 +1,60 @@
+"""What a method says of itself: its class has it, and whoever asks looks there."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from scratchopt.engine.update import Rule
+from scratchopt.ranges import Range
+
+
+class Method:
+    """What the class of a method holds, with what it means to leave it out."""
+
+    # The update of the paper, `rule(p, g, *buffers, **numbers)`, in place on p and the buffers.
+    rule: ClassVar[Rule]
+    # The state key of each buffer that it may keep, in the rule's order.
+    buffers: ClassVar[tuple[str, ...]] = ()
+    # Where the gradient is taken, if not at p: `gradient_point(p, *buffers, **numbers)` moves p.
+    gradient_point: ClassVar[Rule | None] = None
+    # Whether the rule holds for a sparse g as it stands.
+    sparse: ClassVar[bool] = False
+
+    # Ranges of the hyperparameters that it has alone.
+    ranges: ClassVar[tuple[Range, ...]] = ()
+
+    # The class of torch.optim that is the same method, or is in groups with these values; torch has
+    # their keys for what is one method among several there.
+    torch_twin: ClassVar[str] = ""
+    fixed: ClassVar[dict[str, Any]] = {}
+
+    # Methods, by their files, that it is for some values of these of its hyperparameters: tuned
+    # well, it can't be worse (Choi et al. (2019), arXiv 1910.05446).
+    includes: ClassVar[tuple[str, ...]] = ()
+    includes_by: ClassVar[tuple[str, ...]] = ()
+
+    # The largest lr·λ at which it is stable on a quadratic of curvature λ, from a group's numbers
+    # by name. For an adaptive method λ is that of P⁻¹H, with P = `preconditioner(state, group)`.
+    stability_limit: ClassVar[Callable[..., Any] | None] = None
+    preconditioner: ClassVar[Callable[[dict[str, Any], dict[str, Any]], Tensor] | None] = None
+
+    @classmethod
+    def rule_for(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:
+        """The rule that a group asks for, and the keys of its buffers."""
+        return cls.rule, cls.buffers
+
+    @classmethod
+    def is_twin_of(cls, group: dict[str, Any]) -> bool:
+        """Whether a group of its torch twin is this method."""
+        return all(group.get(name, value) == value for name, value in cls.fixed.items())
+
+    @staticmethod
+    def from_torch_state(state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+        """The state of a parameter, from that in its torch twin."""
+        return state
+
+    @staticmethod
+    def to_torch_state(state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+        """The state of a parameter in its torch twin."""
+        return state
