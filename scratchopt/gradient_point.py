@@ -28,13 +28,13 @@ class GradientPoint:
     """
 
     def __init__(self, move: Rule, name: str) -> None:
-        self._move, self._name = move, name
+        self._move, self._name, self._numbers_of = move, name, numbers_of(move)
         self.forget()
 
     def forget(self) -> None:
         """Forgets the iterate, which is then not given back."""
         self.iterate = Snapshot()  # θ, while ahead; and its memory
-        self._numbers: dict[str, tuple[Any, ...]] | None = None  # of a move since the last step
+        self._numbers: dict[str, list[Any]] | None = None  # of a move since the last step
         self.zeroed = False  # whether zero_grad was called since the closure began
 
     @property
@@ -51,7 +51,7 @@ class GradientPoint:
                 buffer.
         """
         now = self._read(groups)
-        if self.ahead:
+        if self.iterate.full:
             if self._numbers == now:
                 return
             self.leave()
@@ -93,22 +93,21 @@ class GradientPoint:
         finally:
             self.leave()
         taken, self._numbers = self._numbers, None
-        now = self._read(groups)
-        for name in numbers_of(self._move) if taken is not None else ():
-            if taken[name] != now[name]:
-                raise RuntimeError(
-                    f"{self._name}'s {name} changed from {taken[name]} to {now[name]} between its "
-                    "lookahead and its step: change it after a step, or call lookahead_() again"
-                )
+        if taken is not None and taken != (now := self._read(groups)):
+            (name, *_) = (name for name in now if taken[name] != now[name])
+            raise RuntimeError(
+                f"{self._name}'s {name} changed from {tuple(taken[name])} to {tuple(now[name])} "
+                "between its lookahead and its step: change it after a step, or call lookahead_() "
+                "again"
+            )
         return loss
 
     def refuse_elsewhere(self) -> None:
         """Raises: the gradients of a step were not taken at the point."""
         raise RuntimeError(f"{self._name} needs its gradient at the lookahead point: {_REMEDY}")
 
-    def _read(self, groups: list[Any]) -> dict[str, tuple[Any, ...]]:
-        names = numbers_of(self._move)
-        return {name: tuple(as_number(group[name]) for group in groups) for name in names}
+    def _read(self, groups: list[Any]) -> dict[str, list[Any]]:
+        return {name: [as_number(group[name]) for group in groups] for name in self._numbers_of}
 
     def _look_ahead_for(
         self, closure: Callable[[], Any], enter: Callable[[], None], groups: list[Any]
@@ -136,4 +135,6 @@ class GradientPoint:
 
 def _as_real(tensors: list[Tensor]) -> list[Tensor]:
     """Complex numbers as pairs of real ones, as a rule sees them."""
+    if not any(map(Tensor.is_complex, tensors)):
+        return tensors
     return [torch.view_as_real(t) if t.is_complex() else t for t in tensors]

@@ -1,9 +1,6 @@
 """What a method says of itself: its class has it, and whoever asks looks there."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
-
-from torch import Tensor
 
 from scratchopt.engine.update import Rule
 from scratchopt.ranges import Range
@@ -17,7 +14,7 @@ class Method:
     # The state key of each buffer that it may keep, in the rule's order.
     buffers: ClassVar[tuple[str, ...]] = ()
     # Where the gradient is taken, if not at p: `gradient_point(p, *buffers, **numbers)` moves p.
-    gradient_point: ClassVar[Rule | None] = None
+    gradient_point: Any = None
     # Whether the rule holds for a sparse g as it stands.
     sparse: ClassVar[bool] = False
 
@@ -36,8 +33,8 @@ class Method:
 
     # The largest lr·λ at which it is stable on a quadratic of curvature λ, from a group's numbers
     # by name. For an adaptive method λ is that of P⁻¹H, with P = `preconditioner(state, group)`.
-    stability_limit: ClassVar[Callable[..., Any] | None] = None
-    preconditioner: ClassVar[Callable[[dict[str, Any], dict[str, Any]], Tensor] | None] = None
+    stability_limit: Any = None
+    preconditioner: Any = None
 
     @classmethod
     def rule_for(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:

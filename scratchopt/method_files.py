@@ -62,7 +62,7 @@ class Source:
             return self.base.arguments() if self.base else {}
         aliases = {
             ast.unparse(node.target): ast.unparse(node.value)
-            for node in _tree(self.module).body
+            for node in ast.walk(_tree(self.module))
             if isinstance(node, ast.AnnAssign) and node.value is not None
         }
         found = {}

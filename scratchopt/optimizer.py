@@ -193,7 +193,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         """
         loss = None
         if self._point:
-            if closure is None and not self.ahead and self._may_be_elsewhere():
+            if closure is None and not self._point.ahead and self._may_be_elsewhere():
                 self._point.refuse_elsewhere()
             loss = self._point.evaluate(closure, self.lookahead_, self.param_groups)
         elif closure is not None:
@@ -258,9 +258,9 @@ class Optimizer(Method, torch.optim.Optimizer):
     def _columns(self, group: dict[str, Any]) -> list[list[Tensor]]:
         """The group's parameters that have all their buffers, and each kind of buffer."""
         _, keys = self.rule_for(group)
-        needed = set(keys)
-        params = [p for p in group["params"] if self.state.get(p, {}).keys() >= needed]
-        return [params, *([self.state[p][key] for p in params] for key in keys)]
+        state, none = self.state, {}
+        params = [p for p in group["params"] if all(map(state.get(p, none).__contains__, keys))]
+        return [params, *([state[p][key] for p in params] for key in keys)]
 
     def _may_be_elsewhere(self) -> bool:
         """Whether there is state that the gradient point may depend on."""

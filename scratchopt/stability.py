@@ -26,7 +26,7 @@ Group: TypeAlias = Mapping[str, Any]
 
 
 def _limit_of(method: type[Optimizer]) -> Callable[[Any], Any]:
-    limit: Any = method.stability_limit
+    limit = method.stability_limit
     return lambda mu: limit(**dict.fromkeys(numbers_of(limit), mu))
 
 
@@ -98,9 +98,10 @@ def limit(optimizer: torch.optim.Optimizer, groups: Sequence[Group]) -> float | 
 def _limit(methods: list[type[Optimizer]], group: dict[str, Any]) -> float:
     """The largest stable lr·λ; torch's dampening takes a part of lr."""
     dampening = group.get("dampening", 0) if group.get("momentum") else 0
-    undampened = group | {"dampening": 0}
-    twins = [method for method in methods if method.is_twin_of(undampened)]
-    stability_limit: Any = (twins or methods)[0].stability_limit
+    method, *_ = methods
+    if len(methods) > 1:  # of torch's
+        method = next(method for method in methods if method.is_twin_of(group | {"dampening": 0}))
+    stability_limit = method.stability_limit
     names = numbers_of(stability_limit)
     return stability_limit(**{name: group[name] for name in names}) / (1 - dampening)
 

@@ -102,9 +102,11 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
     The gradient of the penalty is taken where the loss's is, at the gradient point.
     """
     maximize, decay, decoupled, *_ = options
-    apply, penalized = rule, _unmoved
+    penalized = _unmoved
     if gradient_point is not None:
-        apply, penalized = _with_its_numbers(rule), _moved(_with_its_numbers(gradient_point))
+        penalized = _moved(_with_its_numbers(gradient_point))
+        if not set(numbers_of(gradient_point)) <= set(numbers_of(rule)):
+            rule = _with_its_numbers(rule)
 
     def whole(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> None:
         if maximize:
@@ -113,7 +115,7 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
             p *= 1 - numbers["lr"] * weight_decay
         elif decay:
             g = g + weight_decay * penalized(p, *buffers, **numbers)
-        apply(p, g, *buffers, **numbers)
+        rule(p, g, *buffers, **numbers)
 
     return whole
 

@@ -33,22 +33,7 @@ from tests.shared.two_processes import run_by_two
 
 EPOCHS, BATCH = 2, 6  # 8 micro-batches in an epoch
 OVERFLOWING = 2.0**19  # a scale at which the first gradients are beyond float16
-METHODS = {
-    "sgd": paper.sgd,
-    "momentum": paper.momentum,
-    "nag": paper.nag,
-    "nag_torch": paper.nag_torch,
-    "adagrad": paper.adagrad,
-    "rmsprop": paper.rmsprop,
-    "rmsprop_momentum": paper.rmsprop,
-    "rmsprop_centered": paper.rmsprop,
-    "rmsprop_centered_momentum": paper.rmsprop,
-    "adam": paper.adam,
-    "amsgrad": paper.adam,
-    "adamw": paper.adamw,
-    "newton": paper.newton,
-    "newton_cg": paper.newton,
-}
+METHODS = {row: case.paper for row, case in CASES.items()}
 
 
 SETTINGS = {row: CASES[row].settings for row in METHODS}

@@ -1,12 +1,16 @@
 """One table of optimizers that drives the tests: a new method is a new row."""
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 import scratchopt
+from tests.shared import paper
 
 DRIVERS: dict[str, dict[str, Any]] = {
     "list": {"foreach": True},
@@ -21,12 +25,13 @@ DTYPES = (*REAL, torch.bfloat16, torch.float16, torch.complex64, torch.complex12
 class Case(NamedTuple):
     """An optimizer with settings that work on well-scaled problems, and what to hold it to.
 
-    Its oracle is its twin in torch, and where there is none the paper's lines, spelled out below.
+    Its oracles are the paper's lines in float64 under a Trainer, and in the contract its twin in
+    torch or, where there is none, the same lines on tensors.
     """
 
     cls: Callable[..., scratchopt.Optimizer]
     settings: dict[str, Any]
-    oracle: Callable[..., torch.optim.Optimizer]
+    paper: Callable[..., Any]  # its lines; see `tests.shared.paper`
     equations: int  # of the paper's algorithm, the one that only names the gradient left out
     twin: type[torch.optim.Optimizer] | None = None  # torch's own, bit for bit the same
     state: tuple[str, ...] = ()  # keys of a parameter's state
@@ -36,6 +41,15 @@ class Case(NamedTuple):
     dtypes: tuple[torch.dtype, ...] = DTYPES
     needs_closure: bool = False  # the gradient must be taken where the optimizer says
     needs_hessian: bool = False  # and the live loss must pass through it
+    twin_settings: dict[str, Any] = {}  # of the twin, which make it this method  # noqa: RUF012
+
+    def oracle(self, params: Any, **settings: Any) -> torch.optim.Optimizer:
+        """An optimizer that takes the same steps."""
+        if self.twin is not None:
+            return self.twin(params, **self.twin_settings, **settings)
+        if self.needs_hessian:
+            return NewtonOnHalfSquares(params, **settings)
+        return PapersLines(params, case=self, **settings)
 
 
 class _Plain(torch.optim.Optimizer):
@@ -56,24 +70,25 @@ class _Plain(torch.optim.Optimizer):
         raise NotImplementedError
 
 
-class HeavyBall(_Plain):
-    """Sutskever et al. (2013), equations 1 and 2."""
+class PapersLines(_Plain):
+    """The lines of a case's paper, on tensors in place of NumPy's arrays."""
 
-    def move(self, p, g, sign, state, group):
-        mu, v = group["momentum"], state.get("velocity", torch.zeros_like(p))
-        g = g + group["weight_decay"] * self.point(p, mu, v)
-        state["velocity"] = mu * v - group["lr"] * g
-        p.copy_(p + state["velocity"])
+    def __init__(self, params: Any, case: Case, **settings: Any) -> None:
+        super().__init__(params, **settings)
+        buffers = [key for key in case.state if key != "step"]
+        letters = list(inspect.signature(case.cls.rule).parameters)[2:]  # type: ignore[attr-defined]
+        self.keys = dict(zip(letters, buffers, strict=False))
+        self.lines = case.paper
+        self.names = inspect.signature(case.paper).parameters.keys()
 
-    def point(self, p, mu, v):
-        return p
-
-
-class Nesterov(HeavyBall):
-    """Sutskever et al. (2013), equations 3 and 4."""
-
-    def point(self, p, mu, v):
-        return p + mu * v
+    def move(self, p: Tensor, g: Tensor, sign: int, state: Any, group: dict[str, Any]) -> None:
+        s = SimpleNamespace(t=state.get("step", 0))
+        for letter, key in self.keys.items():
+            setattr(s, letter, state.get(key, torch.zeros_like(p)))
+        numbers = {name: group[name] for name in self.names if name in group}
+        p.copy_(self.lines(p, s, lambda point: g + group["weight_decay"] * point, **numbers))
+        for letter, key in self.keys.items():
+            state[key] = getattr(s, letter)
 
 
 class NewtonOnHalfSquares(_Plain):
@@ -85,10 +100,6 @@ class NewtonOnHalfSquares(_Plain):
         p.copy_(p - group["lr"] * gradient / (sign * 1 + shift))
 
 
-def _nesterov(params: Any, **settings: Any) -> torch.optim.Optimizer:
-    return torch.optim.SGD(params, nesterov=True, **settings)
-
-
 _SQUARE = ("step", "square_avg")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -97,28 +108,38 @@ def _rmsprop(equations: int, *keys: str, **settings: Any) -> Case:
     return Case(
         scratchopt.RMSprop,
         {"lr": 0.02, **settings},
-        torch.optim.RMSprop,
+        paper.rmsprop,
         equations,
         torch.optim.RMSprop,
         state=(*_SQUARE, *keys),
     )
 
 
-def _adam(cls: Any, twin: Any, equations: int, *keys: str, **settings: Any) -> Case:
-    return Case(cls, {"lr": 0.1, **settings}, twin, equations, twin, state=(*_MOMENTS, *keys))
+def _adam(cls: Any, lines: Any, twin: Any, equations: int, *keys: str, **settings: Any) -> Case:
+    return Case(cls, {"lr": 0.1, **settings}, lines, equations, twin, state=(*_MOMENTS, *keys))
 
+
+_newton = partial(
+    Case,
+    scratchopt.Newton,
+    paper=paper.newton,
+    equations=1,
+    drivers=("default",),
+    dtypes=REAL,  # LAPACK's
+    needs_hessian=True,
+)
 
 CASES = {
     "sgd": Case(
-        scratchopt.SGD, {"lr": 0.1}, torch.optim.SGD, 1, torch.optim.SGD, sparse=True
+        scratchopt.SGD, {"lr": 0.1}, paper.sgd, 1, torch.optim.SGD, sparse=True
     ),  # Robbins and Monro
     "momentum": Case(
-        scratchopt.Momentum, {"lr": 0.05, "momentum": 0.9}, HeavyBall, 2, state=("velocity",)
+        scratchopt.Momentum, {"lr": 0.05, "momentum": 0.9}, paper.momentum, 2, state=("velocity",)
     ),  # Sutskever et al., (1), (2)
     "nag": Case(
         scratchopt.NAG,
         {"lr": 0.05, "momentum": 0.9},
-        Nesterov,
+        paper.nag,
         2,  # Sutskever et al., (3), (4)
         state=("velocity",),
         needs_closure=True,
@@ -126,15 +147,16 @@ CASES = {
     "nag_torch": Case(
         scratchopt.NAGTorch,
         {"lr": 0.05, "momentum": 0.9},
-        _nesterov,
+        paper.nag_torch,
         3,  # torch's documentation: b, g, θ
         torch.optim.SGD,
+        twin_settings={"nesterov": True},
         state=("momentum_buffer",),
     ),
     "adagrad": Case(
         scratchopt.Adagrad,
         {"lr": 0.5},
-        torch.optim.Adagrad,
+        paper.adagrad,
         2,  # Duchi et al., figure 1, diagonal: s and x
         torch.optim.Adagrad,
         state=("step", "sum"),
@@ -146,30 +168,16 @@ CASES = {
     "rmsprop_centered_momentum": _rmsprop(
         4, "grad_avg", "momentum_buffer", centered=True, momentum=0.5
     ),  # Graves, (38) to (41)
-    "adam": _adam(scratchopt.Adam, torch.optim.Adam, 5),  # Kingma and Ba, algorithm 1
+    "adam": _adam(scratchopt.Adam, paper.adam, torch.optim.Adam, 5),  # Kingma and Ba, algorithm 1
     "amsgrad": _adam(
-        scratchopt.Adam, torch.optim.Adam, 5, "max_exp_avg_sq", amsgrad=True
+        scratchopt.Adam, paper.adam, torch.optim.Adam, 5, "max_exp_avg_sq", amsgrad=True
     ),  # Reddi et al., algorithm 2: m, v, v̂, V̂, x
     "adamw": _adam(
-        scratchopt.AdamW, torch.optim.AdamW, 5
+        scratchopt.AdamW, paper.adamw, torch.optim.AdamW, 5
     ),  # Loshchilov and Hutter, algorithm 2, less the schedule
-    "newton": Case(
-        scratchopt.Newton,
-        {"lr": 1.0, "damping": 0.1},
-        NewtonOnHalfSquares,
-        1,
-        drivers=("default",),
-        dtypes=REAL,  # LAPACK's
-        needs_hessian=True,
-    ),
-    "newton_cg": Case(
-        scratchopt.Newton,
-        {"lr": 1.0, "damping": 0.1, "solver": "cg", "cg_tol": 0.0},
-        NewtonOnHalfSquares,
-        1,
-        drivers=("default",),
-        dtypes=REAL,
-        needs_hessian=True,
+    "newton": _newton(settings={"lr": 1.0, "damping": 0.1}),
+    "newton_cg": _newton(
+        settings={"lr": 1.0, "damping": 0.1, "solver": "cg", "cg_tol": 0.0},
     ),
 }
 
@@ -193,7 +201,7 @@ def give(
     optimizer: torch.optim.Optimizer, params: Sequence[Tensor], grads: Sequence[Tensor | None]
 ) -> None:
     """One step with these gradients, and with the Hessian of Σ p²/2 where one is needed."""
-    if isinstance(optimizer, scratchopt.NAG):
+    if isinstance(optimizer, scratchopt.Optimizer):
         optimizer.lookahead_()
     for p, g in zip(params, grads, strict=True):
         p.grad = None if g is None else g.clone()

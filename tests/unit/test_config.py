@@ -4,7 +4,7 @@ import importlib
 import inspect
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -12,7 +12,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.groups import SCHEMAS, Accelerator
+from scratchopt.config.optimizers import optimizer_schema
 from scratchopt.config.schema import LATER, RunConfig, validate
+from scratchopt.method_files import methods
+from scratchopt.optimizer import _DEFAULTS
 from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES
 from tasks.mnist import ACTIVATIONS
@@ -38,9 +41,21 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def constructor_of(target: str) -> dict[str, inspect.Parameter]:
+    """The arguments by name; `**options: Unpack[Options]` are those of every method."""
     module, _, name = target.rpartition(".")
     made = getattr(importlib.import_module(module), name)
-    return dict(inspect.signature(made).parameters)
+    found = dict(inspect.signature(made).parameters)
+    if options := found.pop("options", None):
+        taken = get_args(options.annotation)[0]
+        for key in get_type_hints(taken):
+            found[key] = inspect.Parameter(key, options.KEYWORD_ONLY, default=_DEFAULTS[key])
+    return found
+
+
+def schema_of(target: str) -> type:
+    found = SCHEMAS.get(target) or optimizer_schema(target)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("accelerator", choices("accelerator"))
@@ -51,7 +66,7 @@ def test_every_combination_is_valid(task, optimizer, accelerator):
         composed(f"task={task}", f"optimizer={optimizer}", f"accelerator={accelerator}")
     )
     assert config["task"]["_target_"] in SCHEMAS
-    assert config["optimizer"]["_target_"] in SCHEMAS
+    assert optimizer_schema(config["optimizer"]["_target_"])
     assert isinstance(config["optimizer"]["lr"], float)
     assert isinstance(config["accelerator"]["precision"], str)
 
@@ -72,20 +87,21 @@ def test_keys_are_those_of_schema_and_constructor(group):
         keys = {key for key in node if not key.startswith("_")}
         taken = set(constructor_of(node._target_)) - {"optimizer", "params"}
         assert keys == taken, choice
-        assert keys == {field.name for field in fields(SCHEMAS[node._target_])}, choice
+        assert keys == {field.name for field in fields(schema_of(node._target_))}, choice
 
 
 def test_every_optimizer_of_the_library_has_a_configuration():
     library = importlib.import_module("scratchopt")
     configured = {composed(f"optimizer={name}").optimizer._target_ for name in OPTIMIZERS}
     classes = {name for name in library.__all__ if isinstance(getattr(library, name), type)}
-    assert configured == {f"scratchopt.{name}" for name in classes - {"Optimizer"}}
+    assert configured >= {f"scratchopt.{name}" for name in classes - {"Optimizer"}}
+    assert set(OPTIMIZERS) == set(methods())
 
 
 def test_a_schema_has_the_constructor_s_defaults_within_its_bounds():
-    for target, schema in SCHEMAS.items():
+    for target in [*SCHEMAS, *(source.target for source in methods().values())]:
         parameters = constructor_of(target)
-        for field in fields(schema):
+        for field in fields(schema_of(target)):
             default = parameters[field.name].default
             assert default is None or field.metadata["holds"](default), (target, field.name)
 
@@ -112,7 +128,7 @@ def test_what_suits_a_task_is_for_optimizers_and_keys_that_exist(task):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_what_suits_a_function_reaches_the_optimizer(function, optimizer):
     cfg = composed("task=toy", f"task.function={function}", f"optimizer={optimizer}")
-    suits = cfg.settings_by_function[function][optimizer]
+    suits = cfg.settings_by_function[function].get(optimizer, {})
     assert {key: cfg.optimizer[key] for key in suits} == suits
 
 

@@ -137,7 +137,7 @@ def test_conjugate_gradients_of_nothing_are_nothing():
 
 
 def test_saddle_free_newton_leaves_a_saddle_that_newton_seeks():
-    def end(solver: str) -> list[float]:
+    def end(solver: Any) -> list[float]:
         p = nn.Parameter(torch.tensor([1.0, 0.1], dtype=torch.float64))
         optimizer = Newton([p], solver=solver)
         optimizer.backward(p[0] ** 2 - p[1] ** 2)
