@@ -86,11 +86,18 @@ class Source:
             return self.base.letters(name) if self.base else ""
         return "".join(argument.arg for argument in function.args.args)
 
+    def takes(self, name: str, number: str) -> bool:
+        """Whether a rule of its own or inherited takes a number."""
+        function = self.function(name)
+        if function is None:
+            return self.base is not None and self.base.takes(name, number)
+        return number in (argument.arg for argument in function.args.kwonlyargs)
+
     def _assigned(self, name: str) -> ast.expr | None:
         for node in self.node.body:
             targets = node.targets if isinstance(node, ast.Assign) else []
             if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                return node.value
+                return getattr(node, "value", None)
         return self.base._assigned(name) if self.base else None
 
 

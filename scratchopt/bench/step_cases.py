@@ -5,6 +5,8 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from scratchopt.method_files import Source, methods
+
 
 class Size(NamedTuple):
     """A model, as its parameters' shapes.
@@ -44,19 +46,32 @@ class Method(NamedTuple):
         return len(self.reads) + len(self.writes)
 
 
-_HEAVY_BALL = MappingProxyType({"momentum": 0.9})
-_NESTEROV = MappingProxyType({"momentum": 0.9, "nesterov": True})
+# Devices where torch's class has fused=True, if not on both.
+_FUSED: dict[str, tuple[str, ...]] = {"Adagrad": ("cpu",), "RMSprop": ()}
+
+
+def _method(source: Source) -> Method:
+    """What a method reads and writes, by its rule's letters, and the twin that keeps as much."""
+    tensors, lookahead = source.letters("rule"), source.letters("gradient_point")
+    buffers = tensors[2:]
+    twin = source.literal("torch_twin", "") or ("Adam" if len(buffers) > 1 else "SGD")
+    settings: dict[str, Any] = {}
+    if twin == "SGD" and buffers:
+        nesterov = bool(lookahead) or source.literal("fixed", {}).get("nesterov", False)
+        settings = {"momentum": 0.9} | ({"nesterov": True} if nesterov else {})
+    # A lookahead is part of the step, and torch's approximation has none.
+    reads, writes = lookahead + tensors, lookahead[:1] + "p" + buffers
+    return Method(reads, writes, twin, settings, _FUSED.get(twin, ("cpu", "cuda")))
+
+
+def _rank(source: Source) -> tuple[int, bool, str]:
+    return len(source.letters("rule")), source.takes("rule", "t"), source.node.name
+
 
 METHODS = {
-    "SGD": Method("pg", "p", "SGD"),
-    "Momentum": Method("pgv", "pv", "SGD", _HEAVY_BALL),
-    # First its lookahead, which is part of its step, and which torch's approximation has not.
-    "NAG": Method("pv" + "pgv", "p" + "pv", "SGD", _NESTEROV),
-    "NAGTorch": Method("pgv", "pv", "SGD", _NESTEROV),
-    "Adagrad": Method("pgs", "ps", "Adagrad", fused=("cpu",)),
-    "RMSprop": Method("pgv", "pv", "RMSprop", fused=()),
-    "Adam": Method("pgmv", "pmv", "Adam"),
-    "AdamW": Method("pgmv", "pmv", "AdamW"),
+    source.node.name: _method(source)
+    for source in sorted(methods().values(), key=_rank)
+    if source.letters("rule")
 }
 
 

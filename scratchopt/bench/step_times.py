@@ -30,8 +30,8 @@ from typing import Any, TextIO, TypeAlias
 import torch
 from torch import Tensor
 
-import scratchopt
 from scratchopt.bench.step_cases import METHODS, SIZES, Method
+from scratchopt.method_files import method_classes
 
 Works: TypeAlias = dict[str, Callable[[], Any]]
 Times: TypeAlias = dict[str, list[float]]
@@ -128,7 +128,8 @@ def contestants(name: str, params: list[torch.nn.Parameter]) -> Works:
     """The contestants of a method: a step with each driver of ours and of torch's, and a copy."""
     method: Method = METHODS[name]
     device = params[0].device
-    ours, twin = getattr(scratchopt, name), getattr(torch.optim, method.twin)
+    classes = {cls.__name__: cls for cls in method_classes().values()}
+    ours, twin = classes[name], getattr(torch.optim, method.twin)
     works: Works = {}
     for driver, keywords in OURS.items():
         works[f"ours {driver}"] = whole_step(ours(params, lr=LR, **keywords))
