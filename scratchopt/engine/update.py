@@ -102,9 +102,9 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
     The gradient of the penalty is taken where the loss's is, at the gradient point.
     """
     maximize, decay, decoupled, *_ = options
-    penalized = _unmoved
+    decay_point = _unmoved
     if gradient_point is not None:
-        penalized = _moved(_with_its_numbers(gradient_point))
+        decay_point = _moved(_with_its_numbers(gradient_point))
         if not set(numbers_of(gradient_point)) <= set(numbers_of(rule)):
             rule = _with_its_numbers(rule)
 
@@ -114,7 +114,7 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
         if decay and decoupled:
             p *= 1 - numbers["lr"] * weight_decay
         elif decay:
-            g = g + weight_decay * penalized(p, *buffers, **numbers)
+            g = g + weight_decay * decay_point(p, *buffers, **numbers)
         rule(p, g, *buffers, **numbers)
 
     return whole

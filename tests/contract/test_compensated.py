@@ -122,7 +122,7 @@ def loss_on_test_set(digits: Any, cls: Any, dtype: torch.dtype, **settings: Any)
     ).to(dtype)
     optimizer = cls(net.parameters(), **settings)
     for batch in torch.randperm(len(images)).split(128):
-        if isinstance(optimizer, scratchopt.NAG):
+        if isinstance(optimizer, scratchopt.Optimizer):
             optimizer.lookahead_()
         optimizer.zero_grad()
         cross_entropy(net(images[batch].to(dtype)).float(), labels[batch]).backward()

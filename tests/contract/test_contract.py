@@ -193,7 +193,7 @@ def test_step_neither_writes_nor_deletes_a_gradient(case: Case, driver, options)
     params = leaves(random(*SHAPES, (4, 6)))
     optimizer = case.cls(params, **case.settings, **options, **driver)
     for _ in range(3):
-        if isinstance(optimizer, scratchopt.NAG):
+        if isinstance(optimizer, scratchopt.Optimizer):
             optimizer.lookahead_()
         for p in params:
             p.grad = torch.randn(p.shape[::-1]).permute(tuple(range(p.dim()))[::-1])
@@ -681,7 +681,7 @@ def test_sparse_gradients_that_it_cannot_take_are_refused(case: Case, driver):
         driver = {"fused": True}
     (p,) = leaves(random((5, 3)))
     optimizer = case.cls([p], **case.settings, **driver)
-    if isinstance(optimizer, scratchopt.NAG):
+    if isinstance(optimizer, scratchopt.Optimizer):
         optimizer.lookahead_()
     p.grad = sparse_gradient()
     before = p.detach().clone()
@@ -1137,7 +1137,7 @@ def test_autograd_goes_through_a_step(case: Case):
             optimizer.state[p]["step"] = torch.tensor(10.0)
         if "square_avg" in keys:  # more than the square of the mean
             optimizer.state[p]["square_avg"] += 10
-        if isinstance(optimizer, scratchopt.NAG):
+        if isinstance(optimizer, scratchopt.Optimizer):
             optimizer.lookahead_()
         optimizer.step()
         return p, *(optimizer.state[p][key] for key in keys)
@@ -1162,7 +1162,7 @@ def test_two_steps_have_a_derivative_with_respect_to_lr(case: Case):
             return loss
 
         for _ in range(2):
-            if isinstance(optimizer, scratchopt.NAG):
+            if isinstance(optimizer, scratchopt.Optimizer):
                 optimizer.step(closure)
             else:
                 closure()

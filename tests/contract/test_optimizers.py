@@ -75,7 +75,7 @@ def test_step_leaves_the_gradient_alone(case: Case):
     optimizer = case.cls(params, **case.settings, weight_decay=0.1, maximize=True)
     for _ in range(3):
         take_step(optimizer, loss)
-        if isinstance(optimizer, scratchopt.NAG):
+        if isinstance(optimizer, scratchopt.Optimizer):
             optimizer.lookahead_()
         if isinstance(optimizer, scratchopt.Newton):
             optimizer.backward(loss())
