@@ -39,7 +39,7 @@ class GradientPoint:
 
     @property
     def ahead(self) -> bool:
-        """Whether the parameters are at the point now."""
+        """True if the parameters are at the point now."""
         return self.iterate.full
 
     def enter(self, groups: list[Any], columns: list[list[list[Tensor]]]) -> None:

@@ -1,4 +1,4 @@
-"""What training a model takes in memory, before it is tried."""
+"""The memory that training a model takes, before it is tried."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple

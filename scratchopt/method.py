@@ -1,4 +1,4 @@
-"""What a method says of itself: its class has it, and whoever asks looks there."""
+"""The facts of a method that stand in its class, where all others look them up."""
 
 from typing import Any, ClassVar
 
@@ -7,7 +7,7 @@ from scratchopt.ranges import Range
 
 
 class Method:
-    """What the class of a method holds, with what it means to leave it out."""
+    """The attributes of a method's class, with their defaults."""
 
     # The update of the paper, `rule(p, g, *buffers, **numbers)`, in place on p and the buffers.
     rule: ClassVar[Rule]
@@ -43,7 +43,7 @@ class Method:
 
     @classmethod
     def is_twin_of(cls, group: dict[str, Any]) -> bool:
-        """Whether a group of its torch twin is this method."""
+        """True if a group of its torch twin is this method."""
         return all(group.get(name, value) == value for name, value in cls.fixed.items())
 
     @staticmethod

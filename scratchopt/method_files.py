@@ -31,7 +31,7 @@ class Source:
         return f"{self.module}.{self.node.name}"
 
     def is_method(self) -> bool:
-        """Whether it is derived from `Optimizer`."""
+        """True if it is derived from `Optimizer`."""
         return self.base is not None and (self.base.target == _BASE or self.base.is_method())
 
     def literal(self, name: str, default: Any) -> Any:
@@ -87,7 +87,7 @@ class Source:
         return "".join(argument.arg for argument in function.args.args)
 
     def takes(self, name: str, number: str) -> bool:
-        """Whether a rule of its own or inherited takes a number."""
+        """True if a rule of its own or inherited takes a number."""
         function = self.function(name)
         if function is None:
             return self.base is not None and self.base.takes(name, number)

@@ -73,7 +73,7 @@ class Momentum(Optimizer):
 
     @classmethod
     def is_twin_of(cls, group: dict[str, Any]) -> bool:
-        """Whether a group of torch's SGD has momentum, and neither of its variants."""
+        """True if a group of torch's SGD has momentum, and neither of its variants."""
         return group["momentum"] != 0 and not group["nesterov"] and not group["dampening"]
 
     @staticmethod

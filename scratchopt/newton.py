@@ -171,12 +171,12 @@ class Newton(Optimizer):
 
     @property
     def keeps_graphs(self) -> bool:
-        """Whether a loss's graph must outlive its `backward()`, till the step."""
+        """True if a loss's graph must outlive its `backward()`, till the step."""
         return self.param_groups[0]["solver"] == "cg"
 
     @property
     def needs_outputs(self) -> bool:
-        """Whether `backward` must be given the network's outputs."""
+        """True if `backward` must be given the network's outputs."""
         return self.param_groups[0]["curvature"] == "gauss_newton"
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -322,7 +322,7 @@ class Newton(Optimizer):
             group["damping"] *= factor
 
     def _objective(self, loss: Any, moved: Moved) -> float:
-        """What is minimized: the loss over all processes, or its negative, with the penalty."""
+        """The objective: the loss over all processes, or its negative, with the penalty."""
         value = self.average(torch.as_tensor(loss).detach().clone()).item()
         penalty = sum(group["weight_decay"] * (p**2).sum().item() for group, p in moved) / 2
         return (-value if self.param_groups[0]["maximize"] else value) + penalty

@@ -152,7 +152,7 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     @property
     def ahead(self) -> bool:
-        """Whether the parameters are at the gradient point now, away from θ."""
+        """True if the parameters are at the gradient point now, away from θ."""
         return self._point is not None and self._point.ahead
 
     def lookahead_(self) -> None:
@@ -203,7 +203,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         return loss
 
     def first_value(self, key: str, p: Tensor, group: dict[str, Any]) -> Tensor:
-        """What a buffer of p starts with."""
+        """The value that a buffer of p starts with."""
         return torch.zeros_like(p, memory_format=torch.preserve_format)
 
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
@@ -263,5 +263,5 @@ class Optimizer(Method, torch.optim.Optimizer):
         return [params, *([state[p][key] for p in params] for key in keys)]
 
     def _may_be_elsewhere(self) -> bool:
-        """Whether there is state that the gradient point may depend on."""
+        """True if there is state that the gradient point may depend on."""
         return any(key in state for state in self.state.values() for key in self.buffers)

@@ -46,7 +46,7 @@ def adam_limit(beta1: float) -> float:
 
 
 def known(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether it is one of ours or torch's for which there is a limit, or derived from one."""
+    """True if it is one of ours or torch's for which there is a limit, or derived from one."""
     return bool(_methods(optimizer))
 
 
@@ -70,7 +70,7 @@ def numbers(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
 
 
 def decouples(group: Group) -> bool:
-    """Whether a group's weight decay is no penalty on the loss."""
+    """True if a group's weight decay is no penalty on the loss."""
     return group["decoupled_weight_decay"]
 
 

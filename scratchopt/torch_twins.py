@@ -1,4 +1,4 @@
-"""From torch's optimizers to ours and back, in the middle of a run."""
+"""Converts torch's optimizers to ours and back, in the middle of a run."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,1 +1,1 @@
-"""What runs a rule over many tensors: eagerly, or compiled to one kernel."""
+"""The engine: runs a rule over many tensors, eagerly or compiled to one kernel."""

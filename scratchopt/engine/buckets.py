@@ -39,7 +39,7 @@ class Bucket:
 
     @property
     def undisturbed(self) -> bool:
-        """Whether nobody else has changed a step."""
+        """True if nobody else has changed a step."""
         if not self._steps:
             return True
         steps = [state["step"] for state in self.states]

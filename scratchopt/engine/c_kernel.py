@@ -74,7 +74,7 @@ class CKernel:
         self._run(len(sizes), *(a.buffer_info()[0] for a in arrays), torch.get_num_threads())
 
     def _detour(self, columns: list[list[Tensor]], factors: tuple[float, ...]) -> None:
-        """By way of copies, for tensors that do not lie in memory as their parameter does."""
+        """Runs on copies of tensors that do not lie in memory as their parameter does."""
         straight, changed = [[] for _ in columns], []
         for row in zip(*columns, strict=True):
             strides = torch.empty_like(row[0], device="meta").stride()  # p's, if p has no gaps
@@ -130,14 +130,14 @@ class Layout:
         )
 
     def fits(self, columns: list[list[Tensor]]) -> bool:
-        """Whether tensors at the same addresses are still the same, and so are gradients' sizes."""
+        """True if tensors at the same addresses are still the same, and so are gradients' sizes."""
         if self.straight and not all(map(Tensor.is_contiguous, columns[0])):
             return False
         return array("q", map(Tensor.numel, columns[1])) == self.sizes
 
 
 def lie_apart(columns: list[list[Tensor]]) -> bool:
-    """Whether no two of the tensors that a kernel writes share memory: all can go at once."""
+    """True if no two of the tensors that a kernel writes share memory: all can go at once."""
     written = [t for column in columns[:1] + columns[2:] for t in column if t.numel()]
     spans = sorted((t.data_ptr(), t.data_ptr() + _extent(t)) for t in written)
     return all(a[1] <= b[0] for a, b in pairwise(spans))

@@ -32,7 +32,7 @@ def compiled(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
 
 
 def _local(tensor: Any) -> Tensor:
-    """What a kernel may work on: the tensor, or this process's part of a DTensor."""
+    """The memory that a kernel may work on: the tensor, or this process's part of a DTensor."""
     if type(tensor) in (Tensor, Parameter):
         return tensor
     if not hasattr(tensor, "to_local"):
@@ -121,7 +121,7 @@ class TorchKernel:
 
 
 def _flat_alike(row: Any) -> bool:
-    """Whether the tensors lie in memory without gaps, and in the same order."""
+    """True if the tensors lie in memory without gaps, and in the same order."""
     return all(t.is_contiguous() for t in row) or (
         row[0].dim() == 4 and all(t.is_contiguous(memory_format=torch.channels_last) for t in row)
     )

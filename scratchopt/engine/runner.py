@@ -71,7 +71,7 @@ class _Sorting(NamedTuple):
     def fits(
         self, params: list[Tensor], kinds: Any, updates: list[Update], state: dict[Any, Any]
     ) -> bool:
-        """Whether it all is as it was: no group added, no gradient late, no state replaced."""
+        """True if all is as it was: no group added, no gradient late, no state replaced."""
         return (
             len(params) == len(self.params)
             and all(map(is_, params, self.params))
@@ -128,7 +128,7 @@ class Runner:
     def _buckets(
         self, groups: list[Group], updates: list[Update], state: Any, prepare: Any
     ) -> list[tuple[int, list[Any], Bucket]]:
-        """For each bucket of parameters that have a gradient: its group's index, the gradients."""
+        """The buckets of parameters with a gradient, each with its group's index and gradients."""
         params = [p for group in groups for p in group["params"]]
         grads = [p.grad for p in params]
         kinds = (

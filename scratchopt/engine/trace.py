@@ -1,4 +1,4 @@
-"""What a rule does, as a list of operations: once written for a reader, here read by a compiler."""
+"""A rule as a list of operations: once written for a reader, here read by a compiler."""
 
 import operator
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def trace(apply: Callable[..., None], arity: int, numbers: Numbers) -> Program:
 
 
 def is_in_place(node: Node) -> bool:
-    """Whether a node changes its first argument and is what comes of it."""
+    """True if a node changes its first argument and is the result."""
     return node.target in IN_PLACE or str(node.target).endswith("_")
 
 

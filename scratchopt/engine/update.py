@@ -1,4 +1,4 @@
-"""What a step does to the parameters of a group: the rule, and what comes before it."""
+"""The update of a group's parameters: the rule, and what comes before it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Numbers: TypeAlias = dict[str, Any]
 
 
 class GroupOptions(NamedTuple):
-    """What a group asks for besides the numbers of its rule."""
+    """The options of a group, besides the numbers of its rule."""
 
     maximize: bool
     weight_decay: bool  # whether there is any
@@ -41,7 +41,7 @@ class GroupOptions(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What is done to the parameters of a group.
+    """The update that a step makes to the parameters of a group.
 
     Args:
         keys: of the rule's buffers in the state, in the rule's order.
@@ -61,12 +61,12 @@ class Update:
 
     @property
     def takes_tensors(self) -> bool:
-        """Whether its numbers stay tensors where they are, for autograd or a CUDA graph."""
+        """True if its numbers stay tensors where they are, for autograd or a CUDA graph."""
         return self.options.differentiable or self.options.capturable
 
     @property
     def counts_alike(self) -> bool:
-        """Whether one number counts the steps of all parameters of an age."""
+        """True if one number counts the steps of all parameters of an age."""
         return self.counts_steps and not self.takes_tensors
 
     @property

@@ -1,4 +1,4 @@
-"""What a step starts from, taken down before it is taken."""
+"""The state that a step starts from, recorded before the step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from scratchopt.optimizer import Optimizer
 
 @dataclass
 class StepStart:
-    """What is known of a step when its first `training_step` is about to be called."""
+    """The facts of a step that are known before its first `training_step`."""
 
     number: int
     replay: Replay
@@ -42,7 +42,7 @@ def step_start(
 
 
 def trained(trainer: Trainer) -> list[Tensor]:
-    """What the optimizer trains, in its order; under automatic optimization there is one."""
+    """The parameters of the optimizer, in its order; under automatic optimization there is one."""
     groups = trainer.optimizers[0].param_groups
     return [p for group in groups for p in group["params"] if p.requires_grad]
 

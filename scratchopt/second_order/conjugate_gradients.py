@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Solution(NamedTuple):
-    """What conjugate gradients came to."""
+    """The result of conjugate gradients."""
 
     x: Tensor  # (n,)
     products: int  # with the matrix

@@ -12,9 +12,9 @@ PRODUCT = 2  # gradient evaluations that a product with the curvature takes (Pea
 
 
 class Gathered:
-    """Of the losses so far: their matrix, added up, or what multiplies by it, one for each loss.
+    """The curvature of the losses so far: the sum of their matrices, or a product for each loss.
 
-    It is true once there is something.
+    An empty one is false.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Gathered:
         self.products: list[Product] = []
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """True if there is any."""
         return self.matrix is not None or bool(self.products)
 
     def add(self, product: Product, parameters: Sequence[Tensor], whole: bool) -> None:

@@ -17,12 +17,12 @@ class Model(NamedTuple):
     bend: float  # sᵀCs
 
     def decrease(self, part: float) -> float:
-        """Of f, as the model has it."""
+        """The decrease of f that the model predicts."""
         return part * self.slope - part**2 * self.bend / 2
 
 
 class Taken(NamedTuple):
-    """What a tried step came to."""
+    """The outcome of a tried step."""
 
     part: float  # of the step, the last one tried
     after: float  # f there
@@ -65,7 +65,7 @@ def take(
 
 
 def damping_factor(ratio: float) -> float:
-    """For the damping, by actual over predicted decrease (Levenberg and Marquardt).
+    """A factor for the damping, from actual over predicted decrease (Levenberg and Marquardt).
 
     Reference: Martens, "Deep learning via Hessian-free optimization", ICML 2010, section 4.1.
     """
@@ -86,7 +86,7 @@ class Trials:
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
     def __call__(self, closure: Callable[[], Any], parameters: Sequence[Tensor]) -> Any:
-        """What the closure returns now."""
+        """Runs the closure, and returns what it returns."""
         kept = [p.grad for p in parameters]
         for p in parameters:
             p.grad = None
