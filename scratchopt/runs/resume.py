@@ -35,6 +35,33 @@ def expand_resume(arguments: list[str]) -> list[str]:
             f"and max_epochs may be given, not {', '.join(changed)}"
         )
     path = Path(directory).expanduser().absolute()
+    choices = _read_choices(path, directory)
+    quoted = "'" + str(path).replace("'", r"\'") + "'"
+    return [
+        "--config-path",
+        str(path / ".hydra"),
+        "--config-name",
+        "config",
+        "hydra/job_logging=none",
+        "hydra.job.chdir=false",
+        "hydra.output_subdir=null",
+        f"hydra.run.dir={quoted}",
+        *(f"+hydra.runtime.choices.{group}={choices[group]}" for group in ("task", "optimizer")),
+        f"++resume={quoted}",  # so spelt, it is not taken for a new one by the other ranks of DDP
+        *(f"{key}={value}" for key, value in given.items()),
+    ]
+
+
+def _read_choices(path: Path, directory: str) -> Any:
+    """Reads by which choices a run was configured, and checks that it can be resumed.
+
+    Args:
+        path: of the run's directory.
+        directory: the same, as it was given.
+
+    Raises:
+        UserError: one that cannot be resumed.
+    """
     for needed in (".", ".hydra/config.yaml", ".hydra/hydra.yaml", str(CHECKPOINT)):
         if not (path / needed).exists():
             missing = "no such directory" if needed == "." else f"there is no {needed} in it"
@@ -54,20 +81,7 @@ def expand_resume(arguments: list[str]) -> list[str]:
             f"resume={directory}: a run of a store goes on when it is asked for again, and is "
             "longer as another run; give the command that asked for it"
         )
-    quoted = "'" + str(path).replace("'", r"\'") + "'"
-    return [
-        "--config-path",
-        str(path / ".hydra"),
-        "--config-name",
-        "config",
-        "hydra/job_logging=none",
-        "hydra.job.chdir=false",
-        "hydra.output_subdir=null",
-        f"hydra.run.dir={quoted}",
-        *(f"+hydra.runtime.choices.{group}={choices[group]}" for group in ("task", "optimizer")),
-        f"++resume={quoted}",  # so spelt, it is not taken for a new one by the other ranks of DDP
-        *(f"{key}={value}" for key, value in given.items()),
-    ]
+    return choices
 
 
 def is_sound(checkpoint: Path) -> bool:

@@ -17,11 +17,12 @@ METHODS = "methods"  # every file in scratchopt/ that has no floor of its own
 # The rooms, floor by floor: each imports from itself and from the floors above it in this list.
 FLOORS = (
     ("engine", "ranges", "snapshot", "step_hooks", "batches"),
-    ("hyperparameters", "pictures"),
+    ("hyperparameters", "pictures", "gradient_point", "method", "method_files"),
     ("second_order", "problems"),
     ("optimizer",),
     (METHODS,),
-    ("memory_footprint", "torch_twins", "stability"),
+    ("memory_footprint", "torch_twins"),
+    ("stability",),
     ("scratchopt",),  # the package's own names
     ("lightning",),
     ("config", "tasks"),
