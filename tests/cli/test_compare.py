@@ -265,7 +265,7 @@ def test_a_run_that_ends_every_process_is_an_outcome(tmp_path):
 
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
-    asked = [*SMALL, *FEWER, "max_steps=400"]
+    asked = [*SMALL, *FEWER, "max_steps=200"]
     asking = commands.start("compare", *asked, cwd=tmp_path)
     until = time.monotonic() + 120
     while len(list(tmp_path.glob("runs/*/result.json"))) < 2 and time.monotonic() < until:

@@ -6,7 +6,9 @@ so are the processes that it starts as `sys.executable`. The project's own modul
 each time. Systems other than Linux have only new processes.
 """
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,8 +40,7 @@ def python(kind: str) -> str:
     """An executable that does what Python does: a "new" one, "light" or "warm"."""
     if kind == "new" or sys.platform != "linux":
         return sys.executable
-    folder = tempfile.TemporaryDirectory(prefix="warm-")
-    address = Path(folder.name, "server")
+    address = Path(tempfile.mkdtemp(prefix="warm-"), "server")
     client = address.with_suffix(".python")
     client.write_text(f"#!{sys.executable} -IS\n" + SERVER.with_name("client.py").read_text())
     client.chmod(0o700)
@@ -48,14 +49,16 @@ def python(kind: str) -> str:
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
-    _SERVERS.append((folder, server))  # they end with this process
+    atexit.register(_stop, server, address.parent)
     while not address.exists():
         assert server.poll() is None
         time.sleep(0.02)
     return str(client)
 
 
-_SERVERS: list[tuple[Any, Any]] = []
+def _stop(server: subprocess.Popen[bytes], folder: Path) -> None:
+    server.communicate()  # it ends with its standard input
+    shutil.rmtree(folder)
 
 
 def command(script: str, *arguments: object, kind: str = "warm") -> list[str]:
