@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchopt.engine.update import Rule, as_number, numbers_of
+from scratchopt.engine.update import Rule, as_number, number_names
 from scratchopt.engine.vector import Vector
 from scratchopt.snapshot import Snapshot
 
@@ -28,7 +28,7 @@ class GradientPoint:
     """
 
     def __init__(self, move: Rule, name: str) -> None:
-        self._move, self._name, self._numbers_of = move, name, numbers_of(move)
+        self._move, self._name, self._number_names = move, name, number_names(move)
         self.forget()
 
     def forget(self) -> None:
@@ -103,11 +103,11 @@ class GradientPoint:
         return loss
 
     def refuse_elsewhere(self) -> None:
-        """Raises: the gradients of a step were not taken at the point."""
+        """Raises an error: the gradients of a step were not taken at the point."""
         raise RuntimeError(f"{self._name} needs its gradient at the lookahead point: {_REMEDY}")
 
     def _read(self, groups: list[Any]) -> dict[str, list[Any]]:
-        return {name: [as_number(group[name]) for group in groups] for name in self._numbers_of}
+        return {name: [as_number(group[name]) for group in groups] for name in self._number_names}
 
     def _look_ahead_for(
         self, closure: Callable[[], Any], enter: Callable[[], None], groups: list[Any]

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from scratchopt.engine.update import refuse_together
-from scratchopt.ranges import Range, check
+from scratchopt.ranges import Range, check_range
 
 
 def check_all(hyperparameters: dict[str, Any], ranges: Sequence[Range] = ()) -> None:
@@ -21,6 +21,6 @@ def check_all(hyperparameters: dict[str, Any], ranges: Sequence[Range] = ()) -> 
         if isinstance(beta, Tensor) and beta.numel() != 1:
             raise ValueError(f"Tensor betas[{i}] must be 1-element")
     for name, value in hyperparameters.items():
-        check(name, value, ranges)
+        check_range(name, value, ranges)
     options = ("fused", "foreach", "differentiable", "capturable", "compensated")
     refuse_together(*map(hyperparameters.get, options))

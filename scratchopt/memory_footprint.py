@@ -19,7 +19,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The bytes of all purposes together."""
         return sum(self)
 
     def __str__(self) -> str:
@@ -35,9 +35,8 @@ def memory(
 ) -> Memory:
     """Bytes of parameters, gradients and optimizer state, and of what NAG keeps to look ahead.
 
-    The optimizer itself says what state it makes: it is asked on meta tensors, which have shapes
-    and no memory. Newton's state is its Hessian, of n² numbers, or
-    the five vectors of its conjugate gradients.
+    The optimizer itself makes its state, on meta tensors, which have shapes and no memory. Newton's
+    state is its Hessian, of n² numbers, or the five vectors of its conjugate gradients.
 
     Args:
         model: a module, or parameters. Those that require no gradient have none, and no

@@ -45,9 +45,9 @@ class NAG(Optimizer):
         """Creates the optimizer of some parameters.
 
         The rule is `Momentum`'s. What differs is where the gradient is taken: at the lookahead
-        point θ + μv, to which `step(closure)` or `lookahead_()` moves; see `Optimizer`. So is the
-        gradient of the penalty, weight_decay·(θ + μv). On a quadratic of curvature λ it converges
-        for lr·λ < (2 + 2μ)/(1 + 2μ).
+        point θ + μv, to which `step(closure)` or `lookahead_()` moves; see `Optimizer`. The
+        gradient of the penalty, weight_decay·(θ + μv), is taken there too. On a quadratic of
+        curvature λ the method converges for lr·λ < (2 + 2μ)/(1 + 2μ).
 
         State: `velocity`, v, of the parameter's shape and dtype. Besides, from the second step on,
         the memory of a copy of θ.

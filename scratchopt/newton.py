@@ -11,9 +11,9 @@ from scratchopt.optimizer import Optimizer, Params
 from scratchopt.ranges import Range
 from scratchopt.second_order import curvature
 from scratchopt.second_order.flat import unflatten
-from scratchopt.second_order.gathered import PRODUCT, Gathered
-from scratchopt.second_order.line_search import Model, Trials, damping_factor, take
-from scratchopt.second_order.system import Moved, Singular, System, of_each, of_moved
+from scratchopt.second_order.gathered import PRODUCT, GatheredCurvature
+from scratchopt.second_order.line_search import Model, Trials, damping_factor, try_step
+from scratchopt.second_order.system import Moved, Singular, System, make_system, spread
 
 MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand backward passes a step
 Curvature: TypeAlias = Literal["hessian", "gauss_newton"]
@@ -62,7 +62,7 @@ class Newton(Optimizer):
     average: Callable[[Tensor], Tensor] = staticmethod(_as_it_is)  # over processes
     cost = 0.0  # of the last step, in gradient evaluations
 
-    _gathered: Gathered  # curvature, of the parameters that require a gradient, in order
+    _gathered: GatheredCurvature  # curvature, of the parameters that require a gradient, in order
     _anew = False  # whether zero_grad was called since the closure began
     _trying = False  # whether the closure is evaluated for its loss alone
 
@@ -206,7 +206,9 @@ class Newton(Optimizer):
         parameters = self._parameters()
         if not parameters:  # as where another optimizer's turn is
             return
-        product = curvature.product_of(self.param_groups[0]["curvature"], loss, outputs, parameters)
+        product = curvature.make_product(
+            self.param_groups[0]["curvature"], loss, outputs, parameters
+        )
         self._gathered.add(product, parameters, whole=not self.keeps_graphs)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -261,7 +263,7 @@ class Newton(Optimizer):
         params = [p for _, p in moved]
         gathered = self._gathered
         matrix = None if gathered.matrix is None else self.average(gathered.matrix)
-        system = of_moved(moved, self._parameters(), matrix, gathered.products, self.average)
+        system = make_system(moved, self._parameters(), matrix, gathered.products, self.average)
         try:
             direction, products = self._solve(system)
         except RuntimeError as error:
@@ -273,7 +275,7 @@ class Newton(Optimizer):
             raise
         whole = 0 if matrix is None else PRODUCT * len(matrix)
         self.cost = 2 + whole + products * gathered.price
-        step = of_each(moved, lambda group: as_number(group["lr"])) * direction
+        step = spread(moved, lambda group: as_number(group["lr"])) * direction
         if trials is None:
             for p, d in zip(params, unflatten(step, params), strict=True):
                 p -= d
@@ -309,7 +311,7 @@ class Newton(Optimizer):
                 self._trying = False
 
         pieces = unflatten(step, params)
-        taken = take(params, pieces, objective, start, model, group["line_search"])
+        taken = try_step(params, pieces, objective, start, model, group["line_search"])
         self.cost += self._gathered.price + taken.trials
         predicted = model.decrease(taken.part)
         rounding = torch.finfo(system.b.dtype).eps * abs(start)
@@ -331,4 +333,4 @@ class Newton(Optimizer):
         return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
     def _forget(self) -> None:
-        self._gathered = Gathered()
+        self._gathered = GatheredCurvature()

@@ -9,7 +9,7 @@ from typing_extensions import Self, TypedDict, Unpack
 
 from scratchopt.engine.eager import WIDER
 from scratchopt.engine.runner import Runner, update_for
-from scratchopt.engine.update import GroupOptions, Update, numbers_of, with_compensations
+from scratchopt.engine.update import GroupOptions, Update, number_names, with_compensations
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
 from scratchopt.method import Method
@@ -209,7 +209,7 @@ class Optimizer(Method, torch.optim.Optimizer):
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of p, with what the group's rule needs and is not there yet."""
         rule, keys = self.rule_for(group)
-        timed = "t" in numbers_of(rule)
+        timed = "t" in number_names(rule)
         keys = with_compensations(keys) if group["compensated"] else keys
         if not keys and not timed:
             return {}

@@ -30,7 +30,7 @@ COMMON = (
 )
 
 
-def check(name: str, value: Any, ranges: Sequence[Range] = ()) -> None:
+def check_range(name: str, value: Any, ranges: Sequence[Range] = ()) -> None:
     """Raises `ValueError` if hyperparameter `name` has a range and `value` lies outside it.
 
     Each number of a pair has to lie inside.
@@ -40,7 +40,7 @@ def check(name: str, value: Any, ranges: Sequence[Range] = ()) -> None:
         value: a number, or several.
         ranges: of the method, beside those that are common.
 
-    >>> check("momentum", 1.2)
+    >>> check_range("momentum", 1.2)
     Traceback (most recent call last):
     ValueError: Invalid momentum value: 1.2 (0 <= momentum < 1)
     """

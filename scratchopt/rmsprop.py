@@ -49,7 +49,7 @@ class RMSprop(Optimizer):
 
     @classmethod
     def rule_for(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:
-        """One of four rules."""
+        """The rule of a group, one of four, and the keys of its buffers."""
         if group["centered"]:
             if group["momentum"] > 0:
                 return cls.centered_momentum_rule, ("square_avg", "grad_avg", "momentum_buffer")

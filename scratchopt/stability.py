@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 from scratchopt.adam import Adam
-from scratchopt.engine.update import as_number, numbers_of
+from scratchopt.engine.update import as_number, number_names
 from scratchopt.method_files import method_classes
 from scratchopt.optimizer import Optimizer
-from scratchopt.torch_twins import twins_of
+from scratchopt.torch_twins import find_twins
 
 Group: TypeAlias = Mapping[str, Any]
 
 
 def _limit_of(method: type[Optimizer]) -> Callable[[Any], Any]:
     limit = method.stability_limit
-    return lambda mu: limit(**dict.fromkeys(numbers_of(limit), mu))
+    return lambda mu: limit(**dict.fromkeys(number_names(limit), mu))
 
 
 # The largest stable lr·λ, from μ, of the methods that are not adaptive: where the first eigenvalue
@@ -35,7 +35,7 @@ def _limit_of(method: type[Optimizer]) -> Callable[[Any], Any]:
 LIMITS: dict[str, Callable[[Any], Any]] = {
     method.__name__: _limit_of(method)
     for method in sorted(method_classes().values(), key=lambda m: (len(m.buffers), m.__name__))
-    if method.stability_limit and set(numbers_of(method.stability_limit)) <= {"momentum"}
+    if method.stability_limit and set(number_names(method.stability_limit)) <= {"momentum"}
     if not method.preconditioner
 }
 
@@ -45,22 +45,22 @@ def adam_limit(beta1: float) -> float:
     return Adam.stability_limit(betas=(beta1, 0.0))
 
 
-def known(optimizer: torch.optim.Optimizer) -> bool:
-    """True if it is one of ours or torch's for which there is a limit, or derived from one."""
+def is_supported(optimizer: torch.optim.Optimizer) -> bool:
+    """True if the optimizer has a limit here: one of ours or of torch's, or derived from one."""
     return bool(_methods(optimizer))
 
 
 def _methods(optimizer: torch.optim.Optimizer) -> list[type[Optimizer]]:
     """The method, or those that groups of torch's class may be, which differ in numbers alone."""
     for cls in type(optimizer).__mro__:
-        twins = [cls] if issubclass(cls, Optimizer) else twins_of(cls)
+        twins = [cls] if issubclass(cls, Optimizer) else find_twins(cls)
         if found := [method for method in twins if method.stability_limit]:
             return found
     return []
 
 
-def numbers(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """The settings of its groups as they are now, tensors read."""
+def read_settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Reads the settings of an optimizer's groups as they are now, tensors included."""
     default = isinstance(optimizer, torch.optim.AdamW)  # an older torch has no key for it
     return [
         {"decoupled_weight_decay": default}
@@ -79,10 +79,10 @@ def limit(optimizer: torch.optim.Optimizer, groups: Sequence[Group]) -> float | 
 
     Args:
         optimizer: of any kind.
-        groups: its `numbers` at a step.
+        groups: its `read_settings` at a step.
 
     Returns:
-        None where there is none: of an optimizer that is not `known`, at lr 0, where it ascends,
+        None where there is none: of an optimizer that is not supported, at lr 0, where it ascends,
         or where groups differ in it.
     """
     methods = _methods(optimizer)
@@ -102,20 +102,20 @@ def _limit(methods: list[type[Optimizer]], group: dict[str, Any]) -> float:
     if len(methods) > 1:  # of torch's
         method = next(method for method in methods if method.is_twin_of(group | {"dampening": 0}))
     stability_limit = method.stability_limit
-    names = numbers_of(stability_limit)
+    names = number_names(stability_limit)
     return stability_limit(**{name: group[name] for name in names}) / (1 - dampening)
 
 
 def preconditioner(optimizer: torch.optim.Optimizer, p: Tensor, group: Group) -> Tensor:
     """The diagonal of P as the last step had it, in p's shape, at least float32.
 
-    A step is lr·P⁻¹ times an average of the gradients. Of a method that is not adaptive P is 1.
+    A step is lr·P⁻¹ times an average of the gradients. For a method that is not adaptive P is 1.
     Where an adaptive one has no state, P is infinite: p has not moved.
 
     Args:
-        optimizer: one that is `known`.
+        optimizer: one that `is_supported`.
         p: a parameter of it.
-        group: p's, of `numbers`.
+        group: p's, of `read_settings`.
     """
     method, *_ = _methods(optimizer)
     state = {

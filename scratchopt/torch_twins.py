@@ -51,8 +51,8 @@ def to_torch(optimizer: Optimizer) -> torch.optim.Optimizer:
     return _rebuild(optimizer, getattr(torch.optim, twin), ours.to_torch_state)
 
 
-def twins_of(theirs: type) -> list[type[Optimizer]]:
-    """Our methods that a class of torch's is, in one group or another."""
+def find_twins(theirs: type) -> list[type[Optimizer]]:
+    """Finds our methods that a class of torch's is, in one group or another."""
     return [
         ours
         for ours in method_classes().values()
@@ -61,12 +61,12 @@ def twins_of(theirs: type) -> list[type[Optimizer]]:
 
 
 def _twin(theirs: type, group: dict[str, Any]) -> type[Optimizer]:
-    twins = twins_of(theirs)
+    twins = find_twins(theirs)
     for ours in twins:
         if ours.is_twin_of(group):
             return ours
-    asked = dict.fromkeys(name for ours in twins for name in ours.fixed if group[name])
-    settings = f" with {' and '.join(asked)}" if asked else ""
+    chosen = dict.fromkeys(name for ours in twins for name in ours.fixed if group[name])
+    settings = f" with {' and '.join(chosen)}" if chosen else ""
     raise ValueError(f"torch.optim.{theirs.__name__}{settings} has no counterpart in scratchopt")
 
 

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 
 from scratchopt.bench.train_times import compose_config
 from scratchopt.lightning import Lookahead, OptimizerMonitor
-from scratchopt.runs.callbacks import Unprofiled, quiet_lightning
+from scratchopt.runs.callbacks import NoProfiler, quiet_lightning
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.training import make_task
 
@@ -81,7 +81,7 @@ def time_monitors(rounds: int, directory: Path) -> dict[str, list[float]]:
         enable_model_summary=False,
         limit_val_batches=0,
         log_every_n_steps=1,
-        profiler=Unprofiled(),
+        profiler=NoProfiler(),
     )
     trainer.fit(make_task(compose_config()))
     return alternation.times

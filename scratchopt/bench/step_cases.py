@@ -22,7 +22,7 @@ class Size(NamedTuple):
     rounds: int
 
 
-class Method(NamedTuple):
+class TimedMethod(NamedTuple):
     """A method of ours, by its class's name.
 
     Args:
@@ -50,8 +50,8 @@ class Method(NamedTuple):
 _FUSED: dict[str, tuple[str, ...]] = {"Adagrad": ("cpu",), "RMSprop": ()}
 
 
-def _method(source: Source) -> Method:
-    """What a method reads and writes, by its rule's letters, and the twin that keeps as much."""
+def _method(source: Source) -> TimedMethod:
+    """Describes what a method reads and writes, and the twin in torch that keeps as much."""
     tensors, lookahead = source.letters("rule"), source.letters("gradient_point")
     buffers = tensors[2:]
     twin = source.literal("torch_twin", "") or ("Adam" if len(buffers) > 1 else "SGD")
@@ -61,7 +61,7 @@ def _method(source: Source) -> Method:
         settings = {"momentum": 0.9} | ({"nesterov": True} if nesterov else {})
     # A lookahead is part of the step, and torch's approximation has none.
     reads, writes = lookahead + tensors, lookahead[:1] + "p" + buffers
-    return Method(reads, writes, twin, settings, _FUSED.get(twin, ("cpu", "cuda")))
+    return TimedMethod(reads, writes, twin, settings, _FUSED.get(twin, ("cpu", "cuda")))
 
 
 def _rank(source: Source) -> tuple[int, bool, str]:

@@ -30,7 +30,7 @@ from typing import Any, TextIO, TypeAlias
 import torch
 from torch import Tensor
 
-from scratchopt.bench.step_cases import METHODS, SIZES, Method
+from scratchopt.bench.step_cases import METHODS, SIZES, TimedMethod
 from scratchopt.method_files import method_classes
 
 Works: TypeAlias = dict[str, Callable[[], Any]]
@@ -92,8 +92,9 @@ def tabulate(
         milliseconds = [f"{name} ms" for name in CONTESTANTS]
         writer.writerow([*facts, "size", "method", "rounds", *RATIOS, "fastest", *milliseconds])
     for size, method, times in measure(sizes, methods, device, rounds):
-        ratios, middles = ratios_of(times), {name: median(column) for name, column in times.items()}
-        best = fastest(times)
+        ratios = compute_ratios(times)
+        middles = {name: median(column) for name, column in times.items()}
+        best = find_fastest(times)
         print(_row(size, method, ratios, middles, best), flush=True)
         if writer and file:
             values = [*map(ratios.get, RATIOS), best, *map(middles.get, CONTESTANTS)]
@@ -119,14 +120,16 @@ def measure(
         for p in params:
             p.grad = torch.empty_like(p)
         for method in methods:
-            times = time_contestants(contestants(method, params), params, steps, rounds or usual)
+            times = time_contestants(
+                make_contestants(method, params), params, steps, rounds or usual
+            )
             gc.collect()  # the optimizers, before the next ones' state needs the memory
             yield size, method, times
 
 
-def contestants(name: str, params: list[torch.nn.Parameter]) -> Works:
-    """The contestants of a method: a step with each driver of ours and of torch's, and a copy."""
-    method: Method = METHODS[name]
+def make_contestants(name: str, params: list[torch.nn.Parameter]) -> Works:
+    """Makes a method's contestants: a step with each driver of ours and of torch's, and a copy."""
+    method: TimedMethod = METHODS[name]
     device = params[0].device
     classes = {cls.__name__: cls for cls in method_classes().values()}
     ours, twin = classes[name], getattr(torch.optim, method.twin)
@@ -185,14 +188,14 @@ def _nothing() -> None:
     """A CPU has finished when a call returns."""
 
 
-def fastest(times: Times) -> str:
-    """The name of torch's own path that has the lowest median."""
+def find_fastest(times: Times) -> str:
+    """Finds torch's own path that has the lowest median."""
     return min((path for path in PATHS if path in times), key=lambda path: median(times[path]))
 
 
-def ratios_of(times: Times) -> dict[str, float]:
-    """The ratios that can be had, by their names in `RATIOS`."""
-    pairs = {driver: (f"ours {driver}", fastest(times)) for driver in OURS}
+def compute_ratios(times: Times) -> dict[str, float]:
+    """Computes the ratios that can be had, by their names in `RATIOS`."""
+    pairs = {driver: (f"ours {driver}", find_fastest(times)) for driver in OURS}
     pairs["default/default"] = "ours default", "torch default"
     pairs["fused/fused"] = "ours compiled", "torch fused"
     pairs["compiled/copy"] = "ours compiled", "copy"

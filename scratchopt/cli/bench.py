@@ -45,9 +45,9 @@ def main() -> None:
     if what != "step":
         print(COLUMNS.format("", "ours", "least", "ratio", "(min to max)"))
     if what in ("all", "start"):
-        compare("toy run, s", time_toy_run, time_imports, pairs)
+        compare_times("toy run, s", time_toy_run, time_imports, pairs)
     if what in ("all", "mnist"):
-        compare("MNIST step, ms", time_mnist_run, time_mnist_loop, pairs)
+        compare_times("MNIST step, ms", time_mnist_run, time_mnist_loop, pairs)
     if what in ("all", "monitor"):
         compare_monitors(5 * pairs)
     if what in ("all", "step"):
@@ -93,7 +93,9 @@ def _positive_integer(text: str) -> int:
     return int(text)
 
 
-def compare(name: str, ours: Callable[[], float], least: Callable[[], float], pairs: int) -> None:
+def compare_times(
+    name: str, ours: Callable[[], float], least: Callable[[], float], pairs: int
+) -> None:
     """Times two sides in turn, after one uncounted run of each, and prints a row."""
     _ = ours(), least()
     print_row(name, [(ours(), least()) for _ in range(pairs)])

@@ -38,9 +38,9 @@ def play(places: list[str], output: Path) -> str:
     """
     if not output.parent.is_dir() or output.is_dir():
         raise UserError(f"--output {output}: must be a file in a directory that is there")
-    from scratchopt.runs.directory import runs_in
+    from scratchopt.runs.directory import find_runs
 
-    runs = runs_in(places)
+    runs = find_runs(places)
     if len(runs) > MOST:
         raise UserError(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
     from scratchopt.playback.recordings import read_recordings

@@ -26,12 +26,12 @@ def main() -> None:
         parser.error("argument --output: say where, if runs of several places are drawn together")
     output = Path(arguments.output or Path(arguments.runs[0], "figures"))
     try:
-        from scratchopt.runs.directory import runs_in
+        from scratchopt.runs.directory import find_runs
 
-        runs = runs_in(arguments.runs)
-        from scratchopt.plots.gallery import draw  # imports torch
+        runs = find_runs(arguments.runs)
+        from scratchopt.plots.gallery import write_gallery  # imports torch
 
-        for path in draw(runs, output, arguments.against):
+        for path in write_gallery(runs, output, arguments.against):
             print(path)
     except UserError as error:
         parser.error(str(error))

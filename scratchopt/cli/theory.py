@@ -28,12 +28,12 @@ def main() -> None:
     directory = Path(arguments.directory or "outputs/theory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        draw(directory)
+        write_figures(directory)
     except OSError as error:
         parser.error(f"argument directory: {directory}: {error.strerror}")
 
 
-def draw(directory: Path) -> None:
+def write_figures(directory: Path) -> None:
     """Writes every picture into a directory that is there."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -21,9 +21,9 @@ from scratchopt.config.fields import UserError, one_line
 from scratchopt.config.processes import (
     adapt_to_rank,
     await_rank_zero,
+    exit_with,
     is_process_lost,
     is_rank_zero,
-    leave,
 )
 from scratchopt.config.schema import validate
 from scratchopt.runs.lock import lock_directory
@@ -48,7 +48,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        refuse(error)
+        exit_with_error(error)
 
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
@@ -62,7 +62,7 @@ def train(cfg: DictConfig) -> None:
     except Exception as error:
         if in_sweep:
             raise  # Hydra goes on with the sweep, and raises it again at the end
-        refuse(error)
+        exit_with_error(error)
 
 
 def train_configured(cfg: DictConfig, in_sweep: bool) -> None:
@@ -122,21 +122,21 @@ def train_in_directory(
         sys.exit(128 + signum)
 
 
-def refuse(error: Exception) -> NoReturn:
-    """Exits: with one line, if the error was made to be read, else with a traceback."""
+def exit_with_error(error: Exception) -> NoReturn:
+    """Exits with one line if the error was made to be read, else with a traceback."""
     made = isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception)
     reason: Any = error.__cause__ if made else error
     if not is_rank_zero():
         await_rank_zero()
     if is_process_lost(reason):
-        leave("train.py: another process of this run has ended, so this one does too")
-    if TRACEBACKS or not explains_itself(reason):
+        exit_with("train.py: another process of this run has ended, so this one does too")
+    if TRACEBACKS or not is_user_error(reason):
         raise error
-    leave(f"train.py: {one_line(reason)}")
+    exit_with(f"train.py: {one_line(reason)}")
 
 
-def explains_itself(error: Exception) -> bool:
-    """Tells an error of what the user asked for from a mistake in a program."""
+def is_user_error(error: Exception) -> bool:
+    """Tells whether an error is about what the user asked for, not a mistake in a program."""
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return True
     if isinstance(error, OSError):  # a file that cannot be read, a directory that cannot be made

@@ -20,7 +20,7 @@ from scratchopt.config.fields import UserError, as_typed, validate_fields
 from scratchopt.config.groups import ComparisonConfig
 from scratchopt.plots.settings import Setting, group_by_setting
 from scratchopt.plots.x_axis import compute_x_values
-from scratchopt.runs.directory import Run, runs_in
+from scratchopt.runs.directory import Run, find_runs
 from scratchopt.runs.result import Result
 
 ENDED = ("finished", "converged", *FAILURES)  # ways in which a run can have ended
@@ -48,7 +48,9 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
         UserError: other keys, no run that has ended, or a task that says nothing of its metric.
     """
     given = _validate_given(request)
-    found = [r for r in runs_in([place]) if "task" not in request.given or r.task in request.tasks]
+    found = find_runs([place])
+    if "task" in request.given:
+        found = [run for run in found if run.task in request.tasks]
     if not found:
         raise UserError(f"{place}: no run of task={','.join(request.tasks)}")
     unended = [run.directory for run in found if not _is_complete(run)]
@@ -63,7 +65,9 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
         if judged:
             trials += [run.directory for run in runs if run not in judged]
             by_task[task] = judged
-    command = shlex.join(["python", "scripts/compare.py", "--from", "DIR", *request.given_words])
+    command = shlex.join(
+        ["python", "scripts/compare.py", "--from", "DIR", *request.given_arguments]
+    )
     parts = [
         compare_groups(
             *_group_runs(task, runs, given), task, decide=request.keys["decide"], command=command
@@ -188,7 +192,7 @@ def _score_each_seed(name: str, runs: Sequence[Run], objective: Objective) -> tu
     for run in runs:
         scored = score_run(run, objective, {})
         first, known = found.setdefault(run.config["seed"], (run, scored))
-        if known.course != scored.course:
+        if known.fingerprint != scored.fingerprint:
             raise UserError(
                 f"{name}: {run.directory} and {first.directory} have one seed, yet are not the "
                 "same; give a directory with one of them"

@@ -139,7 +139,7 @@ class Workers:
         return self
 
     def __exit__(self, *args: Any) -> None:
-        """Ends the processes."""
+        """Stops the processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._ending = True

@@ -13,7 +13,7 @@ from scratchopt.compare.trials import (
     Choice,
     Results,
     Trial,
-    choose,
+    choose_settings,
     count_reserved,
     judge,
     make_sort_key,
@@ -84,7 +84,7 @@ class TPESearch:
 
     def choose(self, results: Results) -> Choice:
         """Chooses the best settings, of those trials that have a result."""
-        return choose(self.list_trials(results), results, self._sort_key)
+        return choose_settings(self.list_trials(results), results, self._sort_key)
 
     @property
     def _searched(self) -> list[str]:

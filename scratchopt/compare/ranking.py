@@ -35,7 +35,7 @@ class Pair:
     better: str | None
 
     def other(self, name: str) -> str:
-        """The one of the two that is not named so."""
+        """The name of the other optimizer of the pair."""
         return self.second if name == self.first else self.first
 
 
@@ -69,12 +69,12 @@ class Ranking:
 
     @property
     def greater_is_better(self) -> bool:
-        """Tells whether a greater one of these is the better, as of an accuracy."""
+        """Tells whether greater estimates are better, as of an accuracy."""
         return self.decide == "metric" and self.contest.objective.mode == "max"
 
     @property
     def leader(self) -> str | None:
-        """The one that beats most of the others; of several, the one of the least median."""
+        """The optimizer that beats most others; of several, the one with the least median."""
         if not self.values:
             return None
         beaten = {name: sum(pair.better == name for pair in self.pairs) for name in self.values}
@@ -82,13 +82,13 @@ class Ranking:
 
     @property
     def best(self) -> str | None:
-        """The one that beats every other."""
+        """The optimizer that beats every other; None, if there is none."""
         name = self.leader
         mine = [pair for pair in self.pairs if name in (pair.first, pair.second)]
         return name if mine and all(pair.better == name for pair in mine) else None
 
     def pair(self, one: str, other: str) -> Pair:
-        """The pair of two names, in whichever order."""
+        """The pair of two optimizers, named in either order."""
         return next(pair for pair in self.pairs if {pair.first, pair.second} == {one, other})
 
 
@@ -131,8 +131,8 @@ def rank_optimizers(contest: Contest, decide: str) -> Ranking:
 
 
 def _is_one_run(study: Study) -> bool:
-    courses = [run.course for run in study.tuned if not run.failed]
-    return len(courses) > 1 and len(set(courses)) == 1
+    fingerprints = [run.fingerprint for run in study.tuned if not run.failed]
+    return len(fingerprints) > 1 and len(set(fingerprints)) == 1
 
 
 def _median(values: Sequence[float]) -> float:

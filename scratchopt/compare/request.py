@@ -66,15 +66,15 @@ class Request:
             return Path(self.keys["output"]).expanduser()
         always = f"budget={self.keys['budget']},seeds={self.keys['seeds']}"
         named = ("task", "optimizers", "budget", "seeds")
-        more = [words for words in self.given_words if words.partition("=")[0] not in named]
+        more = [words for words in self.given_arguments if words.partition("=")[0] not in named]
         name = re.sub(r"[^\w=.,+-]+", "_", ",".join([*self.optimizers, always, *more]))
         if len(name) > MAX_NAME:
             name = f"{name[:MAX_NAME]}-{sha256(name.encode()).hexdigest()[:8]}"
         return Path("comparisons", ",".join(self.tasks), name)
 
     @property
-    def given_words(self) -> list[str]:
-        """The words of the command line, without those that say where files lie."""
+    def given_arguments(self) -> list[str]:
+        """The arguments of the command line, without those that say where files lie."""
         own = [f"{k}={self._format(k)}" for k in self.given if k not in UNREPORTED]
         return [*own, *self.overrides]
 

@@ -82,7 +82,7 @@ class ScoredRun:
 
     @property
     def failed(self) -> bool:
-        """Tells whether it diverged, or ended with an error."""
+        """Tells whether the run diverged, or ended with an error."""
         return self.result.failed
 
     @property
@@ -107,7 +107,7 @@ class ScoredRun:
         return sum(self.result.memory.values()) if self.result.memory else None
 
     @property
-    def course(self) -> tuple[Any, ...]:
+    def fingerprint(self) -> tuple[Any, ...]:
         """The status and all readings, times aside: runs that share them are one run."""
         readings = ((r.steps, r.cost, repr(r.value)) for r in self.readings)  # as NaN ≠ NaN
         return self.result.status, *readings

@@ -20,7 +20,7 @@ from scratchopt.compare.trials import (
     Choice,
     Results,
     Trial,
-    choose,
+    choose_settings,
     count_reserved,
     make_sort_key,
     repeat_finalists,
@@ -109,7 +109,7 @@ class GridSearch:
 
     def choose(self, results: Results) -> Choice:
         """Chooses the best settings, of those trials that have a result."""
-        return choose(self.list_trials(results), results, self._sort_key)
+        return choose_settings(self.list_trials(results), results, self._sort_key)
 
     def _shares(self) -> list[tuple[dict[str, Any], int]]:
         """The combinations of the axes' values, the default's first, and each one's budget."""

@@ -137,7 +137,7 @@ def repeat_finalists(
     return list(islice(endless, left))
 
 
-def choose(trials: Sequence[Trial], results: Results, sort_key: SortKey) -> Choice:
+def choose_settings(trials: Sequence[Trial], results: Results, sort_key: SortKey) -> Choice:
     """Chooses the best settings: of those with several seeds, if there are any, by all of them.
 
     Args:

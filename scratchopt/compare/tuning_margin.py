@@ -84,7 +84,7 @@ def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
 def _measure_regret(worse: TunedRuns, decide: str) -> float:
     """Measures how much better another setting's trials were than the runs; −∞ without another.
 
-    Of runs some of which have missed it is the median that counts. It is ∞, if that missed too.
+    Where some runs missed the target the median counts instead of the mean; ∞ if it missed too.
     """
     if not isfinite(worse.runner_up):
         return -inf

@@ -22,7 +22,7 @@ def are_devices(devices: Any) -> bool:
     return devices == "auto" or (type(devices) is int and devices >= 1)
 
 
-def check(node: dict[str, Any]) -> None:
+def check_accelerator(node: dict[str, Any]) -> None:
     """Refuses what no machine has, and processes that nobody starts; lets `auto` pass.
 
     Raises:
@@ -115,7 +115,7 @@ def resolve_accelerator(node: dict[str, Any]) -> dict[str, Any]:
         )
     precision = SAME.get(node["precision"], node["precision"])
     found = node | {"accelerator": kind, "devices": devices, "precision": precision}
-    check(found)
+    check_accelerator(found)
     return found
 
 

@@ -49,7 +49,7 @@ def list_of_counts() -> Any:
     return must_be("a list of integers >= 1", lambda ns: all(n >= 1 for n in ns))
 
 
-def limit() -> Any:
+def run_length() -> Any:
     """A field whose value is the length of a run."""
     return must_be("an integer >= 1, or -1 for no limit", lambda n: n >= 1 or n == -1)
 

@@ -73,8 +73,8 @@ def is_process_lost(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "gloo/transport" in str(error)
 
 
-def leave(line: str) -> NoReturn:
-    """Exits with a last line; at once, if there are other processes: one may be stuck."""
+def exit_with(line: str) -> NoReturn:
+    """Exits with a last line; at once, if there are other processes, as one may be stuck."""
     if launcher() or "LOCAL_RANK" in os.environ:
         sys.stdout.flush()
         sys.stderr.write(f"{line}\n")

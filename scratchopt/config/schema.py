@@ -11,15 +11,15 @@ from scratchopt.config.fields import (
     any_seed,
     as_typed,
     count,
-    limit,
     must_be,
     one_of,
+    run_length,
     validate_fields,
 )
 from scratchopt.config.groups import SCHEMAS, Accelerator, ComparisonConfig
 from scratchopt.config.optimizers import optimizer_schema
 from scratchopt.method_files import read_class
-from scratchopt.ranges import check
+from scratchopt.ranges import check_range
 
 
 @dataclass
@@ -35,8 +35,8 @@ class RunConfig:
     settings_by_function: Any  # where the toy's settings come from
     batch_size_by_solver: Any  # where MNIST's batch size comes from, with Newton
     seed: int = any_seed()
-    max_epochs: int | None = limit()
-    max_steps: int | None = limit()
+    max_epochs: int | None = run_length()
+    max_steps: int | None = run_length()
     accumulate_grad_batches: int = count()
     gradient_clip_val: float | None = must_be("a number > 0, or null", lambda x: x > 0)
     gradient_clip_algorithm: str = one_of("norm", "value")
@@ -97,7 +97,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     if not isinstance(accelerator, dict):
         raise UserError(f"accelerator={as_typed(accelerator)}: must be a group's choice")
     run["accelerator"] = validate_fields(Accelerator, accelerator, "accelerator.")
-    machine.check(run["accelerator"])
+    machine.check_accelerator(run["accelerator"])
     run["datamodule"] = _content(cfg, "datamodule")
     if run["datamodule"] is not None:
         run["datamodule"] = _validate_target("datamodule", run["datamodule"])
@@ -127,7 +127,7 @@ def _validate_target(name: str, content: Any) -> dict[str, Any]:
     for key in values if name == "optimizer" else ():
         given = values[key] if isinstance(content[key], str) else content[key]
         try:
-            check(key, given, source.ranges() if source else ())
+            check_range(key, given, source.ranges() if source else ())
         except ValueError as error:
             raise UserError(f"optimizer.{key}={given}: {error}") from error
     return hydras | values

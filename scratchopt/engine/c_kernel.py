@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from scratchopt.engine.buckets import Bucket
-from scratchopt.engine.c_source import DTYPES, source_of
+from scratchopt.engine.c_source import DTYPES, write_source
 from scratchopt.engine.trace import Program
 
 FLAGS = [
@@ -46,13 +46,13 @@ class CKernel:
     def __init__(self, program: Program, dtype: torch.dtype, compensated: bool) -> None:
         if dtype not in DTYPES:
             raise RuntimeError(f"fused=True does not support {dtype} on a CPU: use foreach=True")
-        self._run = _built(source_of(program, dtype, compensated))
+        self._run = _built(write_source(program, dtype, compensated))
         self._dtype = dtype
 
     def __call__(
         self, bucket: Bucket, columns: list[list[Tensor]], factors: tuple[float, ...]
     ) -> None:
-        """Runs it on the columns p, g, buffers and compensations."""
+        """Runs the kernel on the columns p, g, buffers and compensations."""
         p, g, *others = (list(map(Tensor.data_ptr, column)) for column in columns)
         if 0 in g or 0 in p:
             _refuse_freed(columns[:2])

@@ -79,8 +79,8 @@ void run(int64_t count, const int64_t *sizes, stored **tensors, const double *fa
 """
 
 
-def source_of(program: Program, dtype: torch.dtype, compensated: bool) -> str:
-    """The source of `run`, which updates tensors of any sizes.
+def write_source(program: Program, dtype: torch.dtype, compensated: bool) -> str:
+    """Writes the source of `run`, which updates tensors of any sizes.
 
     Args:
         program: what the rule does.

@@ -79,7 +79,7 @@ class TorchKernel:
     def __call__(
         self, bucket: Bucket, columns: list[list[Tensor]], factors: tuple[float, ...]
     ) -> None:
-        """Runs it on the columns p, g, buffers and compensations."""
+        """Runs the kernel on the columns p, g, buffers and compensations."""
         scalars = [torch.tensor(f, dtype=torch.float64) for f in factors]
         rows = list(zip(*columns, strict=True))
         if bucket.layout is None:

@@ -18,7 +18,7 @@ from scratchopt.engine.update import (
     as_number,
     as_scalar,
     compose,
-    numbers_of,
+    number_names,
     refuse_together,
 )
 
@@ -48,7 +48,7 @@ def update_for(
         options.capturable,
         options.compensated,
     )
-    names = dict.fromkeys((*numbers_of(rule), *numbers_of(gradient_point), "weight_decay"))
+    names = dict.fromkeys((*number_names(rule), *number_names(gradient_point), "weight_decay"))
     return Update(
         keys=keys,
         names=tuple(name for name in names if name != "t"),

@@ -71,7 +71,7 @@ class Update:
 
     @property
     def all_keys(self) -> tuple[str, ...]:
-        """Keys of the buffers, then of what parameter and buffers are short of, if compensated."""
+        """Keys of the buffers, and then of the compensations, if there are any."""
         return with_compensations(self.keys) if self.options.compensated else self.keys
 
     def refuse_unlawful(self, changed: Sequence[bool]) -> None:
@@ -105,7 +105,7 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
     decay_point = _unmoved
     if gradient_point is not None:
         decay_point = _moved(_with_its_numbers(gradient_point))
-        if not set(numbers_of(gradient_point)) <= set(numbers_of(rule)):
+        if not set(number_names(gradient_point)) <= set(number_names(rule)):
             rule = _with_its_numbers(rule)
 
     def whole(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> None:
@@ -134,7 +134,7 @@ def _moved(gradient_point: Rule) -> Rule:
 
 
 def _with_its_numbers(function: Rule) -> Rule:
-    names = numbers_of(function)
+    names = number_names(function)
 
     def apply(*tensors: Any, **numbers: Any) -> None:
         function(*tensors, **{name: numbers[name] for name in names})
@@ -143,14 +143,14 @@ def _with_its_numbers(function: Rule) -> Rule:
 
 
 @cache
-def numbers_of(function: Rule | None) -> tuple[str, ...]:
+def number_names(function: Rule | None) -> tuple[str, ...]:
     """The names of the numbers that a rule takes: its keyword-only arguments."""
     arguments = signature(function).parameters.values() if function is not None else ()
     return tuple(a.name for a in arguments if a.kind == a.KEYWORD_ONLY)
 
 
 def with_compensations(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Keys of buffers, and of what the parameter and each buffer are short of."""
+    """Keys of buffers, and of the compensations of the parameter and of each buffer."""
     return (*keys, "compensation", *(f"{key}_compensation" for key in keys))
 
 

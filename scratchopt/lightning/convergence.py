@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 
 class Convergence(Callback):
-    """Ends the run when `distance(module) <= tolerance`.
+    """Stops the run when `distance(module) <= tolerance`.
 
     It asks after the backward pass and before the update: the module is then at the point where
     the gradient was evaluated, for an exact NAG the lookahead point. That update is not made, so
@@ -51,5 +51,5 @@ class Convergence(Callback):
         return {"converged": self.converged}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores it."""
+        """Restores the fact of convergence."""
         self.converged = state_dict["converged"]

@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 class Evaluations:
     """Counts backward passes, and adds up the loss of a step over its micro-batches.
 
-    Of a batch: `add_pass` for each backward pass, then `end_batch`; after an update `end_step`, and
-    at the end of an epoch `end_unused`.
+    For a batch call `add_pass` at each backward pass, then `end_batch`; after an update call
+    `end_step`, and at the end of an epoch `end_unused`.
 
     `count` is of the backward passes; `cost` of gradient evaluations, the same but for an optimizer
     that says what a step costs, as `Newton` does.

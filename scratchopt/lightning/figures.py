@@ -30,10 +30,10 @@ class Figures(Callback):
     The pictures are what the module's `figures(history) -> dict[str, Figure]` returns, or
     `training_curves` where it has no such method or is sharded, so that no process has all of it.
     `history` is that of the OptimizerMonitor among the Trainer's callbacks, which is to be listed
-    before `Figures`, or it is not complete yet when an exception ends the run. Of a run with a
-    `Sharpness` there is a picture `sharpness`, too. Loggers with an
-    `experiment.add_image`, such as TensorBoard's, get each picture as `views/<name>`; by name
-    that is behind `train`, and TensorBoard opens the first two groups.
+    before `Figures`, or it is not complete yet when an exception ends the run. A run with a
+    `Sharpness` has a picture `sharpness`, too. Loggers with an `experiment.add_image`, such as
+    TensorBoard's, get each picture as `views/<name>`; by name that is behind `train`, and
+    TensorBoard opens the first two groups.
     A picture that cannot be drawn is a warning, never the end of a run.
     """
 

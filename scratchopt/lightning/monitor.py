@@ -26,7 +26,7 @@ class OptimizerMonitor(Callback):
     `train/loss`, of every step: at the evaluated point; of accumulated micro-batches the sum
     divided by accumulate_grad_batches, as their gradient is.
 
-    Of every `every`-th step:
+    From every `every`-th step:
     `train/gradnorm`: 2-norm of the gradient over all parameters, unscaled and before clipping (with
     manual optimization after it).
     `train/gradnorm_clipped`: the same after clipping, where the Trainer or the module clips.
@@ -38,10 +38,10 @@ class OptimizerMonitor(Callback):
     `train/cost`, of an optimizer that says what a step costs, as `Newton` does: gradient
     evaluations of the batch, products with the curvature among them.
 
-    Parameters are those that require a gradient or are an optimizer's as training starts. Of
-    several optimizers each one's gradients are those of its own step. Of several processes the loss
-    is the mean, and norms are those of the whole parameters, under DDP and where they are sharded
-    (FSDP2).
+    Parameters are those that require a gradient or are an optimizer's as training starts. With
+    several optimizers each one's gradients are those of its own step. With several processes the
+    loss is the mean, and norms are those of the whole parameters, under DDP and where they are
+    sharded (FSDP2).
 
     Steps count from 0: step i is evaluated at θ_i (an exact NAG: at its lookahead point) and leads
     to θ_{i+1}. The numbers are gathered as 0-dim tensors and written together, because reading one

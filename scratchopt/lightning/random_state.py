@@ -16,7 +16,7 @@ class RandomState(Callback):
     They are set again on resuming: dropout masks and augmentations are then those of the
     uninterrupted run. The loader's order is its own affair (`scratchopt.batches.Batches`).
 
-    Of several processes each has its own numbers: seeded alike, as they must be for equal weights,
+    Each of several processes has its own numbers: seeded alike, as they must be for equal weights,
     they would all drop the same units. So those beyond the first are seeded anew when training
     starts, from the seed and their rank.
     """

@@ -29,7 +29,7 @@ class Recorder(Callback):
 
     It works for any module and any torch optimizer. Memory is written every 50 records, at the end,
     on an exception and before a checkpoint; so a run that is killed and goes on from its checkpoint
-    leaves the records of an uninterrupted one. Of several processes the first writes, and sharded
+    leaves the records of an uninterrupted one. With several processes the first writes, and sharded
     parameters (FSDP2) are put together. bf16 is recorded as float32. A module's own `Convergence`
     comes after the Trainer's callbacks; one that is among them is to be listed after this.
 

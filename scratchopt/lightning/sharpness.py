@@ -17,7 +17,7 @@ from scratchopt.lightning.patch_method import do_nothing, patch_method
 from scratchopt.lightning.replay import extract_loss
 from scratchopt.lightning.scalars import Rows, Scalars
 from scratchopt.lightning.step_curvature import measure_step_curvature
-from scratchopt.lightning.step_start import StepStart, step_start, trained
+from scratchopt.lightning.step_start import StepStart, record_step_start, trained_parameters
 from scratchopt.lightning.taylor_model import NOT_COMPILED
 from scratchopt.second_order.lanczos import Ritz
 
@@ -27,7 +27,7 @@ _TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease"
 class Sharpness(Callback):
     """Logs the loss's curvature, and what a step gains by the curvature and in truth.
 
-    Of every `every`-th step i, counted as `OptimizerMonitor` does, for any module and any torch
+    From every `every`-th step i, counted as `OptimizerMonitor` does, for any module and any torch
     optimizer, with the loss of the step's batch (of accumulated micro-batches the first), H its
     Hessian and g its gradient, both at the evaluated point (θ_i; an exact `NAG`: its lookahead
     point φ_i):
@@ -48,8 +48,8 @@ class Sharpness(Callback):
     numbers, buffers and attributes, and the parameters set back for the while. Training is bit for
     bit what it is without the callback. A measurement takes the time of five gradients and of two
     more a product, some 25 in all, and the memory of a vector of all parameters a product; a step
-    that is not measured takes none. Of several processes loss and products are means over all. The
-    callback comes after `Lookahead`.
+    that is not measured takes none. With several processes loss and products are means over all.
+    The callback comes after `Lookahead`.
 
     `history` has all that was logged; a checkpoint keeps it.
 
@@ -136,7 +136,7 @@ class Sharpness(Callback):
 
         def note_and_train(*arguments: Any) -> Any:
             self._unpatch()  # only the first call is at the step's point
-            step = step_start(trainer, module, train, arguments)
+            step = record_step_start(trainer, module, train, arguments)
             outputs = train(*arguments)
             loss = extract_loss(outputs)
             if loss is not None:
@@ -193,5 +193,5 @@ def _check_supported(trainer: Trainer, module: LightningModule) -> None:
         raise RuntimeError(
             "Sharpness needs the batch: let training_step take it, not a dataloader_iter"
         )
-    if any(p.is_complex() for p in trained(trainer)):
+    if any(p.is_complex() for p in trained_parameters(trainer)):
         raise RuntimeError("Sharpness is for real parameters, not for complex ones")

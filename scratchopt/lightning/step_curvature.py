@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scratchopt.lightning.replay import set_parameters
-from scratchopt.lightning.step_start import StepStart, copies, trained
+from scratchopt.lightning.step_start import StepStart, copy_values, trained_parameters
 from scratchopt.lightning.taylor_model import TaylorModel
 from scratchopt.second_order.flat import flatten
 from scratchopt.second_order.lanczos import Ritz, lanczos
@@ -45,7 +45,7 @@ def measure_step_curvature(
     Raises:
         RuntimeError: a loss that is not the same when it is computed again.
     """
-    parameters, after = trained(trainer), copies(trained(trainer))
+    parameters, after = trained_parameters(trainer), copy_values(trained_parameters(trainer))
     scaler = getattr(trainer.precision_plugin, "scaler", None)
 
     def mean(tensor: Tensor) -> Tensor:

@@ -24,29 +24,29 @@ class StepStart:
     loss: Tensor | None = None  # that the training then had; detached
 
 
-def step_start(
+def record_step_start(
     trainer: Trainer,
     module: LightningModule,
     step: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> StepStart:
-    """Takes down the state before a call of `training_step`, and leaves it as it is."""
+    """Records the state before a call of `training_step`, and leaves it as it is."""
     optimizer = trainer.optimizers[0]
-    start = point = copies(trained(trainer))
+    start = point = copy_values(trained_parameters(trainer))
     if isinstance(optimizer, Optimizer) and optimizer.ahead:
         optimizer.restore_()
-        start = copies(trained(trainer))
+        start = copy_values(trained_parameters(trainer))
         optimizer.lookahead_()  # to the very point, bit for bit
     replay = Replay(trainer, module, step, arguments)
-    return StepStart(trainer.global_step, replay, start, point, stability.numbers(optimizer))
+    return StepStart(trainer.global_step, replay, start, point, stability.read_settings(optimizer))
 
 
-def trained(trainer: Trainer) -> list[Tensor]:
+def trained_parameters(trainer: Trainer) -> list[Tensor]:
     """The parameters of the optimizer, in its order; under automatic optimization there is one."""
     groups = trainer.optimizers[0].param_groups
     return [p for group in groups for p in group["params"] if p.requires_grad]
 
 
-def copies(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Copies of what they hold."""
+def copy_values(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Copies what the parameters hold."""
     return [p.detach().clone() for p in parameters]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scratchopt import stability
-from scratchopt.second_order.curvature import COMPILED, derivative, explained, flat_gradient
+from scratchopt.second_order.curvature import COMPILED, derivative, explain_failure, flat_gradient
 from scratchopt.second_order.flat import flatten
 
 NOT_COMPILED = COMPILED.replace("Newton", "Sharpness")
@@ -62,14 +62,14 @@ class TaylorModel:
         """The product with P^{-1/2}(H + weight_decay·I)P^{-1/2}, whose eigenvalues are P⁻¹(…)'s.
 
         Args:
-            optimizer: of the parameters, in its order, after its step; of one that is not
-                `stability.known` it is H.
-            groups: its `stability.numbers` at the step.
+            optimizer: of the parameters, in its order, after its step; of one that
+                `stability.is_supported` denies, it is H.
+            groups: its `stability.read_settings` at the step.
 
         Returns:
             None where the step could move nothing.
         """
-        if not stability.known(optimizer):
+        if not stability.is_supported(optimizer):
             return self.product
         roots, decays = [], []
         for group, numbers in zip(optimizer.param_groups, groups, strict=True):
@@ -89,7 +89,7 @@ class TaylorModel:
 @contextmanager
 def _second_derivatives() -> Iterator[None]:
     try:
-        with explained():
+        with explain_failure():
             yield
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]

@@ -31,10 +31,10 @@ class Plane:
 
 
 def principal_plane(points: np.ndarray) -> Plane:
-    """Through the mean of points, shape (k, n), along their two first principal components.
+    """Fits the plane through the mean of points, (k, n), along their first principal components.
 
-    They come of the points' products with each other, a k×k matrix, in float64: k is small and n
-    may be millions.
+    The components come from the points' products with each other, a k×k matrix, in float64: k is
+    small and n may be millions.
 
     Reference: Li, Xu, Taylor, Studer and Goldstein, "Visualizing the Loss Landscape of Neural
     Nets", arXiv:1712.09913, section 7 (there the components are of the differences to the last

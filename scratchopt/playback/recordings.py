@@ -8,7 +8,7 @@ import numpy as np
 
 from scratchopt.config.fields import UserError, as_typed
 from scratchopt.lightning.trajectory import RecordLayout, read_records
-from scratchopt.runs.directory import Run, labels
+from scratchopt.runs.directory import Run, label_runs
 
 # The keys of a task that do not change its loss.
 NOT_OF_LOSS = ("start", "tolerance", "dtype", "seed", "batch_size")
@@ -44,7 +44,7 @@ class Recording:
         return self._vectors("point", rows)
 
     def gradient(self, rows: np.ndarray) -> np.ndarray:
-        """The gradient there."""
+        """The gradient at that point; NaN where none was taken, or none recorded."""
         return self._vectors("gradient", rows)
 
     def velocity(self, rows: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def read_recordings(runs: Sequence[Run]) -> list[Recording]:
     Raises:
         UserError: a run without records, or runs that minimize different losses.
     """
-    found = [_read(run, label) for run, label in zip(runs, labels(runs), strict=True)]
+    found = [_read(run, label) for run, label in zip(runs, label_runs(runs), strict=True)]
     for other in found[1:]:
         _check_same_loss(found[0], other)
     return found

@@ -14,7 +14,7 @@ from scratchopt.plots.history_figures import history_figures
 from scratchopt.plots.paths_figures import paths_figures
 from scratchopt.plots.sensitivity_figure import sensitivity_figure
 from scratchopt.plots.settings import group_by_setting
-from scratchopt.runs.directory import Run, labels
+from scratchopt.runs.directory import Run, label_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 SHARP = 4  # runs that have room beside each other
 
 
-def draw(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[Path]:
+def write_gallery(runs: Sequence[Run], output: Path, against: str = "steps") -> Iterator[Path]:
     """Writes every picture of some runs; yields the paths, a PNG's and an SVG's for each.
 
     Args:
-        runs: as `runs_in` returns them. Those that have logged nothing yet are left out, and
+        runs: as `find_runs` returns them. Those that have logged nothing yet are left out, and
             standard error says so.
         output: directory of the pictures; it is made.
         against: a key of `scratchopt.plots.x_axis.X_AXES`.
@@ -61,7 +61,7 @@ def _figures(runs: Sequence[Run], against: str) -> Iterator[tuple[str, Figure]]:
     sharp = [run for run in runs if run.history.get("train/sharpness")]
     for run in sharp[SHARP:]:
         _leave_out(run, f"as the picture of the sharpness has room for {SHARP} runs")
-    named = zip(labels(sharp[:SHARP]), sharp, strict=False)
+    named = zip(label_runs(sharp[:SHARP]), sharp, strict=False)
     yield from sharpness_figures({name: run.history for name, run in named}).items()
     if runs[0].task == "toy":
         yield from paths_figures(settings, _leave_out).items()

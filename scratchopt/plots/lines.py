@@ -35,7 +35,7 @@ class Line:
     ends: list[tuple[float, float]]
 
 
-def summarize(setting: Setting, tag: str, xs: Sequence[np.ndarray], width: int = 1) -> Line:
+def summarize_setting(setting: Setting, tag: str, xs: Sequence[np.ndarray], width: int = 1) -> Line:
     """Summarizes what the runs of a setting have logged under a tag.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from scratchopt.pictures.curves import LABELS, is_noisy, set_log_scale
 from scratchopt.pictures.style import DRAWABLE
 from scratchopt.plots.line_styles import LineStyle
-from scratchopt.plots.lines import Line, read_series, summarize
+from scratchopt.plots.lines import Line, read_series, summarize_setting
 from scratchopt.plots.settings import Setting
 from scratchopt.plots.x_axis import compute_x_values
 
@@ -73,7 +73,7 @@ def make_panel(settings: Sequence[Setting], tag: str, against: str) -> Panel:
         xs = [
             compute_x_values(run, s, against) for run, (s, _) in zip(setting.runs, its, strict=True)
         ]
-        lines[setting] = summarize(setting, tag, xs, width)
+        lines[setting] = summarize_setting(setting, tag, xs, width)
         if len(xs) == len(logged) == 1 and width > 1:
             raw[setting] = xs[0], its[0][1]
     visible = [v for its in lines.values() for v in (its.low, its.high, *(y for _, y in its.tails))]

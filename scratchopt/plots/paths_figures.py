@@ -34,12 +34,12 @@ def paths_figures(
 ) -> dict[str, Figure]:
     """Draws `paths`, a panel for each setting; one picture for each function.
 
-    Of runs that took the same path the first is shown. Of several functions the pictures are
+    The first of the runs that took the same path is shown. With several functions the pictures are
     `paths_article` and so on.
 
     Args:
         settings: of toy runs.
-        leave_out: told of each run that is not shown, and why.
+        leave_out: called with each run that is not shown, and why.
 
     Raises:
         UserError: records that are damaged.

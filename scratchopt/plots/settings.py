@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scratchopt.config.fields import UserError
-from scratchopt.runs.directory import Run, labels
+from scratchopt.runs.directory import Run, label_runs
 
 SEEDS = ("seed", "task.seed")
 
@@ -57,8 +57,8 @@ def group_by_setting(runs: Sequence[Run], without: Sequence[str] = ()) -> list[S
         decisive = {key: value for key, value in run.settings.items() if key not in same}
         groups.setdefault(json.dumps(decisive, sort_keys=True), []).append(run)
     firsts = [members[0] for members in groups.values()]
-    names = labels(firsts, without=same)
-    variants = labels(firsts, without=same | _keys_fixed_by_optimizer(firsts))
+    names = label_runs(firsts, without=same)
+    variants = label_runs(firsts, without=same | _keys_fixed_by_optimizer(firsts))
     settings = [
         Setting(run.optimizer, name, variant.removeprefix(run.optimizer).removeprefix(", "), own)
         for run, name, variant, own in zip(

@@ -89,7 +89,7 @@ class Progress(TQDMProgressBar):
         return metrics | ({"train/loss": f"{loss[-1][1]:.4g}"} if loss else {})
 
 
-class Unprofiled(PassThroughProfiler):
+class NoProfiler(PassThroughProfiler):
     """A profiler that does nothing, and fast: Lightning enters one some 60 times a step."""
 
     _nothing = nullcontext()

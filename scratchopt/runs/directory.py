@@ -1,4 +1,4 @@
-"""Directories of runs, read: what each run was, and what has come of it."""
+"""Reading the directories of runs: what each run was, and what has come of it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Run:
     def history(self) -> dict[str, list[tuple[int, float]]]:
         """All scalars that were logged, by tag, as (step, value) pairs in order of the steps.
 
-        Of a step that was logged twice, since a resumed run did it again, the later value counts.
+        If a step was logged twice, since a resumed run did it again, the later value counts.
         Values are float32, as TensorBoard's events have them.
         """
         return {
@@ -67,8 +67,8 @@ class Run:
         return events.Reload()
 
 
-def runs_in(places: Iterable[str | Path]) -> list[Run]:
-    """The runs in some directories or anywhere beneath them, each once, by their paths' order.
+def find_runs(places: Iterable[str | Path]) -> list[Run]:
+    """Finds the runs in some directories and beneath them, each once, by their paths' order.
 
     Raises:
         UserError: a directory that is not there or has no runs, or a run that cannot be read.
@@ -85,7 +85,7 @@ def runs_in(places: Iterable[str | Path]) -> list[Run]:
 
 
 def read_run(directory: Path) -> Run:
-    """The run in a directory.
+    """Reads the run in a directory.
 
     Raises:
         UserError: a file that cannot be read.
@@ -97,10 +97,10 @@ def read_run(directory: Path) -> Run:
     return Run(directory, choices["task"], choices["optimizer"], config, result)
 
 
-def labels(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
-    """Names for some runs, by what differs between them, such as "nag, lr=0.1".
+def label_runs(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
+    """Names some runs by what differs between them, such as "nag, lr=0.1".
 
-    Of keys that differ in the same way, as task.seed and seed do, the last is named. Runs that
+    Where keys differ in the same way, as task.seed and seed do, the last is named. Runs that
     differ in nothing, or only in the keys of `without`, are numbered.
     """
     keys = dict.fromkeys(key for run in runs for key in run.settings if key not in without)

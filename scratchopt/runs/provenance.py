@@ -33,8 +33,8 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
-def code_of(config: dict[str, Any]) -> str:
-    """SHA-256, 16 hexadecimal digits, of the code that a validated configuration runs.
+def hash_code(config: dict[str, Any]) -> str:
+    """Hashes the code that a validated configuration runs: 16 hexadecimal digits of SHA-256.
 
     It covers this project's code for training, the modules that the `_target_`s name if they lie
     elsewhere (a package with all its Python files, but not what these import in turn), and the
@@ -44,8 +44,8 @@ def code_of(config: dict[str, Any]) -> str:
 
 
 def has_changed(config: dict[str, Any]) -> bool:
-    """Tells whether that code is another than when `code_of` first read it, in this process."""
-    return _code(config, _ours.__wrapped__, _theirs.__wrapped__) != code_of(config)
+    """Tells whether that code is another than when `hash_code` first read it, in this process."""
+    return _code(config, _ours.__wrapped__, _theirs.__wrapped__) != hash_code(config)
 
 
 def _code(config: dict[str, Any], ours: Callable[[], str], theirs: Callable[[str], str]) -> str:

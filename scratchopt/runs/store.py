@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from scratchopt.config.fields import UserError
 from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.lock import LOCK, lock_directory
-from scratchopt.runs.provenance import code_of, has_changed
+from scratchopt.runs.provenance import has_changed, hash_code
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.resume import CHECKPOINT, is_sound
 
@@ -57,7 +57,7 @@ class StoredRun:
             )
         self.config = config | {"store": str(store)}
         self.choices = {key: choices[key] for key in ("task", "optimizer")}
-        self.address = address_of(config, self.choices)
+        self.address = compute_address(config, self.choices)
         self.directory = Path(store).expanduser().absolute() / self.address
 
     @property
@@ -167,7 +167,7 @@ def give_up(stored: StoredRun, error: str) -> None:
 def _begin_result(stored: StoredRun, config: dict[str, Any]) -> Result:
     task, optimizer = stored.choices["task"], stored.choices["optimizer"]
     result = Result(task, optimizer, hyperparameters(config), config["seed"])
-    result.versions["code"] = code_of(config)
+    result.versions["code"] = hash_code(config)
     return result
 
 
@@ -193,8 +193,8 @@ def direct_to_store(arguments: list[str]) -> list[str]:
     ]
 
 
-def address_of(config: dict[str, Any], choices: Mapping[str, str]) -> str:
-    """The name of a run in a store, 16 hexadecimal digits."""
+def compute_address(config: dict[str, Any], choices: Mapping[str, str]) -> str:
+    """Computes the name of a run in a store, 16 hexadecimal digits."""
     decisive = {key: value for key, value in config.items() if key not in APART}
-    text = json.dumps([decisive, dict(choices), code_of(config)], sort_keys=True)
+    text = json.dumps([decisive, dict(choices), hash_code(config)], sort_keys=True)
     return sha256(text.encode()).hexdigest()[:16]

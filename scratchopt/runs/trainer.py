@@ -18,7 +18,7 @@ from scratchopt.lightning import (
     Sharpness,
     Validations,
 )
-from scratchopt.runs.callbacks import Interrupt, Progress, Unprofiled
+from scratchopt.runs.callbacks import Interrupt, NoProfiler, Progress
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.result import STEP
 
@@ -63,7 +63,7 @@ def make_trainer(config: dict[str, Any], directory: Path, instruments: Instrumen
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        profiler=Unprofiled(),
+        profiler=NoProfiler(),
         log_every_n_steps=1,
     )
 

@@ -30,22 +30,22 @@ EXPLAINED = (UserError, HydraException, OSError)  # whose messages say it all
 
 def work() -> None:
     """Does runs until no more are asked for."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     threading.Thread(target=_follow_the_parent, daemon=True).start()
     for line in sys.stdin:
-        reply = answer(json.loads(line))
-        print(json.dumps(reply), file=answers, flush=True)
+        reply = do_run(json.loads(line))
+        print(json.dumps(reply), file=replies, flush=True)
         if reply["state"] == "failed":
             return
         gc.collect()
 
 
-def answer(asked: dict[str, Any]) -> dict[str, str]:
-    """Does a run, and returns the answer for the parent."""
+def do_run(job: dict[str, Any]) -> dict[str, str]:
+    """Does the run that a line of the parent describes, and returns the reply."""
     try:
-        stored = StoredRun(asked["store"], asked["config"], asked["choices"])
-        if stored.address != asked["address"]:
+        stored = StoredRun(job["store"], job["config"], job["choices"])
+        if stored.address != job["address"]:
             changed = "the code has changed since the comparison began; give the command again"
             return {"state": "refused", "reason": changed}
         done = complete_run(stored, wait=False, during=_writing_to(stored))
@@ -55,7 +55,7 @@ def answer(asked: dict[str, Any]) -> dict[str, str]:
         return {"state": "refused", "reason": " ".join(str(error).split())}
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return {"state": "refused", "reason": f"{asked['address']}: {reason}"}
+        return {"state": "refused", "reason": f"{job['address']}: {reason}"}
     result, signum = done or (None, 0)
     if result and result.status == "failed":
         return {"state": "failed"}

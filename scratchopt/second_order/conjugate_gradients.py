@@ -18,7 +18,7 @@ class Solution(NamedTuple):
 def conjugate_gradients(
     product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float
 ) -> Solution:
-    """An x with Ax ≈ b, for a symmetric A, from x = 0.
+    """Solves Ax ≈ b for a symmetric A, from x = 0.
 
     Every iterate is a direction of descent of f where b = −∇f. The iteration ends at a direction p
     with pᵀAp <= 0: there A is not positive definite, and what has been found is the answer; in the

@@ -16,10 +16,10 @@ COMPILED = (
 )
 
 
-def product_of(
+def make_product(
     kind: str, loss: Tensor, outputs: Tensor | None, parameters: Sequence[Tensor]
 ) -> Product:
-    """The curvature of a kind, by its products.
+    """Makes the product of a kind of curvature with vectors.
 
     Args:
         kind: "hessian" or "gauss_newton".
@@ -30,7 +30,7 @@ def product_of(
     Raises:
         RuntimeError: no outputs, where they are needed; a compiled model.
     """
-    with explained():
+    with explain_failure():
         if kind == "hessian":
             return hessian(loss, parameters)
         if outputs is None:
@@ -42,8 +42,8 @@ def product_of(
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Says COMPILED where a compiled model fails for want of second derivatives."""
+def explain_failure() -> Iterator[None]:
+    """Explains an error that a compiled model raises in the block, for want of derivatives."""
     try:
         yield
     except RuntimeError as error:

@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 def flatten(tensors: Iterable[Tensor]) -> Tensor:
-    """The tensors' numbers one after another, shape (n,)."""
+    """Flattens tensors into one vector, shape (n,)."""
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def unflatten(vectors: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """A vector of shape (n,), or several of shape (k, n), in the tensors' shapes.
+    """Cuts a vector of shape (n,), or several of shape (k, n), into tensors' shapes.
 
     Args:
         vectors: what to cut up.
@@ -35,5 +35,5 @@ def dense_gradient(p: Tensor) -> Tensor:
 
 
 def common_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
-    """The dtype that their vector has."""
+    """The dtype of the vector that tensors are flattened into."""
     return reduce(torch.promote_types, (tensor.dtype for tensor in tensors))

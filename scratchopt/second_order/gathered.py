@@ -11,7 +11,7 @@ from scratchopt.second_order.flat import common_dtype
 PRODUCT = 2  # gradient evaluations that a product with the curvature takes (Pearlmutter, 1994)
 
 
-class Gathered:
+class GatheredCurvature:
     """The curvature of the losses so far: the sum of their matrices, or a product for each loss.
 
     An empty one is false.
@@ -22,7 +22,7 @@ class Gathered:
         self.products: list[Product] = []
 
     def __bool__(self) -> bool:
-        """True if there is any."""
+        """True if there is any curvature."""
         return self.matrix is not None or bool(self.products)
 
     def add(self, product: Product, parameters: Sequence[Tensor], whole: bool) -> None:
@@ -42,5 +42,5 @@ class Gathered:
 
     @property
     def price(self) -> float:
-        """Gradient evaluations that a product takes; a micro-batch is a part of the batch."""
+        """The gradient evaluations that a product takes; a micro-batch is a part of the batch."""
         return PRODUCT if self.products else 0.0

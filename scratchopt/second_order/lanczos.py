@@ -28,7 +28,7 @@ def lanczos(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Ritz:
-    """The algorithm of Lanczos (1950), with every new vector orthogonalized against all others.
+    """Finds an extreme eigenvalue by Lanczos (1950), each new vector orthogonalized against all.
 
     k products give an orthonormal basis Q of the Krylov space of a random start vector, and
     T = QᵀAQ, tridiagonal of order k. T's largest eigenvalue θ is at most A's, and with its

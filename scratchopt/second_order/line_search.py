@@ -21,7 +21,7 @@ class Model(NamedTuple):
         return part * self.slope - part**2 * self.bend / 2
 
 
-class Taken(NamedTuple):
+class TriedStep(NamedTuple):
     """The outcome of a tried step."""
 
     part: float  # of the step, the last one tried
@@ -29,14 +29,14 @@ class Taken(NamedTuple):
     trials: int
 
 
-def take(
+def try_step(
     params: Sequence[Tensor],
     step: Sequence[Tensor],
     f: Callable[[], float],
     start: float,
     model: Model,
     line_search: bool,
-) -> Taken:
+) -> TriedStep:
     """Moves θ to θ − part·s, if f falls there; else, and where f fails, leaves it.
 
     Args:
@@ -61,7 +61,7 @@ def take(
         if not after <= start:
             for p, old in zip(params, before, strict=True):
                 p.copy_(old)
-    return Taken(part, after, count)
+    return TriedStep(part, after, count)
 
 
 def damping_factor(ratio: float) -> float:

@@ -43,14 +43,14 @@ class System(NamedTuple):
         return _finite(direction, bool(failed.item())), 0
 
 
-def of_moved(
+def make_system(
     moved: Moved,
     parameters: Sequence[Tensor],
     matrix: Tensor | None,
     products: Sequence[Product],
     average: Callable[[Tensor], Tensor],
 ) -> System:
-    """The system of f, or −f where it is maximized, with the penalty of weight_decay.
+    """Makes the system of f, or −f where it is maximized, with the penalty of weight_decay.
 
     Args:
         moved: the parameters of the system.
@@ -63,13 +63,13 @@ def of_moved(
         RuntimeError: groups that differ in maximize, where the system must be symmetric, or the
             loss fall.
     """
-    signs = of_each(moved, lambda group: -1 if group["maximize"] else 1)
+    signs = spread(moved, lambda group: -1 if group["maximize"] else 1)
     group = moved[0][0]
     tried = group["adapt_damping"] or group["line_search"]
     if len(signs.unique()) > 1 and (group["solver"] != "dense" or tried):
         raise RuntimeError('maximize in some groups alone needs solver="dense", and no trials')
-    decay = of_each(moved, lambda group: group["weight_decay"])
-    damping = of_each(moved, lambda group: as_number(group["damping"]))
+    decay = spread(moved, lambda group: group["weight_decay"])
+    damping = spread(moved, lambda group: as_number(group["damping"]))
     grads: Any = [p.grad for _, p in moved]
     b = signs * flatten(grads) + decay * flatten(p for _, p in moved)
     rows = flatten(torch.full_like(p, p.grad is not None, dtype=torch.bool) for p in parameters)
@@ -85,8 +85,8 @@ def of_moved(
     return System(product, None, damping, b)
 
 
-def of_each(moved: Moved, value: Callable[[dict[str, Any]], float]) -> Tensor:
-    """A number of each group, for every number of its parameters, shape (n,)."""
+def spread(moved: Moved, value: Callable[[dict[str, Any]], float]) -> Tensor:
+    """Repeats a number of each group for every number of its parameters, shape (n,)."""
     return flatten(torch.full_like(p, value(group)) for group, p in moved)
 
 

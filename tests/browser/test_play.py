@@ -29,7 +29,7 @@ from scratchopt.playback.plane import principal_plane
 from scratchopt.playback.recordings import read_recordings
 from scratchopt.playback.scene import Scene
 from scratchopt.problems.functions import functions
-from scratchopt.runs.directory import Run, runs_in
+from scratchopt.runs.directory import Run, find_runs
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.training import run
 from tests.shared import commands
@@ -84,7 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 def runs_of(*directories: Path) -> list[Run]:
-    return runs_in(directories)
+    return find_runs(directories)
 
 
 def scene(*directories: Path) -> Scene:
@@ -414,7 +414,7 @@ def test_keys_slider_and_button_go_through_the_steps_and_hover_tells_the_log(
     for _ in range(7):
         page.press(Keys.ARROW_RIGHT, page.step() + 1)
     for directory, label in ((made("nag"), "nag"), (made("momentum"), "momentum")):
-        (recorded,) = runs_in([directory])
+        (recorded,) = find_runs([directory])
         text = page.hover(label)
         assert text.startswith(label)
         assert "step 7" in text

@@ -9,7 +9,13 @@ import torch
 
 import scratchopt
 from scratchopt.bench.step_cases import METHODS, SIZES
-from scratchopt.bench.step_times import RATIOS, contestants, fastest, ratios_of, time_contestants
+from scratchopt.bench.step_times import (
+    RATIOS,
+    compute_ratios,
+    find_fastest,
+    make_contestants,
+    time_contestants,
+)
 from tests.shared import commands
 
 
@@ -88,11 +94,11 @@ def test_a_method_and_its_twin_move_what_the_table_says(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_contestant_steps_and_leaves_the_parameters_near(name):
     p = _parameter()
-    times = time_contestants(contestants(name, [p]), [p], steps=2, rounds=3)
+    times = time_contestants(make_contestants(name, [p]), [p], steps=2, rounds=3)
     assert len(times) == (8 if name == "RMSprop" else 9)  # torch has no fused RMSprop
     assert {len(column) for column in times.values()} == {3}
     torch.testing.assert_close(p.detach(), torch.ones(3, 5), rtol=0, atol=1e-6)
-    assert "fused/fused" in ratios_of(times) or name == "RMSprop"
+    assert "fused/fused" in compute_ratios(times) or name == "RMSprop"
 
 
 def test_a_ratio_is_the_median_within_rounds_to_the_path_with_the_lowest_median():
@@ -100,10 +106,10 @@ def test_a_ratio_is_the_median_within_rounds_to_the_path_with_the_lowest_median(
     times |= {"ours compiled": [2.0, 8.0, 3.0], "copy": [4.0, 4.0, 4.0]}
     times |= {"torch loop": [9.0, 9.0, 1.0], "torch foreach": [2.0, 10.0, 2.0]}
     times |= {"torch default": [1.0, 1.0, 1.0]}
-    assert fastest(times) == "torch foreach"
+    assert find_fastest(times) == "torch foreach"
     three = dict.fromkeys(("list", "loop", "default"), 1.5)
     others = {"compiled": 1.0, "default/default": 3.0, "compiled/copy": 0.75}
-    assert ratios_of(times) == three | others
+    assert compute_ratios(times) == three | others
 
 
 def test_the_sizes_are_those_of_the_models():

@@ -20,7 +20,7 @@ from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.lightning.trajectory import RecordFile, RecordLayout
 from scratchopt.pictures.style import PALETTE
-from scratchopt.plots.gallery import draw
+from scratchopt.plots.gallery import write_gallery
 from scratchopt.plots.history_figures import history_figures
 from scratchopt.plots.line_styles import choose_line_styles
 from scratchopt.plots.outcome import DIVERGED, TOO_LONG
@@ -28,7 +28,7 @@ from scratchopt.plots.paths_figures import paths_figures
 from scratchopt.plots.sensitivity_figure import sensitivity_figure
 from scratchopt.plots.settings import Setting, group_by_setting
 from scratchopt.plots.x_axis import compute_x_values
-from scratchopt.runs.directory import runs_in
+from scratchopt.runs.directory import find_runs
 from scratchopt.runs.result import Result, hyperparameters
 from tests.shared import commands, configs
 
@@ -70,7 +70,7 @@ def record(tmp_path):
 @pytest.fixture
 def runs(tmp_path):
     """The recorded runs."""
-    return lambda: runs_in([tmp_path / "sweep"])
+    return lambda: find_runs([tmp_path / "sweep"])
 
 
 def float32(values) -> np.ndarray:
@@ -553,7 +553,7 @@ def test_a_damaged_path_is_refused(record, runs):
 
 def test_files_are_png_and_svg_with_text_as_text_and_always_the_same(record, runs, tmp_path):
     sweep(record)
-    first, again = (list(draw(runs(), tmp_path / place)) for place in ("first", "again"))
+    first, again = (list(write_gallery(runs(), tmp_path / place)) for place in ("first", "again"))
     assert [path.name for path in first] == [
         "history.png",
         "history.svg",
@@ -577,14 +577,14 @@ def test_files_are_png_and_svg_with_text_as_text_and_always_the_same(record, run
 def test_a_run_that_has_logged_nothing_is_left_out_and_named(record, runs, tmp_path, capsys):
     record("a", logged={"train/loss": decay(0.9)})
     late = record("b", "optimizer=sgd", logged={}, status=None)
-    assert len(list(draw(runs(), tmp_path / "figures"))) == 2
+    assert len(list(write_gallery(runs(), tmp_path / "figures"))) == 2
     assert capsys.readouterr().err == f"plot.py: {late}: left out, it has logged no loss yet\n"
 
 
 def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
     directory = record("a", logged={}, status=None)
     with pytest.raises(UserError) as refusal:
-        list(draw(runs(), tmp_path / "figures"))
+        list(write_gallery(runs(), tmp_path / "figures"))
     assert str(refusal.value) == (
         f"{directory}: there is nothing to draw; a run's first write comes after log_every=50 steps"
     )

@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from scratchopt.config.fields import UserError
 from scratchopt.runs import provenance
 from scratchopt.runs.lock import Busy
-from scratchopt.runs.provenance import code_of
-from scratchopt.runs.store import StoredRun, address_of, complete_run, give_up
+from scratchopt.runs.provenance import hash_code
+from scratchopt.runs.store import StoredRun, complete_run, compute_address, give_up
 from tests.shared import commands, configs
 from tests.shared.odd_task import TASK, write_odd_task
 from tests.shared.paths import ROOT
@@ -57,24 +57,24 @@ def stamp(path: Path) -> tuple[int, int]:
      "accelerator.precision=64-true", "optimizer=sgd"],
 )  # fmt: skip
 def test_what_decides_a_run_decides_its_address(override):
-    assert address_of(config(override), CHOICES) != address_of(config(), CHOICES)
+    assert compute_address(config(override), CHOICES) != compute_address(config(), CHOICES)
 
 
 def test_other_code_is_another_address(monkeypatch):
-    before = address_of(config(), CHOICES)
-    monkeypatch.setattr("scratchopt.runs.store.code_of", lambda _: "other")
-    assert address_of(config(), CHOICES) != before
+    before = compute_address(config(), CHOICES)
+    monkeypatch.setattr("scratchopt.runs.store.hash_code", lambda _: "other")
+    assert compute_address(config(), CHOICES) != before
 
 
 def test_a_module_that_is_named_within_the_task_is_of_its_code(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "inner.py").write_text("one = 1")
     node = {"_target_": "tasks.toy.Toy", "nets": [{"_target_": "inner.Net"}]}
-    before = code_of(config() | {"task": node})
-    assert before != code_of(config())
+    before = hash_code(config() | {"task": node})
+    assert before != hash_code(config())
     (tmp_path / "inner.py").write_text("one = 2")
     provenance._theirs.cache_clear()
-    assert code_of(config() | {"task": node}) != before
+    assert hash_code(config() | {"task": node}) != before
 
 
 def test_an_installed_package_is_known_by_its_version_whatever_its_module_is_called():
@@ -102,11 +102,11 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("override", ["store=elsewhere", "comparison.target=3", "resume=there"])
 def test_what_is_asked_of_a_run_later_does_not(override):
-    assert address_of(config(override), CHOICES) == address_of(config(), CHOICES)
+    assert compute_address(config(override), CHOICES) == compute_address(config(), CHOICES)
 
 
 def test_an_address_is_the_same_in_every_process(tmp_path):
-    told_of = "address_of(config(), CHOICES), code_of(config())"
+    told_of = "compute_address(config(), CHOICES), hash_code(config())"
     code = f"from tests.cli.test_store import *; print({told_of})"
     told = {
         subprocess.run(
@@ -119,17 +119,17 @@ def test_an_address_is_the_same_in_every_process(tmp_path):
         ).stdout
         for seed in (1, 2)
     }
-    assert told == {f"{address_of(config(), CHOICES)} {code_of(config())}\n"}
+    assert told == {f"{compute_address(config(), CHOICES)} {hash_code(config())}\n"}
 
 
 def test_the_code_is_that_of_the_project_and_of_the_users_module(folder, monkeypatch):
     monkeypatch.syspath_prepend(str(folder))
     theirs = config() | {"task": {"_target_": "odd.Odd"}}
-    before = code_of(theirs)
-    assert before != code_of(config())
+    before = hash_code(theirs)
+    assert before != hash_code(config())
     (folder / "odd.py").write_text(TASK + "\n# another line")
     provenance._theirs.cache_clear()
-    assert code_of(theirs) != before
+    assert hash_code(theirs) != before
 
 
 def test_the_code_has_every_file_of_the_project_that_a_run_imports():
@@ -220,12 +220,12 @@ def test_runs_of_several_processes_are_refused(tmp_path, override):
 
 
 def test_its_runs_are_read_as_any_others_are(tmp_path):
-    from scratchopt.runs.directory import runs_in
+    from scratchopt.runs.directory import find_runs
 
     asked = config("max_steps=5")
     kept = StoredRun(tmp_path, asked, CHOICES)
     complete_run(kept, wait=False)
-    [run] = runs_in([tmp_path])
+    [run] = find_runs([tmp_path])
     assert (run.task, run.optimizer) == ("toy", "nag")
     assert run.config == asked | {"store": str(tmp_path)}
     assert len(run.history["train/loss"]) == 5

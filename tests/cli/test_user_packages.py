@@ -10,7 +10,7 @@ import pytest
 
 from scratchopt.config.fields import UserError
 from scratchopt.runs import provenance
-from scratchopt.runs.provenance import code_of, refuse_hidden_targets
+from scratchopt.runs.provenance import hash_code, refuse_hidden_targets
 from tests.shared.paths import ROOT
 
 # Python puts the script's folder first on the path, and the script imports _checkout.
@@ -90,10 +90,10 @@ def test_what_is_not_hidden_is_not_refused(tmp_path, monkeypatch, target):
 def test_the_code_of_a_users_task_is_known_where_its_package_is_called_tasks(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     files_in(tmp_path, "tasks/mine.py")
-    before = code_of(configured("tasks.mine.Mine"))
-    ours = code_of(configured("tasks.mnist.MNIST"))
+    before = hash_code(configured("tasks.mine.Mine"))
+    ours = hash_code(configured("tasks.mnist.MNIST"))
     (tmp_path / "tasks/mine.py").write_text("changed = True")
     provenance._theirs.cache_clear()
-    assert code_of(configured("tasks.mine.Mine")) != before
-    assert code_of(configured("tasks.mnist.MNIST")) == ours
+    assert hash_code(configured("tasks.mine.Mine")) != before
+    assert hash_code(configured("tasks.mnist.MNIST")) == ours
     provenance._theirs.cache_clear()

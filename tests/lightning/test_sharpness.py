@@ -273,7 +273,7 @@ def test_one_per_cent_below_its_limit_an_optimizer_converges_and_above_it_diverg
     make, expected = LIMITS[kind]
     x = torch.nn.Parameter(torch.full((1,), 1e-9, dtype=torch.float64))
     optimizer = make([x], lr=0.05)
-    groups = stability.numbers(optimizer)
+    groups = stability.read_settings(optimizer)
     limit = stability.limit(optimizer, groups)
     assert limit is not None
     assert limit * 0.05 == pytest.approx(expected, rel=1e-14)
@@ -296,7 +296,7 @@ def test_a_decoupled_weight_decay_lowers_adamw_s_limit(library):
     lr, w, beta1 = 0.1, 4.0, 0.8
     x = torch.nn.Parameter(torch.zeros(1))
     optimizer = library.AdamW([x], lr=lr, weight_decay=w, betas=(beta1, 0.99))
-    limit = stability.limit(optimizer, stability.numbers(optimizer))
+    limit = stability.limit(optimizer, stability.read_settings(optimizer))
     assert limit is not None
     trace = 1 - lr * w + beta1 - lr * (1 - beta1) * limit
     roots = np.roots([1, -trace, beta1 * (1 - lr * w)])
@@ -775,12 +775,12 @@ def test_values_out_of_range_are_refused(options, message):
 
 def test_a_run_measures_and_draws_its_sharpness(tmp_path):
     """Least squares is a quadratic: one sharpness, and each prediction right."""
-    from scratchopt.runs.directory import runs_in  # which the processes above would not find
+    from scratchopt.runs.directory import find_runs  # which the processes above would not find
 
     options = ("task=linear_regression", "task.dtype=float64", "hydra.run.dir=run", "max_steps=9")
     done = commands.run("train", *options, "optimizer=momentum", "sharpness_every=4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    (run,) = runs_in([tmp_path / "run"])
+    (run,) = find_runs([tmp_path / "run"])
     found = {tag: dict(series) for tag, series in run.history.items()}
     assert list(found["train/sharpness"]) == [0, 4, 8]
     assert found["train/sharpness"][8] == pytest.approx(found["train/sharpness"][0], rel=1e-5)
