@@ -9,6 +9,17 @@ from scratchopt.engine.update import Rule
 from scratchopt.optimizer import Optimizer, Params, StepOptions
 
 
+def _moments(g, m, v, betas):
+    m += (1 - betas[0]) * (g - m)  # β₁·m + (1 − β₁)·g, rounded as torch rounds it
+    v *= betas[1]
+    v += (1 - betas[1]) * g * g
+
+
+def _move(p, m, v, t, lr, betas, eps):
+    root = v.sqrt() / (1 - betas[1] ** t) ** 0.5  # √(v/(1 − β₂ᵗ))
+    p -= lr / (1 - betas[0] ** t) * m / (root + eps)
+
+
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015), and AMSGrad (Reddi, Kale and Kumar, 2018).
 
@@ -121,14 +132,3 @@ class Adam(Optimizer):
             weight_decay=weight_decay,
             **options,
         )
-
-
-def _moments(g, m, v, betas):
-    m += (1 - betas[0]) * (g - m)
-    v *= betas[1]
-    v += (1 - betas[1]) * g * g
-
-
-def _move(p, m, v, t, lr, betas, eps):
-    root = v.sqrt() / (1 - betas[1] ** t) ** 0.5
-    p -= lr / (1 - betas[0] ** t) * m / (root + eps)

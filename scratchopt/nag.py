@@ -20,13 +20,13 @@ class NAG(Optimizer):
 
     @staticmethod
     def gradient_point(p, v, *, momentum):
-        p += momentum * v
+        p += momentum * v  # ∇f is taken at θ + μv
 
     @staticmethod
     def rule(p, g, v, *, lr, momentum):
         v *= momentum
-        v -= lr * g
-        p += v
+        v -= lr * g  # v ← μv − lr·∇f(θ + μv)
+        p += v  # θ ← θ + v
 
     includes = ("sgd",)
     includes_by = ("momentum",)  # μ = 0
