@@ -23,7 +23,7 @@ RAISES = 20  # of a damping that adapts, tenfold each, till a system is not sing
 _OF_THE_SYSTEM = ("curvature", "solver", "cg_iters", "cg_tol", "adapt_damping", "line_search")
 
 
-def _as_it_is(tensor: Tensor) -> Tensor:
+def _identity(tensor: Tensor) -> Tensor:
     return tensor
 
 
@@ -59,7 +59,7 @@ class Newton(Optimizer):
     """
 
     ranges = (Range("damping", 0), Range("cg_iters", 1), Range("cg_tol", 0, 1))
-    average: Callable[[Tensor], Tensor] = staticmethod(_as_it_is)  # over processes
+    average: Callable[[Tensor], Tensor] = staticmethod(_identity)  # over processes
     cost = 0.0  # of the last step, in gradient evaluations
 
     _gathered: GatheredCurvature  # curvature, of the parameters that require a gradient, in order

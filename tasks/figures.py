@@ -22,7 +22,7 @@ COLUMNS = 12  # of digits with their reconstructions
 def regression_figures(
     x: Tensor, y: Tensor, slope: float, intercept: float, history: History, title: str
 ) -> dict[str, Figure]:
-    """`fit`: data, line and least squares. `curves`: loss, and log gradnorm, over the steps.
+    """Draws `fit`, data and line and least squares, and `curves`, loss and gradnorm over the steps.
 
     Args:
         x: of the data; [N].
@@ -65,7 +65,7 @@ def classifier_figures(
     history: History,
     title: str,
 ) -> dict[str, Figure]:
-    """`curves`, and where all logits are finite: `mistakes`, and `weights` of given templates.
+    """Draws `curves`, and where all logits are finite `mistakes`, and `weights` of given templates.
 
     `mistakes`: 40 digits, those that are wrong with most confidence first.
     `weights`: the templates with the largest norm, 96 at most, an image each.
@@ -90,7 +90,7 @@ def classifier_figures(
 def reconstruction_figures(
     images: Tensor, outputs: Tensor, history: History, title: str
 ) -> dict[str, Figure]:
-    """`curves`, and where all outputs are finite: `reconstructions`.
+    """Draws `curves`, and where all outputs are finite `reconstructions`.
 
     `reconstructions`: the digits, twelve in a row, and under each what the net makes of it.
 

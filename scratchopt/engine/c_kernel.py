@@ -124,7 +124,7 @@ class Layout:
                     f"fused=True has a parameter of {dtype} with a gradient or state of "
                     f"{tensor.dtype}: make the optimizer after the conversion"
                 )
-        self.apart = lie_apart(columns)
+        self.apart = are_disjoint(columns)
         self.straight = self.apart and all(
             tensor.is_contiguous() for column in (columns[0], *columns[2:]) for tensor in column
         )
@@ -136,7 +136,7 @@ class Layout:
         return array("q", map(Tensor.numel, columns[1])) == self.sizes
 
 
-def lie_apart(columns: list[list[Tensor]]) -> bool:
+def are_disjoint(columns: list[list[Tensor]]) -> bool:
     """True if no two of the tensors that a kernel writes share memory: all can go at once."""
     written = [t for column in columns[:1] + columns[2:] for t in column if t.numel()]
     spans = sorted((t.data_ptr(), t.data_ptr() + _extent(t)) for t in written)

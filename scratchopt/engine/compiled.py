@@ -9,9 +9,9 @@ from torch._utils import _flatten_dense_tensors
 from torch.nn import Parameter
 
 from scratchopt.engine.buckets import Bucket
-from scratchopt.engine.c_kernel import CKernel, lie_apart
+from scratchopt.engine.c_kernel import CKernel, are_disjoint
 from scratchopt.engine.eager import with_wider
-from scratchopt.engine.trace import Program, leaves, module, trace
+from scratchopt.engine.trace import Program, build_module, flatten_numbers, trace
 from scratchopt.engine.update import Numbers
 
 SMALL = 2**16  # elements: below it a kernel's call costs more than its work, so they share one
@@ -28,7 +28,7 @@ def compiled(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
         bucket.proven = all(type(t) in (Tensor, Parameter) for column in columns for t in column)
     if not bucket.proven:
         columns = [[_local(t) for t in column] for column in columns]
-    run(bucket, columns, arithmetic(*leaves(numbers)))
+    run(bucket, columns, arithmetic(*flatten_numbers(numbers)))
 
 
 def _local(tensor: Any) -> Tensor:
@@ -73,7 +73,7 @@ class TorchKernel:
 
     def __init__(self, program: Program) -> None:
         inputs = [*program.tensors, *program.factors]
-        whole = module(inputs, program.operations, [])
+        whole = build_module(inputs, program.operations, [])
         self._compiled = torch.compile(whole, dynamic=True, fullgraph=True)
 
     def __call__(
@@ -83,7 +83,7 @@ class TorchKernel:
         scalars = [torch.tensor(f, dtype=torch.float64) for f in factors]
         rows = list(zip(*columns, strict=True))
         if bucket.layout is None:
-            bucket.layout = lie_apart(columns)
+            bucket.layout = are_disjoint(columns)
         large = [row[0].numel() >= SMALL and _flat_alike(row) for row in rows]
         for row, is_large in zip(rows, large, strict=True):
             if is_large:

@@ -19,7 +19,8 @@ class Program(NamedTuple):
     Left among the tensors, a factor such as √(1 − β₂ᵗ) would be computed anew for every element.
 
     Args:
-        arithmetic: from all numbers, in order (see `leaves`), to the factors that tensors meet.
+        arithmetic: from all numbers, as `flatten_numbers` lists them, to the factors that tensors
+            meet.
         tensors: placeholders of the tensors.
         factors: nodes that the arithmetic gives.
         operations: on tensors and factors, in order.
@@ -44,7 +45,7 @@ def trace(apply: Callable[..., None], arity: int, numbers: Numbers) -> Program:
     whole = Graph()
     tracer = _Tracer(whole)
     tensors = [whole.placeholder(f"tensor{i}") for i in range(arity)]
-    numeric = [whole.placeholder(f"number{i}") for i in range(len(leaves(numbers)))]
+    numeric = [whole.placeholder(f"number{i}") for i in range(len(flatten_numbers(numbers)))]
     proxies = iter([_Proxy(node, tracer) for node in numeric])
     stand_ins = {
         name: tuple(next(proxies) for _ in value) if isinstance(value, tuple) else next(proxies)
@@ -60,7 +61,7 @@ def trace(apply: Callable[..., None], arity: int, numbers: Numbers) -> Program:
         else:
             operations.append(node)
     used = {n: None for node in operations for n in node.all_input_nodes if n in scalar}
-    arithmetic = module(numeric, [n for n in whole.nodes if n in scalar], list(used))
+    arithmetic = build_module(numeric, [n for n in whole.nodes if n in scalar], list(used))
     itself = {node: node for node in whole.nodes}
     changed = set()
     for node in operations:
@@ -76,14 +77,14 @@ def is_in_place(node: Node) -> bool:
     return node.target in IN_PLACE or str(node.target).endswith("_")
 
 
-def leaves(numbers: Numbers) -> list[float]:
-    """All numbers, one after another."""
+def flatten_numbers(numbers: Numbers) -> list[float]:
+    """Lists all numbers, one after another."""
     several = [value if isinstance(value, tuple) else (value,) for value in numbers.values()]
     return [float(number) for value in several for number in value]
 
 
-def module(inputs: list[Node], nodes: list[Node], outputs: list[Node]) -> GraphModule:
-    """A module that takes the inputs, runs the nodes in order and returns the outputs."""
+def build_module(inputs: list[Node], nodes: list[Node], outputs: list[Node]) -> GraphModule:
+    """Builds a module that takes the inputs, runs the nodes in order and returns the outputs."""
     graph = Graph()
     copies = {node: graph.placeholder(node.name) for node in inputs}
     for node in nodes:

@@ -29,7 +29,7 @@ class LiveLoss(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Arranges for what Newton needs; refuses processes with parts of the parameters."""
-        newtons = _newtons(trainer)
+        newtons = _find_newtons(trainer)
         if newtons and getattr(pl_module, "_compiler_ctx", None) is not None:
             raise RuntimeError(COMPILED)
         if newtons and not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
@@ -53,7 +53,7 @@ class LiveLoss(Callback):
     ) -> None:
         """Adds the curvature of the loss, freed from the factor of a GradScaler."""
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        for optimizer in _newtons(trainer):
+        for optimizer in _find_newtons(trainer):
             unscaled = loss if scaler is None else loss / scaler.get_scale()
             optimizer.add_curvature(unscaled, self._outputs)
         self._outputs = None
@@ -76,5 +76,5 @@ class LiveLoss(Callback):
             self._outputs = outputs
 
 
-def _newtons(trainer: Trainer) -> list[Newton]:
+def _find_newtons(trainer: Trainer) -> list[Newton]:
     return [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, Newton)]

@@ -21,7 +21,7 @@ class Lookahead(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Moves to the gradient point. A second micro-batch comes to the same, as θ and v rest."""
-        optimizers = _looking_ahead(trainer)
+        optimizers = _find_with_gradient_point(trainer)
         if optimizers and trainer.world_size > 1:
             reshard(pl_module)  # or the forward pass may not see what happens to the shards
         for optimizer in optimizers:
@@ -29,7 +29,7 @@ class Lookahead(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Moves back to θ; after a step the parameters are there already."""
-        for optimizer in _looking_ahead(trainer):
+        for optimizer in _find_with_gradient_point(trainer):
             optimizer.restore_()
 
     def on_train_epoch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
@@ -41,6 +41,6 @@ class Lookahead(Callback):
         self.on_train_batch_end(trainer)
 
 
-def _looking_ahead(trainer: Trainer) -> list[Optimizer]:
+def _find_with_gradient_point(trainer: Trainer) -> list[Optimizer]:
     ours = [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, Optimizer)]
     return [optimizer for optimizer in ours if optimizer.gradient_point]

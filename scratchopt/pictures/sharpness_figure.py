@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @house_style()
 def sharpness_figures(runs: Mapping[str, History]) -> dict[str, Figure]:
-    """`sharpness`: a column a run, by title; no picture where none measured its sharpness.
+    """Draws `sharpness`, a column a run, by title; no picture where none measured its sharpness.
 
     From above: the sharpness, and dashed the limit of stability, against the step; the loss, where
     it is known; and the decrease of the loss, as predicted and as it was. That axis is linear near

@@ -32,7 +32,7 @@ def work() -> None:
     """Does runs until no more are asked for."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    threading.Thread(target=_follow_the_parent, daemon=True).start()
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     for line in sys.stdin:
         reply = do_run(json.loads(line))
         print(json.dumps(reply), file=replies, flush=True)
@@ -48,7 +48,7 @@ def do_run(job: dict[str, Any]) -> dict[str, str]:
         if stored.address != job["address"]:
             changed = "the code has changed since the comparison began; give the command again"
             return {"state": "refused", "reason": changed}
-        done = complete_run(stored, wait=False, during=_writing_to(stored))
+        done = complete_run(stored, wait=False, during=_redirect_output(stored))
     except Busy:
         return {"state": "busy"}
     except EXPLAINED as error:
@@ -63,7 +63,7 @@ def do_run(job: dict[str, Any]) -> dict[str, str]:
 
 
 @contextmanager
-def _writing_to(stored: StoredRun) -> Iterator[None]:
+def _redirect_output(stored: StoredRun) -> Iterator[None]:
     """Redirects what is printed to a file beside the run's folder; an empty file is removed."""
     console = Path(f"{stored.directory}.console")
     before = [os.dup(stream) for stream in (1, 2)]
@@ -81,7 +81,7 @@ def _writing_to(stored: StoredRun) -> Iterator[None]:
             console.unlink()
 
 
-def _follow_the_parent() -> None:
+def _stop_with_parent() -> None:
     """Stops the current run, with a checkpoint, when the parent has ended."""
     while os.getppid() == PARENT:
         time.sleep(0.5)

@@ -72,7 +72,7 @@ def derivative(gradient: Tensor, parameters: Sequence[Tensor]) -> Product:
     """The Hessian by its products, where the gradient is there already, flat and with its graph."""
 
     def product(vectors: Tensor) -> Tensor:
-        return _pulled(gradient, parameters, vectors)
+        return _pull_back(gradient, parameters, vectors)
 
     return product
 
@@ -99,9 +99,9 @@ def gauss_newton(loss: Tensor, outputs: Tensor, parameters: Sequence[Tensor]) ->
 
     def product(vectors: Tensor) -> Tensor:
         rows = vectors.shape[:-1]
-        along = _pulled(weighted, [probe], vectors).view((*rows, *outputs.shape))
-        curved = _pulled(of_outputs, [outputs], along).view((*rows, *outputs.shape))
-        return _pulled(outputs, parameters, curved)
+        along = _pull_back(weighted, [probe], vectors).view((*rows, *outputs.shape))
+        curved = _pull_back(of_outputs, [outputs], along).view((*rows, *outputs.shape))
+        return _pull_back(outputs, parameters, curved)
 
     return product
 
@@ -117,7 +117,7 @@ def flat_gradient(
         return flatten(found)
 
 
-def _pulled(output: Tensor, inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
+def _pull_back(output: Tensor, inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Σ weights·∂output/∂inputs as one vector; of several weights in front, as rows."""
     batched = weights.dim() > output.dim()
     found: Sequence[Tensor | None] = [None] * len(inputs)
