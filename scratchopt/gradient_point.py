@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from scratchopt.engine.update import Rule, as_number, number_names
 from scratchopt.engine.vector import Vector
@@ -14,6 +15,17 @@ _REMEDY = (
     "call lookahead_() before the forward pass, or step(closure) with a closure that calls "
     "optimizer.zero_grad(); under Lightning add the callback scratchopt.lightning.Lookahead"
 )
+
+
+NOT_MOVED = "a gradient_point must change p in place, as in `p += momentum * v`; this one has not"
+WRITES_BUFFER = "a gradient_point must leave buffers as they are: write `p += momentum * v`"
+
+
+class _Buffer(Vector):
+    """A buffer, which is not the gradient point's to write into."""
+
+    def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
+        raise RuntimeError(WRITES_BUFFER)
 
 
 class GradientPoint:
@@ -62,8 +74,11 @@ class GradientPoint:
             for i, (params, *buffers) in enumerate(columns):
                 if params:
                     numbers = {name: values[i] for name, values in now.items()}
-                    vectors = [Vector(_as_real(buffer)) for buffer in buffers]
+                    vectors = [_Buffer(_as_real(buffer)) for buffer in buffers]
+                    before = params[0]._version
                     self._move(Vector(_as_real(params), role="named"), *vectors, **numbers)
+                    if type(params[0]) is Parameter and params[0]._version == before:
+                        raise RuntimeError(NOT_MOVED)  # a DTensor has another one's version
 
     def leave(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""

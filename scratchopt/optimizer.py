@@ -13,6 +13,7 @@ from scratchopt.engine.update import GroupOptions, Update, number_names, with_co
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
 from scratchopt.method import Method
+from scratchopt.method_files import methods
 from scratchopt.step_hooks import without_idle_hooks
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
@@ -123,7 +124,8 @@ class Optimizer(Method, torch.optim.Optimizer):
         Raises:
             ValueError: the state of another method. Nothing was restored then.
         """
-        self._refuse(state)
+        if "defaults" not in state:  # a state_dict; a copy or a pickle of its own kind has them
+            self._refuse(state)
         super().__setstate__(state)
         self._runner.forget()
         if self._point:
@@ -144,11 +146,12 @@ class Optimizer(Method, torch.optim.Optimizer):
             for group in state["param_groups"]:
                 if group.get(name, value) != value:
                     raise ValueError(f"{type(self).__name__} has no {name}={group[name]}: {remedy}")
-        known = {"step", *with_compensations(self.buffers)}
-        for values in state["state"].values():
-            for key in values.keys() - known:
-                if values[key] is not None:  # torch's SGD keeps one where there is no momentum
-                    raise ValueError(f"{type(self).__name__} keeps no {key}: {remedy}")
+        others = (key for source in methods().values() for key in source.literal("buffers", ()))
+        for key in dict.fromkeys(others):
+            # torch's SGD keeps a buffer that is None where there is no momentum.
+            kept = any(values.get(key) is not None for values in state["state"].values())
+            if kept and key not in self.buffers:
+                raise ValueError(f"{type(self).__name__} keeps no {key}: {remedy}")
 
     @property
     def ahead(self) -> bool:
@@ -239,7 +242,7 @@ class Optimizer(Method, torch.optim.Optimizer):
     def _update(self) -> None:
         """Runs the rule on the parameters that have a gradient."""
         updates = [
-            update_for(*self.rule_for(group), self.gradient_point, GroupOptions.of(group))
+            update_for(*self.rule_for(group), type(self).gradient_point, GroupOptions.of(group))
             for group in self.param_groups
         ]
         self._runner.run(self.param_groups, updates, self.state, self._prepare)
@@ -263,5 +266,6 @@ class Optimizer(Method, torch.optim.Optimizer):
         return [params, *([state[p][key] for p in params] for key in keys)]
 
     def _may_be_elsewhere(self) -> bool:
-        """True if there is state that the gradient point may depend on."""
-        return any(key in state for state in self.state.values() for key in self.buffers)
+        """Whether the gradient point may differ from θ, which it does not before it has buffers."""
+        kept = (key in state for state in self.state.values() for key in self.buffers)
+        return not self.buffers or any(kept)

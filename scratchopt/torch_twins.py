@@ -1,6 +1,7 @@
 """Converts torch's optimizers to ours and back, in the middle of a run."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import torch
@@ -65,9 +66,15 @@ def _twin(theirs: type, group: dict[str, Any]) -> type[Optimizer]:
     for ours in twins:
         if ours.is_twin_of(group):
             return ours
-    chosen = dict.fromkeys(name for ours in twins for name in ours.fixed if group[name])
+    fixed = dict.fromkeys(name for ours in twins for name in ours.fixed if group[name])
+    chosen = [name for name in fixed if not any(_may_have(o, name, group[name]) for o in twins)]
     settings = f" with {' and '.join(chosen)}" if chosen else ""
     raise ValueError(f"torch.optim.{theirs.__name__}{settings} has no counterpart in scratchopt")
+
+
+def _may_have(ours: type[Optimizer], name: str, value: Any) -> bool:
+    """Whether one of our methods may have a setting of its torch twin."""
+    return ours.fixed.get(name) == value or name in signature(ours).parameters
 
 
 def _rebuild(optimizer: Any, cls: type, convert: Callable[[Any, Any], dict[str, Any]]) -> Any:

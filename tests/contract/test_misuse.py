@@ -9,7 +9,7 @@ from torch import Tensor
 
 import scratchopt
 from scratchopt.engine import compiled
-from tests.shared.cases import CASES, DRIVERS, give
+from tests.shared.cases import CASES, DRIVERS, PapersLines, give
 
 DRIVER = pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS)
 
@@ -346,3 +346,98 @@ def test_a_rule_may_divide_in_place(driver):
     for _ in range(2):
         give(optimizer, [p], [torch.ones(3)])
     torch.testing.assert_close(p, torch.full((3,), 0.75))
+
+
+# Gradient points
+
+
+class Away(scratchopt.Optimizer):
+    """A gradient point at a fixed distance, which needs no state."""
+
+    def __init__(self, params, lr=0.1, radius=0.5, **options):
+        super().__init__(params, {"lr": lr, "radius": radius}, **options)
+
+    @staticmethod
+    def gradient_point(p, *, radius):
+        p += radius
+
+    @staticmethod
+    def rule(p, g, *, lr):
+        p -= lr * g
+
+
+class PointNotMoved(scratchopt.NAG):
+    @staticmethod
+    def gradient_point(p, v, *, momentum):
+        p = p + momentum * v
+
+
+class PointWritesBuffer(scratchopt.NAG):
+    @staticmethod
+    def gradient_point(p, v, *, momentum):
+        v *= momentum
+        p += v
+
+
+def test_a_gradient_point_without_state_is_looked_ahead_to_or_refused():
+    """Held by no test before: its gradient is never taken at θ without a word."""
+    x = torch.nn.Parameter(torch.ones(1))
+    optimizer = Away([x])
+    (x**2).sum().backward()
+    with pytest.raises(RuntimeError, match="Away needs its gradient at the lookahead point"):
+        optimizer.step()
+    for _ in range(2):
+        optimizer.lookahead_()
+        optimizer.zero_grad()
+        (x**2).sum().backward()
+        optimizer.step()
+    assert x.item() == pytest.approx(0.46)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [(PointNotMoved, "must change p in place"), (PointWritesBuffer, "must leave buffers")],
+)
+def test_a_gradient_point_that_breaks_its_laws_is_refused(method, message):
+    x = torch.nn.Parameter(torch.ones(1))
+    optimizer = method([x], lr=0.1)
+    give(optimizer, [x], [torch.ones(1)])
+    with pytest.raises(RuntimeError, match=message):
+        optimizer.lookahead_()
+
+
+def test_an_own_method_may_keep_more_in_its_state():
+    """Held by no test before: such a state is copied, pickled and loaded."""
+    x = torch.nn.Parameter(torch.ones(1))
+    optimizer = Halves([x])
+    give(optimizer, [x], [torch.ones(1)])
+    optimizer.state[x]["extra"] = torch.ones(1)
+    assert copy.deepcopy(optimizer).state_dict()["state"][0]["extra"] == 1
+    again = Halves([x])
+    again.load_state_dict(optimizer.state_dict())
+    assert again.state[x]["extra"] == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+def test_the_lines_of_a_row_are_an_oracle_that_counts_steps_and_sees_pairs(dtype):
+    """Held by no test before: of a method without a twin they are the only oracle there is."""
+
+    def lines(theta, s, gradient, *, lr, betas, eps):
+        g = gradient(theta)
+        s.t += 1
+        s.m = betas[0] * s.m + (1 - betas[0]) * g
+        s.v = betas[1] * s.v + (1 - betas[1]) * g**2
+        m, v = s.m / (1 - betas[0] ** s.t), s.v / (1 - betas[1] ** s.t)
+        return theta - lr * m / (v**0.5 + eps)
+
+    case = CASES["adam"]._replace(paper=lines)
+    ours, theirs = (torch.nn.Parameter(torch.ones(3, dtype=dtype)) for _ in range(2))
+    settings = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8}
+    oracle, adam = PapersLines([ours], case, **settings), torch.optim.Adam([theirs], **settings)
+    for seed in range(3):
+        grad = torch.randn(3, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+        give(oracle, [ours], [grad])
+        give(adam, [theirs], [grad])
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert oracle.state[ours]["exp_avg"].dtype == dtype
+    assert oracle.state[ours]["step"] == 3

@@ -87,13 +87,20 @@ class PapersLines(_Plain):
         self.names = inspect.signature(case.paper).parameters.keys()
 
     def move(self, p: Tensor, g: Tensor, sign: int, state: Any, group: dict[str, Any]) -> None:
-        s = SimpleNamespace(t=state.get("step", 0))
+        pairs = p.is_complex()  # a complex number is a pair of real ones, as for a rule
+        if pairs:
+            p, g = torch.view_as_real(p), torch.view_as_real(g.resolve_conj())
+        s = SimpleNamespace(t=float(state.get("step", 0)))
         for letter, key in self.keys.items():
-            setattr(s, letter, state.get(key, torch.zeros_like(p)))
+            buffer = state.get(key, torch.zeros_like(p))
+            setattr(s, letter, torch.view_as_real(buffer) if buffer.is_complex() else buffer)
         numbers = {name: group[name] for name in self.names if name in group}
         p.copy_(self.lines(p, s, lambda point: g + group["weight_decay"] * point, **numbers))
+        if s.t:
+            state["step"] = torch.tensor(s.t)
         for letter, key in self.keys.items():
-            state[key] = getattr(s, letter)
+            buffer = getattr(s, letter)
+            state[key] = torch.view_as_complex(buffer.contiguous()) if pairs else buffer
 
 
 class NewtonOnHalfSquares(_Plain):

@@ -73,6 +73,13 @@ def _softmax(logits: Any) -> NDArray[np.float64]:
 # The methods. `s` holds what a method remembers, all of it zero at first.
 
 
+class Memory(SimpleNamespace):
+    """What a method remembers, by its letters: 0 where nothing was written yet."""
+
+    def __getattr__(self, letter: str) -> float:
+        return 0.0
+
+
 def sgd(theta, s, gradient, *, lr):
     return theta - lr * gradient(theta)
 
@@ -161,7 +168,7 @@ def train(
         clip: what becomes of a gradient before the method sees it.
     """
     theta = START.copy()
-    s = SimpleNamespace(**dict.fromkeys(("v", "b", "sum", "n", "g", "m", "most", "t"), 0.0))
+    s = Memory()
     path = [theta]
     for step, batches in enumerate(steps):
 
