@@ -101,7 +101,8 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
 
     The gradient of the penalty is taken where the loss's is, at the gradient point.
     """
-    maximize, decay, decoupled, *_ = options
+    maximize, decay = options.maximize, options.weight_decay
+    decoupled = options.decoupled_weight_decay
     decay_point = _unmoved
     if gradient_point is not None:
         decay_point = _moved(_with_its_numbers(gradient_point))
