@@ -74,9 +74,11 @@ class GradientPoint:
             for i, (params, *buffers) in enumerate(columns):
                 if params:
                     numbers = {name: values[i] for name, values in now.items()}
-                    vectors = [_Buffer(_as_real(buffer)) for buffer in buffers]
+                    if any(map(Tensor.is_complex, params)):
+                        params, *buffers = map(_as_pairs, (params, *buffers))
+                    vectors = [_Buffer(buffer) for buffer in buffers]
                     before = params[0]._version
-                    self._move(Vector(_as_real(params), role="named"), *vectors, **numbers)
+                    self._move(Vector(params, role="named"), *vectors, **numbers)
                     if type(params[0]) is Parameter and params[0]._version == before:
                         raise RuntimeError(NOT_MOVED)  # a DTensor has another one's version
 
@@ -148,8 +150,6 @@ class GradientPoint:
         return loss
 
 
-def _as_real(tensors: list[Tensor]) -> list[Tensor]:
+def _as_pairs(tensors: list[Tensor]) -> list[Tensor]:
     """Complex numbers as pairs of real ones, as a rule sees them."""
-    if not any(map(Tensor.is_complex, tensors)):
-        return tensors
     return [torch.view_as_real(t) if t.is_complex() else t for t in tensors]

@@ -261,9 +261,10 @@ class Optimizer(Method, torch.optim.Optimizer):
     def _columns(self, group: dict[str, Any]) -> list[list[Tensor]]:
         """The group's parameters that have all their buffers, and each kind of buffer."""
         _, keys = self.rule_for(group)
-        state, none = self.state, {}
-        params = [p for p in group["params"] if all(map(state.get(p, none).__contains__, keys))]
-        return [params, *([state[p][key] for p in params] for key in keys)]
+        needed = set(keys)
+        rows = [(p, self.state.get(p, {})) for p in group["params"]]
+        rows = [(p, kept) for p, kept in rows if kept.keys() >= needed]
+        return [[p for p, _ in rows], *([kept[key] for _, kept in rows] for key in keys)]
 
     def _may_be_elsewhere(self) -> bool:
         """Whether the gradient point may differ from θ, which it does not before it has buffers."""
