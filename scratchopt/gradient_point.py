@@ -71,16 +71,14 @@ class GradientPoint:
         differentiable = any(group["differentiable"] for group in groups)
         with torch.set_grad_enabled(differentiable):
             self.iterate.take([p for params, *_ in columns for p in params])
-            for i, (params, *buffers) in enumerate(columns):
-                if params:
-                    numbers = {name: values[i] for name, values in now.items()}
-                    if any(map(Tensor.is_complex, params)):
-                        params, *buffers = map(_as_pairs, (params, *buffers))
-                    vectors = [_Buffer(buffer) for buffer in buffers]
-                    before = params[0]._version
-                    self._move(Vector(params, role="named"), *vectors, **numbers)
-                    if type(params[0]) is Parameter and params[0]._version == before:
-                        raise RuntimeError(NOT_MOVED)  # a DTensor has another one's version
+            try:
+                for i, (params, *buffers) in enumerate(columns):
+                    if params:
+                        numbers = {name: values[i] for name, values in now.items()}
+                        self._move_group(params, buffers, numbers)
+            except BaseException:
+                self.leave()
+                raise
 
     def leave(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
@@ -122,6 +120,16 @@ class GradientPoint:
     def refuse_elsewhere(self) -> None:
         """Raises an error: the gradients of a step were not taken at the point."""
         raise RuntimeError(f"{self._name} needs its gradient at the lookahead point: {_REMEDY}")
+
+    def _move_group(self, params: Any, buffers: list[Any], numbers: dict[str, Any]) -> None:
+        first = params[0]
+        if any(map(Tensor.is_complex, params)):
+            params, *buffers = map(_as_pairs, (params, *buffers))
+        before = first._version
+        self._move(Vector(params, role="named"), *map(_Buffer, buffers), **numbers)
+        # A DTensor has another one's version, and a tensor without elements may keep its own.
+        if type(first) is Parameter and first._version == before and first.numel():
+            raise RuntimeError(NOT_MOVED)
 
     def _read(self, groups: list[Any]) -> dict[str, list[Any]]:
         return {name: [as_number(group[name]) for group in groups] for name in self._number_names}

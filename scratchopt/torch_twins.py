@@ -73,7 +73,7 @@ def _twin(theirs: type, group: dict[str, Any]) -> type[Optimizer]:
 
 
 def _may_have(ours: type[Optimizer], name: str, value: Any) -> bool:
-    """Whether one of our methods may have a setting of its torch twin."""
+    """True if one of our methods may have a setting of its torch twin."""
     return ours.fixed.get(name) == value or name in signature(ours).parameters
 
 
