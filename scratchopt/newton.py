@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from scratchopt.engine.update import as_number
 from scratchopt.optimizer import Optimizer, Params
@@ -21,10 +22,10 @@ Solver: TypeAlias = Literal["dense", "saddle_free", "cg"]
 RAISES = 20  # of a damping that adapts, tenfold each, till a system is not singular
 # What holds for the whole system, so for all groups.
 _OF_THE_SYSTEM = ("curvature", "solver", "cg_iters", "cg_tol", "adapt_damping", "line_search")
-
-
-def _identity(tensor: Tensor) -> Tensor:
-    return tensor
+_WHOLE_LOSS = (
+    "adapt_damping and line_search need the whole loss in one closure: set "
+    "accumulate_grad_batches=1, and a larger batch"
+)
 
 
 class Newton(Optimizer):
@@ -59,12 +60,14 @@ class Newton(Optimizer):
     """
 
     ranges = (Range("damping", 0), Range("cg_iters", 1), Range("cg_tol", 0, 1))
-    average: Callable[[Tensor], Tensor] = staticmethod(_identity)  # over processes
-    cost = 0.0  # of the last step, in gradient evaluations
 
-    _gathered: GatheredCurvature  # curvature, of the parameters that require a gradient, in order
-    _anew = False  # whether zero_grad was called since the closure began
-    _trying = False  # whether the closure is evaluated for its loss alone
+    _gathered: GatheredCurvature  # of the parameters that require a gradient, in order
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Makes the object that outlives a step; copies and pickles, too, are made by it."""
+        self = super().__new__(cls, *args, **kwargs)
+        self._gathered = GatheredCurvature()
+        return self
 
     def __init__(
         self,
@@ -120,7 +123,6 @@ class Newton(Optimizer):
         >>> x.item()
         1.0
         """
-        self._forget()
         super().__init__(
             params,
             {
@@ -161,13 +163,27 @@ class Newton(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a state; a curvature that was gathered before it is forgotten."""
         super().__setstate__(state)
-        self._forget()
+        self._gathered.forget()
 
     def state_bytes(self) -> int:
         """Bytes of the Hessian, of n² numbers, or of the five vectors of conjugate gradients."""
         size = sum(p.numel() for p in self._parameters())
         numbers = 5 * size if self.keeps_graphs else size**2
         return numbers * self._parameters()[0].element_size()
+
+    @property
+    def average(self) -> Callable[[Tensor], Tensor]:
+        """Takes a tensor to its mean over the processes."""
+        return self._gathered.average
+
+    @average.setter
+    def average(self, average: Callable[[Tensor], Tensor]) -> None:
+        self._gathered.average = average
+
+    @property
+    def cost(self) -> float:
+        """The cost of the last step, in gradient evaluations of the batch."""
+        return self._gathered.cost
 
     @property
     def keeps_graphs(self) -> bool:
@@ -182,9 +198,9 @@ class Newton(Optimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, as torch does, and the curvature."""
         super().zero_grad(set_to_none)
-        if not self._trying:
-            self._forget()
-            self._anew, self.cost = True, 0.0
+        if not self._gathered.trying:
+            self._gathered.forget()
+            self._gathered.zeroed, self._gathered.cost = True, 0.0
 
     def backward(self, loss: Tensor, outputs: Tensor | None = None) -> None:
         """Adds the loss's gradient to `p.grad` and its curvature to the optimizer's.
@@ -201,7 +217,7 @@ class Newton(Optimizer):
 
         With solver="cg" the graph must stay till the step, so `loss.backward(retain_graph=True)`.
         """
-        if self._trying:
+        if self._gathered.trying:
             return
         parameters = self._parameters()
         if not parameters:  # as where another optimizer's turn is
@@ -210,6 +226,16 @@ class Newton(Optimizer):
             self.param_groups[0]["curvature"], loss, outputs, parameters
         )
         self._gathered.add(product, parameters, whole=not self.keeps_graphs)
+
+    def scale_curvature(self, factor: float) -> None:
+        """Multiplies what was gathered by a number, as whoever scales `p.grad` must.
+
+        Raises:
+            RuntimeError: steps that are tried, by a loss that is not scaled.
+        """
+        if self._tries:
+            raise RuntimeError(_WHOLE_LOSS)
+        self._gathered.scale(factor)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one Newton step from `p.grad` and the curvature gathered since `zero_grad()`.
@@ -224,29 +250,25 @@ class Newton(Optimizer):
             RuntimeError: no curvature was gathered, no closure is there to try a step with, or the
                 matrix is singular.
         """
-        group = self.param_groups[0]
-        tried = group["adapt_damping"] or group["line_search"]
+        tried, gathered = self._tries, self._gathered
         if tried and closure is None:
             raise RuntimeError(
                 "adapt_damping and line_search try a step, so they need step(closure); a Trainer "
                 "gives none with a GradScaler or two optimizers"
             )
         trials = Trials() if tried else None
-        earlier, self._anew, self.cost, loss = bool(self._gathered), False, 0.0, None
+        earlier, gathered.zeroed, gathered.cost, loss = bool(gathered), False, 0.0, None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if not self._gathered and any(p.grad is not None for p in self._parameters()):
+        if not gathered and any(p.grad is not None for p in self._parameters()):
             raise RuntimeError(
                 "Newton needs the curvature: call optimizer.backward(loss) in place of "
                 "loss.backward(); under Lightning add the callback scratchopt.lightning.LiveLoss"
             )
-        if tried and earlier and not self._anew:
-            raise RuntimeError(
-                "adapt_damping and line_search need the whole loss in one closure: set "
-                "accumulate_grad_batches=1, and a larger batch"
-            )
-        if self._gathered:
+        if tried and earlier and not gathered.zeroed:
+            raise RuntimeError(_WHOLE_LOSS)
+        if gathered:
             with torch.no_grad():
                 self._move(closure, loss, trials)
         return loss.detach() if isinstance(loss, Tensor) else loss  # its graph may be large
@@ -274,14 +296,14 @@ class Newton(Optimizer):
                 ) from error
             raise
         whole = 0 if matrix is None else PRODUCT * len(matrix)
-        self.cost = 2 + whole + products * gathered.price
+        gathered.cost = 2 + whole + products * gathered.price
         step = spread(moved, lambda group: as_number(group["lr"])) * direction
         if trials is None:
             for p, d in zip(params, unflatten(step, params), strict=True):
                 p -= d
         else:
             self._try(system, step, moved, lambda: trials(closure, params), loss)
-        self._forget()
+        gathered.forget()
 
     def _solve(self, system: System) -> tuple[Tensor, int]:
         """The direction and its products; where damping adapts, it does to a singular system."""
@@ -304,15 +326,15 @@ class Newton(Optimizer):
         start = self._objective(loss, moved)
 
         def objective() -> float:
-            self._trying = True
+            self._gathered.trying = True
             try:
                 return self._objective(evaluate(), moved)
             finally:
-                self._trying = False
+                self._gathered.trying = False
 
         pieces = unflatten(step, params)
         taken = try_step(params, pieces, objective, start, model, group["line_search"])
-        self.cost += self._gathered.price + taken.trials
+        self._gathered.cost += self._gathered.price + taken.trials
         predicted = model.decrease(taken.part)
         rounding = torch.finfo(system.b.dtype).eps * abs(start)
         if group["adapt_damping"] and abs(predicted) > rounding:  # else there is nothing to go by
@@ -329,8 +351,11 @@ class Newton(Optimizer):
         penalty = sum(group["weight_decay"] * (p**2).sum().item() for group, p in moved) / 2
         return (-value if self.param_groups[0]["maximize"] else value) + penalty
 
+    @property
+    def _tries(self) -> bool:
+        """Whether a step is tried before it is taken."""
+        group = self.param_groups[0]
+        return group["adapt_damping"] or group["line_search"]
+
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
-
-    def _forget(self) -> None:
-        self._gathered = GatheredCurvature()

@@ -124,9 +124,13 @@ class Optimizer(Method, torch.optim.Optimizer):
         Raises:
             ValueError: the state of another method. Nothing was restored then.
         """
-        if "defaults" not in state:  # a state_dict; a copy or a pickle of its own kind has them
+        if "defaults" in state:  # a copy or a pickle of its own kind
+            super().__setstate__(state)
+        else:  # a state_dict: in place, for a wrapper of Lightning's or Fabric's shares these two
             self._refuse(state)
-        super().__setstate__(state)
+            self.state.clear()
+            self.state.update(state["state"])
+            self.param_groups[:] = state["param_groups"]
         self._runner.forget()
         if self._point:
             self._point.forget()

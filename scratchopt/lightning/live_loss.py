@@ -9,7 +9,6 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from scratchopt.lightning.patch_method import patch_method
-from scratchopt.newton import Newton
 from scratchopt.second_order.curvature import COMPILED
 
 
@@ -76,5 +75,5 @@ class LiveLoss(Callback):
             self._outputs = outputs
 
 
-def _find_newtons(trainer: Trainer) -> list[Newton]:
-    return [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, Newton)]
+def _find_newtons(trainer: Trainer) -> list[Any]:
+    return [optimizer for optimizer in trainer.optimizers if hasattr(optimizer, "add_curvature")]

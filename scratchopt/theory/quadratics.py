@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchopt import Newton, Optimizer
+from scratchopt import Optimizer
 
 Make = Callable[[list[Tensor]], Optimizer]
 
@@ -42,7 +42,7 @@ def make_quadratic(smallest: float, largest: float, size: int = 4, seed: int = 0
     return Quadratic((hessian + hessian.T) / 2)
 
 
-def take_step(optimizer: Optimizer, x: Tensor, f: Any) -> None:
+def take_step(optimizer: Any, x: Tensor, f: Any) -> None:
     """Takes one step, with the derivatives that the method needs, where it needs them.
 
     Args:
@@ -50,7 +50,7 @@ def take_step(optimizer: Optimizer, x: Tensor, f: Any) -> None:
         x: its parameter.
         f: a function with a `gradient`; for Newton autograd goes through f itself.
     """
-    if isinstance(optimizer, Newton):
+    if hasattr(optimizer, "add_curvature"):
         optimizer.zero_grad()
         optimizer.backward(f(x))
     else:
