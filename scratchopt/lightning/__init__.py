@@ -1,7 +1,7 @@
 """Callbacks for any LightningModule: they run the optimizers, and record what these do.
 
-Their order in `Trainer(callbacks=[...])` matters in two points: `Lookahead` comes first, and
-`Figures` after `OptimizerMonitor`.
+Their order in `Trainer(callbacks=[...])` matters in three points: `Lookahead` comes first,
+`MeanGradient` before all that look at the gradient, and `Figures` after `OptimizerMonitor`.
 """
 
 from scratchopt.lightning.checkpoint import Checkpoint
@@ -11,6 +11,7 @@ from scratchopt.lightning.figures import Figures
 from scratchopt.lightning.fully_shard import FullyShard
 from scratchopt.lightning.live_loss import LiveLoss
 from scratchopt.lightning.lookahead import Lookahead
+from scratchopt.lightning.mean_gradient import MeanGradient
 from scratchopt.lightning.monitor import OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
 from scratchopt.lightning.recorder import Recorder
@@ -26,6 +27,7 @@ __all__ = [
     "FullyShard",
     "LiveLoss",
     "Lookahead",
+    "MeanGradient",
     "OptimizerMonitor",
     "RandomState",
     "Recorder",

@@ -6,6 +6,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from scratchopt.lightning.accumulation import AccumulationWindow
+
 
 class Evaluations:
     """Counts backward passes, and adds up the loss of a step over its micro-batches.
@@ -27,7 +29,9 @@ class Evaluations:
         """Begins a fit, and drops what another one was broken off at."""
         self._costly = [o for o in optimizers if hasattr(o, "cost")]
         self._passes = 0  # of the batch under way
+        self._spent = 0  # passes of the step under way
         self._loss: Tensor | None = None  # of the step under way, over its micro-batches
+        self._window = AccumulationWindow()
         self._last: Tensor | None = None  # the loss of a backward pass not yet accounted for
         self._first: Tensor | None = None  # the loss of the batch's first backward pass
 
@@ -39,43 +43,57 @@ class Evaluations:
         if self._passes == 1:
             self._first = self._last
 
-    def end_batch(self, outputs: Any, automatic: bool) -> None:
+    def end_batch(self, batch: Any, outputs: Any, automatic: bool) -> None:
         """Takes the loss of a batch.
 
         Args:
+            batch: that `training_step` was given.
             outputs: of `training_step`, as Lightning hands them on.
             automatic: whether Lightning takes the steps, so that their first evaluation counts.
         """
         self._last = None
         passes, self._passes = self._passes, 0
+        self._spent += passes
         self.cost += 0 if self._costly else passes
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor) and passes > 1 and automatic:
             loss = self._first
         if isinstance(loss, Tensor):
-            self._loss = loss if self._loss is None else self._loss + loss
+            factor = 1.0
+            if automatic:  # else the module weighs its losses itself
+                factor = self._window.begin(batch)
+                self._window.count()
+            self._loss = loss if self._loss is None else self._loss * factor + loss
 
-    def end_step(self) -> tuple[Tensor | None, float | None]:
-        """The loss of a step that was taken, and its cost where an optimizer says it."""
-        loss, self._loss = self._loss, None
+    def end_step(self, batches: int) -> tuple[Tensor | None, float | None]:
+        """The loss of a step that was taken, and its cost unless that is one pass a batch.
+
+        Args:
+            batches: that Lightning has divided the losses by, `accumulate_grad_batches`.
+        """
+        spent, self._spent = self._spent, 0
+        factor = self._window.close(batches)
+        loss, self._loss = None if self._loss is None else self._loss * factor, None
         if not self._costly:
-            return loss, None
+            return loss, None if spent == batches else spent
         cost = sum(optimizer.cost for optimizer in self._costly)
         self.cost += cost
         return loss, cost
 
-    def end_unused(self, counts: bool) -> Tensor | None:
+    def end_unused(self, counts: bool, batches: int) -> Tensor | None:
         """The loss of an evaluation that no update has followed, if there is one.
 
         Args:
             counts: whether it is one; under a GradScaler the update was skipped instead.
+            batches: as in `end_step`.
         """
         last, self._last = self._last, None
         passes, self._passes = self._passes, 0
         if last is None or not counts:
             return None
         self.cost += 0 if self._costly else passes
-        return last if self._loss is None else last + self._loss
+        self._window.count()
+        return (last if self._loss is None else last + self._loss) * self._window.close(batches)
 
     def state_dict(self) -> dict[str, Any]:
         """The counts."""

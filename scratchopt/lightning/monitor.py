@@ -23,8 +23,8 @@ SMALL = 10_000  # parameters of a net whose every step is measured, unless told 
 class OptimizerMonitor(Callback):
     """Logs the numbers of a step, for any module and any torch optimizer.
 
-    `train/loss`, of every step: at the evaluated point; of accumulated micro-batches the sum
-    divided by accumulate_grad_batches, as their gradient is.
+    `train/loss`, of every step: at the evaluated point; of accumulated batches their mean, weighted
+    by their sizes, as `MeanGradient` makes the gradient.
 
     From every `every`-th step:
     `train/gradnorm`: 2-norm of the gradient over all parameters, unscaled and before clipping (with
@@ -36,7 +36,9 @@ class OptimizerMonitor(Callback):
     gradient descent, more than 90 where the step climbs.
 
     `train/cost`, of an optimizer that says what a step costs, as `Newton` does: gradient
-    evaluations of the batch, products with the curvature among them.
+    evaluations of the batch, products with the curvature among them. Of others, the backward passes
+    of a step that takes more or fewer than accumulate_grad_batches, as LBFGS does, or the last step
+    of an epoch.
 
     Parameters are those that require a gradient or are an optimizer's as training starts. With
     several optimizers each one's gradients are those of its own step. With several processes the
@@ -157,14 +159,14 @@ class OptimizerMonitor(Callback):
         batch_idx: int,
     ) -> None:
         """Takes the loss, and after a step the velocity."""
-        self._evaluations.end_batch(outputs, pl_module.automatic_optimization)
+        self._evaluations.end_batch(batch, outputs, pl_module.automatic_optimization)
         if trainer.global_step == self._step:
             return
-        loss, cost = self._evaluations.end_step()
+        loss, cost = self._evaluations.end_step(trainer.accumulate_grad_batches)
         if loss is not None:
             self._gather("train/loss", loss)
         if cost is not None:
-            self._gather("train/cost", torch.tensor(cost))
+            self._gather("train/cost", torch.tensor(float(cost)))
         if self._measuring and self._normed:
             if len(trainer.optimizers) > 1:
                 self._gather_with_layers("gradnorm", self._metrics.gradnorm())
@@ -178,7 +180,8 @@ class OptimizerMonitor(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the loss of an evaluation that no update followed."""
         loss = self._evaluations.end_unused(
-            counts=getattr(trainer.precision_plugin, "scaler", None) is None
+            counts=getattr(trainer.precision_plugin, "scaler", None) is None,
+            batches=trainer.accumulate_grad_batches,
         )
         if loss is not None:
             self._gather("train/loss", loss)

@@ -12,6 +12,7 @@ from scratchopt.lightning import (
     Figures,
     LiveLoss,
     Lookahead,
+    MeanGradient,
     OptimizerMonitor,
     RandomState,
     Recorder,
@@ -72,6 +73,7 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
     """All callbacks of a run, in the order in which Lightning calls them."""
     return [
         Lookahead(),
+        MeanGradient(),
         instruments.monitor,
         instruments.validations,
         Recorder(config["record_every"]),

@@ -26,12 +26,13 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from scratchopt.batches import Batches, InOrder
-from scratchopt.lightning import LiveLoss, Lookahead
+from scratchopt.lightning import LiveLoss, Lookahead, MeanGradient
 from tests.shared import paper
 from tests.shared.cases import CASES
 from tests.shared.two_processes import run_by_two
 
 EPOCHS, BATCH = 2, 6  # 8 micro-batches in an epoch
+UNEVEN, WINDOW = 10, 3  # batches of 10, 10, 10 and of 10, 8: a short window, and a small batch
 OVERFLOWING = 2.0**19  # a scale at which the first gradients are beyond float16
 METHODS = {row: case.paper for row, case in CASES.items()}
 
@@ -129,8 +130,9 @@ def optimizer(row: str) -> Callable[..., Any]:
 
 def steps(accumulate: int = 1, batch: int = BATCH) -> list[list[np.ndarray]]:
     """The rows of each step's micro-batches, over all epochs."""
-    micro = [np.arange(i, i + batch) for i in range(0, len(paper.LABELS), batch)] * EPOCHS
-    return [micro[i : i + accumulate] for i in range(0, len(micro), accumulate)]
+    rows = np.arange(len(paper.LABELS))
+    micro = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+    return [micro[i : i + accumulate] for i in range(0, len(micro), accumulate)] * EPOCHS
 
 
 def expect(
@@ -153,9 +155,9 @@ def expect(
 
 
 def fit(module: LightningModule | Any, **options: Any) -> Trainer:
-    """Trains under a Trainer with the two callbacks that docs/lightning.md asks for."""
+    """Trains under a Trainer with the callbacks that docs/lightning.md asks for."""
     trainer = Trainer(
-        callbacks=[Lookahead(), LiveLoss()],
+        callbacks=[Lookahead(), MeanGradient(), LiveLoss()],
         max_epochs=EPOCHS,
         logger=False,
         enable_checkpointing=False,
@@ -177,8 +179,8 @@ def compare(module: Softmax, expected: Expected) -> float:
 # The columns: each trains a row's optimizer its own way and returns the fraction of tolerance
 
 
-def _plain(row: str, expected: Expected, **options: Any) -> float:
-    module = Softmax(optimizer(row))
+def _plain(row: str, expected: Expected, batch: int = BATCH, **options: Any) -> float:
+    module = Softmax(optimizer(row), batch)
     fit(module, **options)
     return compare(module, expected)
 
@@ -204,11 +206,23 @@ def grad_scaler_and_more(row: str) -> float:
     return _scaled(row, steps(2), clip=clipped, accumulate_grad_batches=2, gradient_clip_val=0.3)
 
 
-def _scaled(row: str, batches: Any, clip: Any = lambda g: g, **options: Any) -> float:
-    ours, theirs = torch.amp.GradScaler("cpu", init_scale=OVERFLOWING), paper.Scaler(OVERFLOWING)
-    expected = expect(
-        row, batches, to=paper.to_float16, scaler=theirs, clip=clip, tolerance=_mixed(row)
-    )
+def grad_scaler_and_short_window(row: str) -> float:
+    options = {"batch": UNEVEN, "accumulate_grad_batches": WINDOW, "gradient_clip_val": 0.3}
+    batches = steps(WINDOW, UNEVEN)
+    return _scaled(row, batches, clip=clipped, init=2.0**21, divided_by=WINDOW, **options)
+
+
+def _scaled(
+    row: str,
+    batches: Any,
+    clip: Any = lambda g: g,
+    init: float = OVERFLOWING,
+    divided_by: int | None = None,
+    **options: Any,
+) -> float:
+    ours, theirs = torch.amp.GradScaler("cpu", init_scale=init), paper.Scaler(init)
+    rounded = {"to": paper.to_float16, "scaler": theirs, "divided_by": divided_by}
+    expected = expect(row, batches, clip=clip, tolerance=_mixed(row), **rounded)
     assert expected.path[2] is expected.path[0], "the first two steps overflow"
     plugins = [MixedPrecision("16-mixed", "cpu", ours)]
     gap = _plain(row, expected, precision=None, plugins=plugins, **options)
@@ -239,6 +253,14 @@ def _accumulated(row: str, count: int) -> float:
     large = expect(row, steps(batch=BATCH * count))
     np.testing.assert_allclose(expected.path[-1], large.path[-1], rtol=0, atol=1e-13)
     return _plain(row, expected, accumulate_grad_batches=count)
+
+
+def accumulate_short_window(row: str) -> float:
+    """A last step of fewer batches, one of them smaller, is one batch of all their rows."""
+    expected = expect(row, steps(WINDOW, UNEVEN))
+    large = expect(row, steps(batch=WINDOW * UNEVEN))
+    np.testing.assert_allclose(expected.path[-1], large.path[-1], rtol=0, atol=1e-13)
+    return _plain(row, expected, UNEVEN, accumulate_grad_batches=WINDOW)
 
 
 def clip_by_norm(row: str) -> float:
@@ -324,12 +346,22 @@ def ddp_and_more(row: str) -> float:
     return _of_two_processes("ddp and more", row, expect(row, steps(2), clip=clipped))
 
 
+def ddp_and_short_window(row: str) -> float:
+    expected = expect(row, steps(WINDOW, UNEVEN), clip=clipped)
+    return _of_two_processes("ddp, short window", row, expected)
+
+
 def fsdp2(row: str) -> float:
     return _of_two_processes("fsdp2", row, expect(row))
 
 
 def fsdp2_and_more(row: str) -> float:
     return _of_two_processes("fsdp2 and more", row, expect(row, steps(2), clip=clipped))
+
+
+def fsdp2_and_short_window(row: str) -> float:
+    expected = expect(row, steps(WINDOW, UNEVEN), clip=clipped)
+    return _of_two_processes("fsdp2, short window", row, expected)
 
 
 def _of_two_processes(run: str, row: str, expected: Expected) -> float:
@@ -354,10 +386,12 @@ def _process(folder: str) -> None:
     torch.set_num_threads(1)
     came: dict[str, dict[str, Any]] = {}
     more = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.3, "val_check_interval": 2}
-    for strategy, options in product(("ddp", "fsdp2"), ({}, more)):
-        of_rows = came[strategy + (" and more" if options else "")] = {}
+    short = {"accumulate_grad_batches": WINDOW, "gradient_clip_val": 0.3}
+    kinds = (("", BATCH, {}), (" and more", BATCH, more), (", short window", UNEVEN, short))
+    for strategy, (kind, batch, options) in product(("ddp", "fsdp2"), kinds):
+        of_rows = came[strategy + kind] = {}
         for row in METHODS:
-            module = Softmax(optimizer(row))
+            module = Softmax(optimizer(row), batch)
             try:
                 fit(module, strategy=strategy, devices=2, **options)
                 assert isinstance(module.net.weight, DTensor) == (strategy == "fsdp2")
@@ -386,9 +420,11 @@ COLUMNS: dict[str, Callable[[str], float]] = {
     "bf16-mixed": bf16_mixed,
     "16-mixed, GradScaler": grad_scaler,
     "GradScaler, accumulate 2, clipped": grad_scaler_and_more,
+    "GradScaler, accumulate 3, last step short, clipped": grad_scaler_and_short_window,
     "accumulate 1": accumulate_1,
     "accumulate 2": accumulate_2,
     "accumulate 4": accumulate_4,
+    "accumulate 3, last step short": accumulate_short_window,
     "clip by norm": clip_by_norm,
     "clip by value": clip_by_value,
     "lr by step": lr_by_step,
@@ -398,8 +434,10 @@ COLUMNS: dict[str, Callable[[str], float]] = {
     "validation mid-epoch": validation_mid_epoch,
     "DDP": ddp,
     "DDP, accumulate 2, clipped, validated": ddp_and_more,
+    "DDP, accumulate 3, last step short, clipped": ddp_and_short_window,
     "FSDP2": fsdp2,
     "FSDP2, accumulate 2, clipped, validated": fsdp2_and_more,
+    "FSDP2, accumulate 3, last step short, clipped": fsdp2_and_short_window,
     "torch.compile": compiled_model,
     "two optimizers": two_optimizers_by_hand,
 }
@@ -416,6 +454,7 @@ REFUSED = {
             "μ schedule": _NO_MOMENTUM,
             "FSDP2": _WHOLE,
             "FSDP2, accumulate 2, clipped, validated": _WHOLE,
+            "FSDP2, accumulate 3, last step short, clipped": _WHOLE,
             "torch.compile": "Newton needs second derivatives",
         }.items()
     },

@@ -155,17 +155,20 @@ def train(
     to: Rounding = np.float64,
     scaler: "Scaler | None" = None,
     clip: Callable[[Vector], Vector] = lambda g: g,
+    divided_by: int | None = None,
 ) -> list[Vector]:
     """θ before the first step and after each.
 
     Args:
         method: one of the above.
-        steps: for each, the rows of its micro-batches; the gradient is their mean. No
-            micro-batches: a step that is skipped.
+        steps: for each, the rows of its micro-batches; the gradient is the mean over all of them.
+            No micro-batches: a step that is skipped.
         settings: hyperparameters by step, from 0.
         to: the rounding of mixed precision.
         scaler: scales losses.
         clip: what becomes of a gradient before the method sees it.
+        divided_by: what a micro-batch's loss is divided by before it is rounded; None: their
+            number.
     """
     theta = START.copy()
     s = Memory()
@@ -175,13 +178,14 @@ def train(
         def gradient(point: Vector, batches: Any = batches) -> Vector:
             if not batches:
                 raise Skipped
-            scale = scaler.scale if scaler else 1.0
-            scale /= len(batches)
-            g = np.sum([softmax_gradient(point, rows, to, scale) for rows in batches], axis=0)
+            scale, k = scaler.scale if scaler else 1.0, divided_by or len(batches)
+            each = [softmax_gradient(point, rows, to, scale / k) for rows in batches]
+            g = k * np.average(each, axis=0, weights=[len(rows) for rows in batches])
             return clip(scaler.unscale(g) if scaler else g)
 
         def hessian(point: Vector, batches: Any = batches) -> Any:
-            return sum(softmax_hessian(point, rows) for rows in batches) / len(batches)
+            each = [softmax_hessian(point, rows) for rows in batches]
+            return np.average(each, axis=0, weights=[len(rows) for rows in batches])
 
         gradient.hessian = hessian  # type: ignore[attr-defined]
         with suppress(Skipped):
