@@ -180,7 +180,8 @@ def train(
                 raise Skipped
             scale, k = scaler.scale if scaler else 1.0, divided_by or len(batches)
             each = [softmax_gradient(point, rows, to, scale / k) for rows in batches]
-            g = k * np.average(each, axis=0, weights=[len(rows) for rows in batches])
+            with np.errstate(invalid="ignore"):  # infinities of both signs
+                g = k * np.average(each, axis=0, weights=[len(rows) for rows in batches])
             return clip(scaler.unscale(g) if scaler else g)
 
         def hessian(point: Vector, batches: Any = batches) -> Any:
