@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from scratchopt.config.fields import UserError
+from scratchopt.config.paths import quote_override
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
@@ -16,8 +17,7 @@ CHECKPOINT = Path("checkpoints", "last.ckpt")
 def expand_resume(arguments: list[str]) -> list[str]:
     """Replaces the arguments by those of the run that `resume=` names, if it is among them.
 
-    The configuration is then the one that Hydra saved, whatever has become of conf/ since. Hydra
-    shall not save it again: that could be cut short, and would lose the overrides it came from.
+    The configuration is then the one that was saved, whatever has become of conf/ since.
 
     Raises:
         UserError: a directory that holds no run with a checkpoint, or an argument that would change
@@ -36,7 +36,7 @@ def expand_resume(arguments: list[str]) -> list[str]:
         )
     path = Path(directory).expanduser().absolute()
     choices = _read_choices(path, directory)
-    quoted = "'" + str(path).replace("'", r"\'") + "'"
+    quoted = quote_override(str(path))
     return [
         "--config-path",
         str(path / ".hydra"),
@@ -44,7 +44,6 @@ def expand_resume(arguments: list[str]) -> list[str]:
         "config",
         "hydra/job_logging=none",
         "hydra.job.chdir=false",
-        "hydra.output_subdir=null",
         f"hydra.run.dir={quoted}",
         *(f"+hydra.runtime.choices.{group}={choices[group]}" for group in ("task", "optimizer")),
         f"++resume={quoted}",  # so spelt, it is not taken for a new one by the other ranks of DDP
