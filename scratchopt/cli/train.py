@@ -31,6 +31,7 @@ from scratchopt.runs.claim import claim_directory
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.store import StoredRun, complete_run
+from scratchopt.runs.targets import check_targets
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
 # Whose errors explain themselves. Any other error is a mistake in a program, and shows where.
@@ -72,6 +73,8 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> None:
     if config["task"].get("data_dir") and HydraConfig.get().job.chdir:
         config["task"]["data_dir"] = str(absolute_path(config["task"]["data_dir"]))
     directory, chosen = Path(hydras.output_dir), hydras.choices
+    if config["resume"]:
+        check_targets(config, directory, config["trusted"])
     if config["store"]:
         train_in_store(config, in_sweep, chosen)
         return

@@ -35,7 +35,7 @@ from scratchopt.runs.resume import CHECKPOINT, is_sound
 # In torch's errors, RuntimeErrors all.
 NO_MEMORY = ("out of memory", "allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 # Keys that say where a run lies or what is asked of it later, not what it is.
-APART = ("comparison", "resume", "store")
+APART = ("comparison", "resume", "store", "trusted")
 
 
 class StoredRun:
