@@ -20,16 +20,18 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs, or of sweeps")
     parser.add_argument("--output", default="playback.html", metavar="FILE", help="%(default)s")
+    trust = "make whatever the runs' files name, functions too"
+    parser.add_argument("--trusted", action="store_true", help=trust)
     arguments = parser.parse_args()
     try:
-        print(play(arguments.runs, Path(arguments.output)))
+        print(play(arguments.runs, Path(arguments.output), arguments.trusted))
     except UserError as refusal:
         parser.error(str(refusal))
     except OSError as error:
         parser.error(f"argument --output: {arguments.output}: {error.strerror}")
 
 
-def play(places: list[str], output: Path) -> str:
+def play(places: list[str], output: Path, trusted: bool = False) -> str:
     """Writes the page; returns what there is to say of it, in lines.
 
     Raises:
@@ -40,7 +42,7 @@ def play(places: list[str], output: Path) -> str:
         raise UserError(f"--output {output}: must be a file in a directory that is there")
     from scratchopt.runs.directory import find_runs
 
-    runs = find_runs(places)
+    runs = find_runs(places, trusted)
     if len(runs) > MOST:
         raise UserError(f"{len(runs)} runs: a page shows at most {MOST}; give fewer directories")
     from scratchopt.playback.recordings import read_recordings

@@ -16,21 +16,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from scratchopt.cli.arguments import rewrite_arguments
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, one_line
+from scratchopt.config.paths import absolute_path
 from scratchopt.config.processes import (
-    adapt_to_rank,
     await_rank_zero,
     exit_with,
     is_process_lost,
     is_rank_zero,
 )
 from scratchopt.config.schema import validate
+from scratchopt.runs.claim import claim_directory
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
-from scratchopt.runs.resume import expand_resume
-from scratchopt.runs.store import StoredRun, complete_run, direct_to_store
-from scratchopt.runs.sweep_names import name_sweep_runs
+from scratchopt.runs.store import StoredRun, complete_run
+from scratchopt.runs.targets import check_targets
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
 # Whose errors explain themselves. Any other error is a mistake in a program, and shows where.
@@ -43,7 +44,7 @@ def main() -> None:
     atexit.register(gc.freeze)  # what is left then goes with the process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
     try:
-        sys.argv[1:] = adapt_to_rank(direct_to_store(name_sweep_runs(expand_resume(sys.argv[1:]))))
+        sys.argv[1:] = rewrite_arguments(sys.argv[1:])
         train()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -69,11 +70,21 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> None:
     """Validates the configuration, trains, and prints what came of it."""
     config = validate(cfg)
     hydras = HydraConfig.get().runtime
+    if config["task"].get("data_dir") and HydraConfig.get().job.chdir:
+        config["task"]["data_dir"] = str(absolute_path(config["task"]["data_dir"]))
     directory, chosen = Path(hydras.output_dir), hydras.choices
+    if config["resume"]:
+        check_targets(config, directory, config["trusted"])
     if config["store"]:
         train_in_store(config, in_sweep, chosen)
         return
-    with lock_directory(directory) if is_rank_zero() else nullcontext():
+    if not is_rank_zero():
+        held = nullcontext()
+    elif config["resume"]:
+        held = lock_directory(directory)
+    else:
+        held = claim_directory(directory, cfg)
+    with held:
         train_in_directory(config, in_sweep, directory, chosen)
 
 

@@ -71,6 +71,9 @@ def validate_fields(schema: type, content: Any, prefix: str) -> dict[str, Any]:
         UserError: a key that is no field, a wrong type, a value that a field does not hold.
     """
     known = {f.name: f for f in fields(schema)}
+    if not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
+        keys = ", ".join(list(known)[:2])
+        raise UserError(f"{prefix[:-1]}={as_typed(content)}: must be keys ({keys}, …) with values")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), content)
     except ConfigKeyError as error:
@@ -92,4 +95,6 @@ def validate_fields(schema: type, content: Any, prefix: str) -> dict[str, Any]:
 
 def as_typed(value: Any) -> str:
     """A value as one would type it on the command line."""
-    return value if isinstance(value, str) else json.dumps(value)
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)

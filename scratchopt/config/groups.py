@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from scratchopt.config import accelerator as machine
 from scratchopt.config.fields import any_seed, count, list_of_counts, must_be, one_of
+from scratchopt.config.paths import absolute_path
 
 
 def _is_point(value: Any) -> bool:
@@ -43,7 +43,7 @@ class LogisticRegression:
 
     batch_size: int = count()
     validation_size: int = must_be("an integer in [1, 60000)", lambda n: 1 <= n < 60_000)
-    data_dir: str | None = must_be("an existing folder", lambda d: Path(d).expanduser().is_dir())
+    data_dir: str | None = must_be("an existing folder", lambda d: absolute_path(d).is_dir())
     seed: int = any_seed()
 
 

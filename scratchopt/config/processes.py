@@ -52,7 +52,7 @@ def adapt_to_rank(arguments: list[str]) -> list[str]:
     if is_rank_zero():
         return arguments
     given = any(argument.startswith("hydra.run.dir=") for argument in arguments)
-    return [*arguments, *([] if given else ["hydra.run.dir=."]), "hydra.output_subdir=null"]
+    return [*arguments, *([] if given else ["hydra.run.dir=."])]
 
 
 def await_rank_zero() -> None:

@@ -55,6 +55,7 @@ class RunConfig:
     monitor_every: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     monitor_layers: bool = must_be("true or false")
     resume: str | None = must_be("the directory of a run")
+    trusted: bool = must_be("true or false")
 
 
 # Keys that are not in the configuration of an older run, which may go on or be looked at.
@@ -69,6 +70,7 @@ LATER = {
     "store": None,
     "test": True,
     "threads": None,
+    "trusted": False,
     "validate_every": 1,
     "validate_steps": None,
 }

@@ -95,10 +95,12 @@ def _module_landscape(recording: Recording) -> Landscape:
     from hydra.errors import InstantiationException
     from lightning.pytorch import seed_everything
 
+    from scratchopt.runs.targets import check_targets
     from scratchopt.runs.training import make_task
 
     quiet_lightning()
     run, layout = recording.run, recording.layout
+    check_targets(run.config, run.directory, run.trusted)
     seed_everything(run.config["seed"], verbose=False)
     try:
         module = make_task(run.config)

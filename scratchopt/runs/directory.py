@@ -33,6 +33,7 @@ class Run:
         optimizer: name of the choice in conf/optimizer.
         config: resolved, as `scratchopt.config.schema.validate` returns it.
         result: what its `result.json` says, if there is one.
+        trusted: true if whatever its configuration names may be made, functions too.
     """
 
     directory: Path
@@ -40,6 +41,7 @@ class Run:
     optimizer: str
     config: dict[str, Any]
     result: Result | None
+    trusted: bool = False
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -67,7 +69,7 @@ class Run:
         return events.Reload()
 
 
-def find_runs(places: Iterable[str | Path]) -> list[Run]:
+def find_runs(places: Iterable[str | Path], trusted: bool = False) -> list[Run]:
     """Finds the runs in some directories and beneath them, each once, by their paths' order.
 
     Raises:
@@ -80,11 +82,11 @@ def find_runs(places: Iterable[str | Path]) -> list[Run]:
         directories = sorted(path.parents[1] for path in place.glob(f"**/{CONFIG}"))
         if not directories:
             raise UserError(f"{place}: no run in it; give a directory that train.py has written")
-        found |= {directory.resolve(): read_run(directory) for directory in directories}
+        found |= {directory.resolve(): read_run(directory, trusted) for directory in directories}
     return list(found.values())
 
 
-def read_run(directory: Path) -> Run:
+def read_run(directory: Path, trusted: bool = False) -> Run:
     """Reads the run in a directory.
 
     Raises:
@@ -94,7 +96,7 @@ def read_run(directory: Path) -> Run:
     config = _load(directory / CONFIG, lambda path: validate(OmegaConf.load(path)))  # pyright: ignore
     written = directory / "result.json"
     result = _load(written, Result.read) if written.exists() else None
-    return Run(directory, choices["task"], choices["optimizer"], config, result)
+    return Run(directory, choices["task"], choices["optimizer"], config, result, trusted)
 
 
 def label_runs(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchopt.config.checkout import CHECKOUT
+from scratchopt.config.paths import starting_directory
 from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.provenance import versions
 
@@ -166,6 +167,6 @@ def _runs_beside(directory: Path) -> Path:
 
 
 def _relative(path: Path) -> str:
-    """A path to paste into a shell of this working directory."""
-    here = Path.cwd()
+    """A path to paste into a shell where the command was started."""
+    here = starting_directory()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

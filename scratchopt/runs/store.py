@@ -20,10 +20,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 
 from scratchopt.config.fields import UserError
+from scratchopt.config.paths import absolute_path, quote_override
 from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.lock import LOCK, lock_directory
 from scratchopt.runs.provenance import has_changed, hash_code
@@ -33,7 +35,7 @@ from scratchopt.runs.resume import CHECKPOINT, is_sound
 # In torch's errors, RuntimeErrors all.
 NO_MEMORY = ("out of memory", "allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 # Keys that say where a run lies or what is asked of it later, not what it is.
-APART = ("comparison", "resume", "store")
+APART = ("comparison", "resume", "store", "trusted")
 
 
 class StoredRun:
@@ -58,7 +60,7 @@ class StoredRun:
         self.config = config | {"store": str(store)}
         self.choices = {key: choices[key] for key in ("task", "optimizer")}
         self.address = compute_address(config, self.choices)
-        self.directory = Path(store).expanduser().absolute() / self.address
+        self.directory = absolute_path(store) / self.address
 
     @property
     def result(self) -> Result | None:
@@ -179,14 +181,30 @@ def _write_failure(result: Result, error: str, stored: StoredRun) -> Result:
 
 
 def direct_to_store(arguments: list[str]) -> list[str]:
-    """Adds to the command line's arguments that with `store=` Hydra makes no folders of its own."""
-    stores = [value for key, _, value in (a.partition("=") for a in arguments) if key == "store"]
-    if not stores or stores[-1] in ("", "null"):
+    """Adds to the command line's arguments that with `store=` Hydra makes no folders of its own.
+
+    Raises:
+        UserError: several stores.
+    """
+    stores = [a for a in arguments if a.partition("=")[0].lstrip("+") == "store"]
+    if not stores:
         return arguments
-    folder = f"'{Path(stores[-1]).expanduser().absolute()}'"
+    parser = OverridesParser.create()
+    try:
+        [override] = parser.parse_overrides(stores[-1:])
+    except OverrideParseException:  # it's a quote or the like, to be taken as it stands
+        key, _, name = stores[-1].partition("=")
+        arguments = [a for a in arguments if a not in stores]
+        arguments.append(f"{key}={quote_override(name)}")
+        [override] = parser.parse_overrides(arguments[-1:])
+    if override.is_sweep_override():
+        raise UserError(f"{stores[-1]}: the runs of a sweep have one store; give one folder")
+    value = override.value()
+    if value in ("", None):
+        return arguments
+    folder = quote_override(str(absolute_path(str(value))))
     return [
         *arguments,
-        "hydra.output_subdir=null",
         f"hydra.run.dir={folder}",
         f"hydra.sweep.dir={folder}",
         "hydra.sweep.subdir=.",

@@ -1,18 +1,47 @@
 """Directories of a sweep's runs, named by what differs between the runs."""
 
 import re
+from hashlib import sha256
+from os import fsencode
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.utils import get_args
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, QuotedString, Transformer
 from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
 
 from scratchopt.config.checkout import CONF
+from scratchopt.config.fields import UserError
 
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 # Whoever gives one of these names the runs himself.
 NAMING = re.compile(r"hydra\.sweep(\.subdir)?|hydra\.job\.config(\.override_dirname(\.\w+)?)?")
 PLAIN = re.compile(r"\w+([./]\w+)*")  # a key that an interpolation may name
+NOT_IN_NAMES = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$")
+MAX_BYTES = 200  # of a name; file systems have room for 255, and files beside it have longer names
+
+
+def name_folder(text: Any) -> str:
+    """Makes the name of one folder of a text, which it is unless no folder can be called so.
+
+    What a name cannot have is replaced by _, what is too long is cut off, and then a hash keeps the
+    names of different texts distinct. It is a resolver of OmegaConf, `name_folder`.
+
+    >>> name_folder("nag,lr=0.1")
+    'nag,lr=0.1'
+    >>> name_folder("note=../a")
+    'note=.._a-000b8bfe'
+    """
+    text = str(text)
+    name = NOT_IN_NAMES.sub("_", text)
+    if len(fsencode(name)) > MAX_BYTES:
+        name = fsencode(name)[:MAX_BYTES].decode(errors="ignore")
+    return name if name == text else f"{name}-{sha256(fsencode(text)).hexdigest()[:8]}"
+
+
+OmegaConf.register_new_resolver("name_folder", name_folder, replace=True)
 
 
 def name_sweep_runs(arguments: list[str]) -> list[str]:
@@ -24,6 +53,9 @@ def name_sweep_runs(arguments: list[str]) -> list[str]:
     too unusual for this, as `group@package` is. What a sweeper varies beyond the command line is a
     folder more. Where nothing is varied, or the user names the directories or has a configuration
     of his own, the arguments are as they were.
+
+    Raises:
+        UserError: a value that is given twice, whose runs would be one.
     """
     given = get_args(arguments)
     if not (given.multirun or "hydra.mode=MULTIRUN" in given.overrides):
@@ -33,6 +65,8 @@ def name_sweep_runs(arguments: list[str]) -> list[str]:
     except OverrideParseException:
         return arguments  # Hydra is about to say what is wrong
     swept = [o for o in overrides if o.is_sweep_override()]
+    for override in swept:
+        _refuse_values_given_twice(override)
     usual = all(o.package is None and PLAIN.fullmatch(o.key_or_group) for o in swept)
     own = given.config_path or given.config_name
     if not swept or not usual or own or any(NAMING.fullmatch(o.key_or_group) for o in overrides):
@@ -48,9 +82,29 @@ def name_sweep_runs(arguments: list[str]) -> list[str]:
     ]
     rest = ",".join(f"'{o.key_or_group}'" for o in overrides if not o.is_hydra_override())
     first = arguments.index(given.overrides[0])  # overrides must stand together
+    names = f'${{name_folder:"{",".join(parts)}"}}'
     return [
         *arguments[:first],
-        f"hydra.sweep.subdir='{','.join(parts)}/${{hydra:job.override_dirname}}'",
+        f"hydra.sweep.subdir='{names}/${{name_folder:\"${{hydra:job.override_dirname}}\"}}'",
         f"{EXCLUDED}=[{rest}]",
         *arguments[first:],
     ]
+
+
+def _refuse_values_given_twice(override: Override) -> None:
+    if not override.is_discrete_sweep() or isinstance(override.value(), Glob):
+        return
+    values = [_text(value) for value in override.sweep_iterator(Transformer.identity)]
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"{override.input_line}: {twice} is there twice, and its runs would be one; give each "
+            "value once"
+        )
+
+
+def _text(value: Any) -> str:
+    """A value as it stands in a folder's name."""
+    if isinstance(value, list):
+        return str([_text(inner) for inner in value])
+    return value.text if isinstance(value, QuotedString) else str(value)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import subprocess
 from copy import deepcopy
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from scratchopt.runs import provenance
 from scratchopt.runs.lock import Busy
 from scratchopt.runs.provenance import hash_code
 from scratchopt.runs.store import StoredRun, complete_run, compute_address, give_up
+from tasks.mnist_data import SHIPPED
 from tests.shared import commands, configs
 from tests.shared.odd_task import TASK, write_odd_task
 from tests.shared.paths import ROOT
@@ -142,7 +144,8 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     imported = {m.removeprefix("scratchopt.").replace(".", "/") for m in done.stdout.split()}
     # The rest decides what is asked, refused, shown or kept, and no number.
-    apart = {f"config/{name}" for name in ("checkout", "fields", "groups", "processes", "schema")}
+    names = ("checkout", "fields", "groups", "paths", "processes", "schema")
+    apart = {f"config/{name}" for name in names}
     names = ("atomic_write", "dashboard", "lock", "provenance", "resume")
     apart |= {f"runs/{name}" for name in names}
     assert imported - apart == set(provenance.FILES)
@@ -232,6 +235,31 @@ def test_its_runs_are_read_as_any_others_are(tmp_path):
 
 
 # ---- through the command line
+
+
+@pytest.mark.parametrize("name", ["my runs", "it's", 'the "best"', "a$b", "~runs"])
+def test_a_store_may_have_any_name(tmp_path, name):
+    asked = ["task=toy", "max_steps=2", "figures=false", f"store={name}"]
+    done = commands.run("train", *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [run] = (path.parent for path in tmp_path.glob("*/*/result.json"))
+    assert run.parent.name == name
+    assert f"run                 {shlex.quote(f'{name}/{run.name}')}" in done.stdout
+
+
+@pytest.mark.parametrize("asked", [["store=runs"], [], ["-m", "store=runs"], ["-m"]])
+def test_paths_are_relative_to_where_the_command_was_started(tmp_path, asked):
+    (tmp_path / "data").symlink_to(SHIPPED)
+    what = ["task=logistic_regression", "task.data_dir=data", "max_steps=2", "test=false"]
+    asked = [*asked, "hydra.job.chdir=true", "figures=false", *what]
+    done = commands.run("train", *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [run] = (path.parent for path in tmp_path.rglob("result.json"))
+    assert f"{run.relative_to(tmp_path)}\n" in done.stdout
+    if "store=runs" in asked:
+        assert run.parent == tmp_path / "runs"
+        again = commands.run("train", *asked, cwd=tmp_path)
+        assert again.stdout.endswith(f"{run}: complete already\n")
 
 
 def test_an_error_in_training_is_an_outcome_and_the_sweep_goes_on(folder):

@@ -223,6 +223,8 @@ def without_torch(tmp_path_factory):
         ("optimizer.lr=[1", ["optimizer.lr=[1"]),
         ("optimizer.lr", ["optimizer.lr", "missing EQUAL"]),
         ("optimizer=null", ["must be a string"]),
+        ("hydra.output_subdir=x", ["hydra.output_subdir=x: a run's configuration is found in"]),
+        ("-m optimizer=nag,nag", ["optimizer=nag,nag: nag is there twice"]),
     ],
 )
 def test_a_mistake_is_answered_in_one_line_before_torch_is_imported(
@@ -273,6 +275,40 @@ def test_a_directory_that_another_run_writes_to_is_refused(tmp_path, without_tor
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.endswith("run: another run is writing there; wait for its end")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_directory_that_holds_a_run_is_refused_and_left_as_it_was(toy, without_torch):
+    _, directory = toy
+    before = contents(directory)
+    for arguments in (["optimizer=sgd"], ["-m", "optimizer=sgd", "hydra.sweep.dir=.."]):
+        run = "hydra.sweep.subdir=" if arguments[0] == "-m" else "hydra.run.dir="
+        asked = [*arguments, f"{run}'{directory}'"]
+        done = train(directory.parent, *asked, kind="light", **without_torch)
+        assert done.returncode == 1
+        assert f"{directory}: holds a run already; go on with it by resume=" in done.stderr
+    assert contents(directory) == before
+
+
+def test_a_directory_without_a_checkpoint_is_refused_with_another_remedy(tmp_path, without_torch):
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    done = train(tmp_path, "task=toy", "hydra.run.dir=run", kind="light", **without_torch)
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("run: holds a run already; delete it, or give another folder")
+
+
+def test_two_jobs_of_a_sweep_never_share_a_directory(tmp_path):
+    asked = ["-m", "task=toy", "seed=0,1", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=one"]
+    done = train(tmp_path, *asked, "figures=false")
+    assert done.returncode == 1
+    assert "sweep/one: holds a run already" in done.stderr
+    assert result_of(tmp_path / "sweep" / "one")["seed"] == 0
+    events = EventAccumulator(str(tmp_path / "sweep" / "one"))
+    steps = [event.step for event in events.Reload().Scalars("train/loss")]
+    assert steps == list(range(len(steps)))
 
 
 # How it ends

@@ -1,11 +1,13 @@
 """A sweep's directories: by what differs, distinct, and the user's own where he names them."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from scratchopt.config.fields import UserError
 from scratchopt.runs.sweep_names import name_sweep_runs
 from tests.shared.commands import python
 from tests.shared.paths import CONF, ROOT
@@ -77,6 +79,12 @@ def directories(folder: Path, *arguments: str) -> list[str]:
             ["seed=1,task=toy", "seed=2,task=toy"],
         ),
         (["-m", "task=toy"], ["task=toy"]),
+        (["-m", "task=toy", "optimizer=glob(n*)"], ["nag", "nag_torch", "newton"]),
+        (  # each is one folder, whatever the values are
+            ["-m", "task=toy", "task.function=..,a/b,a_b,'a\"b'"],
+            ["function=..", "function=a_b", "function=a_b-f1b5a2d8", 'function=a"b'],
+        ),
+        (["-m", "hydra.sweep.subdir=${name_folder:..}"], ["_-5ec1f7e7"]),
     ],
 )
 def test_a_sweep_s_directories(arguments, names, tmp_path):
@@ -93,6 +101,30 @@ def test_what_only_the_sweeper_varies_keeps_the_names_distinct(tmp_path):
         *("seed=1/optimizer=nag", "seed=1/optimizer=sgd"),
         *("seed=2/optimizer=nag", "seed=2/optimizer=sgd"),
     ]
+
+
+def test_names_that_are_too_long_are_cut_off_and_stay_distinct(tmp_path):
+    values = [f"{'x' * 300}{end}" for end in "ab"], [f"'{'ä' * 150}{end}'" for end in "ab"]
+    for i, long in enumerate(values):
+        (tmp_path / str(i)).mkdir()
+        arguments = ["-m", "task=toy", f"task.function={','.join(long)}"]
+        names = directories(tmp_path / str(i), *arguments)
+        assert len(set(names)) == 2
+        assert all(len(name.encode()) < 255 and name.startswith("function=") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("optimizer=nag,sgd,nag", "nag"),
+        ("optimizer.lr=0.1,1e-1", "0.1"),
+        ("task.start=[1,2],[1, 2]", "['1', '2']"),
+        ("task.function=toy,'toy'", "toy"),
+    ],
+)
+def test_a_value_that_is_given_twice_is_refused(override, value):
+    with pytest.raises(UserError, match=re.escape(f"{override}: {value} is there twice")):
+        name_sweep_runs(["-m", "task=toy", override])
 
 
 @pytest.mark.parametrize(

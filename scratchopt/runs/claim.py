@@ -1,0 +1,47 @@
+"""The directory of a run, claimed before anything is written into it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from scratchopt.config.fields import UserError
+from scratchopt.runs.atomic_write import atomic_write
+from scratchopt.runs.lock import lock_directory
+from scratchopt.runs.resume import CHECKPOINT
+
+# What a run leaves; any of it says that a directory holds one.
+LEFT = (".hydra", "result.json", "checkpoints", "events.out.tfevents.*")
+
+
+@contextmanager
+def claim_directory(directory: Path, cfg: DictConfig) -> Iterator[None]:
+    """Locks the directory of a run that begins, and writes its configuration into `.hydra`.
+
+    Hydra itself would write it before any code of this project runs, over that of a run which is
+    there already. So it is kept from it, and its three files are written here.
+
+    Args:
+        directory: one that exists.
+        cfg: the run's, as Hydra has composed it.
+
+    Raises:
+        Busy: another run is there.
+        UserError: the directory holds a run.
+        OSError: nothing can be written.
+    """
+    with lock_directory(directory):
+        if any(found for pattern in LEFT for found in directory.glob(pattern)):
+            trained = (directory / CHECKPOINT).exists()
+            remedy = f"go on with it by resume={quote(str(directory))}" if trained else "delete it"
+            raise UserError(f"{directory}: holds a run already; {remedy}, or give another folder")
+        hydras = HydraConfig.instance().cfg
+        overrides = HydraConfig.get().overrides.task
+        # The configuration last: by it a directory is known as a run's.
+        known = {"hydra": hydras, "overrides": overrides, "config": cfg}
+        for name, content in known.items():
+            atomic_write(directory / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(content))
+        yield
