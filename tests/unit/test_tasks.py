@@ -25,6 +25,7 @@ from tasks.linear_regression import LinearRegression
 from tasks.mnist import MNIST
 from tasks.toy import RECORDED, Toy
 from tests.shared import commands
+from tests.shared.configs import config
 
 NAMES = list(functions())
 descent = partial(SGD, lr=1.0)
@@ -248,6 +249,12 @@ def test_without_a_start_the_function_s_own_is_taken(name):
     toy = Toy(descent, name, dtype="float64")
     assert toy.x.tolist() == list(functions()[name].start)
     assert toy.x.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_configuration_says_where_a_function_starts(name):
+    start = config("task=toy", f"task.function={name}")["task"]["start"]
+    assert torch.equal(Toy(descent, name, start=start).x, Toy(descent, name).x)
 
 
 @pytest.mark.parametrize(
