@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scratchopt.pictures.curves import History, draw_curve, label_steps, training_curves
-from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, new_figure
+from scratchopt.pictures.style import BLACK, BLUE, GREY, ORANGE, house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,15 +20,22 @@ COLUMNS = 12  # of digits with their reconstructions
 
 @house_style()
 def regression_figures(
-    x: Tensor, y: Tensor, slope: float, intercept: float, history: History, title: str
+    x: Tensor,
+    y: Tensor,
+    first: tuple[float, float],
+    last: tuple[float, float],
+    history: History,
+    title: str,
 ) -> dict[str, Figure]:
-    """Draws `fit`, data and line and least squares, and `curves`, loss and gradnorm over the steps.
+    """Draws `fit`, the data and three lines, and `curves`, loss and gradnorm over the steps.
+
+    The lines are that of the start, the fit, and least squares.
 
     Args:
         x: of the data; [N].
         y: of the data; [N].
-        slope: of the line; one that is not finite is not drawn.
-        intercept: of the line.
+        first: slope and intercept at the start.
+        last: slope and intercept of the fit; a line that is not finite is not drawn.
         history: of the run.
         title: of each picture.
     """
@@ -36,15 +43,23 @@ def regression_figures(
     xs, ys = x.double().numpy(force=True), y.double().numpy(force=True)
     axes.plot(xs, ys, "o", color=BLUE, alpha=0.6, markeredgewidth=0, label="data")
     best = np.polyfit(xs, ys, 1)
-    lines = {"least squares": (*best, GREY, "--"), "fit": (slope, intercept, ORANGE, "-")}
+    lines = {
+        "start": (*first, BLACK, ":"),
+        "least squares": (*best, GREY, "--"),
+        "fit": (*last, ORANGE, "-"),
+    }
     for name, (a, b, color, style) in lines.items():
         if np.isfinite([a, b]).all():
             label = f"{name}: y = {a:.4g} x {'−' if b < 0 else '+'} {abs(b):.4g}".replace("-", "−")
             axes.axline((0, b), slope=a, color=color, linestyle=style, linewidth=2, label=label)
     margin = 0.1 * np.ptp(ys)
-    axes.set_ylim(ys.min() - margin, ys.max() + margin)
+    ends = np.array([xs.min(), xs.max()])
+    start = first[0] * ends + first[1]  # of a far start the data's end is as far as one sees
+    reach = np.ptp(ys)
+    low, high = max(start.min(), ys.min() - reach), min(start.max(), ys.max() + reach)
+    axes.set_ylim(min(low, ys.min()) - margin, max(high, ys.max()) + margin)
     axes.set(xlabel="x", ylabel="y", title=title)
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
     figures = {"fit": figure}
     if history.get("train/loss") and history.get("train/gradnorm"):
         figures["curves"], (left, right) = new_figure(1, 2, (10.0, 4.0))

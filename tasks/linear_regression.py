@@ -70,6 +70,7 @@ class LinearRegression(LightningModule):
         slope, intercept = random.randn() * 12, random.randn() * -9
         kind = choose("dtype", dtype, DTYPES)
         self.data = torch.tensor(x, dtype=kind), torch.tensor(y, dtype=kind)
+        self.start = float(slope), float(intercept)
         self.slope = Parameter(torch.tensor(slope, dtype=kind))
         self.intercept = Parameter(torch.tensor(intercept, dtype=kind))
 
@@ -119,4 +120,5 @@ class LinearRegression(LightningModule):
 
         x, y = self.data
         title = f"{type(self.trainer.optimizers[0]).__name__} on linear regression"
-        return regression_figures(x, y, self.slope.item(), self.intercept.item(), history, title)
+        last = self.slope.item(), self.intercept.item()
+        return regression_figures(x, y, self.start, last, history, title)

@@ -22,8 +22,9 @@ RECORDED = 10_000  # points that a picture can hold; about 10 MB
 class Toy(LightningModule):
     """Minimizes a function f(x) until x is within `tolerance` of a global minimizer.
 
-    `trajectory` and `gradients` have the evaluated points and the gradients there, shape (dim,)
-    each, of the first 10,000 steps; for an exact NAG these are the lookahead points.
+    `trajectory` and `gradients` have the points where the gradient was evaluated and the gradients
+    there, shape (dim,) each, of the first 10,000 steps; `iterates` has x itself before each of
+    these steps. For an exact NAG the evaluated points are the lookahead points, for the others x.
 
     Args:
         optimizer: makes the optimizer of the parameters.
@@ -64,6 +65,8 @@ class Toy(LightningModule):
         self.x = torch.nn.Parameter(first)
         self.trajectory: list[Tensor] = []
         self.gradients: list[Tensor] = []
+        self.iterates: list[Tensor] = []
+        self._iterate = first
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer of x."""
@@ -85,11 +88,21 @@ class Toy(LightningModule):
         """Max-norm distance of x to the nearest global minimizer, 0-dim."""
         return self.function.distance(full_tensor(self.x.detach()))
 
+    def on_train_start(self) -> None:
+        """Notes x before the first step."""
+        self._iterate = full_tensor(self.x.detach()).clone()
+
     def on_after_backward(self) -> None:
         """Records the evaluated point: here x is still where its gradient was taken."""
         if self.x.grad is not None and len(self.trajectory) < RECORDED:
             self.trajectory.append(full_tensor(self.x.detach()).clone())
             self.gradients.append(full_tensor(self.x.grad.detach()).clone())
+            self.iterates.append(self._iterate)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Notes x after the step, when callbacks such as `Lookahead` have put it back."""
+        if len(self.trajectory) < RECORDED:
+            self._iterate = full_tensor(self.x.detach()).clone()
 
     def on_train_epoch_end(self) -> None:
         """Notes where the run has ended, for its result: the epoch is all of it."""
@@ -99,10 +112,13 @@ class Toy(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the record, so that a resumed run knows the whole path."""
         checkpoint["path"] = self._stack(self.trajectory), self._stack(self.gradients)
+        checkpoint["iterates"] = self._stack(self.iterates)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continues a saved record."""
         self.trajectory, self.gradients = map(list, checkpoint["path"])
+        unknown = torch.full_like(checkpoint["path"][0], torch.nan)  # to an older version
+        self.iterates = list(checkpoint.get("iterates", unknown))
 
     def figures(self, history: dict[str, list[tuple[int, float]]]) -> "dict[str, Figure]":
         """Pictures of the path, by name; none before the first step."""
@@ -110,9 +126,9 @@ class Toy(LightningModule):
 
         if not self.trajectory:
             return {}
-        points, gradients = self._stack(self.trajectory), self._stack(self.gradients)
+        points, iterates = self._stack(self.trajectory), self._stack(self.iterates)
         title = f"{type(self.trainer.optimizers[0]).__name__} on {self.function.title}"
-        return toy_figures(self.function, points, self.function(points), gradients, title)
+        return toy_figures(self.function, points, self.function(points), iterates, title)
 
     def _stack(self, rows: list[Tensor]) -> Tensor:
         """The rows as one tensor of shape (steps, dim), on the CPU: those loaded are there."""

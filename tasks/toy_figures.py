@@ -24,69 +24,74 @@ if TYPE_CHECKING:
 
     from scratchopt.problems.functions import Function
 
+MOVES = 12  # arrows; more would hide the points
+
 
 @house_style()
 def toy_figures(
-    function: Function, points: Tensor, values: Tensor, gradients: Tensor, title: str
+    function: Function, points: Tensor, values: Tensor, iterates: Tensor, title: str
 ) -> dict[str, Figure]:
     """Draws the path of a run, and how it comes near the minimum.
 
-    `path`: the visited points coloured by step, on the function's graph with an arrow for each
-    gradient step (one variable), or on its contours (two).
-    `oscillation`: the coordinates of the first 50 points, and the distance to the nearest minimum.
+    `path`: the evaluated points coloured by step, on the function's graph with arrows that lead
+    from one to the next (one variable), or on its contours (two).
+    `oscillation`: the coordinates of x before the first 50 steps, as small rings those of the
+    lookahead points, where there are any, and the distance of x to the nearest minimum.
 
     Args:
         function: what is minimized.
         points: evaluated, in order; [steps, dim]. Those far outside the function's window, or not
             finite, are counted in a note rather than drawn.
         values: of the function there; [steps].
-        gradients: of the function there; [steps, dim].
+        iterates: x before each step; [steps, dim]. Those that are NaN are not known.
         title: of each picture.
     """
-    x, f, g = (t.detach().double().numpy() for t in (points, values, gradients))
+    x, f, its = (t.detach().double().numpy() for t in (points, values, iterates))
     path = (
-        _draw_path_on_graph(function, x, f, g)
+        _draw_path_on_graph(function, x, f)
         if function.dim == 1
         else _draw_path_on_contours(function, x)
     )
-    oscillation = _draw_oscillation(function, x)
+    oscillation = _draw_oscillation(function, its, x)
     for figure in (path, oscillation):
         figure.axes[0].set_title(title)
     return {"path": path, "oscillation": oscillation}
 
 
-def _draw_path_on_graph(function: Function, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> Figure:
+def _draw_path_on_graph(function: Function, x: np.ndarray, f: np.ndarray) -> Figure:
     figure, (axes,) = new_figure()
-    low, high = choose_limits(function, x)
-    bottom, top = draw_graph(axes, function, low, high)
-    margin = 0.06 * (top - bottom)
+    draw_graph(axes, function, *choose_limits(function, x))
     axes.set(xlabel="x", ylabel="f(x)")
     places = np.column_stack([x, f])
-    shown = _draw_visited(figure, axes, places)
+    _draw_visited(figure, axes, places)
     ring_minima(axes, function)
+    _draw_moves(axes, places)
+    axes.legend(loc="upper center")
+    return figure
 
-    # A gradient step goes (−lr·g, −lr·g²) along the tangent. The longest is drawn a tenth of the
-    # width, whatever the lr; those under 12 pixels, or within 20 of another, would blur.
-    starts, slopes = places[shown], np.nan_to_num(g[shown], posinf=0, neginf=0)
-    scale = 0.1 * (high[0] - low[0]) / np.abs(slopes).max(initial=1e-100)
-    arrows = -scale * np.hstack([slopes, slopes**2])
-    lowest = (starts + arrows)[:, 1].min(initial=bottom)
-    axes.set_ylim(max(lowest, bottom - 4 * margin) - margin, top + margin)
-    tails, heads = axes.transData.transform(starts), axes.transData.transform(starts + arrows)
-    _, apart = np.unique(tails // 20, axis=0, return_index=True)
-    apart = apart[np.hypot(*(heads - tails)[apart].T) > 12]
+
+def _draw_moves(axes: Axes, places: np.ndarray) -> None:
+    """Draws arrows from one place to the next: the first of those that are long enough to see."""
+    first = places[: MOVES + 1]
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    inside = ((first >= (left, bottom)) & (first <= (right, top))).all(axis=1)
+    first = np.where(inside[:, None], first, np.nan)
+    tails, heads = first[:-1], first[1:]
+    pixels = np.hypot(*(axes.transData.transform(heads) - axes.transData.transform(tails)).T)
+    seen = pixels > 12
     axes.quiver(
-        *starts[apart].T,
-        *arrows[apart].T,
+        *tails[seen].T,
+        *(heads - tails)[seen].T,
         angles="xy",
         scale_units="xy",
         scale=1,
         width=0.003,
+        headwidth=5,
         color=BLUE,
+        alpha=0.7,
     )
-    axes.plot([], [], color=BLUE, marker=">", label="gradient step, scaled")
-    axes.legend(loc="upper center")
-    return figure
+    label = "to the next point" + (f", first {MOVES}" if len(places) > MOVES + 1 else "")
+    axes.plot([], [], color=BLUE, marker=">", label=label)
 
 
 def _draw_path_on_contours(function: Function, x: np.ndarray) -> Figure:
@@ -102,19 +107,25 @@ def _draw_path_on_contours(function: Function, x: np.ndarray) -> Figure:
     return figure
 
 
-def _draw_oscillation(function: Function, x: np.ndarray) -> Figure:
+def _draw_oscillation(function: Function, x: np.ndarray, points: np.ndarray) -> Figure:
     figure, (first, whole) = new_figure(1, 2, (10.0, 4.0))
     head, names = x[:50], "xy"[: function.dim]
     low, high = choose_limits(function, head)
     minimizers = np.array(function.minimizers)
-    rows = head.T
-    for row, name, color, marker in zip(rows, names, (BLUE, ORANGE), "os", strict=False):
+    for row, name, color, marker in zip(head.T, names, (BLUE, ORANGE), "os", strict=False):
         first.plot(row, color=color, marker=marker, markersize=4, linewidth=1, label=name)
     for coordinate in np.unique(minimizers):
         first.plot([0, len(head)], [coordinate] * 2, color=GREY, linestyle="--", label="minimum")
+    entries = first.lines[: function.dim + 1]
+    ahead = points[:50]
+    if not np.array_equal(head, ahead, equal_nan=True):
+        ring = {"linestyle": "none", "markersize": 4, "markerfacecolor": "none", "alpha": 0.6}
+        for row, name, color, marker in zip(ahead.T, names, (BLUE, ORANGE), "os", strict=False):
+            label = f"lookahead of {name}"
+            entries += first.plot(row, color=color, marker=marker, label=label, **ring)
     bottom, top = first.get_ylim()
     first.set_ylim(max(bottom, low.min()), min(top, high.max()))
-    first.legend(handles=first.lines[: function.dim + 1], loc="best")
+    first.legend(handles=entries, loc="best")
     first.set_ylabel(", ".join(names))
     label_steps(first)
     first.set_xlabel("step" if len(x) == len(head) else f"step, the first {len(head)}")
@@ -124,11 +135,11 @@ def _draw_oscillation(function: Function, x: np.ndarray) -> Figure:
     return figure
 
 
-def _draw_visited(figure: Figure, axes: Axes, places: np.ndarray) -> np.ndarray:
-    """Draws `places` [steps, 2] with a scale of their colours; the indices of those drawn."""
+def _draw_visited(figure: Figure, axes: Axes, places: np.ndarray) -> None:
+    """Draws `places` [steps, 2] with a scale of their colours."""
     from matplotlib.ticker import MaxNLocator
 
-    shown, outside = draw_points(axes, places, len(places) - 1)
+    _, outside = draw_points(axes, places, len(places) - 1)
     figure.colorbar(
         axes.collections[-1],
         ax=axes,
@@ -140,4 +151,3 @@ def _draw_visited(figure: Figure, axes: Axes, places: np.ndarray) -> np.ndarray:
     if outside:
         note = f"{outside:,} of {len(places):,} points lie outside"
         axes.annotate(note, (1, -0.13), xycoords="axes fraction", ha="right", color=ORANGE)
-    return shown

@@ -33,6 +33,7 @@ class RunConfig:
     comparison: Any
     settings: Any  # by optimizer: where optimizers' interpolations look for what suits the task
     settings_by_function: Any  # where the toy's settings come from
+    start_by_function: Any  # where the toy starts
     batch_size_by_solver: Any  # where MNIST's batch size comes from, with Newton
     seed: int = any_seed()
     max_epochs: int | None = run_length()

@@ -24,9 +24,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 
+from scratchopt.atomic_write import atomic_write
 from scratchopt.config.fields import UserError
 from scratchopt.config.paths import absolute_path, quote_override
-from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.lock import LOCK, lock_directory
 from scratchopt.runs.provenance import has_changed, hash_code
 from scratchopt.runs.result import Result, hyperparameters

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import scratchopt
+from scratchopt.pictures.curves import set_log_scale
 from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, new_figure
 from scratchopt.stability import LIMITS, adam_limit
 from scratchopt.theory.closed_forms import best_momentum, eigenvalues, rate
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 BLACK = "#222222"
 KAPPA = 100.0
 MOMENTUM = 0.9  # the article's
+OSCILLATING = {"Momentum": (BLUE, "--", "o"), "NAG": (ORANGE, "--", "s")}
 NAMES = {"Momentum": "Momentum", "NAG": "NAG", "NAGTorch": "NAG, PyTorch's form"}
 
 
@@ -138,46 +140,50 @@ def draw_rates() -> Figure:
 
 @house_style()
 def draw_oscillation() -> Figure:
-    """Draws the article's oscillation: x, the distance to the minimum, and the eigenvalues."""
+    """Draws why momentum swings and NAG does not: x, the distance, and both pairs of roots."""
     figure, (first, second, plane) = new_figure(1, 3, (13.0, 4.6))
     figure.subplots_adjust(wspace=0.3, left=0.06, right=0.985)
-    x, fitted = measure_oscillation()
-    first.plot(x[:51], color=BLUE, marker="o", markersize=4, linewidth=1)
-    first.axhline(MINIMUM, color=GREY, linestyle="--")
+    for method, (color, line, marker) in OSCILLATING.items():
+        x, fitted = measure_oscillation(getattr(scratchopt, method))
+        kind = {"color": color, "marker": marker, "linewidth": 1}
+        first.plot(x[:51], markersize=4, label=method, **kind)
+        distances = np.abs(x - MINIMUM)[:201]
+        distances = distances[: np.flatnonzero(np.append(distances, 0) < 1e-9)[0]]
+        t = np.arange(len(distances))
+        second.plot(t, distances, markersize=2, **kind)
+        ratio, late = abs(fitted), len(t) // 2
+        through = (distances[late:] / ratio ** t[late:]).max()
+        label = f"{method}: times {ratio:.3f} a step"
+        second.plot(t, through * ratio**t, color=color, linestyle=line, label=label)
+        _draw_roots(plane, method, fitted)
+    first.axhline(MINIMUM, color=GREY, linestyle="--", label="minimum")
     first.set(xlabel="step", ylabel="x")
-    first.set_title("Momentum from −8, lr 1.0, μ 0.9")
-
-    distances = np.abs(x - MINIMUM)[:201]
-    t = np.arange(len(distances))
-    second.semilogy(t, distances, color=BLUE, linewidth=1, label="|x − x*|")
-    late = distances[100:].astype(float) / MOMENTUM ** (t[100:] / 2)
-    second.semilogy(
-        t, late.max() * MOMENTUM ** (t / 2), color=ORANGE, linestyle="--", label="c·√μᵗ"
-    )
-    second.set(xlabel="step", ylabel="distance to the minimum")
-    second.set_title("it shrinks by √μ = 0.949 a step")
-    second.legend(loc="upper right")
-    _draw_eigenvalues(plane, fitted)
+    first.set_title("from −8, lr 1.0, μ 0.9")
+    first.legend(loc="lower right")
+    set_log_scale(second, decades=11)
+    second.set(xlabel="step", ylabel="distance to the minimum", ylim=(1e-9, 100))
+    second.set_title("how it shrinks")
+    second.legend(loc="upper right", fontsize=9)
+    angle = np.linspace(0, 2 * np.pi, 400)
+    plane.plot(np.cos(angle), np.sin(angle), color=GREY, linewidth=1)
+    plane.set(aspect="equal", xlim=(-1.15, 1.15), ylim=(-1.15, 1.55))
+    plane.set(xlabel="real part", ylabel="imaginary part")
+    plane.set_title(f"roots at lr·f″(x*) = {Article().curvature(MINIMUM):.6f}")
+    plane.legend(loc="upper right", fontsize=7, ncols=2, columnspacing=0.6, handletextpad=0.1)
     return figure
 
 
-def _draw_eigenvalues(axes: Axes, fitted: complex) -> None:
-    curvature = Article().curvature(MINIMUM)
-    angle = np.linspace(0, 2 * np.pi, 400)
-    axes.plot(np.cos(angle), np.sin(angle), color=GREY, linewidth=1)
-    s = np.linspace(0, 3.8, 4001)
-    for z in eigenvalues("Momentum", s, MOMENTUM):
-        axes.plot(np.real(z), np.imag(z), ".", color=BLUE, markersize=2)
-    for z in eigenvalues("Momentum", curvature, np.linspace(0, 1, 41)):
-        axes.plot(np.real(z), np.imag(z), ".", color=ORANGE, markersize=4)
-    axes.plot([], [], color=BLUE, label="lr from 0 to 2(1 + μ)/f″, μ 0.9")
-    axes.plot([], [], ":", color=ORANGE, label="μ from 0 to 1, lr 1.0", linewidth=2.5)
-    pair = [fitted.real] * 2, [fitted.imag, -fitted.imag]
-    axes.plot(*pair, "o", color=BLACK, markersize=7, label="the article's run, fitted")
-    axes.set(aspect="equal", xlim=(-1.15, 1.15), ylim=(-1.15, 1.55))
-    axes.set(xlabel="real part", ylabel="imaginary part")
-    axes.set_title(f"eigenvalues at f″(x*) = {curvature:.6f}")
-    axes.legend(loc="upper center", fontsize=8)
+def _draw_roots(axes: Axes, method: str, fitted: complex) -> None:
+    """Draws where both roots are for every stable lr, those at the article's, and the fitted."""
+    color, _, marker = OSCILLATING[method]
+    for z in eigenvalues(method, np.linspace(0, LIMITS[method](MOMENTUM), 4001), MOMENTUM):
+        axes.plot(np.real(z), np.imag(z), ".", color=color, markersize=1.5, alpha=0.5)
+    roots = np.array(eigenvalues(method, Article().curvature(MINIMUM), MOMENTUM))
+    ring = {"linestyle": "none", "marker": marker, "color": color, "markerfacecolor": "white"}
+    axes.plot(roots.real, roots.imag, markersize=9, label=f"{method}: roots", **ring)
+    seen = np.unique([fitted, np.conj(fitted)])
+    label = f"{method}: fitted to the run"
+    axes.plot(seen.real, seen.imag, marker, color=color, markersize=4, label=label)
 
 
 @house_style()
@@ -187,9 +193,10 @@ def draw_adam() -> Figure:
     styles = {0.9: (BLUE, "-"), 0.5: (ORANGE, "-"), 0.0: (GREY, "-")}
     for beta1, (color, line) in styles.items():
         edge = adam_limit(beta1)
-        axes.semilogy(measure_adam_sharpness(beta1), color=color, linestyle=line, linewidth=1.4)
+        axes.plot(measure_adam_sharpness(beta1), color=color, linestyle=line, linewidth=1.4)
         axes.axhline(edge, color=BLACK, linestyle="--", linewidth=1)
         axes.annotate(f"β₁ = {beta1:g}: {edge:g}", (1980, edge * 1.35), ha="right", color=color)
+    set_log_scale(axes, decades=3)
     axes.set(xlabel="step", ylabel="lr · largest λ/√v", xlim=(0, 2000), ylim=(0.08, 100))
     axes.set_title("Adam on curvatures 1 to 100, lr 0.1, β₂ 0.99: dashed (2 + 2β₁)/(1 − β₁)")
     return figure

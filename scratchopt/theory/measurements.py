@@ -56,11 +56,12 @@ class RateMap(NamedTuple):
 
 
 class Oscillation(NamedTuple):
-    """The article's run, and the eigenvalue that its last steps follow.
+    """A run from the article's start, and the eigenvalue that its last steps follow.
 
     Args:
         x: before each step.
-        fitted: the eigenvalue with a positive imaginary part, found from the x alone.
+        fitted: the eigenvalue of the larger modulus, of a pair that with a positive imaginary part,
+            found from the x alone.
     """
 
     x: np.ndarray
@@ -167,15 +168,24 @@ def measure_rate_of_step(cls: Any, curvatures: np.ndarray, **settings: float) ->
     return spectral_radius(transfer_matrix(partial(cls, **settings), f, len(curvatures)))
 
 
-def measure_oscillation(steps: int = 300) -> Oscillation:
-    """Runs Momentum on the article's function from −8 at lr 1.0, μ 0.9, and fits its oscillation.
+def measure_oscillation(cls: Any = Momentum, steps: int = 300) -> Oscillation:
+    """Runs a method on the article's function from −8 at lr 1.0, μ 0.9, and fits its oscillation.
 
-    Near the minimum x − x* obeys y_{t+2} = a·y_{t+1} − b·y_t. a and b are fitted to the last third
-    of the run by least squares; the eigenvalue is a root of z² − az + b.
+    Near the minimum y = x − x* obeys y_{t+2} = a·y_{t+1} − b·y_t. a and b are fitted by least
+    squares, each equation divided by |y_t|, to the steps from which |y| stays below 1e-5 until it
+    is 1e-9; the eigenvalue is a root of z² − az + b. Of two real roots the smaller is forgotten
+    too soon to be seen in a run, and then the fit is that of the least a² + b².
+
+    Args:
+        cls: the optimizer.
+        steps: of the run.
     """
     start = torch.tensor([-8.0], dtype=torch.float64)
-    x = descend(partial(Momentum, lr=1.0, momentum=0.9), Article(), start, steps)[:, 0].numpy()
-    y = x[2 * steps // 3 :] - MINIMUM
-    (a, b), *_ = np.linalg.lstsq(np.column_stack([y[1:-1], -y[:-2]]), y[2:])
-    root = np.roots([1, -a, b])[0]
+    x = descend(partial(cls, lr=1.0, momentum=0.9), Article(), start, steps)[:, 0].numpy()
+    y = x - MINIMUM
+    y = y[np.flatnonzero(np.abs(y) > 1e-5)[-1] + 1 :]
+    y = y[: np.flatnonzero(np.append(np.abs(y), 0) < 1e-9)[0]]
+    rows = np.column_stack([y[1:-1], -y[:-2], y[2:]]) / np.abs(y[:-2, None])
+    (a, b), *_ = np.linalg.lstsq(rows[:, :2], rows[:, 2], rcond=1e-3)
+    root = max(np.roots([1, -a, b]), key=abs)
     return Oscillation(x, complex(root.real, abs(root.imag)))

@@ -27,11 +27,14 @@ from scratchopt.plots.outcome import DIVERGED, TOO_LONG
 from scratchopt.plots.paths_figures import paths_figures
 from scratchopt.plots.sensitivity_figure import sensitivity_figure
 from scratchopt.plots.settings import Setting, group_by_setting
+from scratchopt.plots.tables import step_table
 from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.runs.directory import find_runs
 from scratchopt.runs.result import Result, hyperparameters
 from tests.shared import commands, configs
+from tests.shared.full_disk import full_disk
 
+SVG = "{http://www.w3.org/2000/svg}"
 composed = cache(configs.composed)  # which takes a tenth of a second
 
 
@@ -563,15 +566,37 @@ def test_files_are_png_and_svg_with_text_as_text_and_always_the_same(record, run
     for one, other in zip(first, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
     svg = ElementTree.parse(tmp_path / "first" / "history.svg").getroot()
-    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
-    texts = {
-        "".join(element.itertext()) for element in svg.iter("{http://www.w3.org/2000/svg}text")
-    }
+    assert svg.tag == f"{SVG}svg"
+    texts = {"".join(element.itertext()) for element in svg.iter(f"{SVG}text")}
     assert {"mnist", "loss", "gradnorm ‖g‖", "velocity ‖Δθ‖", "step"} < texts
     assert any(text.startswith("nag, lr=0.05") for text in texts)
     with Image.open(tmp_path / "first" / "history.png") as image:
         assert (image.format, image.size[0]) == ("PNG", 1100)
     assert not list(tmp_path.glob("first/*.new"))
+
+
+@pytest.mark.parametrize("name", ["$x_$", "$\\frac{", "_x", "a$b$", "x^2_3"])
+def test_a_name_is_words_and_no_formula(name, record, runs, tmp_path):
+    for lr in ("0.1", "0.2", "0.4"):
+        given = record(f"{lr}", f"optimizer.lr={lr}", logged={"train/loss": decay(0.9)})
+        written = given / ".hydra" / "hydra.yaml"
+        choices = {"task": "mnist", "optimizer": name}
+        OmegaConf.save({"hydra": {"runtime": {"choices": choices}}}, written)
+    record("other", "optimizer=sgd", logged={"train/loss": decay(0.8)})
+    list(write_gallery(runs(), tmp_path / "figures"))
+    for picture in ("history", "sensitivity"):
+        svg = ElementTree.parse(tmp_path / "figures" / f"{picture}.svg").getroot()
+        texts = ["".join(text.itertext()).strip() for text in svg.iter(f"{SVG}text")]
+        assert any(text.startswith(name) for text in texts), picture
+
+
+def test_a_full_disk_leaves_the_pictures_that_were_there_and_no_pieces(record, runs, tmp_path):
+    sweep(record)
+    output = tmp_path / "figures"
+    before = {path: path.read_bytes() for path in write_gallery(runs(), output)}
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        list(write_gallery(runs(), output))
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
 
 
 def test_a_run_that_has_logged_nothing_is_left_out_and_named(record, runs, tmp_path, capsys):
@@ -625,5 +650,52 @@ def test_a_sweep_is_drawn_into_its_figures(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     names = ["history", "sensitivity", "paths"]
     expected = [f"sweep/figures/{name}.{kind}" for name in names for kind in ("png", "svg")]
-    assert done.stdout.split() == expected
+    table, _, paths = done.stdout.partition("\n\n")
+    assert [row.split()[1:4] for row in table.splitlines()[1:]] == [
+        ["-8", "0.1", "0.9"],
+        ["-8", "1", "0.9"],
+    ]
+    assert paths.split() == expected
     assert all((tmp_path / path).stat().st_size < 500_000 for path in expected)
+
+
+def test_the_tables_have_a_row_for_each_run_and_for_each_step_asked_for(tmp_path):
+    asked = ["task=toy", "task.start=-8,8", "optimizer=nag", "optimizer.lr=1.0"]
+    swept = commands.run("train", "-m", *asked, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert swept.returncode == 0, swept.stderr
+    done = commands.run("plot", "sweep", "--rows", "30", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    head, *runs, _, label, columns, first, later, last = done.stdout.splitlines()[:9]
+    assert head.split()[:4] == ["optimizer", "start", "lr", "momentum"]
+    assert [row.split()[1:7] for row in runs] == [
+        ["-8", "1", "0.9", "converged", "33", "34"],
+        ["8", "1", "0.9", "converged", "26", "27"],
+    ]
+    assert label == "start=-8"
+    assert columns.split("  ")[-1].strip() == "d/dx"
+    assert columns.split() == ["step", "x", "lookahead", "x", "loss", "d/dx"]
+    assert first.split() == ["0", "-8", "-8", "5.41064", "-1.74550009"]
+    assert [row.split()[0] for row in (later, last)] == ["30", "33"]
+    assert not (tmp_path / "sweep" / "figures").exists()
+
+
+def test_rows_of_a_net_are_the_log_s(record, runs):
+    record("a", logged={"train/loss": decay(0.9), "train/gradnorm": [(0, 2.0)]})
+    head, first, *_, last = step_table(*runs(), 50).splitlines()
+    assert head.split() == ["step", "loss", "gradnorm", "velocity"]
+    assert first.split() == ["0", f"{decay(0.9)[0][1]:g}", "2"]
+    assert last.split()[0] == str(decay(0.9)[-1][0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "0"], "argument --rows: 0: must be an integer >= 1"),
+        (["--rows", "x"], "argument --rows: invalid int value: 'x'"),
+        (["--rows", "9", "--output", "o"], "argument --output: --rows draws no pictures"),
+    ],
+)
+def test_rows_that_cannot_be_had_are_refused(arguments, message, tmp_path):
+    done = commands.run("plot", ".", *arguments, cwd=tmp_path, kind="light")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"plot.py: {message}")

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
+import scratchopt
 from scratchopt.stability import LIMITS, adam_limit
 from scratchopt.theory.closed_forms import TUNED, eigenvalues, rate
+from scratchopt.theory.figures import draw_adam, draw_oscillation
 from scratchopt.theory.measurements import (
     MINIMUM,
     Article,
@@ -97,6 +100,48 @@ def test_the_article_s_oscillation_follows_the_complex_eigenvalue():
     assert Article().curvature(MINIMUM) == pytest.approx(1.165261, abs=5e-7)
     turns = np.diff(np.sign(x[100:300] - MINIMUM)) != 0
     assert 200 / (turns.sum() / 2) == pytest.approx(5.36, abs=0.1)  # it passes x* twice a turn
+
+
+@pytest.mark.parametrize("method", ["NAG", "NAGTorch"])
+def test_nag_does_not_oscillate_as_its_roots_are_real(method):
+    """0.259 and −0.573, the larger of which is found from the late x alone, to 1e-5."""
+    x, fitted = measure_oscillation(getattr(scratchopt, method))
+    curvature = Article().curvature(MINIMUM)
+    first, second = eigenvalues(method, curvature, 0.9)
+    assert first == pytest.approx(0.2593952, abs=1e-6)
+    assert second == pytest.approx(-0.5733911, abs=1e-6)
+    assert fitted == pytest.approx(complex(second), abs=1e-5)
+    if method == "NAG":  # PyTorch's θ is the lookahead point
+        overshoot = np.flatnonzero(x > MINIMUM + 0.1)  # once, and then never again
+        assert (np.diff(overshoot) == 1).all()
+
+
+def test_a_step_of_nag_takes_back_what_the_velocity_carried_it_too_far():
+    """x* + (1 − lr·λ)(y − x*), with y the lookahead point, as the page has it."""
+    x, _ = measure_oscillation(scratchopt.NAG)
+    late = slice(20, 30)
+    y = x[late] + 0.9 * (x[late] - x[19:29])
+    np.testing.assert_allclose(x[21:31] - MINIMUM, -0.165261 * (y - MINIMUM), rtol=2e-3)
+
+
+def test_the_page_s_roots_are_the_closed_form():
+    page = PAGE.read_text(encoding="utf-8")
+    curvature = Article().curvature(MINIMUM)
+    pair, _ = eigenvalues("Momentum", curvature, 0.9)
+    larger = abs(pair)
+    row = f"z² − {2 * pair.real:.6f}·z + 0.9 | {pair.real:.4f} ± {pair.imag:.4f}i | {larger:.3f} |"
+    assert f"| `Momentum` | {row}" in page
+    first, second = (z.real for z in eigenvalues("NAG", curvature, 0.9))
+    polynomial = f"z² + {-first - second:.6f}·z − {-first * second:.6f}"
+    assert f"| `NAG` | {polynomial} | {first:.4f} and −{-second:.4f} | {-second:.3f} |" in page
+
+
+def test_every_label_of_an_axis_can_be_read():
+    """Powers are no mathtext, which the house style does not read."""
+    for figure in (draw_oscillation(), draw_adam()):
+        figure.canvas.draw()
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        assert not [text for text in texts if "$" in text]
 
 
 def test_the_page_shows_every_picture_and_they_are_small():

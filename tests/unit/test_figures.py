@@ -28,20 +28,21 @@ from scratchopt.problems.functions import functions
 from tasks.figures import regression_figures
 from tasks.mnist import MNIST
 from tasks.toy_figures import toy_figures
+from tests.shared.full_disk import full_disk
 
 FUNCTIONS = functions()
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def descent(function, steps, lr=1e-6):
-    """Points, values and gradients of Momentum on a function."""
+    """Points, values and iterates of Momentum on a function: it evaluates where it is."""
     x = torch.tensor(function.start, dtype=torch.float64, requires_grad=True)
     optimizer = Momentum([x], lr=lr, momentum=0.9)
     rows = []
     for _ in range(steps):
         value = function(x)
         (x.grad,) = torch.autograd.grad(value, x)
-        rows.append((x.detach().clone(), value.detach(), x.grad.clone()))
+        rows.append((x.detach().clone(), value.detach(), x.detach().clone()))
         optimizer.step()
     return [torch.stack(column) for column in zip(*rows, strict=True)]
 
@@ -63,8 +64,8 @@ def saved(figure, path):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_path_shows_each_point_in_the_colour_of_its_step(name):
     function = FUNCTIONS[name]
-    points, values, gradients = descent(function, 60, lr=0.3 if name == "article" else 1e-4)
-    figure = toy_figures(function, points, values, gradients, "title")["path"]
+    points, values, iterates = descent(function, 60, lr=0.3 if name == "article" else 1e-4)
+    figure = toy_figures(function, points, values, iterates, "title")["path"]
     expected = torch.cat([points, values[:, None]], 1) if function.dim == 1 else points
     np.testing.assert_array_equal(dots(figure).get_offsets(), expected)
     np.testing.assert_array_equal(dots(figure).get_array(), np.arange(60))
@@ -74,24 +75,49 @@ def test_a_path_shows_each_point_in_the_colour_of_its_step(name):
     assert figure.axes[0].get_title(loc="left") == "title"
 
 
-def test_arrows_go_down_the_tangents_of_the_points_that_they_start_from():
+def test_arrows_lead_from_each_of_the_first_points_to_the_next():
     function = FUNCTIONS["article"]
-    points, values, gradients = descent(function, 60, lr=1.0)
-    axes = toy_figures(function, points, values, gradients, "")["path"].axes[0]
+    points, values, iterates = descent(function, 60, lr=1.0)
+    axes = toy_figures(function, points, values, iterates, "")["path"].axes[0]
     arrows: Any = next(c for c in axes.collections if isinstance(c, Quiver))
-    slopes = np.cos(arrows.X) + arrows.X / 5
-    np.testing.assert_allclose(arrows.Y, np.sin(arrows.X) + arrows.X**2 / 10, rtol=1e-12)
-    np.testing.assert_allclose(arrows.V, slopes * arrows.U, rtol=1e-12)
-    assert (arrows.U * slopes < 0).all()
-    assert np.abs(arrows.U).max() == pytest.approx(0.1 * np.ptp(axes.get_xlim()))
-    assert 5 <= arrows.N <= 60
+    x, f = points[:, 0].numpy(), values.numpy()
+    places = [int(np.flatnonzero(x == tail)[0]) for tail in arrows.X]
+    assert places == sorted(set(places))
+    assert 5 <= len(places) <= 12
+    assert max(places) < 12
+    assert arrows.scale == 1
+    np.testing.assert_array_equal(arrows.Y, f[places])
+    following = np.array(places) + 1
+    np.testing.assert_allclose(arrows.X + arrows.U, x[following], rtol=1e-12)
+    np.testing.assert_allclose(arrows.Y + arrows.V, f[following], rtol=1e-12)
+
+
+def test_newton_s_first_arrow_leads_uphill_where_it_goes():
+    """From −5 the article's Newton goes to −5.94, against the gradient step."""
+    function = FUNCTIONS["article"]
+    x = torch.tensor([[-5.0], [-5.94388576], [-7.79433605]], dtype=torch.float64)
+    axes = toy_figures(function, x, function(x), x, "")["path"].axes[0]
+    arrows: Any = next(c for c in axes.collections if isinstance(c, Quiver))
+    assert arrows.U[0] == pytest.approx(-0.94388576)
+
+
+def test_oscillation_shows_x_and_the_lookahead_as_what_it_is():
+    function = FUNCTIONS["article"]
+    x = torch.tensor([[-8.0], [-6.25], [-3.75], [-1.34]], dtype=torch.float64)
+    ahead = torch.tensor([[-8.0], [-4.68], [-1.5], [-2.6]], dtype=torch.float64)
+    figure = toy_figures(function, ahead, function(ahead), x, "")["oscillation"]
+    drawn = {str(line.get_label()): line.get_ydata() for line in figure.axes[0].lines}
+    np.testing.assert_array_equal(drawn["x"], x[:, 0])
+    np.testing.assert_array_equal(drawn["lookahead of x"], ahead[:, 0])
+    distances = [function.distance(row).item() for row in x]
+    np.testing.assert_array_equal(figure.axes[1].lines[0].get_ydata(), distances)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_global_minima_are_ringed(name):
     function = FUNCTIONS[name]
-    points, values, gradients = descent(function, 3)
-    axes = toy_figures(function, points, values, gradients, "")["path"].axes[0]
+    points, values, iterates = descent(function, 3)
+    axes = toy_figures(function, points, values, iterates, "")["path"].axes[0]
     rings: list[Any] = [line for line in axes.lines if line.get_label() == "minimum"]
     minima = torch.tensor(function.minimizers, dtype=torch.float64)
     coordinates = [minima[:, 0], function(minima)] if function.dim == 1 else list(minima.T)
@@ -102,8 +128,8 @@ def test_the_global_minima_are_ringed(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_oscillation_shows_50_steps_of_each_coordinate_and_every_distance(name):
     function = FUNCTIONS[name]
-    points, values, gradients = descent(function, 80)
-    panels: Any = toy_figures(function, points, values, gradients, "")["oscillation"].axes
+    points, values, iterates = descent(function, 80)
+    panels: Any = toy_figures(function, points, values, iterates, "")["oscillation"].axes
     first, whole = panels
     *rows, minimum = (line.get_ydata() for line in first.lines[: function.dim + 1])
     np.testing.assert_array_equal(rows, points[:50].T)
@@ -137,8 +163,7 @@ def test_any_run_can_be_drawn(name, kind, tmp_path):
     function = FUNCTIONS[name]
     x = run_of(kind, function.dim).requires_grad_()
     values = function(x)
-    (gradients,) = torch.autograd.grad(values.sum(), x)
-    figures = toy_figures(function, x, values, gradients, kind)
+    figures = toy_figures(function, x, values, x, kind)
     assert saved(figures["path"], tmp_path / "path.png").size == (880, 550)
     assert saved(figures["oscillation"], tmp_path / "oscillation.png").size == (1100, 440)
     low, high = figures["path"].axes[0].get_xlim()
@@ -247,14 +272,16 @@ HISTORY = {
 
 def test_the_regression_shows_data_line_least_squares_and_curves(tmp_path):
     y = 4 + 3 * X
-    figures = regression_figures(X, y, -2.5, -1.0, HISTORY, "title")
+    figures = regression_figures(X, y, (-4.0, 12.0), (-2.5, -1.0), HISTORY, "title")
     assert saved(figures["fit"], tmp_path / "fit.png").size == (880, 550)
     assert saved(figures["curves"], tmp_path / "curves.png").size == (1100, 440)
     lines: Any = figures["fit"].axes[0].lines
-    data, best, fit = lines
+    data, start, best, fit = lines
     np.testing.assert_array_equal(data.get_data(), torch.stack([X, y]))
     assert (fit.get_xy1(), fit.get_slope()) == ((0, -1.0), -2.5)
     assert fit.get_label() == "fit: y = −2.5 x − 1"
+    assert (start.get_xy1(), start.get_slope()) == ((0, 12.0), -4.0)
+    assert start.get_label() == "start: y = −4 x + 12"
     assert best.get_slope() == pytest.approx(3)
     panels: Any = figures["curves"].axes
     loss, gradnorm = panels
@@ -265,10 +292,10 @@ def test_the_regression_shows_data_line_least_squares_and_curves(tmp_path):
 @pytest.mark.parametrize("slope", [math.nan, math.inf, 1e300, -1e30])
 def test_a_regression_that_diverged_can_be_drawn(slope, tmp_path):
     history = {key: [*pairs, (200, 1e300), (201, slope)] for key, pairs in HISTORY.items()}
-    figures = regression_figures(X, 3 * X, slope, 1.0, history, "")
+    figures = regression_figures(X, 3 * X, (1.0, 1.0), (slope, 1.0), history, "")
     for name, figure in figures.items():
         saved(figure, tmp_path / f"{name}.png")
-    assert len(figures["fit"].axes[0].lines) == 2 + math.isfinite(slope)
+    assert len(figures["fit"].axes[0].lines) == 3 + math.isfinite(slope)
 
 
 @pytest.fixture
@@ -431,34 +458,19 @@ def test_tensorboard_gets_the_very_picture(fit, tmp_path):
         np.testing.assert_array_equal(np.asarray(logged), np.asarray(kept))
 
 
-def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "figures" / "name.png"
-    before = saved(new_figure()[0], path)
-
-    def half(image, file, *args, **kwargs):
-        file.write_bytes(b"\x89PNG")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", half)
-    with pytest.raises(OSError, match="No space"):
-        save(new_figure(size=(4.0, 4.0))[0], path.with_suffix(""))
-    with Image.open(path) as after:
-        np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
-
-
-def test_a_vector_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "name"
-    save(new_figure()[0], path)
-    before = (tmp_path / "name.svg").read_bytes()
-
-    def half(figure, file, **options):
-        file.write_text("<svg>")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Figure, "savefig", half)
-    with pytest.raises(OSError, match="No space"):
-        save(new_figure(size=(4.0, 4.0))[0], path)
-    assert (tmp_path / "name.svg").read_bytes() == before
+@pytest.mark.parametrize("png_fits", [False, True])
+def test_a_file_of_a_picture_is_replaced_whole_or_not_at_all(png_fits, tmp_path):
+    path = tmp_path / "figures" / "name"
+    save(new_figure(size=(4.0, 4.0))[0], path)
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    save(new_figure()[0], tmp_path / "new")
+    room = (tmp_path / "new.png").stat().st_size if png_fits else 1_000
+    assert room < (tmp_path / "new.svg").stat().st_size
+    with full_disk(room), pytest.raises(OSError, match="File too large"):
+        save(new_figure()[0], path)
+    after = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    new_png = {"name.png": (tmp_path / "new.png").read_bytes()} if png_fits else {}
+    assert after == before | new_png
 
 
 @pytest.mark.parametrize("name", ["article", "rosenbrock"])
@@ -475,7 +487,10 @@ def test_vector_files_have_their_text_as_text_and_stay_small(name, tmp_path):
 
 def test_the_same_figure_is_always_the_same_files(tmp_path):
     for name in ("one", "other"):
-        save(regression_figures(X, 3 * X, 1.0, 1.0, HISTORY, "")["fit"], tmp_path / name)
+        save(
+            regression_figures(X, 3 * X, (1.0, 1.0), (1.0, 1.0), HISTORY, "")["fit"],
+            tmp_path / name,
+        )
     for kind in ("png", "svg"):
         files = [(tmp_path / f"{name}.{kind}").read_bytes() for name in ("one", "other")]
         assert files[0] == files[1]
@@ -507,7 +522,7 @@ def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
     from matplotlib import pyplot
 
     before = dict(matplotlib.rcParams)
-    for figure in regression_figures(X, 3 * X, 1.0, 1.0, HISTORY, "").values():
+    for figure in regression_figures(X, 3 * X, (1.0, 1.0), (1.0, 1.0), HISTORY, "").values():
         save(figure, tmp_path / "picture")
     assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []

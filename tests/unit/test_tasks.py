@@ -25,6 +25,7 @@ from tasks.linear_regression import LinearRegression
 from tasks.mnist import MNIST
 from tasks.toy import RECORDED, Toy
 from tests.shared import commands
+from tests.shared.configs import config
 
 NAMES = list(functions())
 descent = partial(SGD, lr=1.0)
@@ -220,6 +221,27 @@ def test_a_resumed_run_has_the_whole_record(tmp_path):
     trainer(max_steps=30).fit(second, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert torch.equal(torch.stack(second.trajectory), torch.stack(whole.trajectory))
     assert torch.equal(torch.stack(second.gradients), torch.stack(whole.gradients))
+    assert torch.equal(torch.stack(second.iterates), torch.stack(whole.iterates))
+
+
+def test_the_record_has_x_beside_the_lookahead_point():
+    """The paper's: v ← μv − lr·f′(x + μv), x ← x + v."""
+    toy = Toy(partial(NAG, lr=1.0, momentum=0.9), start=-8.0, dtype="float64")
+    fit(toy, max_steps=12)
+    x, v = -8.0, 0.0
+    for visited, iterate in zip(toy.trajectory, toy.iterates, strict=True):
+        ahead = x + 0.9 * v
+        assert iterate.item() == pytest.approx(x, abs=1e-12)
+        assert visited.item() == pytest.approx(ahead, abs=1e-12)
+        v = 0.9 * v - (np.cos(ahead) + ahead / 5)
+        x += v
+
+
+def test_a_checkpoint_of_an_older_version_goes_on_without_its_first_iterates():
+    toy = Toy(descent)
+    toy.on_load_checkpoint({"path": (torch.ones(3, 1), torch.ones(3, 1))})
+    assert torch.stack(toy.iterates).isnan().all()
+    assert len(toy.iterates) == 3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -227,6 +249,12 @@ def test_without_a_start_the_function_s_own_is_taken(name):
     toy = Toy(descent, name, dtype="float64")
     assert toy.x.tolist() == list(functions()[name].start)
     assert toy.x.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_configuration_says_where_a_function_starts(name):
+    start = config("task=toy", f"task.function={name}")["task"]["start"]
+    assert torch.equal(Toy(descent, name, start=start).x, Toy(descent, name).x)
 
 
 @pytest.mark.parametrize(

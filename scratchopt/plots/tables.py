@@ -1,0 +1,142 @@
+"""Tables of runs for the console: what came of each, and what a run did step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from scratchopt.config.fields import UserError
+from scratchopt.lightning.trajectory import RecordLayout, read_records
+from scratchopt.runs.directory import Run
+
+ALWAYS = ("task.start", "optimizer.lr", "optimizer.momentum")  # what tells the article's rows apart
+MEASURES = ("angle", "gradnorm", "gradnorm_clipped", "update_ratio", "velocity", "cost")
+FEW = 4  # parameters that have room in a row
+
+
+def outcome_table(runs: Sequence[Run]) -> str:
+    """Makes a table with a row for each run: its settings, its status, what it cost and found.
+
+    The settings are the optimizer, where it started, its lr and momentum, and what else differs
+    between the runs. `evaluations` counts gradients; `cost` stands beside it where products with a
+    curvature were counted too.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    shown = [key for key in keys if key in ("optimizer", *ALWAYS) or _differs(key, runs)]
+    rows = [_outcome_row(run, shown) for run in runs]
+    columns = dict.fromkeys(column for row in rows for column in row)
+    kept = [column for column in columns if any(row.get(column) for row in rows)]
+    return _align([kept, *([row.get(column, "") for column in kept] for row in rows)])
+
+
+def step_table(run: Run, every: int) -> str:
+    """Makes a table with a row for each `every`th step of a run, and for its end.
+
+    A row has θ before the step, the lookahead point where an exact NAG takes its gradient, the loss
+    there, which is a batch's where there are batches, and the gradient. Of more than four
+    parameters it has the gradient's norm alone, as it has without records of the path.
+
+    Raises:
+        UserError: records that are damaged.
+    """
+    columns = {"step": np.array([step for step, _ in run.history.get("train/loss", ())])}
+    recorded = _read_small_path(run)
+    if recorded is not None:
+        layout, records = recorded
+        columns["step"] = records["step"].astype(int)
+    steps = columns["step"]
+    if recorded is not None:
+        theta, point, gradient = (
+            np.asarray(records[field], float) for field in ("parameters", "point", "gradient")
+        )
+        names = _parameter_names(layout)
+        columns |= dict(zip(names, theta.T, strict=True))
+        if (np.isfinite(point) & (point != theta)).any():
+            columns |= {f"lookahead {name}": x for name, x in zip(names, point.T, strict=True)}
+    tags = ["loss"] if recorded is not None else ["loss", "gradnorm", "velocity"]
+    for tag in tags:
+        logged = dict(run.history.get(f"train/{tag}", ()))
+        columns[tag] = np.array([logged.get(int(step), np.nan) for step in steps])
+    if recorded is not None:
+        columns |= {f"d/d{name}": x for name, x in zip(names, gradient.T, strict=True)}
+    chosen = [i for i, step in enumerate(steps) if step % every == 0 or i == len(steps) - 1]
+    rows = [[_format(name, values[i]) for name, values in columns.items()] for i in chosen]
+    return _align([list(columns), *rows])
+
+
+def _outcome_row(run: Run, shown: Iterable[str]) -> dict[str, str]:
+    row = {key.rpartition(".")[2]: _as_words(run.settings.get(key)) for key in shown}
+    if run.result is None:
+        return row | {"status": "not ended"}
+    result = run.result
+    row |= {"status": result.status, "updates": f"{result.updates:,}"}
+    row["evaluations"] = f"{result.evaluations:,}"
+    if result.cost != result.evaluations:
+        row["cost"] = f"{result.cost:,.0f}"
+    for tag, value in sorted(result.metrics.items()):
+        stage, _, name = tag.partition("/")
+        if stage != "train" or not name.startswith(MEASURES):
+            row[name if stage == "train" else tag] = f"{value:.6g}"
+    return row
+
+
+def _differs(key: str, runs: Sequence[Run]) -> bool:
+    return len({_as_words(run.settings[key]) for run in runs if key in run.settings}) > 1
+
+
+def _as_words(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _read_small_path(run: Run) -> tuple[RecordLayout, np.ndarray] | None:
+    """Reads the records of a path of few parameters, with gradients; None where there are none."""
+    try:
+        layout, records = read_records(run.directory / "path")
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{error}; move it away, and the log's rows are printed") from error
+    return (layout, records) if layout.size <= FEW and "gradient" in layout.fields else None
+
+
+def _parameter_names(layout: RecordLayout) -> list[str]:
+    """The names of the single numbers: `slope`, or `x[0]` of a tensor of several."""
+    sizes = [int(np.prod(shape)) for shape in layout.shapes]
+    return [
+        name if size == 1 else f"{name}[{i}]"
+        for name, size in zip(layout.names, sizes, strict=True)
+        for i in range(size)
+    ]
+
+
+def _format(name: str, value: float) -> str:
+    """Formats to the digits that there are: nine of what was recorded, six of the log's float32."""
+    if np.isnan(value):
+        return ""
+    if name == "step":
+        return f"{value:,.0f}"
+    return f"{value:.6g}" if name in ("loss", "gradnorm", "velocity") else f"{value:.9g}"
+
+
+def _align(rows: Sequence[Sequence[str]]) -> str:
+    """Aligns columns: words to the left, as their heads are, and numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = [not any(_is_number(cell) for cell in column[1:]) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if words else cell.rjust(width)
+            for cell, width, words in zip(row, widths, left, strict=True)
+        )
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", ""))
+    except ValueError:
+        return False
+    return True
