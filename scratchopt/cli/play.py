@@ -9,6 +9,7 @@ record_every=20 or so. All runs of a page must minimize the same loss.
 
 from pathlib import Path
 
+from scratchopt.atomic_write import atomic_write
 from scratchopt.cli.parser import Parser
 from scratchopt.config.fields import UserError
 
@@ -55,5 +56,5 @@ def play(places: list[str], output: Path) -> str:
 
     scene = build_scene(read_recordings(runs))
     text = render_page(scene)
-    output.write_text(text, encoding="utf-8")
+    atomic_write(output, text)
     return "\n".join([*describe_plane(scene), f"{output}  {len(text.encode()) / 1e6:.1f} MB"])

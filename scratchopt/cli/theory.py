@@ -7,8 +7,10 @@
 docs/theory.md explains both.
 """
 
+from io import BytesIO
 from pathlib import Path
 
+from scratchopt.atomic_write import atomic_write
 from scratchopt.cli.parser import Parser
 
 
@@ -40,7 +42,8 @@ def write_figures(directory: Path) -> None:
     from scratchopt.theory.figures import draw_figures
 
     for name, figure in draw_figures().items():
+        content = BytesIO()
+        FigureCanvasAgg(figure).print_png(content)
         path = directory / f"{name}.png"
-        with open(path, "wb") as file:
-            FigureCanvasAgg(figure).print_png(file)
+        atomic_write(path, content.getvalue())
         print(path)

@@ -11,6 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from scratchopt.atomic_write import atomic_write
 from scratchopt.compare.charts import draw_charts
 from scratchopt.compare.comparison import Comparison, RunSet
 from scratchopt.compare.formatting import NOT_REACHED, format_count, format_number
@@ -19,7 +20,6 @@ from scratchopt.compare.report import Report, make_report
 from scratchopt.compare.statistics import Interval, median_interval
 from scratchopt.compare.tables import ROLES, Table
 from scratchopt.pictures.style import save
-from scratchopt.runs.atomic_write import atomic_write
 
 RUN_COLUMNS = (
     *("task", "name", "role", "optimizer", "seed", "status", "cost_to_target", "steps_to_target"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from scratchopt.atomic_write import atomic_write
 
 if TYPE_CHECKING:  # whoever draws nothing need not wait 0.3 s for matplotlib
     from matplotlib.axes import Axes
@@ -25,6 +27,7 @@ _STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "font.size": 11,
     "text.usetex": False,
+    "text.parse_math": False,  # a label is a user's words: `$x_$` is a name and no formula
     "text.color": "#222222",
     "axes.edgecolor": "#888888",
     "axes.labelcolor": "#222222",
@@ -78,6 +81,11 @@ def new_figure(
     return figure, list(axes.flat)
 
 
+def as_label(name: str) -> str:
+    """A name as a label; of those that begin with an underscore matplotlib's legends show none."""
+    return f"\u200a{name}" if name.startswith("_") else name
+
+
 @house_style()
 def save(figure: Figure, path: Path) -> np.ndarray:
     """Writes `<path>.png` and `<path>.svg`, whole or not at all and always in the same bytes.
@@ -95,11 +103,9 @@ def save(figure: Figure, path: Path) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    png, svg = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg"))
-    new = path.with_name(f"{path.name}.new")
-    Image.fromarray(pixels).save(new, "PNG", dpi=(figure.dpi, figure.dpi))
-    os.replace(new, png)
-    figure.savefig(new, format="svg", dpi=2 * figure.dpi, metadata={"Date": None})
-    os.replace(new, svg)
+    png, svg = BytesIO(), BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", dpi=(figure.dpi, figure.dpi))
+    figure.savefig(svg, format="svg", dpi=2 * figure.dpi, metadata={"Date": None})
+    for kind, content in {"png": png, "svg": svg}.items():
+        atomic_write(path.with_name(f"{path.name}.{kind}"), content.getvalue())
     return pixels

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from scratchopt.pictures.style import PALETTE
+from scratchopt.pictures.style import PALETTE, as_label
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
@@ -60,7 +60,7 @@ def legend_entry(style: LineStyle, label: str) -> Line2D:
     """Makes an entry of a legend; a long label takes two lines."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=fill(label, 40), **style.kwargs())
+    return Line2D([], [], label=as_label(fill(label, 40)), **style.kwargs())
 
 
 def _style(color: int, dashes: int, marker: int) -> LineStyle:

@@ -9,8 +9,8 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
+from scratchopt.atomic_write import atomic_write
 from scratchopt.config.checkout import CHECKOUT
-from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.provenance import versions
 
 # Of the Trainer's arguments, those that decide what a step is.

@@ -23,8 +23,8 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from scratchopt.atomic_write import atomic_write
 from scratchopt.config.fields import UserError
-from scratchopt.runs.atomic_write import atomic_write
 from scratchopt.runs.lock import LOCK, lock_directory
 from scratchopt.runs.provenance import has_changed, hash_code
 from scratchopt.runs.result import Result, hyperparameters

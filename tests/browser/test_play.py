@@ -35,6 +35,7 @@ from scratchopt.runs.training import run
 from tests.shared import commands
 from tests.shared.browser import chromium
 from tests.shared.configs import composed
+from tests.shared.full_disk import full_disk
 
 
 def record(directory: Path, *overrides: str) -> Path:
@@ -297,6 +298,15 @@ def test_a_module_that_is_not_to_be_found_is_refused_in_one_line(made, tmp_path)
     ) as refusal:
         scene(directory)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_full_disk_leaves_the_page_that_was_there_and_no_piece_of_another(made, tmp_path):
+    output = tmp_path / "page.html"
+    output.write_text("an older page")
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        play([str(made("nag"))], output)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert output.read_text() == "an older page"
 
 
 def test_an_axis_of_less_than_two_decades_has_whole_numbers_at_its_ticks():

@@ -31,7 +31,9 @@ from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.runs.directory import find_runs
 from scratchopt.runs.result import Result, hyperparameters
 from tests.shared import commands, configs
+from tests.shared.full_disk import full_disk
 
+SVG = "{http://www.w3.org/2000/svg}"
 composed = cache(configs.composed)  # which takes a tenth of a second
 
 
@@ -563,15 +565,37 @@ def test_files_are_png_and_svg_with_text_as_text_and_always_the_same(record, run
     for one, other in zip(first, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
     svg = ElementTree.parse(tmp_path / "first" / "history.svg").getroot()
-    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
-    texts = {
-        "".join(element.itertext()) for element in svg.iter("{http://www.w3.org/2000/svg}text")
-    }
+    assert svg.tag == f"{SVG}svg"
+    texts = {"".join(element.itertext()) for element in svg.iter(f"{SVG}text")}
     assert {"mnist", "loss", "gradnorm ‖g‖", "velocity ‖Δθ‖", "step"} < texts
     assert any(text.startswith("nag, lr=0.05") for text in texts)
     with Image.open(tmp_path / "first" / "history.png") as image:
         assert (image.format, image.size[0]) == ("PNG", 1100)
     assert not list(tmp_path.glob("first/*.new"))
+
+
+@pytest.mark.parametrize("name", ["$x_$", "$\\frac{", "_x", "a$b$", "x^2_3"])
+def test_a_name_is_words_and_no_formula(name, record, runs, tmp_path):
+    for lr in ("0.1", "0.2", "0.4"):
+        given = record(f"{lr}", f"optimizer.lr={lr}", logged={"train/loss": decay(0.9)})
+        written = given / ".hydra" / "hydra.yaml"
+        choices = {"task": "mnist", "optimizer": name}
+        OmegaConf.save({"hydra": {"runtime": {"choices": choices}}}, written)
+    record("other", "optimizer=sgd", logged={"train/loss": decay(0.8)})
+    list(write_gallery(runs(), tmp_path / "figures"))
+    for picture in ("history", "sensitivity"):
+        svg = ElementTree.parse(tmp_path / "figures" / f"{picture}.svg").getroot()
+        texts = ["".join(text.itertext()).strip() for text in svg.iter(f"{SVG}text")]
+        assert any(text.startswith(name) for text in texts), picture
+
+
+def test_a_full_disk_leaves_the_pictures_that_were_there_and_no_pieces(record, runs, tmp_path):
+    sweep(record)
+    output = tmp_path / "figures"
+    before = {path: path.read_bytes() for path in write_gallery(runs(), output)}
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        list(write_gallery(runs(), output))
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
 
 
 def test_a_run_that_has_logged_nothing_is_left_out_and_named(record, runs, tmp_path, capsys):

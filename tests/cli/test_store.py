@@ -143,7 +143,7 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
     imported = {m.removeprefix("scratchopt.").replace(".", "/") for m in done.stdout.split()}
     # The rest decides what is asked, refused, shown or kept, and no number.
     apart = {f"config/{name}" for name in ("checkout", "fields", "groups", "processes", "schema")}
-    names = ("atomic_write", "dashboard", "lock", "provenance", "resume")
+    names = ("dashboard", "lock", "provenance", "resume")
     apart |= {f"runs/{name}" for name in names}
     assert imported - apart == set(provenance.FILES)
 

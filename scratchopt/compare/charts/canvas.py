@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchopt.pictures.curves import set_log_scale
-from scratchopt.pictures.style import DRAWABLE, GREY, new_figure
+from scratchopt.pictures.style import DRAWABLE, GREY, as_label, new_figure
 from scratchopt.plots.line_styles import LineStyle
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def make_optimizer_handle(style: LineStyle, name: str) -> Line2D:
     """Makes the entry of a legend for an optimizer; a long name is cut."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=shorten(name, 40), **style.kwargs())
+    return Line2D([], [], label=as_label(shorten(name, 40)), **style.kwargs())
 
 
 def make_mark_handle(label: str, **style: Any) -> Line2D:
