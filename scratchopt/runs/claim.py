@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from scratchopt.config.fields import UserError
-from scratchopt.runs.atomic_write import atomic_write
+from scratchopt.atomic_write import atomic_write
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.resume import CHECKPOINT
 
