@@ -8,8 +8,8 @@ from shlex import quote
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from scratchopt.config.fields import UserError
 from scratchopt.atomic_write import atomic_write
+from scratchopt.config.fields import UserError
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.resume import CHECKPOINT
 
