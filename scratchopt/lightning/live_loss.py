@@ -8,7 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from scratchopt.lightning.patch_method import patch_method
+from scratchopt.lightning.patch_method import do_nothing, patch_method
+from scratchopt.lightning.statistics_pass import skip_step
 from scratchopt.second_order.curvature import COMPILED
 
 
@@ -25,6 +26,7 @@ class LiveLoss(Callback):
 
     _outputs: Any = None
     _undo: tuple[Callable[[], Any], ...] = ()
+    _stay: Callable[[], None] = staticmethod(do_nothing)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Arranges for what Newton needs; refuses processes with parts of the parameters."""
@@ -47,6 +49,17 @@ class LiveLoss(Callback):
             handle = pl_module.register_forward_hook(self._keep)
             self._undo += (handle.remove,)
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Takes no step from a batch without backward, and so without a curvature."""
+        if _find_newtons(trainer):
+            self._stay = skip_step(trainer, pl_module)
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Lets the next batch take a step."""
+        self._stay()
+
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
@@ -59,6 +72,7 @@ class LiveLoss(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves the module as it was."""
+        self._stay()
         for undo in self._undo:
             undo()
         self._undo = ()

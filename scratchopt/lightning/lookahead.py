@@ -1,10 +1,13 @@
 """Lookahead: methods under a Trainer whose gradient is taken elsewhere than at θ."""
 
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from scratchopt.lightning.fully_shard import reshard
+from scratchopt.lightning.patch_method import do_nothing
+from scratchopt.lightning.statistics_pass import is_statistics_pass, skip_step
 from scratchopt.optimizer import Optimizer
 
 
@@ -13,15 +16,25 @@ class Lookahead(Callback):
 
     A Trainer that accumulates gradients runs all but the last micro-batch outside of
     `optimizer.step`, and with a GradScaler it runs them all there. A lookahead within `step` comes
-    too late for these; so it is taken before the batch and undone after it. Without a method that
-    has a `gradient_point` among the optimizers the callback does nothing.
+    too late for these; so it is taken before the batch and undone after it. A pass without backward,
+    such as `StochasticWeightAveraging`'s for the statistics of a BatchNorm, is at θ and takes no
+    step. Without a method that has a `gradient_point` among the optimizers the callback does
+    nothing.
+
+    With manual optimization every such optimizer is at its point in every batch. Where a batch
+    steps only some of them, as in a GAN, leave the callback out and call `lookahead_()` of those.
     """
+
+    _undo: Callable[[], None] = staticmethod(do_nothing)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Moves to the gradient point. A second micro-batch comes to the same, as θ and v rest."""
         optimizers = _find_with_gradient_point(trainer)
+        if optimizers and is_statistics_pass(trainer):
+            self._undo = skip_step(trainer, pl_module)
+            return
         if optimizers and trainer.world_size > 1:
             reshard(pl_module)  # or the forward pass may not see what happens to the shards
         for optimizer in optimizers:
@@ -29,6 +42,7 @@ class Lookahead(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Moves back to θ; after a step the parameters are there already."""
+        self._undo()
         for optimizer in _find_with_gradient_point(trainer):
             optimizer.restore_()
 

@@ -1,11 +1,13 @@
 """The callbacks, on a small LightningModule that knows nothing of them."""
 
+import copy
 import math
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader, TensorDataset
@@ -18,6 +20,7 @@ from scratchopt.lightning import (
     Diverged,
     LiveLoss,
     Lookahead,
+    MeanGradient,
     OptimizerMonitor,
     RandomState,
 )
@@ -103,6 +106,84 @@ def test_nag_follows_the_paper_under_accumulation(fit, accumulate):
     assert module.evaluated[::accumulate] == pytest.approx([a for _, a in points], abs=1e-13)
     thetas = [theta for theta, _ in points[1:]] + [end]
     assert module.validated == pytest.approx(thetas, abs=1e-13)
+
+
+def test_within_an_accumulation_validation_and_checkpoints_are_at_theta(fit, tmp_path):
+    class Saving(Callback):
+        saved: list[float] = []  # noqa: RUF012
+
+        def on_train_batch_end(self, trainer, *args, **kwargs):
+            trainer.save_checkpoint(tmp_path / "now.ckpt")
+            state = torch.load(tmp_path / "now.ckpt", weights_only=True)["state_dict"]
+            self.saved.append(state["x"].item())
+
+    module, saving = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9)), Saving()
+    callbacks: Any = [Lookahead(), saving]
+    fit(module, callbacks, accumulate_grad_batches=4, val_check_interval=1, max_epochs=3)
+    points, end = paper_nag(2.5, 8, 3, 0.5, 0.9)
+    thetas = [theta for theta, _ in points] + [end]
+    expected = [thetas[(batch + 1) // 4] for batch in range(12)]
+    assert module.validated == pytest.approx(expected, abs=1e-13)
+    assert saving.saved == pytest.approx(expected, abs=1e-13)
+    assert module.evaluated[5] == pytest.approx(points[1][1], abs=1e-13)
+    assert abs(points[1][1] - points[1][0]) > 0.05
+
+
+class Normalized(LightningModule):
+    """A network with batch normalization."""
+
+    def __init__(self, make) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(
+            torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh(), torch.nn.Linear(8, 1)
+        )
+        self.make = make
+
+    def training_step(self, batch, batch_idx):
+        return ((self.net(batch[0]) - 1) ** 2).mean()
+
+    def configure_optimizers(self):
+        return self.make(self.parameters())
+
+    def train_dataloader(self):
+        inputs = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+        return DataLoader(TensorDataset(inputs), batch_size=16)
+
+
+class Averaged(Callback):
+    """Keeps the network as the last epoch begins."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 0:
+            self.net = copy.deepcopy(pl_module.net)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: NAG(p, lr=0.1, momentum=0.9),
+        lambda p: SGD(p, lr=0.1),
+        lambda p: Newton(p, lr=0.1, damping=1.0),
+    ],
+    ids=["nag", "sgd", "newton"],
+)
+def test_a_pass_for_the_statistics_of_averaged_weights_is_at_these_weights(fit, make, accumulate):
+    module, averaged = Normalized(make), Averaged()
+    callbacks = [
+        *(averaged, Lookahead(), MeanGradient(), OptimizerMonitor(), LiveLoss()),
+        StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=2),
+    ]
+    trainer = fit(module, callbacks, max_epochs=6, accumulate_grad_batches=accumulate)
+    assert trainer.current_epoch == 7  # the last for the statistics
+    inputs = [batch for (batch,) in module.train_dataloader()]
+    torch.optim.swa_utils.update_bn(inputs, averaged.net)  # the mean over the batches
+    for name in ("running_mean", "running_var"):
+        came, right = (getattr(net[1], name) for net in (module.net, averaged.net))
+        torch.testing.assert_close(came, right, rtol=1e-6, atol=1e-6)
+    if make(module.parameters()).__class__ is not SGD:  # Lightning steps by an old gradient
+        assert all(map(torch.equal, module.net.parameters(), averaged.net.parameters()))
 
 
 def test_nag_follows_the_paper_with_a_grad_scaler(fit):
