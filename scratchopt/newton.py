@@ -40,7 +40,9 @@ class Newton(Optimizer):
     It needs the curvature, so the live loss must pass through it: call `optimizer.backward(loss)`
     in place of `loss.backward()`; under Lightning the callback `scratchopt.lightning.LiveLoss` does
     it for any module. Gradients and curvatures of several micro-batches add up until `zero_grad()`.
-    The solve starts from `p.grad`, so gradient clipping acts.
+    The solve starts from `p.grad`, so gradient clipping acts. Torch's fused attention has no second
+    derivatives: `step(closure)` and `LiveLoss` compute it by the kernel that has; else make the
+    forward pass within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.
 
     Where several processes each have a part of the batch, `p.grad` is their mean, and the curvature
     must be: set `optimizer.average` to a function that takes a tensor to its mean over the
@@ -222,10 +224,10 @@ class Newton(Optimizer):
         parameters = self._parameters()
         if not parameters:  # as where another optimizer's turn is
             return
-        product = curvature.make_product(
-            self.param_groups[0]["curvature"], loss, outputs, parameters
-        )
-        self._gathered.add(product, parameters, whole=not self.keeps_graphs)
+        kind = self.param_groups[0]["curvature"]
+        with curvature.explain_failure():
+            product = curvature.make_product(kind, loss, outputs, parameters)
+            self._gathered.add(product, parameters, whole=not self.keeps_graphs)
 
     def scale_curvature(self, factor: float) -> None:
         """Multiplies what was gathered by a number, as whoever scales `p.grad` must.
@@ -259,7 +261,7 @@ class Newton(Optimizer):
         trials = Trials() if tried else None
         earlier, gathered.zeroed, gathered.cost, loss = bool(gathered), False, 0.0, None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), curvature.twice_differentiable():
                 loss = closure()
         if not gathered and any(p.grad is not None for p in self._parameters()):
             raise RuntimeError(
@@ -269,7 +271,7 @@ class Newton(Optimizer):
         if tried and earlier and not gathered.zeroed:
             raise RuntimeError(_WHOLE_LOSS)
         if gathered:
-            with torch.no_grad():
+            with torch.no_grad(), curvature.twice_differentiable():  # for the trials
                 self._move(closure, loss, trials)
         return loss.detach() if isinstance(loss, Tensor) else loss  # its graph may be large
 
@@ -287,7 +289,8 @@ class Newton(Optimizer):
         matrix = None if gathered.matrix is None else self.average(gathered.matrix)
         system = make_system(moved, self._parameters(), matrix, gathered.products, self.average)
         try:
-            direction, products = self._solve(system)
+            with curvature.explain_failure():
+                direction, products = self._solve(system)
         except RuntimeError as error:
             if "a second time" in str(error):
                 raise RuntimeError(

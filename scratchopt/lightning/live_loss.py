@@ -1,6 +1,7 @@
 """LiveLoss: Newton's curvature under a Trainer."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -8,9 +9,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from scratchopt.lightning.patch_method import do_nothing, patch_method
+from scratchopt.lightning.patch_method import patch_method
 from scratchopt.lightning.statistics_pass import skip_step
-from scratchopt.second_order.curvature import COMPILED
+from scratchopt.second_order.curvature import COMPILED, twice_differentiable
 
 
 class LiveLoss(Callback):
@@ -20,19 +21,21 @@ class LiveLoss(Callback):
     derivative can be taken. `on_before_backward` sees the loss with its graph, once a micro-batch,
     divided by the number of accumulated batches like the gradient. For conjugate gradients that
     graph is kept till the step; for the Gauss–Newton matrix the network's outputs are what
-    `self(inputs)` returned last in `training_step`. Under DDP the curvature is averaged over the
-    processes. Without a `Newton` among the optimizers the callback does nothing.
+    `self(inputs)` returned last in `training_step`. Attention is computed by the kernel of torch's
+    that has second derivatives. Under DDP the curvature is averaged over the processes. Without a
+    `Newton` among the optimizers the callback does nothing.
     """
 
-    _outputs: Any = None
-    _undo: tuple[Callable[[], Any], ...] = ()
-    _stay: Callable[[], None] = staticmethod(do_nothing)
+    def __init__(self) -> None:
+        self._outputs: Any = None
+        self._undo: tuple[Callable[[], Any], ...] = ()  # of the training
+        self._batch = ExitStack()  # of the batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Arranges for what Newton needs; refuses processes with parts of the parameters."""
         newtons = _find_newtons(trainer)
         if newtons and getattr(pl_module, "_compiler_ctx", None) is not None:
-            raise RuntimeError(COMPILED)
+            raise RuntimeError(COMPILED.format("Newton"))
         if newtons and not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             raise RuntimeError(
                 "Newton needs all parameters in each process: use strategy='ddp' "
@@ -52,13 +55,18 @@ class LiveLoss(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        """Takes no step from a batch without backward, and so without a curvature."""
+        """Chooses kernels with second derivatives; takes no step where there is no backward."""
         if _find_newtons(trainer):
-            self._stay = skip_step(trainer, pl_module)
+            self._batch.enter_context(twice_differentiable())
+            self._batch.callback(skip_step(trainer, pl_module))
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Lets the next batch take a step."""
-        self._stay()
+        """Undoes that."""
+        self._batch.close()
+
+    def on_train_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Undoes it where a batch was broken off."""
+        self._batch.close()
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
@@ -72,7 +80,7 @@ class LiveLoss(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves the module as it was."""
-        self._stay()
+        self._batch.close()
         for undo in self._undo:
             undo()
         self._undo = ()

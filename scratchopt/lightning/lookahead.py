@@ -16,10 +16,10 @@ class Lookahead(Callback):
 
     A Trainer that accumulates gradients runs all but the last micro-batch outside of
     `optimizer.step`, and with a GradScaler it runs them all there. A lookahead within `step` comes
-    too late for these; so it is taken before the batch and undone after it. A pass without backward,
-    such as `StochasticWeightAveraging`'s for the statistics of a BatchNorm, is at θ and takes no
-    step. Without a method that has a `gradient_point` among the optimizers the callback does
-    nothing.
+    too late for these; so it is taken before the batch and undone after it. A pass without
+    backward, such as `StochasticWeightAveraging`'s for the statistics of a BatchNorm, is at θ and
+    takes no step. Without a method that has a `gradient_point` among the optimizers the callback
+    does nothing.
 
     With manual optimization every such optimizer is at its point in every batch. Where a batch
     steps only some of them, as in a GAN, leave the callback out and call `lookahead_()` of those.

@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 
 from scratchopt import stability
@@ -18,7 +17,7 @@ from scratchopt.lightning.replay import extract_loss
 from scratchopt.lightning.scalars import Rows, Scalars
 from scratchopt.lightning.step_curvature import measure_step_curvature
 from scratchopt.lightning.step_start import StepStart, record_step_start, trained_parameters
-from scratchopt.lightning.taylor_model import NOT_COMPILED
+from scratchopt.second_order.curvature import COMPILED, twice_differentiable
 from scratchopt.second_order.lanczos import Ritz
 
 _TAGS = ("sharpness", "sharpness_error", "predicted_decrease", "actual_decrease")
@@ -111,7 +110,7 @@ class Sharpness(Callback):
         self._unpatch()
         if self._step is not None and self._step.number != trainer.global_step:
             step, self._step = self._step, None
-            with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivative
+            with twice_differentiable():
                 self._measure(trainer, step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -178,7 +177,7 @@ def _check_supported(trainer: Trainer, module: LightningModule) -> None:
     strategy = trainer.strategy
     parts = [part for part in module.modules() if hasattr(part, "_orig_mod")]
     if parts or getattr(module, "_compiler_ctx", None) is not None:
-        raise RuntimeError(NOT_COMPILED)
+        raise RuntimeError(COMPILED.format("Sharpness"))
     if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
         raise RuntimeError(
             "Sharpness needs all parameters in each process: use strategy='ddp' (accelerator=ddp), "

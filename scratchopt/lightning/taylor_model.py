@@ -8,10 +8,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scratchopt import stability
-from scratchopt.second_order.curvature import COMPILED, derivative, explain_failure, flat_gradient
+from scratchopt.second_order.curvature import derivative, explain_failure, flat_gradient
 from scratchopt.second_order.flat import flatten
-
-NOT_COMPILED = COMPILED.replace("Newton", "Sharpness")
 
 
 class TaylorModel:
@@ -40,7 +38,6 @@ class TaylorModel:
         scaled = loss * scale
         with _second_derivatives():
             gradient = flat_gradient(scaled, parameters)
-            _refuse_once_differentiable(gradient)
         self._product = derivative(gradient, parameters)
         self._mean, self._scale, self._narrow = mean, scale, gradient.dtype
         self.dtype = torch.promote_types(gradient.dtype, torch.float32)
@@ -89,27 +86,10 @@ class TaylorModel:
 @contextmanager
 def _second_derivatives() -> Iterator[None]:
     try:
-        with explain_failure():
+        with explain_failure("Sharpness"):
             yield
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
-        if reason == COMPILED:
-            raise RuntimeError(NOT_COMPILED) from error
+        if reason.startswith("Sharpness"):
+            raise
         raise RuntimeError(f"Sharpness needs second derivatives: {reason}") from error
-
-
-def _refuse_once_differentiable(gradient: Tensor) -> None:
-    """Raises where a second derivative would leave out what it should say is not there.
-
-    torch marks what a once_differentiable function returns with a node that raises, but one that
-    leads nowhere, so that a derivative with regard to given tensors never comes to it.
-    """
-    nodes, seen = [gradient.grad_fn], set()
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if type(node).__name__ == "Error":
-            raise RuntimeError("a function in the loss is marked once_differentiable")
-        nodes += [following for following, _ in node.next_functions]

@@ -1,19 +1,29 @@
 """Products of a loss's curvature with vectors, without the matrix."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeAlias
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scratchopt.second_order.flat import flatten
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
 COMPILED = (
-    "Newton needs second derivatives, which a compiled model does not have: give it the model "
+    "{} needs second derivatives, which a compiled model does not have: give it the model "
     "without torch.compile"
 )
+ATTENTION = (
+    "{} needs second derivatives, which fused attention does not have: make the forward pass in "
+    "the closure of step(closure), or within torch.nn.attention.sdpa_kernel(SDPBackend.MATH)"
+)
+MISSING = (
+    "{} needs second derivatives, and a layer has none ({}): write it in operations that have, as "
+    "cdist and EmbeddingBag in sums and products, or use a first-order optimizer, such as NAG"
+)
+SPARSE = "second derivatives need gradients that are not sparse: use an embedding with sparse=False"
 
 
 def make_product(
@@ -28,29 +38,48 @@ def make_product(
         parameters: θ.
 
     Raises:
-        RuntimeError: no outputs, where they are needed; a compiled model.
+        RuntimeError: no outputs, where they are needed; no second derivatives.
     """
-    with explain_failure():
-        if kind == "hessian":
-            return hessian(loss, parameters)
-        if outputs is None:
-            raise RuntimeError(
-                "curvature=gauss_newton needs the network's outputs: backward(loss, outputs); "
-                "under Lightning call self(inputs) in training_step, whose result they are"
-            )
-        return gauss_newton(loss, outputs, parameters)
+    if kind == "hessian":
+        return hessian(loss, parameters)
+    if outputs is None:
+        raise RuntimeError(
+            "curvature=gauss_newton needs the network's outputs: backward(loss, outputs); "
+            "under Lightning call self(inputs) in training_step, whose result they are"
+        )
+    return gauss_newton(loss, outputs, parameters)
+
+
+def twice_differentiable() -> AbstractContextManager[Any]:
+    """A context in which torch's attention has second derivatives, unlike its fused kernels."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 @contextmanager
-def explain_failure() -> Iterator[None]:
-    """Explains an error that a compiled model raises in the block, for want of derivatives."""
+def explain_failure(who: str = "Newton") -> Iterator[None]:
+    """Explains an error in the block that comes of a missing second derivative.
+
+    Args:
+        who: needs it.
+    """
     try:
         yield
     except RuntimeError as error:
-        of_compiled = "double backward" in str(error) or "donated buffers" in str(error)
-        if of_compiled and "CuDNN" not in str(error):
-            raise RuntimeError(COMPILED) from error
-        raise
+        message = _explain(str(error))
+        if message is None:
+            raise
+        raise RuntimeError(message.format(who, str(error).partition("\n")[0])) from error
+
+
+def _explain(error: str) -> str | None:
+    if "CuDNN" in error:  # which says itself what to do
+        return None
+    if "double backward" in error or "donated buffers" in error:
+        return COMPILED
+    if "scaled_dot_product" in error:
+        return ATTENTION
+    missing = "derivative" in error and "not implemented" in error
+    return MISSING if missing or "once_differentiable" in error else None
 
 
 def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Product:
@@ -109,12 +138,37 @@ def gauss_newton(loss: Tensor, outputs: Tensor, parameters: Sequence[Tensor]) ->
 def flat_gradient(
     of: Tensor, parameters: Sequence[Tensor], weights: Tensor | None = None
 ) -> Tensor:
-    """The gradient as one vector, with its graph; zeros for parameters that do not matter."""
+    """The gradient as one vector, with its graph; zeros for parameters that do not matter.
+
+    Raises:
+        RuntimeError: a gradient that is sparse, or has no derivative.
+    """
     with torch.enable_grad():
         found = torch.autograd.grad(
             of, parameters, weights, create_graph=True, materialize_grads=True
         )
-        return flatten(found)
+        if any(gradient.layout != torch.strided for gradient in found):
+            raise RuntimeError(SPARSE)
+        gradient = flatten(found)
+    _refuse_once_differentiable(gradient)
+    return gradient
+
+
+def _refuse_once_differentiable(gradient: Tensor) -> None:
+    """Raises where a second derivative would leave out what it should say is not there.
+
+    torch marks what a once_differentiable function returns with a node that raises, but one that
+    leads nowhere, so that a derivative with regard to given tensors never comes to it.
+    """
+    nodes, seen = [gradient.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if type(node).__name__ == "Error":
+            raise RuntimeError("a function in the loss is marked once_differentiable")
+        nodes += [following for following, _ in node.next_functions]
 
 
 def _pull_back(output: Tensor, inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
@@ -122,14 +176,20 @@ def _pull_back(output: Tensor, inputs: Sequence[Tensor], weights: Tensor) -> Ten
     batched = weights.dim() > output.dim()
     found: Sequence[Tensor | None] = [None] * len(inputs)
     if output.requires_grad and weights.shape[:1] != (0,):  # else it is constant, or of no numbers
-        found = torch.autograd.grad(
-            output,
-            inputs,
-            weights,
-            retain_graph=True,
-            allow_unused=True,
-            is_grads_batched=batched,
-        )
+        try:
+            found = torch.autograd.grad(
+                output,
+                inputs,
+                weights,
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=batched,
+            )
+        except RuntimeError:
+            if not batched:
+                raise
+            # torch cannot batch every operation, as a GroupNorm; any other error comes again.
+            return torch.stack([_pull_back(output, inputs, row) for row in weights])
     rows = weights.shape[:1] if batched else ()
     pieces = [
         x.new_zeros(*rows, *x.shape) if g is None else g for x, g in zip(inputs, found, strict=True)
