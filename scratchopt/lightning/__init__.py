@@ -1,5 +1,7 @@
 """Callbacks for any LightningModule: they run the optimizers, and record what these do.
 
+They work under a Trainer of `lightning.pytorch` and of `pytorch_lightning`.
+
 Their order in `Trainer(callbacks=[...])` matters in three points: `Lookahead` comes first,
 `MeanGradient` before all that look at the gradient, and `Figures` after `OptimizerMonitor`.
 """

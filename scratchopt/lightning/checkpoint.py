@@ -7,7 +7,8 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
-from lightning.pytorch.plugins.precision import DoublePrecision
+
+from scratchopt.lightning.packages import is_a
 
 
 class Checkpoint(LightningCheckpoint):
@@ -54,7 +55,7 @@ class Checkpoint(LightningCheckpoint):
 
         Lightning loads them first, and would round them to float32 on the way.
         """
-        if isinstance(trainer.precision_plugin, DoublePrecision):
+        if is_a(trainer.precision_plugin, "DoublePrecision"):
             trainer.precision_plugin.convert_module(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from scratchopt.lightning.packages import overrides
 from scratchopt.lightning.patch_method import do_nothing, patch_method
 
 
@@ -22,7 +22,7 @@ def call_after_clipping(
     Returns:
         What undoes the patch.
     """
-    clips = is_overridden("configure_gradient_clipping", module)
+    clips = overrides("configure_gradient_clipping", module)
     if not clips and trainer.gradient_clip_val is None:
         return do_nothing
     clip = module.configure_gradient_clipping

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from scratchopt.lightning.monitor import OptimizerMonitor
+from scratchopt.lightning.packages import is_a
 from scratchopt.lightning.sharpness import Sharpness
 from scratchopt.pictures.curves import History, training_curves
 from scratchopt.pictures.sharpness_figure import sharpness_figures
@@ -80,7 +80,7 @@ def _draw_own(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]
         return {}  # it ended before its first step
     history: History = {} if monitor is None else monitor.history
     own = getattr(pl_module, "figures", None)
-    if own is not None and not isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
+    if own is not None and not is_a(trainer.strategy, "FSDPStrategy", "ModelParallelStrategy"):
         return own(history)
     return training_curves(history, type(pl_module).__name__)
 

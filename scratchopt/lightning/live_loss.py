@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
+from scratchopt.lightning.packages import holds_all_parameters
 from scratchopt.lightning.patch_method import patch_method
 from scratchopt.lightning.statistics_pass import skip_step
 from scratchopt.second_order.curvature import COMPILED, twice_differentiable
@@ -36,7 +36,7 @@ class LiveLoss(Callback):
         newtons = _find_newtons(trainer)
         if newtons and getattr(pl_module, "_compiler_ctx", None) is not None:
             raise RuntimeError(COMPILED.format("Newton"))
-        if newtons and not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        if newtons and not holds_all_parameters(trainer.strategy):
             raise RuntimeError(
                 "Newton needs all parameters in each process: use strategy='ddp' "
                 f"(accelerator=ddp), not {type(trainer.strategy).__name__}"

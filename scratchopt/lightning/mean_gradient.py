@@ -39,8 +39,8 @@ class MeanGradient(Callback):
         self._window = AccumulationWindow()
         callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
         for callback in callbacks[: callbacks.index(self)]:
-            hook = getattr(type(callback), "on_before_optimizer_step", None)
-            if hook is not Callback.on_before_optimizer_step:
+            hook = type(callback).on_before_optimizer_step
+            if hook.__qualname__ != Callback.on_before_optimizer_step.__qualname__:
                 raise RuntimeError(
                     f"{type(callback).__name__} would see gradients that are not yet the mean: "
                     "list MeanGradient before it in Trainer(callbacks=[...])"

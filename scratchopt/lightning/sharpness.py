@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
 from scratchopt import stability
+from scratchopt.lightning.packages import holds_all_parameters
 from scratchopt.lightning.patch_method import do_nothing, patch_method
 from scratchopt.lightning.replay import extract_loss
 from scratchopt.lightning.scalars import Rows, Scalars
@@ -178,7 +178,7 @@ def _check_supported(trainer: Trainer, module: LightningModule) -> None:
     parts = [part for part in module.modules() if hasattr(part, "_orig_mod")]
     if parts or getattr(module, "_compiler_ctx", None) is not None:
         raise RuntimeError(COMPILED.format("Sharpness"))
-    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+    if not holds_all_parameters(strategy):
         raise RuntimeError(
             "Sharpness needs all parameters in each process: use strategy='ddp' (accelerator=ddp), "
             f"not {type(strategy).__name__}"

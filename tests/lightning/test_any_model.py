@@ -1,8 +1,11 @@
 """Modules that are not ours: Lightning's own BoringModel, and torch's Transformer."""
 
+from pathlib import Path
 from typing import Any
 
+import lightning.pytorch
 import pytest
+import pytorch_lightning
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.demos.boring_classes import BoringModel
@@ -10,11 +13,17 @@ from torch.nn import functional as F
 
 from scratchopt.lightning import (
     Checkpoint,
+    Convergence,
+    Figures,
     LiveLoss,
     Lookahead,
     MeanGradient,
     OptimizerMonitor,
     RandomState,
+    Recorder,
+    Sharpness,
+    Validations,
+    read_records,
 )
 from tests.shared.cases import CASES, take_step
 
@@ -81,6 +90,82 @@ def test_the_callbacks_leave_a_training_with_torch_s_own_optimizer_as_it_is(tmp_
     assert same_parameters(with_them, without)
     for tag in ("train/loss", "train/gradnorm", "train/velocity"):
         assert [step for step, _ in monitor.history[tag]] == list(range(trainer.global_step))
+
+
+def make_line(package: Any) -> type:
+    """A module of either package, that clips in its own way."""
+
+    class Line(package.LightningModule):
+        def __init__(self, row: str) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.row, self.net, self.clipped = row, torch.nn.Linear(2, 1), 0
+
+        def forward(self, inputs):
+            return self.net(inputs)
+
+        def training_step(self, batch, batch_idx):
+            return ((self(batch) - 1) ** 2).mean()
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val/loss", self.training_step(batch, batch_idx))
+
+        def configure_gradient_clipping(self, optimizer, *args, **kwargs):
+            self.clipped += 1
+            self.clip_gradients(optimizer, 0.1, "norm")
+
+        def configure_optimizers(self):
+            return CASES[self.row].cls(self.parameters(), **CASES[self.row].settings)
+
+        def train_dataloader(self):
+            inputs = torch.randn(56, 2, generator=torch.Generator().manual_seed(0)).double()
+            return torch.utils.data.DataLoader(inputs, batch_size=8)  # type: ignore[arg-type]
+
+        val_dataloader = train_dataloader
+
+    return Line
+
+
+def run_with_all_callbacks(package: Any, row: str, folder: Path) -> tuple[Any, ...]:
+    """Trains, goes on from the checkpoint, and returns all that came of it."""
+    for epochs in (1, 3):
+        monitor, sharpness = OptimizerMonitor(), Sharpness(2)
+        validations = Validations(monitor)
+        callbacks = [
+            *(Lookahead(), MeanGradient(), monitor, validations, Recorder(1), LiveLoss()),
+            *(sharpness, Convergence(0.0, lambda module: 1.0), RandomState(), Figures()),
+            Checkpoint(),
+        ]
+        last = folder / "checkpoints" / "last.ckpt"
+        module = make_line(package)(row)
+        package.Trainer(
+            default_root_dir=folder,
+            callbacks=callbacks,
+            max_epochs=epochs,
+            accelerator="cpu",
+            precision="64-true",
+            accumulate_grad_batches=2,
+            logger=False,
+            enable_checkpointing=package is lightning.pytorch,  # the other's adds one of its own
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        ).fit(module, ckpt_path=last if epochs > 1 else None, weights_only=True)
+    figures = sorted(path.name for path in (folder / "figures").iterdir())
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in validations.rows]
+    records = read_records(folder / "path")[1].tobytes()
+    theta = torch.nn.utils.parameters_to_vector(module.parameters()).tolist()
+    assert module.clipped == 8
+    return theta, monitor.history, sharpness.history, rows, records, figures
+
+
+@pytest.mark.parametrize("row", ["nag", "newton", "newton_cg", "adam"])
+def test_a_trainer_of_pytorch_lightning_is_one_of_lightning(row, tmp_path):
+    ours = run_with_all_callbacks(lightning.pytorch, row, tmp_path / "lightning")
+    theirs = run_with_all_callbacks(pytorch_lightning, row, tmp_path / "pytorch_lightning")
+    assert ours == theirs
+    assert len(ours[1]["train/gradnorm_clipped"]) == 12
+    assert ours[5]
 
 
 class Copier(LightningModule):
