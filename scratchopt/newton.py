@@ -218,16 +218,25 @@ class Newton(Optimizer):
         """Adds the curvature of a live loss; its graph must stay for `loss.backward()`.
 
         With solver="cg" the graph must stay till the step, so `loss.backward(retain_graph=True)`.
+
+        Raises:
+            RuntimeError: no second derivatives, no outputs where they are needed, or a loss that
+                was added before.
         """
         if self._gathered.trying:
             return
         parameters = self._parameters()
         if not parameters:  # as where another optimizer's turn is
             return
+        if self._gathered.latest is not None and self._gathered.latest() is loss:
+            raise RuntimeError(
+                "the curvature of this loss was added before: call add_curvature(loss) or "
+                "backward(loss), once, and not where LiveLoss does it too"
+            )
         kind = self.param_groups[0]["curvature"]
         with curvature.explain_failure():
             product = curvature.make_product(kind, loss, outputs, parameters)
-            self._gathered.add(product, parameters, whole=not self.keeps_graphs)
+            self._gathered.add(loss, product, parameters, whole=not self.keeps_graphs)
 
     def scale_curvature(self, factor: float) -> None:
         """Multiplies what was gathered by a number, as whoever scales `p.grad` must.
@@ -266,7 +275,9 @@ class Newton(Optimizer):
         if not gathered and any(p.grad is not None for p in self._parameters()):
             raise RuntimeError(
                 "Newton needs the curvature: call optimizer.backward(loss) in place of "
-                "loss.backward(); under Lightning add the callback scratchopt.lightning.LiveLoss"
+                "loss.backward(); under Lightning add the callback scratchopt.lightning.LiveLoss, or, "
+                "as a Tuner leaves callbacks out, call add_curvature(loss) in its place in "
+                "on_before_backward of the LightningModule"
             )
         if tried and earlier and not gathered.zeroed:
             raise RuntimeError(_WHOLE_LOSS)

@@ -1,6 +1,7 @@
 """Sharpness: the largest curvature of the loss, beside the optimizer's limit of stability."""
 
 from collections.abc import Callable
+from functools import wraps
 from inspect import signature
 from math import inf
 from typing import Any
@@ -133,6 +134,7 @@ class Sharpness(Callback):
         """Notes the state before the next call of training_step, and its loss."""
         train = module.training_step
 
+        @wraps(train)  # for Lightning looks at its parameters
         def note_and_train(*arguments: Any) -> Any:
             self._unpatch()  # only the first call is at the step's point
             step = record_step_start(trainer, module, train, arguments)

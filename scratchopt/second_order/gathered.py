@@ -1,6 +1,7 @@
 """The curvature that an optimizer has gathered for its next step."""
 
 from collections.abc import Callable, Sequence
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
@@ -33,19 +34,24 @@ class GatheredCurvature:
         """Forgets the curvature."""
         self.matrix: Tensor | None = None  # (n, n), n numbers in all
         self.products: list[Product] = []
+        self.latest: ReferenceType[Tensor] | None = None  # the loss that was added last
 
     def __bool__(self) -> bool:
         """True if there is any curvature."""
         return self.matrix is not None or bool(self.products)
 
-    def add(self, product: Product, parameters: Sequence[Tensor], whole: bool) -> None:
+    def add(
+        self, loss: Tensor, product: Product, parameters: Sequence[Tensor], whole: bool
+    ) -> None:
         """Takes the curvature of one more loss.
 
         Args:
+            loss: which was not added before.
             product: multiplies by it, as long as the loss has its graph.
             parameters: that it is of.
             whole: whether its matrix is wanted, for which the graph is no longer needed after this.
         """
+        self.latest = ref(loss)
         if not whole:
             self.products.append(product)
             return

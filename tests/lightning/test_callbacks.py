@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.tuner import Tuner
 from torch.utils.data import DataLoader, TensorDataset
 
 from scratchopt import NAG, SGD, Newton
@@ -219,6 +220,79 @@ def test_nag_without_the_callback_is_right_where_the_closure_suffices(fit):
     module = Curved(lambda p: NAG(p, lr=0.5, momentum=0.9))
     fit(module, [])
     assert module.x.item() == pytest.approx(paper_nag(2.5, 2, 8, 0.5, 0.9)[1], abs=1e-13)
+
+
+class Tuned(Curved):
+    """It does what the callbacks do, which a Tuner leaves out, as the errors say."""
+
+    def __init__(self, make, remedy: bool) -> None:
+        super().__init__(make)
+        self.lr, self.remedy, self.points = 0.1, remedy, []
+
+    def configure_optimizers(self):
+        return self.make(self.parameters(), self.lr)
+
+    def on_train_batch_start(self, batch, batch_idx):
+        optimizer: Any = self.optimizers()
+        if self.remedy:
+            theta, v = self.x.item(), 0.0
+            if "velocity" in optimizer.state[self.x] and not optimizer.ahead:
+                v = optimizer.state[self.x]["velocity"].item()
+                self.points.append(theta + 0.9 * v)
+            optimizer.lookahead_()
+
+    def on_before_backward(self, loss):
+        optimizer: Any = self.optimizers()
+        if self.remedy and hasattr(optimizer, "add_curvature"):
+            optimizer.add_curvature(loss)
+
+
+def tune(tmp_path, what: str, module: Any) -> Any:
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        callbacks=[Lookahead(), LiveLoss()],
+        accelerator="cpu",
+        max_epochs=20,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accumulate_grad_batches=2,
+        limit_val_batches=0,
+    )
+    if what == "lr_find":
+        return Tuner(trainer).lr_find(module, num_training=10, min_lr=1e-3, max_lr=0.1)
+    return Tuner(trainer).scale_batch_size(module, max_trials=1, steps_per_trial=4)
+
+
+MAKES = {
+    "nag": (lambda p, lr: NAG(p, lr=lr, momentum=0.9), "call lookahead_.. in on_train_batch_start"),
+    "newton": (
+        lambda p, lr: Newton(p, lr=lr, damping=5.0),
+        r"call add_curvature\(loss\) in its place in on_before_backward",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*pickle")
+@pytest.mark.parametrize("what", ["lr_find", "scale_batch_size"])
+@pytest.mark.parametrize(("make", "message"), MAKES.values(), ids=MAKES)
+def test_under_a_tuner_the_error_s_remedy_works(make, message, what, tmp_path):
+    with pytest.raises(RuntimeError, match=message):
+        tune(tmp_path, what, Tuned(make, remedy=False))
+    module = Tuned(make, remedy=True)
+    found = tune(tmp_path, what, module)
+    if what == "lr_find":
+        assert len(found.results["loss"]) == 10
+    if module.points:
+        assert set(module.points) <= set(module.evaluated)
+        assert len(module.points) > 2
+
+
+def test_a_loss_whose_curvature_is_added_twice_is_refused(fit):
+    module = Tuned(MAKES["newton"][0], remedy=True)
+    with pytest.raises(RuntimeError, match="the curvature of this loss was added before"):
+        fit(module, [LiveLoss()])
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
