@@ -11,15 +11,14 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from scratchopt.cli.arguments import rewrite_arguments
 from scratchopt.cli.sweep import objective, tally_runs
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import UserError, one_line
+from scratchopt.config.fields import GIVEN_WRONG, UserError, one_line
 from scratchopt.config.paths import absolute_path, to_paste
 from scratchopt.config.processes import (
     await_rank_zero,
@@ -189,7 +188,7 @@ def exit_with_error(error: Exception) -> NoReturn:
 
 def is_user_error(error: Exception) -> bool:
     """Tells whether an error is about what the user asked for, not a mistake in a program."""
-    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
+    if isinstance(error, (UserError, *GIVEN_WRONG)):
         return True
     if isinstance(error, OSError):  # a file that cannot be read, a directory that cannot be made
         return True
