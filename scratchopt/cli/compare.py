@@ -17,8 +17,6 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from scratchopt.cli.parser import Parser
@@ -28,7 +26,7 @@ from scratchopt.compare.request import Request
 from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.schedule import Schedule
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import UserError, one_line
+from scratchopt.config.fields import GIVEN_WRONG, UserError, one_line
 from scratchopt.runs.lock import lock_directory
 
 NEEDED = ("scipy", "tabulate")
@@ -57,7 +55,7 @@ def main() -> None:
             compare_earlier(Path(given.place), request)
         else:
             compare(request)
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+    except (UserError, *GIVEN_WRONG, OSError) as error:
         parser.exit(1, f"compare.py: {one_line(error)}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\ncompare.py: stopped; the same command goes on\n")

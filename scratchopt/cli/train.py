@@ -11,15 +11,15 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from scratchopt.cli.arguments import rewrite_arguments
+from scratchopt.cli.sweep import objective, tally_runs
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import UserError, one_line
-from scratchopt.config.paths import absolute_path
+from scratchopt.config.fields import GIVEN_WRONG, UserError, one_line
+from scratchopt.config.paths import absolute_path, to_paste
 from scratchopt.config.processes import (
     await_rank_zero,
     exit_with,
@@ -45,29 +45,37 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
     try:
         sys.argv[1:] = rewrite_arguments(sys.argv[1:])
-        train()
+        with tally_runs(TRACEBACKS) as tally:
+            train()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         exit_with_error(error)
+    if tally.failed:
+        sys.exit(f"train.py: {tally.failed} of {tally.ended} runs failed")
 
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
-def train(cfg: DictConfig) -> None:
-    """Trains once, for a single run or for one of a sweep."""
+def train(cfg: DictConfig) -> float | None:
+    """Trains once, for a single run or for one of a sweep, and returns what a sweeper is told."""
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if not (in_sweep or TRACEBACKS):
         del os.environ["HYDRA_FULL_ERROR"]  # not for the processes that DDP starts
     try:
-        train_configured(cfg, in_sweep)
+        return train_configured(cfg, in_sweep)
     except Exception as error:
         if in_sweep:
-            raise  # Hydra goes on with the sweep, and raises it again at the end
+            tell_of_failure(error)
+            raise  # for the sweep to be counted; it goes on
         exit_with_error(error)
 
 
-def train_configured(cfg: DictConfig, in_sweep: bool) -> None:
-    """Validates the configuration, trains, and prints what came of it."""
+def train_configured(cfg: DictConfig, in_sweep: bool) -> float | None:
+    """Validates the configuration, trains, and prints what came of it.
+
+    Returns:
+        What `scratchopt.cli.sweep.objective` says of it.
+    """
     config = validate(cfg)
     hydras = HydraConfig.get().runtime
     if config["task"].get("data_dir") and HydraConfig.get().job.chdir:
@@ -76,8 +84,7 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> None:
     if config["resume"]:
         check_targets(config, directory, config["trusted"])
     if config["store"]:
-        train_in_store(config, in_sweep, chosen)
-        return
+        return objective(config, train_in_store(config, in_sweep, chosen))
     if not is_rank_zero():
         held = nullcontext()
     elif config["resume"]:
@@ -85,30 +92,37 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> None:
     else:
         held = claim_directory(directory, cfg)
     with held:
-        train_in_directory(config, in_sweep, directory, chosen)
+        return objective(config, train_in_directory(config, in_sweep, directory, chosen))
 
 
-def train_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> None:
-    """Trains, unless the run is complete in the store, and prints what came of it."""
+def train_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> Result:
+    """Trains, unless the run is complete in the store, and prints what came of it.
+
+    Raises:
+        UserError: a run that failed, now or when it was done.
+    """
     stored = StoredRun(config["store"], config, chosen)
-    done = complete_run(stored, wait=True)
-    if done is None:
+    result, signum = complete_run(stored, wait=True) or (stored.result, None)
+    if result is None:
+        raise UserError(f"{stored.directory}: somebody has deleted it; give the command again")
+    if signum is None:
         print(f"{stored.directory}: complete already", flush=True)
-        return
-    result, signum = done
-    print(f"\n{result.table(stored.directory)}", flush=True)
+    else:
+        print(f"\n{result.table(stored.directory)}", flush=True)
     if signum:
         sys.exit(128 + signum)
     if result.failed:
-        ending = f"train.py: {result.error or 'the run diverged'}; it stays so in the store"
-        print(ending, file=sys.stderr)
-        if not in_sweep:
-            sys.exit(1)
+        error = result.error or "the run diverged"
+        ending = f"{to_paste(stored.directory)}: {error}; it stays so in the store"
+        if result.status == "failed" or not in_sweep:
+            raise UserError(ending)
+        print(f"train.py: {ending}", file=sys.stderr)  # what a sweep may well come to
+    return result
 
 
 def train_in_directory(
     config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any
-) -> None:
+) -> Result:
     """Trains, and prints what came of it."""
     gc.disable()  # the imports make a million objects and no garbage: half a second's vain search
     from scratchopt.runs.training import (  # imports torch: only for a configuration that is right
@@ -125,18 +139,44 @@ def train_in_directory(
     except Diverged as error:
         if not in_sweep:
             raise
-        print(f"train.py: {error}", file=sys.stderr)  # what a sweep may well come to
+        print(f"train.py: {to_paste(directory)}: {error}", file=sys.stderr)  # it may well
         signum = 0
     if result.seconds:  # which the first process alone has filled in
         print(f"\n{result.table(directory)}", flush=True)
     if signum and is_rank_zero():
         sys.exit(128 + signum)
+    return result
+
+
+def tell_of_failure(error: Exception) -> None:
+    """Tells at once of the error of one of a sweep's runs, and where it was to lie."""
+    reason = find_reason(error)
+    if TRACEBACKS or not is_user_error(reason):
+        traceback.print_exception(reason)
+    hydras = HydraConfig.get()
+    place = to_paste(Path(hydras.runtime.output_dir))
+    if place not in (message := describe(reason)):
+        named = hydras.sweep.subdir == "."  # by its store, as all others are
+        which = f" ({' '.join(hydras.overrides.task)})" if named else ""
+        message = f"{place}{which}: {message}"
+    print(f"train.py: {message}", file=sys.stderr, flush=True)
+
+
+def describe(error: Exception) -> str:
+    """The message of an error on a line, after its kind if it was not made to be read."""
+    words = one_line(error)
+    return words if isinstance(error, UserError) else f"{type(error).__name__}: {words}"
+
+
+def find_reason(error: Exception) -> Exception:
+    """The error of the one who was to be made, where Hydra has raised its own."""
+    made = isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception)
+    return error.__cause__ if made else error  # pyright: ignore[reportReturnType]
 
 
 def exit_with_error(error: Exception) -> NoReturn:
     """Exits with one line if the error was made to be read, else with a traceback."""
-    made = isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception)
-    reason: Any = error.__cause__ if made else error
+    reason: Any = find_reason(error)
     if not is_rank_zero():
         await_rank_zero()
     if is_process_lost(reason):
@@ -148,7 +188,7 @@ def exit_with_error(error: Exception) -> NoReturn:
 
 def is_user_error(error: Exception) -> bool:
     """Tells whether an error is about what the user asked for, not a mistake in a program."""
-    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
+    if isinstance(error, (UserError, *GIVEN_WRONG)):
         return True
     if isinstance(error, OSError):  # a file that cannot be read, a directory that cannot be made
         return True

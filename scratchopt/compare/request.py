@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from scratchopt.compare.runs import Objective
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed
-from scratchopt.config.schema import validate
+from scratchopt.config.schema import validate, validate_comparison
 
 # Of the keys of conf/compare.yaml, those that decide nothing of what is reported.
 UNREPORTED = ("store", "output", "workers")
@@ -115,7 +115,7 @@ class Request:
         With `start=library` these are the optimizer's own defaults, whatever suits it on the task.
         """
         cfg = deepcopy(self._composed[task, optimizer])
-        comparison = cfg.get("comparison") or {}
+        comparison = validate_comparison(cfg) or {}
         given = {key.lstrip("+") for key, _, _ in (o.partition("=") for o in self.overrides)}
         if "validate_every" in given:
             given.add("validate_steps")

@@ -7,11 +7,17 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import field, fields
+from math import isfinite
+from traceback import walk_tb
 from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+from yaml import YAMLError
+
+# Errors of what was given on the command line, or in a file of configurations.
+GIVEN_WRONG = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 
 
 class UserError(Exception):
@@ -26,11 +32,23 @@ def one_line(error: Exception) -> str:
         message = f"{override}: {message}"
     if isinstance(error, HydraException) and isinstance(error.__cause__, OmegaConfBaseException):
         message = f"{message} ({str(error.__cause__).splitlines()[0]})"
+    file = _file_that_hydra_read(error)
+    if file and file not in message:
+        message = f"{file}: {message}"
     return " ".join(message.split())
 
 
+def _file_that_hydra_read(error: Exception) -> str | None:
+    """The file of a configuration at which an error was raised, as Hydra knows it."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return next((f.f_locals["full_path"] for f in frames if "full_path" in f.f_locals), None)
+
+
 def must_be(what: str, holds: Callable[[Any], bool] = lambda _: True) -> Any:
-    """A field whose value has a type and, unless it is None, a property; `what` says both."""
+    """A field whose value has a type and, unless it is None, a property; `what` says both.
+
+    A number is finite.
+    """
     return field(metadata={"what": what, "holds": holds})
 
 
@@ -88,9 +106,21 @@ def validate_fields(schema: type, content: Any, prefix: str) -> dict[str, Any]:
     values = {name: value for name, value in values.items() if value != MISSING}
     for name, value in values.items():
         rule = known[name].metadata
-        if rule and value is not None and not rule["holds"](value):
+        if not rule or value is None:
+            continue
+        if not (is_finite(value) or rule.get("ranged")):
+            what = f"{rule['what']}, and finite"
+            raise UserError(f"{prefix}{name}={as_typed(content[name])}: must be {what}")
+        if not rule["holds"](value):
             raise UserError(f"{prefix}{name}={as_typed(content[name])}: must be {rule['what']}")
     return values
+
+
+def is_finite(value: Any) -> bool:
+    """Tells whether a value holds neither NaN nor infinity; a text does not."""
+    if isinstance(value, list):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or isfinite(value)
 
 
 def as_typed(value: Any) -> str:

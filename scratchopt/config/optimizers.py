@@ -52,6 +52,11 @@ def _field(annotation: str) -> tuple[Any, Any]:
         return Any, field(metadata={})
     kind, what, holds = _KINDS[kept]
     if not optional:
-        return kind, must_be(what, holds)
+        return kind, _ranged(what, holds)
     listed = f"{what}, or null" if " or " not in what else what.replace(" or", ",") + " or null"
-    return kind | None, must_be(listed, holds)
+    return kind | None, _ranged(listed, holds)
+
+
+def _ranged(what: str, holds: Any) -> Any:
+    """A field whose values' range, finite in any case, is checked after its type."""
+    return field(metadata={"what": what, "holds": holds, "ranged": True})

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +16,12 @@ def starting_directory() -> Path:
 def absolute_path(given: str | Path) -> Path:
     """A path as the user meant it, `~` and what is relative resolved."""
     return starting_directory() / os.path.expanduser(given)  # of an unknown ~user, as it is
+
+
+def to_paste(path: Path) -> str:
+    """A path to paste into a shell where the command was started."""
+    here = starting_directory()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def quote_override(text: str) -> str:

@@ -1,9 +1,11 @@
 """The schema of a whole configuration, which is validated before torch is imported."""
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from scratchopt.config import accelerator as machine
 from scratchopt.config.fields import (
@@ -11,6 +13,7 @@ from scratchopt.config.fields import (
     any_seed,
     as_typed,
     count,
+    is_finite,
     must_be,
     one_of,
     run_length,
@@ -59,6 +62,8 @@ class RunConfig:
     trusted: bool = must_be("true or false")
 
 
+NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # of a class with its module
+EXAMPLES = {"task": "tasks.toy.Toy", "optimizer": "scratchopt.NAG", "datamodule": "mine.Data"}
 # Keys that are not in the configuration of an older run, which may go on or be looked at.
 LATER = {
     "checkpoint_kept": True,
@@ -87,6 +92,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: a key that nobody knows, a wrong type, a value out of its range.
     """
+    _validate_settings(cfg)
     nodes = [f.name for f in fields(RunConfig) if f.type is Any]
     run = validate_fields(RunConfig, {key: None if key in nodes else cfg[key] for key in cfg}, "")
     run = LATER | run
@@ -104,10 +110,40 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     run["datamodule"] = _content(cfg, "datamodule")
     if run["datamodule"] is not None:
         run["datamodule"] = _validate_target("datamodule", run["datamodule"])
-    run["comparison"] = _content(cfg, "comparison")
-    if run["comparison"] is not None:
-        run["comparison"] = validate_fields(ComparisonConfig, run["comparison"], "comparison.")
+    run["comparison"] = validate_comparison(cfg)
     return run
+
+
+def validate_comparison(cfg: DictConfig) -> dict[str, Any] | None:
+    """Validates the node `comparison`, and returns it; None, where the task has none.
+
+    Raises:
+        UserError: as `validate` does.
+    """
+    content = _content(cfg, "comparison")
+    return None if content is None else validate_fields(ComparisonConfig, content, "comparison.")
+
+
+def _validate_settings(cfg: DictConfig) -> None:
+    """Validates the values that suit the optimizers, before other nodes take theirs from there."""
+    for key in ("settings_by_function", "batch_size_by_solver"):
+        if not (cfg.get(key) is None or OmegaConf.is_dict(cfg[key])):
+            raise UserError(f"{key}={as_typed(cfg[key])}: must be keys with values, or null")
+    try:
+        settings = _content(cfg, "settings")
+    except InterpolationKeyError:  # of a toy's function that is not there, as is said below
+        return
+    for name, values in settings.items() if isinstance(settings, dict) else ():
+        if not (values is None or isinstance(values, dict)):
+            raise UserError(
+                f"settings.{name}={as_typed(values)}: must be keys of the optimizer with values, "
+                "such as {lr: 0.1}"
+            )
+    if not (settings is None or isinstance(settings, dict)):
+        raise UserError(
+            f"settings={as_typed(settings)}: must be optimizers with their values, such as "
+            "{nag: {lr: 0.1}}, or null"
+        )
 
 
 def _content(cfg: DictConfig, name: str) -> Any:
@@ -121,6 +157,16 @@ def _validate_target(name: str, content: Any) -> dict[str, Any]:
         raise UserError(
             f"{name}={as_typed(content)}: must be a group's choice, or a node with _target_"
         )
+    if not (isinstance(content["_target_"], str) and NAME.fullmatch(content["_target_"])):
+        raise UserError(
+            f"{name}._target_={as_typed(content['_target_'])}: must be a name with its module, "
+            f"such as {EXAMPLES[name]}"
+        )
+    if content["_target_"].startswith("__main__."):
+        raise UserError(
+            f"{name}._target_={content['_target_']}: __main__ is the command itself; put yours in "
+            "a module of the working directory, and give its name"
+        )
     source = read_class(content["_target_"])
     schema = SCHEMAS.get(content["_target_"]) or optimizer_schema(content["_target_"])
     if schema is None:
@@ -133,4 +179,6 @@ def _validate_target(name: str, content: Any) -> dict[str, Any]:
             check_range(key, given, source.ranges() if source else ())
         except ValueError as error:
             raise UserError(f"optimizer.{key}={given}: {error}") from error
+        if not is_finite(given):
+            raise UserError(f"optimizer.{key}={as_typed(given)}: must be a number, and finite")
     return hydras | values

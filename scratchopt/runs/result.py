@@ -1,7 +1,6 @@
 """The result of a run: `result.json`, and a table of it for the console."""
 
 import json
-import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -11,7 +10,7 @@ from typing import Any
 
 from scratchopt.atomic_write import atomic_write
 from scratchopt.config.checkout import CHECKOUT
-from scratchopt.config.paths import starting_directory
+from scratchopt.config.paths import to_paste
 from scratchopt.runs.provenance import versions
 
 # Of the Trainer's arguments, those that decide what a step is.
@@ -127,8 +126,8 @@ class Result:
             **({"error": self.error} if self.error else {}),
             "seconds": f"{self.seconds:.1f}",
             **({"memory": str(Memory(**self.memory))} if self.memory else {}),
-            "run": _relative(directory),
-            "dashboard": f"tensorboard --logdir {_relative(_runs_beside(directory))}",
+            "run": to_paste(directory),
+            "dashboard": f"tensorboard --logdir {to_paste(_runs_beside(directory))}",
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
@@ -164,9 +163,3 @@ def _runs_beside(directory: Path) -> Path:
         if parent.name == "outputs" or (parent / "multirun.yaml").exists():  # of a sweep
             return parent
     return directory
-
-
-def _relative(path: Path) -> str:
-    """A path to paste into a shell where the command was started."""
-    here = starting_directory()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError
 
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+TRIAL = "${name_trial:${hydra:sweeper._target_},${hydra:job.num}}"
 # Whoever gives one of these names the runs himself.
 NAMING = re.compile(r"hydra\.sweep(\.subdir)?|hydra\.job\.config(\.override_dirname(\.\w+)?)?")
 PLAIN = re.compile(r"\w+([./]\w+)*")  # a key that an interpolation may name
@@ -41,7 +43,20 @@ def name_folder(text: Any) -> str:
     return name if name == text else f"{name}-{sha256(fsencode(text)).hexdigest()[:8]}"
 
 
+def name_trial(sweeper: str, number: int) -> str:
+    """Names a run that a sweeper searches with, as it may ask for the same twice: "trial=7".
+
+    It is empty for Hydra's own sweeper, which does not. It is a resolver of OmegaConf, too.
+
+    Args:
+        sweeper: the class.
+        number: of the job.
+    """
+    return "" if sweeper == BASIC_SWEEPER else f"trial={number}"
+
+
 OmegaConf.register_new_resolver("name_folder", name_folder, replace=True)
+OmegaConf.register_new_resolver("name_trial", name_trial, replace=True)
 
 
 def name_sweep_runs(arguments: list[str]) -> list[str]:
@@ -83,9 +98,10 @@ def name_sweep_runs(arguments: list[str]) -> list[str]:
     rest = ",".join(f"'{o.key_or_group}'" for o in overrides if not o.is_hydra_override())
     first = arguments.index(given.overrides[0])  # overrides must stand together
     names = f'${{name_folder:"{",".join(parts)}"}}'
+    beneath = f'${{name_folder:"${{hydra:job.override_dirname}}"}}/{TRIAL}'
     return [
         *arguments[:first],
-        f"hydra.sweep.subdir='{names}/${{name_folder:\"${{hydra:job.override_dirname}}\"}}'",
+        f"hydra.sweep.subdir='{names}/{beneath}'",
         f"{EXCLUDED}=[{rest}]",
         *arguments[first:],
     ]

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shlex
 import subprocess
 from copy import deepcopy
@@ -265,14 +266,18 @@ def test_paths_are_relative_to_where_the_command_was_started(tmp_path, asked):
 def test_an_error_in_training_is_an_outcome_and_the_sweep_goes_on(folder):
     asked = ["-m", "task=odd", "task.always=true", "task.place=train,nowhere"]
     done = train(folder, *asked)
-    assert done.returncode == 0, done.stderr
-    assert "RuntimeError: odd: this never" in done.stderr
+    assert done.returncode == 1
+    told = r"train.py: runs/\w{16}: RuntimeError: odd: this never; it stays so in the store\n"
+    assert re.search(told, done.stderr)
+    assert done.stderr.endswith("train.py: 1 of 2 runs failed\n")
     by_status = {result["status"]: result for result in results(folder)}
     assert set(by_status) == {"failed", "finished"}
     assert by_status["failed"]["error"] == "RuntimeError: odd: this never"
     before = {path: stamp(path) for path in folder.glob("runs/*/result.json")}
     again = train(folder, *asked)
     assert again.stdout.count("complete already") == 2
+    assert again.returncode == 1
+    assert re.search(told, again.stderr)
     assert {path: stamp(path) for path in folder.glob("runs/*/result.json")} == before
 
 

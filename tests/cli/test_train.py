@@ -353,6 +353,85 @@ def test_a_sweep_goes_on_when_a_job_diverges(launcher, tmp_path):
     assert results["nag", 1.0]["evaluations"] == 34
 
 
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["basic", "joblib"])
+@pytest.mark.parametrize("store", [None, "runs"])
+def test_each_failed_job_of_a_sweep_is_told_of_with_its_folder(launcher, store, tmp_path):
+    place = ["hydra.sweep.dir=sweep"] if store is None else [f"store={store}"]
+    asked = ["task=toy", "max_steps=3", "figures=false", "optimizer.lr=-1,0.1,-2"]
+    done = train(tmp_path, "-m", *launcher, *place, *asked)
+    assert done.returncode == 1
+    *told, last = [line for line in done.stderr.splitlines() if "train.py: " in line]
+    assert last == "train.py: 2 of 3 runs failed"
+    where = {lr: f"sweep/lr={lr}" if store is None else "runs (" for lr in (-1, -2)}
+    for lr in (-1, -2):
+        [line] = [line for line in told if f"optimizer.lr={lr}: Invalid learning rate" in line]
+        assert line.startswith(f"train.py: {where[lr]}")
+    [result] = tmp_path.rglob("result.json")
+    assert result_of(result.parent)["hyperparameters"]["optimizer.lr"] == 0.1
+    assert "Error executing job" not in done.stderr
+
+
+# A sweeper that searches, as Optuna's does: it goes by what the runs return.
+SWEEPER = """
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+class Searcher(Sweeper):
+    def __init__(self, direction):
+        self.direction = direction
+
+    def setup(self, *, hydra_context, task_function, config):
+        launcher = {"hydra_context": hydra_context, "task_function": task_function}
+        self.launcher = Plugins.instance().instantiate_launcher(config=config, **launcher)
+
+    def sweep(self, arguments):
+        for i, lr in enumerate((0.1, 0.1, 1000.0)):
+            [job] = self.launcher.launch([[*arguments, f"optimizer.lr={lr}"]], i)
+            print("told", job.return_value)
+
+node = {"_target_": "hydra_plugins.searcher.Searcher", "direction": "minimize"}
+ConfigStore.instance().store("searcher", node, group="hydra/sweeper")
+"""
+
+
+def search(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "searcher.py").write_text(SWEEPER)
+    asked = ["-m", "hydra/sweeper=searcher", "task=toy", "figures=false", *arguments]
+    return train(tmp_path, *asked, PYTHONPATH=str(tmp_path))
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_sweeper_that_searches_is_told_what_the_comparison_names(mode, tmp_path):
+    direction = {"min": "minimize", "max": "maximize"}[mode]
+    asked = [f"comparison.mode={mode}", f"hydra.sweeper.direction={direction}"]
+    done = search(tmp_path, "max_steps=20", "task.tolerance=0", *asked)
+    assert done.returncode == 0, done.stderr
+    runs = [result_of(path.parent) for path in sorted(tmp_path.rglob("result.json"))]
+    assert [run["status"] for run in runs] == ["finished", "finished", "diverged"]
+    told = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("told")]
+    losses = [str(run["metrics"]["train/loss"]) for run in runs[:2]]
+    assert told == [*losses, "inf" if mode == "min" else "-inf"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("comparison=null", "hydra/sweeper: nothing says what it is to search for"),
+        ("comparison.mode=max", "hydra.sweeper.direction=minimize: train/loss is the better the"),
+    ],
+)
+def test_a_search_for_nothing_or_the_wrong_way_is_refused_before_its_first_run(
+    argument, said, tmp_path
+):
+    done = search(tmp_path, argument)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert said in line
+    assert not list(tmp_path.rglob("events*"))
+
+
 def interrupted(cwd: Path, signum: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A run that gets a signal when its first steps are logged."""
     length = ("task=linear_regression", "task.batch_size=10", "log_every=1")
@@ -426,8 +505,11 @@ def test_a_resumed_run_is_as_if_it_had_never_stopped(stopped, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["optimizer.lr=1"], "only max_steps and max_epochs may be given, not optimizer.lr"),
-        (["-m"], "only max_steps and max_epochs may be given, not -m"),
+        (
+            ["optimizer.lr=1"],
+            "max_epochs and trusted may be given, not optimizer.lr",
+        ),
+        (["-m"], "max_epochs and trusted may be given, not -m"),
     ],
 )
 def test_a_resumed_run_keeps_its_configuration(stopped, arguments, words, without_torch, tmp_path):

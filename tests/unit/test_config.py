@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf, open_dict
 
 from scratchopt.config.fields import UserError
-from scratchopt.config.groups import SCHEMAS, Accelerator
+from scratchopt.config.groups import SCHEMAS, Accelerator, ComparisonConfig
 from scratchopt.config.optimizers import optimizer_schema
 from scratchopt.config.schema import LATER, RunConfig, validate
 from scratchopt.method_files import methods
@@ -177,12 +177,45 @@ def test_the_names_to_choose_from_are_the_code_s():
         ("task=toy task.condition_number=0", "task.condition_number=0", "a number >= 1"),
         ("task=linear_regression task.loss=foo", "task.loss=foo", "one of mse, mae, huber"),
         ("task=linear_regression task.huber_delta=0", "task.huber_delta=0", "a number > 0"),
+        ("optimizer=adagrad optimizer.lr_decay=inf", "optimizer.lr_decay=inf", "lr_decay >= 0"),
+        ("optimizer=adam optimizer.betas=[0.9,nan]", "optimizer.betas=", "index 1: nan"),
+        ("comparison=5", "comparison=5", r"must be keys \(metric, mode, …\) with values"),
+        ("comparison.target=abc", "comparison.target=abc", "a number, or null"),
+        ("settings=5", "settings=5", "must be optimizers with their values"),
+        ("settings.nag=5", "settings.nag=5", "must be keys of the optimizer with values"),
+        ("batch_size_by_solver=5", "batch_size_by_solver=5", "must be keys with values, or null"),
+        ("task=toy settings_by_function=5", "settings_by_function=5", "must be keys with values"),
+        ("accelerator.devices={a:1}", "accelerator.devices=", "a number >= 1"),
+        ("seed=[1]", r"seed=\[1\]", "an integer in"),
+        ("task._target_=5", "task._target_=5", "a name with its module, such as tasks.toy.Toy"),
+        ("task._target_=Toy", "task._target_=Toy", "a name with its module"),
+        ("task._target_=a..b", "task._target_=a..b", "a name with its module"),
+        ("task._target_=__main__.X", "task._target_=__main__.X", "__main__ is the command itself"),
     ],
 )
 def test_a_bad_value_is_refused_by_its_key(overrides, key, why):
     with pytest.raises(UserError, match=f"^{key}.*{why}") as refused:
         validate(composed(*overrides.split()))
     assert "\n" not in str(refused.value)
+
+
+FLOATS = [
+    (f"{prefix}{field.name}", f"task={task}")
+    for prefix, task, schema in [
+        ("", "mnist", RunConfig),
+        ("comparison.", "mnist", ComparisonConfig),
+        *(("task.", task, SCHEMAS[composed(f"task={task}").task._target_]) for task in TASKS),
+    ]
+    for field in fields(schema)
+    if "float" in str(field.type)
+]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(("key", "task"), FLOATS)
+def test_every_number_is_finite(key, task, value):
+    with pytest.raises(UserError, match=f"^{key}=.*: must be a number.*, and finite"):
+        validate(composed(task, f"{key}={value}"))
 
 
 @pytest.mark.parametrize(

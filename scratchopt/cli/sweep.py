@@ -1,0 +1,142 @@
+"""A sweep of train.py: which of its runs failed, and what a sweeper that searches is told."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+
+from scratchopt.config.fields import UserError
+from scratchopt.runs.result import Result
+from scratchopt.runs.sweep_names import BASIC_SWEEPER
+
+DIRECTIONS = {"min": "minimize", "max": "maximize"}
+
+
+@dataclass
+class Tally:
+    """The runs of a sweep that have ended, and how many of them with an error."""
+
+    ended: int = 0
+    failed: int = 0
+
+
+class TallyingLauncher(Launcher):
+    """Launches jobs by another launcher, and counts those that fail.
+
+    Hydra's own sweeper would tell of the first failed job alone, and after all others. Each job
+    has told of its error when it failed, so that sweeper is not troubled with it.
+
+    Args:
+        launcher: that launches.
+        tally: where to count.
+        tracebacks: true if the user wants Hydra's tracebacks.
+        searching: true of a sweeper that goes by what came of the runs.
+    """
+
+    def __init__(self, launcher: Launcher, tally: Tally, tracebacks: bool, searching: bool) -> None:
+        self.launcher, self.tally = launcher, tally
+        self.tracebacks, self.searching = tracebacks, searching
+
+    def setup(self, **_: Any) -> None:
+        """Does nothing: the other launcher is set up."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Launches the jobs, and counts."""
+        if not self.tracebacks:  # in the processes that may be started now
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        try:
+            done = self.launcher.launch(job_overrides, initial_job_idx)
+        finally:
+            os.environ["HYDRA_FULL_ERROR"] = "1"
+        for job in done:
+            self.tally.ended += 1
+            self.tally.failed += job.status == JobStatus.FAILED
+            if job.status == JobStatus.FAILED and not self.searching:
+                job.status, job.return_value = JobStatus.COMPLETED, None
+        return done
+
+
+@contextmanager
+def tally_runs(tracebacks: bool) -> Iterator[Tally]:
+    """Has the runs of a sweep counted, whatever launches them.
+
+    Raises:
+        UserError: before the first run, a sweeper that searches for what nobody has named.
+    """
+    plugins, tally = Plugins.instance(), Tally()
+    instantiate = plugins.instantiate_launcher
+
+    def instantiate_launcher(config: DictConfig, **others: Any) -> Launcher:
+        searching = config.hydra.sweeper._target_ != BASIC_SWEEPER
+        if searching:
+            _check_search(config)
+        launcher = instantiate(config=config, **others)
+        return TallyingLauncher(launcher, tally, tracebacks, searching)
+
+    plugins.instantiate_launcher = instantiate_launcher  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield tally
+    finally:
+        plugins.instantiate_launcher = instantiate
+
+
+def _check_search(config: DictConfig) -> None:
+    """Refuses a search whose task names no metric, or the direction of another.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    asked = config.get("comparison") or {}
+    metric, mode = asked.get("metric"), asked.get("mode")
+    if metric is None or mode not in DIRECTIONS:
+        raise UserError(
+            "hydra/sweeper: nothing says what it is to search for; give the task's configuration "
+            "comparison: {metric: train/loss, mode: min}, or take compare.py with search=optuna"
+        )
+    given = OmegaConf.select(config, "hydra.sweeper.direction")
+    if given is None:
+        return
+    names = [getattr(name, "name", name) for name in given] if _is_list(given) else [given]
+    names = [getattr(name, "name", name) for name in names]
+    if names != [DIRECTIONS[mode]]:
+        raise UserError(
+            f"hydra.sweeper.direction={','.join(map(str, names))}: {metric} is the better the "
+            f"{'greater' if mode == 'max' else 'less'} it is; give "
+            f"hydra.sweeper.direction={DIRECTIONS[mode]}"
+        )
+
+
+def _is_list(value: Any) -> bool:
+    return OmegaConf.is_list(value)
+
+
+def objective(config: dict[str, Any], result: Result) -> float | None:
+    """What a sweeper that searches is told of a run: its last value of `comparison.metric`.
+
+    Of a run that came to nothing it is the worst there is, ∞ or −∞; None, where the configuration
+    names no metric.
+
+    Raises:
+        UserError: a search for a metric that the run does not have.
+    """
+    asked = config["comparison"] or {}
+    metric, worst = asked.get("metric"), -inf if asked.get("mode") == "max" else inf
+    if metric is None or result.failed:
+        return worst if metric else None
+    value = result.metrics.get(metric)
+    if value is None and HydraConfig.get().sweeper["_target_"] != BASIC_SWEEPER:
+        raise UserError(
+            f"comparison.metric={metric}: the run has none; give one of "
+            f"{', '.join(sorted(result.metrics))}"
+        )
+    return value if value is None or isfinite(value) else worst
