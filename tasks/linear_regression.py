@@ -95,6 +95,10 @@ class LinearRegression(LightningModule):
         """(x, y), whole."""
         return InOrder(self.data, len(self.data[0]))
 
+    def fitted_data(self) -> tuple[Tensor, Tensor]:
+        """(x, y), whole, over which playback moves the line."""
+        return self.data
+
     def forward(self, x: Tensor) -> Tensor:
         """ŷ at each x."""
         return self.slope * x + self.intercept

@@ -47,6 +47,16 @@ class RecordLayout:
         return np.dtype([("step", "<i8"), *vectors])
 
 
+def parameter_names(layout: RecordLayout) -> list[str]:
+    """Names each of the n numbers: `slope`, or `x[0]` in a tensor of several."""
+    sizes = [int(np.prod(shape)) for shape in layout.shapes]
+    return [
+        name if size == 1 else f"{name}[{i}]"
+        for name, size in zip(layout.names, sizes, strict=True)
+        for i in range(size)
+    ]
+
+
 def read_records(directory: str | Path) -> tuple[RecordLayout, np.ndarray]:
     """Reads what a `Recorder` has written into a directory, `<default_root_dir>/path`.
 

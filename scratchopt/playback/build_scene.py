@@ -86,15 +86,13 @@ def _build_direct(
                 velocity=velocity,
                 gradient_step=_shorten(step, window),
                 line=locate(recording.parameters(line)),
-                losses=landscape.loss(_loss_points(recording, rows, landscape)),
+                losses=landscape.loss(recording.parameters(rows)),
                 plane_losses=None,
                 curve=np.column_stack(
-                    [
-                        recording.steps[line],
-                        landscape.loss(_loss_points(recording, line, landscape)),
-                    ]
+                    [recording.steps[line], landscape.loss(recording.parameters(line))]
                 ),
                 logged=_logged_losses(recording),
+                fitted=_fit(recording, rows, landscape),
             )
         )
     return Scene(landscape, None, tracks, frame_steps, window, x, y, surface)
@@ -160,10 +158,10 @@ def _not_diverged(losses: list[np.ndarray]) -> np.ndarray:
     return low
 
 
-def _loss_points(recording: Recording, rows: np.ndarray, landscape: Landscape) -> np.ndarray:
-    """The points to take the loss at: a function's as logged; else θ, as batches differ anyway."""
-    theta, point = recording.parameters(rows), recording.point(rows)
-    return np.where(np.isnan(point), theta, point) if landscape.cheap else theta
+def _fit(recording: Recording, rows: np.ndarray, landscape: Landscape) -> np.ndarray | None:
+    if landscape.fit is None:
+        return None
+    return np.array([landscape.fit.predict(theta) for theta in recording.parameters(rows)])
 
 
 def _shorten(arrows: np.ndarray, window: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The figure of a scene: Plotly traces that stay, frames that move the markers, and a slider."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from scratchopt.playback.scene import Scene
 # With a shape of its own, each is told apart without colour, too.
 COLOURS = [BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, BLACK]
 SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagram"]
-MOVING = 6  # traces of a track that move, the last of them θ's marker
+MOVING = 6  # traces of a track that move, the last of them θ's marker; with data one more
 TAIL = 8  # records behind the marker
-LOSS = {"xaxis": "x2", "yaxis": "y2"}
+LOSS, FIT = {"xaxis": "x2", "yaxis": "y2"}, {"xaxis": "x3", "yaxis": "y3"}
 
 Trace = dict[str, Any]
 
@@ -25,7 +26,8 @@ def build_figure(scene: Scene) -> dict[str, Any]:
     view = _View(scene)
     numbers = range(len(scene.tracks))
     still = [*_surface_traces(scene), *(trace for i in numbers for trace in view.still_traces(i))]
-    moving = range(len(still), len(still) + MOVING * len(scene.tracks))
+    each = MOVING + (scene.landscape.fit is not None)
+    moving = range(len(still), len(still) + each * len(scene.tracks))
     frames = [
         {
             "name": str(step),
@@ -35,7 +37,7 @@ def build_figure(scene: Scene) -> dict[str, Any]:
         for step in scene.frame_steps
     ]
     moving_traces = [trace for i in numbers for trace in view.moving_traces(i)]
-    first = [a | b for a, b in zip(moving_traces, frames[0]["data"], strict=True)]
+    first = [a | b for a, b in zip(moving_traces, frames[scene.opening]["data"], strict=True)]
     return {"data": [*still, *first], "frames": frames, "layout": _layout(scene, view)}
 
 
@@ -100,11 +102,10 @@ class _View:
             | {"x": _numbers(track.recording.steps[track.rows]), "y": _numbers(self.heights[i])}
             | {"hoverinfo": "text", "hovertext": self.texts[i]},
         ]
-        if not self.scene.landscape.cheap:
-            steps, losses = track.logged.T
-            ends = {"x": _numbers(steps), "y": _numbers(self.height(losses))}
-            faint = {"line": {"color": colour, "width": 1}, "opacity": 0.2}
-            traces.append(thin | LOSS | faint | ends)
+        steps, losses = track.logged.T
+        ends = {"x": _numbers(steps), "y": _numbers(self.height(losses))}
+        faint = {"line": {"color": colour, "width": 1}, "opacity": 0.2}
+        traces.append(thin | LOSS | faint | ends)
         if track.plane_losses is not None:
             dashed = {"line": {"color": colour, "width": 1.5, "dash": "dash"}, "opacity": 0.8}
             ends = {"x": _numbers(track.recording.steps[track.rows])}
@@ -122,7 +123,9 @@ class _View:
         tip = {"symbol": ["circle", "arrow"], "size": [0, 11], "angleref": "previous"}
         arrow = skipped | {"mode": "lines+markers"}
         arrow |= {"marker": tip | {"color": colour, "opacity": 1}}
+        fit = [skipped | FIT | {"line": {"color": colour, "width": 2.5}}]
         return [
+            *(fit if self.scene.landscape.fit is not None else []),
             skipped | {"line": {"color": colour, "width": 2}, "opacity": 0.5},
             arrow | {"line": {"color": colour, "width": 2.5}},
             arrow | {"line": {"color": colour, "width": 2, "dash": "dot"}},
@@ -130,19 +133,23 @@ class _View:
             marker | LOSS | {"marker": _marker(shape, 10, colour, "white")},
             marker
             | {"marker": _marker(shape, 13, colour, "white"), "showlegend": True}
-            | {"hoverinfo": "text", "name": self.scene.tracks[i].recording.label},
+            # Plotly reads a name as HTML
+            | {"hoverinfo": "text", "name": escape(self.scene.tracks[i].recording.label, False)},
         ]
 
     def positions_at(self, i: int, step: int) -> list[Trace]:
         """Makes their positions at a step."""
         track = self.scene.tracks[i]
-        j = int(np.searchsorted(track.rows, track.recording.row(np.array([step]))[0]))
+        j = track.row(step)
         here, tail = slice(j, j + 1), slice(max(0, j - TAIL), j + 1)
         place, point = track.positions[j], track.points[j]
         text = {"hovertext": [self.texts[i][j]]}
         ahead = not np.array_equal(place, point)
         time = {"x": [int(track.recording.steps[track.rows[j]])]}
+        fit = self.scene.landscape.fit
+        fitted = [] if fit is None or track.fitted is None else [_line(fit.grid, track.fitted[j])]
         return [
+            *fitted,
             self.locate(track.positions[tail]),
             self.locate(np.array([place, place + track.velocity[j]])),
             self.locate(np.array([point, point + track.gradient_step[j]])),
@@ -155,6 +162,10 @@ class _View:
 def _surface_traces(scene: Scene) -> list[Trace]:
     """Makes the graph of a function of one variable, and the rings of known minima."""
     landscape, traces = scene.landscape, []
+    if landscape.fit is not None:
+        dots = {"color": "#555555", "size": 4, "opacity": 0.6}
+        data = {"type": "scatter", "mode": "markers", "hoverinfo": "skip", "showlegend": False}
+        traces.append(data | FIT | {"marker": dots} | _line(landscape.fit.x, landscape.fit.y))
     if scene.y is None:
         line = {"color": "#888888", "width": 1.5, "simplify": False}
         ends = {"x": _numbers(scene.x), "y": _numbers(scene.surface)}
@@ -169,6 +180,10 @@ def _surface_traces(scene: Scene) -> list[Trace]:
         rings = {"type": "scatter", "mode": "markers", "hoverinfo": "skip", "name": "minimum"}
         traces.append(rings | ends)
     return traces
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> Trace:
+    return {"x": _numbers(x), "y": _numbers(np.clip(y, -1e30, 1e30))}
 
 
 def _log_axis(span: np.ndarray) -> dict[str, Any]:
@@ -197,7 +212,14 @@ def _layout(scene: Scene, view: _View) -> dict[str, Any]:
     last = float(scene.frame_steps[-1])
     jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}}
     jump |= {"transition": {"duration": 0}}
-    return {
+    fit: dict[str, Any] = {}
+    if scene.landscape.fit is not None:
+        y = scene.landscape.fit.y
+        margin = 0.15 * np.ptp(y)
+        span = _numbers([y.min() - margin, y.max() + margin])
+        fit["xaxis3"] = axis | {"title": _axis_title("data x"), "anchor": "y3"}
+        fit["yaxis3"] = axis | {"title": _axis_title("data y"), "anchor": "x3", "range": span}
+    return fit | {
         "xaxis": ground | {"title": _axis_title(names[0]), "range": _numbers(scene.window[0])},
         "yaxis": ground | {"title": _axis_title(names[1]), "range": _numbers(scene.window[1])},
         "xaxis2": axis
@@ -216,7 +238,7 @@ def _layout(scene: Scene, view: _View) -> dict[str, Any]:
         "margin": {"l": 60, "r": 20, "t": 40, "b": 40},
         "sliders": [
             {
-                "active": 0,
+                "active": scene.opening,
                 "currentvalue": {"prefix": "step "},
                 "pad": {"t": 45},
                 "steps": [

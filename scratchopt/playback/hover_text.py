@@ -27,7 +27,7 @@ def hover_texts(scene: Scene, track: Track) -> list[str]:
             "gradient": recording.gradient(rows),
             "velocity": recording.velocity(rows),
         }
-    losses = {"loss over the samples": track.losses} if not scene.landscape.cheap else {}
+    losses = {"loss over the samples" if scene.landscape.over else "loss at θ": track.losses}
     if track.plane_losses is not None:
         losses["loss in the plane"] = track.plane_losses
     texts = []

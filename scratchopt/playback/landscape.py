@@ -13,13 +13,32 @@ from tqdm import tqdm
 
 from scratchopt.config.fields import UserError
 from scratchopt.playback.recordings import Recording
+from scratchopt.problems.functions import Function, find_function
 from scratchopt.runs.callbacks import quiet_lightning
 from scratchopt.second_order.flat import unflatten
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
 
+GRID_OF_FIT = 30  # points of a model's curve over the data
 SAMPLES = 2_000  # as many of the training set, or the next whole batch
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Data of one variable, and what a model makes of it at any θ.
+
+    Args:
+        x: of the data, shape (k,).
+        y: of the data, shape (k,).
+        grid: places at which the model is drawn, rising, shape (g,).
+        predict: the model's y on the grid, shape (g,), at θ of shape (n,).
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    grid: np.ndarray
+    predict: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,7 @@ class Landscape:
         minimizers: where, shape (m, n); m may be 0.
         window: (low, high) of each coordinate for a picture, shape (n, 2), if there is one.
         cheap: whether a point costs next to nothing.
+        fit: the data that θ is fitted to, if the task shows them.
     """
 
     title: str
@@ -45,20 +65,24 @@ class Landscape:
     minimizers: np.ndarray
     window: np.ndarray | None
     cheap: bool
+    fit: Fit | None = None
 
 
 def build_landscape(recording: Recording) -> Landscape:
     """Builds the loss that a run has minimized: a function, or the mean over training samples.
 
-    Of a module other than `tasks.toy.Toy` it is that of `training_step` in eval mode, over the
+    A task that declares a function by its keys, as `scratchopt.problems.functions.find_function`
+    has it, has minimized that. Of another it is the loss of `training_step` in eval mode, over the
     first batches of the run's first epoch; what is no trained parameter, such as running means, is
-    that of the run's last checkpoint.
+    that of the run's last checkpoint. A task whose `fitted_data()` returns the x and y of its data,
+    two vectors, has its `forward(x)` drawn over them.
 
     Raises:
         UserError: a module whose loss cannot be had so.
     """
-    if recording.run.config["task"]["_target_"] == "tasks.toy.Toy":
-        return _function_landscape(recording.run.config["task"])
+    function = find_function(recording.run.config["task"])
+    if function is not None and function.dim == recording.layout.size:
+        return _function_landscape(function)
     return _module_landscape(recording)
 
 
@@ -70,11 +94,7 @@ def evaluate_each(
     return np.concatenate([loss(point[None]) for point in shown])
 
 
-def _function_landscape(task: dict[str, Any]) -> Landscape:
-    from scratchopt.problems.functions import functions
-
-    function = functions(task["condition_number"])[task["function"]]
-
+def _function_landscape(function: Function) -> Landscape:
     def loss(points: np.ndarray) -> np.ndarray:
         return function(torch.from_numpy(points)).numpy()
 
@@ -145,7 +165,30 @@ def _module_landscape(recording: Recording) -> Landscape:
         minimizers=np.empty((0, layout.size)),
         window=None,
         cheap=False,
+        fit=_fit(module, list(parameters.values())),
     )
+
+
+def _fit(module: LightningModule, parameters: list[torch.nn.Parameter]) -> Fit | None:
+    """The data that the module shows, and its predictions; None if it shows none."""
+    fitted_data = getattr(module, "fitted_data", None)
+    if fitted_data is None:
+        return None
+    x, y = fitted_data()
+    grid = torch.linspace(float(x.min()), float(x.max()), GRID_OF_FIT, dtype=x.dtype)
+
+    @torch.no_grad()
+    def predict(theta: np.ndarray) -> np.ndarray:
+        _set(parameters, theta)
+        return module(grid).double().numpy()
+
+    return Fit(x.double().numpy(), y.double().numpy(), grid.double().numpy(), predict)
+
+
+@torch.no_grad()
+def _set(parameters: list[torch.nn.Parameter], theta: np.ndarray) -> None:
+    for p, value in zip(parameters, unflatten(torch.tensor(theta), parameters), strict=True):
+        p.copy_(value)
 
 
 def _restore_untrained(module: LightningModule, recording: Recording) -> None:
@@ -205,8 +248,7 @@ def _mean_loss(
 
     @torch.no_grad()
     def at(theta: np.ndarray) -> float:
-        for p, value in zip(parameters, unflatten(torch.tensor(theta), parameters), strict=True):
-            p.copy_(value)
+        _set(parameters, theta)
         total = 0.0
         for i, (batch, size) in enumerate(batches):
             step: Any = module.training_step(batch, i)

@@ -33,7 +33,10 @@ def render_page(scene: Scene) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("page.html.jinja").render(
-        title=title(scene), lines=[explain_picture(scene), *describe_plane(scene)], plot=plot
+        title=title(scene),
+        lines=[explain_picture(scene), *describe_plane(scene)],
+        ends=ends_before_the_last(scene),
+        plot=plot,
     )
 
 
@@ -42,6 +45,13 @@ def title(scene: Scene) -> str:
     runs = [track.recording for track in scene.tracks]
     names = list(dict.fromkeys(run.run.optimizer for run in runs))
     return f"{' against '.join(names)} on {scene.landscape.title}"
+
+
+def ends_before_the_last(scene: Scene) -> dict[int, str]:
+    """The steps at which runs end while others go on, rising, with their labels."""
+    last = {track.recording.label: int(track.recording.steps[-1]) for track in scene.tracks}
+    steps = sorted({step for step in last.values() if 0 < step < scene.frame_steps[-1]})
+    return {step: ", ".join(k for k, end in last.items() if end == step) for step in steps}
 
 
 def describe_plane(scene: Scene) -> list[str]:
@@ -71,14 +81,11 @@ def explain_picture(scene: Scene) -> str:
     ground = "darker where it is lower" if scene.y is not None else "the curve"
     ring = "; the ring is the minimum" if len(scene.landscape.minimizers) else ""
     over = scene.landscape.over and f", over {scene.landscape.over}"
+    fit = " Beneath it the data, and what each run makes of them." if scene.landscape.fit else ""
     return (
         f"First the loss{over} ({ground}){ring}. Filled markers are θ, open "
         "ones the lookahead point, where exact NAG takes its gradient. The solid arrow is the "
         "velocity, which leads to the next θ; the dotted one is −lr·gradient, from where it was "
-        "taken, at most a quarter of the picture. Then the loss"
-        + (
-            " where the gradient was taken."
-            if scene.landscape.cheap
-            else " at θ, and faint, as logged."
-        )
+        "taken, at most a quarter of the picture. Then the loss at θ, and faint, as logged: where "
+        f"the gradient was taken.{fit}"
     )

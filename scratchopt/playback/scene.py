@@ -21,10 +21,11 @@ class Track:
         velocity: from θ to the next one, shape (k, 2).
         gradient_step: −lr·gradient, shape (k, 2).
         line: positions of the whole path, shape (any, 2).
-        losses: at the evaluated point for a function, at θ for a task; shape (k,).
+        losses: at θ, shape (k,).
         plane_losses: the loss at θ's projection into the plane, shape (k,); None without a plane.
         curve: (step, loss) of the whole path, shape (any, 2).
         logged: (step, train/loss), shape (any, 2).
+        fitted: the model's y over the data at θ, shape (k, g); None if the task shows no data.
     """
 
     recording: Recording
@@ -38,6 +39,11 @@ class Track:
     plane_losses: np.ndarray | None
     curve: np.ndarray
     logged: np.ndarray
+    fitted: np.ndarray | None = None
+
+    def row(self, step: int) -> int:
+        """The index, among those that are shown, of the record in force at a step."""
+        return int(np.searchsorted(self.rows, self.recording.row(np.array([step]))[0]))
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,25 @@ class Scene:
     x: np.ndarray
     y: np.ndarray | None
     surface: np.ndarray
+
+    @property
+    def opening(self) -> int:
+        """The frame to open at: the first whose markers are apart, else that where they are most.
+
+        Apart is a twentieth of the window, of the two that are nearest to each other.
+        """
+        if len(self.tracks) == 1:
+            return 0
+        gaps = np.array([self._gap(step) for step in self.frame_steps])
+        apart = np.flatnonzero(gaps > 0.05)
+        return int(apart[0] if len(apart) else gaps.argmax())
+
+    def _gap(self, step: int) -> float:
+        """The distance of the two markers that are nearest to each other, in windows."""
+        places = np.array([track.positions[track.row(step)] for track in self.tracks])
+        places = (places / np.diff(self.window).T)[np.isfinite(places).all(axis=1)]
+        gaps = np.abs(places[:, None] - places).max(axis=-1)
+        return float(gaps[np.triu_indices(len(places), 1)].min(initial=np.inf))
 
     @property
     def discrepancies(self) -> np.ndarray:

@@ -11,6 +11,7 @@ from scratchopt.config.fields import UserError
 from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
 from scratchopt.plots.history_figures import history_figures
+from scratchopt.plots.oscillation_figure import oscillation_figures
 from scratchopt.plots.paths_figures import paths_figures
 from scratchopt.plots.sensitivity_figure import sensitivity_figure
 from scratchopt.plots.settings import group_by_setting
@@ -63,8 +64,8 @@ def _figures(runs: Sequence[Run], against: str) -> Iterator[tuple[str, Figure]]:
         _leave_out(run, f"as the picture of the sharpness has room for {SHARP} runs")
     named = zip(label_runs(sharp[:SHARP]), sharp, strict=False)
     yield from sharpness_figures({name: run.history for name, run in named}).items()
-    if runs[0].task == "toy":
-        yield from paths_figures(settings, _leave_out).items()
+    yield from paths_figures(settings, _leave_out).items()
+    yield from oscillation_figures(settings, title, _leave_out).items()
 
 
 def _title(runs: Sequence[Run]) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scratchopt.pictures.curves import LABELS, label_steps
-from scratchopt.pictures.style import BLACK, house_style, new_figure
+from scratchopt.pictures.style import BLACK, house_style
 from scratchopt.plots.line_styles import LineStyle, choose_line_styles, legend_entry
 from scratchopt.plots.lines import QUARTILES_FROM
 from scratchopt.plots.panel import Panel, common_tags, draw_panel, make_panel
 from scratchopt.plots.settings import Setting
+from scratchopt.plots.sheet import make_sheet
 from scratchopt.plots.x_axis import X_AXES
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ def history_figures(
 
     `history`: a panel for each, with a line for each setting: the median of its runs, in a band
     from the lowest to the highest, of five and more between the quartiles. Where one of the runs
-    ends before the others, these go on as thin lines; one that diverged ends in a cross. Noisy
-    values are drawn as medians of some steps. Of more than a dozen lines there is a picture for
-    each tag instead, `history_loss` and so on, with a panel for each optimizer.
+    ends before the others, these go on as thin lines; one that diverged ends in a cross. Of more
+    than 500 noisy values medians of some steps are drawn, over the values themselves where no more
+    than four runs are; fewer are drawn as they are, so that an oscillation stays one. Of more than
+    a dozen lines there is a picture for each tag instead, `history_loss` and so on, with a panel
+    for each optimizer.
 
     Args:
         settings: whose runs have all logged `train/loss`.
@@ -71,28 +74,9 @@ def history_figures(
 def _make_figure(
     count: int, names: Mapping[str, LineStyle], panels: Sequence[Panel], title: str
 ) -> tuple[Figure, list[Axes]]:
-    """Makes a figure for `count` panels, with a legend in the next place if lines are several."""
+    """Makes a figure for `count` panels, with a legend if the lines are several."""
     entries = _entries(names, panels) if len(names) > 1 else []
-    columns = min(count, 2 if count <= 5 else 3) if entries else 1
-    rows = -(-(count + bool(entries)) // columns)
-    size = 5.0 * columns + (0 if entries else 3.0), rows * max(2.6, 0.2 * len(entries) + 1.0) + 0.9
-    figure, axes = new_figure(rows, columns, size)
-    figure.subplots_adjust(top=1 - 0.8 / size[1], hspace=0.3, wspace=0.2)
-    figure.text(0.3 / size[0], 1 - 0.3 / size[1], title, fontsize=13, va="center")
-    for place in axes[count:]:
-        place.set_axis_off()
-    if entries:
-        axes[count].legend(
-            handles=entries,
-            title=_describe_runs(panels),
-            loc="upper left",
-            alignment="left",
-            fontsize=10,
-            title_fontsize=10,
-            handlelength=4.5,
-            borderaxespad=0,
-        )
-    return figure, axes[:count]
+    return make_sheet(count, title, entries, _describe_runs(panels) if entries else None)
 
 
 def _entries(names: Mapping[str, LineStyle], panels: Sequence[Panel]) -> list[Line2D]:

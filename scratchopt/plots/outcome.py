@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scratchopt.pictures.style import DRAWABLE
 from scratchopt.plots.lines import read_series
 from scratchopt.plots.panel import RISE
 from scratchopt.runs.directory import Run
 from scratchopt.runs.result import Result
 
+STAGES = {"train": "last", "val": "validation"}  # what a tag's first word is called, if not so
 DIVERGED, TOO_LONG = "diverged", "not within the run's steps"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a run, as a number that is the better the lower it is.
+    """The outcome of a run, as a number that is the better the lower it is, or its name says so.
 
     Args:
         name: of the number.
@@ -34,8 +36,8 @@ def compute_outcomes(runs: Sequence[Run]) -> list[Outcome]:
     """Computes the same number for each run: the first of these that there is.
 
     Gradient evaluations until it converged, if any did; the test error, 1 − `test/accuracy`; the
-    test loss; the last training loss. A loss that is not finite, or beyond a thousand times the
-    largest first one, has diverged.
+    test loss; the last value of the metric that the task's `comparison:` names; the last training
+    loss. A loss that is not finite, or beyond a thousand times the largest first one, has diverged.
 
     Args:
         runs: of one task, with a result.
@@ -44,12 +46,19 @@ def compute_outcomes(runs: Sequence[Run]) -> list[Outcome]:
     if any(result.status == "converged" for result in results):
         return [_convergence(result) for result in results]
     known = {tag for result in results for tag in result.metrics}
-    if "test/accuracy" in known:
-        found = [1 - result.metrics.get("test/accuracy", -np.inf) for result in results]
-        return [_final("test error, 1 − accuracy", value, 1) for value in found]
-    tag = "test/loss" if "test/loss" in known else "train/loss"
+    comparison = runs[0].config["comparison"] or {}
+    metric = comparison.get("metric")
+    tags = ["test/accuracy", "test/loss", *([metric] if metric else [])]
+    tag = next(filter(known.__contains__, tags), "train/loss")
+    stage, _, name = tag.partition("/")
+    name = f"{STAGES.get(stage, stage)} {name}"
+    if name.endswith("accuracy"):
+        found = [1 - result.metrics.get(tag, -np.inf) for result in results]
+        return [_final(f"{name.replace('accuracy', 'error')}, 1 − accuracy", x, 1) for x in found]
+    if tag == metric and comparison["mode"] == "max":
+        found = [result.metrics.get(tag, np.inf) for result in results]
+        return [_final(f"{name}, greater is better", value, DRAWABLE) for value in found]
     limit = RISE * max(abs(read_series(run, "train/loss")[1][0]) for run in runs)
-    name = "test loss" if tag == "test/loss" else "last loss"
     return [_final(name, result.metrics.get(tag, np.inf), limit) for result in results]
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RISE = 1000  # of the largest first value: a line that rises further leaves the picture
+DRAWN = 500  # values that a panel has the pixels for
+WITH_RAW = 4  # lines whose values have room beneath their medians
 _MARKERS = 7  # markers along the x axis
 
 
@@ -29,7 +31,7 @@ class Panel:
     Args:
         tag: such as `train/loss`.
         lines: of the settings whose runs have all logged it.
-        raw: x and values themselves, of a run that is alone and whose medians are drawn.
+        raw: x and values themselves of single runs whose medians are drawn, if these are few.
         width: values whose medians are drawn; 1, the values themselves.
         decades: that the y axis spans, if it is logarithmic; else 0.
         ylim: lowest and highest value in the picture.
@@ -53,8 +55,8 @@ def make_panel(settings: Sequence[Setting], tag: str, against: str) -> Panel:
     """Makes the panel of a tag, and chooses its scales.
 
     Where no value is negative and the positive ones span more than a decade, y is logarithmic, and
-    zeros are left out. Where a line of many values goes up and down, all are drawn as medians of a
-    hundredth of the values of the longest.
+    zeros are left out. Where a line of more than 500 values goes up and down, all are drawn as
+    medians of a hundredth of the values of the longest.
     """
     logged = {
         setting: [read_series(run, tag) for run in setting.runs]
@@ -67,14 +69,15 @@ def make_panel(settings: Sequence[Setting], tag: str, against: str) -> Panel:
     shown = [values[np.abs(values) <= limit] for values in finite]
     decades = _decades(np.concatenate(shown))
     scaled = [np.log10(values[values > 0]) for values in shown] if decades else shown
-    width = max(5, -(-max(map(len, shown)) // 100)) if any(map(is_noisy, scaled)) else 1
+    noisy = any(len(values) > DRAWN and is_noisy(values) for values in scaled)
+    width = -(-max(map(len, shown)) // 100) if noisy else 1
     lines, raw = {}, {}
     for setting, its in logged.items():
         xs = [
             compute_x_values(run, s, against) for run, (s, _) in zip(setting.runs, its, strict=True)
         ]
         lines[setting] = summarize_setting(setting, tag, xs, width)
-        if len(xs) == len(logged) == 1 and width > 1:
+        if len(xs) == 1 and len(logged) <= WITH_RAW and width > 1:
             raw[setting] = xs[0], its[0][1]
     visible = [v for its in lines.values() for v in (its.low, its.high, *(y for _, y in its.tails))]
     visible += [values for _, values in raw.values()]
@@ -90,7 +93,7 @@ def common_tags(setting: Setting) -> set[str]:
 
 
 def draw_panel(axes: Axes, panel: Panel, styles: Mapping[Setting, LineStyle]) -> None:
-    """Draws the lines of some settings; of a single run its own values, pale, beneath the medians.
+    """Draws the lines of some settings; values themselves, if there are, pale beneath the medians.
 
     Markers are spread along the x axis, each line's between those of the others, and one is at its
     end; a run that diverged ends in a cross, at the top if it has left the picture.

@@ -13,7 +13,7 @@ from scratchopt.config.fields import UserError
 from scratchopt.lightning.trajectory import read_records
 from scratchopt.pictures.style import BLACK, house_style, new_figure
 from scratchopt.plots.settings import Setting
-from scratchopt.problems.functions import Function, functions
+from scratchopt.problems.functions import Function, find_function
 from scratchopt.problems.landscape import (
     choose_limits,
     draw_contours,
@@ -38,27 +38,30 @@ def paths_figures(
     `paths_article` and so on.
 
     Args:
-        settings: of toy runs.
+        settings: of runs; those of other tasks than functions have no picture.
         leave_out: called with each run that is not shown, and why.
 
     Raises:
         UserError: records that are damaged.
     """
-    by_function: dict[tuple[str, float], dict[str, np.ndarray]] = {}
+    by_function: dict[str, tuple[Function, dict[str, np.ndarray]]] = {}
     for setting in settings:
         task = setting.runs[0].config["task"]
-        name, condition = task["function"], task["condition_number"]
-        # Only the quadratic has one.
-        panels = by_function.setdefault((name, condition if name == "quadratic" else 1.0), {})
+        function = find_function(task)
+        if function is None:
+            continue
+        key = function.name
+        if key == "quadratic":
+            key += f"_{task.get('condition_number', 100.0):g}"
+        _, panels = by_function.setdefault(key, (function, {}))
         for label, path in _distinct_paths(setting, leave_out).items():
-            panels[label] = path
+            if path.shape[1:] == (function.dim,):
+                panels[label] = path
     figures = {}
-    for (name, condition), panels in by_function.items():
+    for key, (function, panels) in by_function.items():
         if panels:
             alone = len(by_function) == 1
-            function = functions(condition)[name]
             title = f"{function.title}: paths, with the points evaluated"
-            key = name if condition == 1.0 else f"{name}_{condition:g}"
             figures["paths" if alone else f"paths_{key}"] = draw_paths(function, panels, title)
     return figures
 

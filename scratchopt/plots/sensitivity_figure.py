@@ -31,8 +31,9 @@ _ROW = 0.17  # inches between the marks of two settings, above the axes
 def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
     """Draws the outcome over the lr, a line for each optimizer; None where none has two lrs.
 
-    A dot is a run, and the line their medians. A run without an outcome is a mark above the axes;
-    where the median is none, the line is broken.
+    A dot is a run, and the line their medians, of three lrs or more: two say nothing of what is
+    between them. A run without an outcome is a mark above the axes; where the median is none, the
+    line is broken.
 
     Args:
         runs: of one task, with a result.
@@ -97,7 +98,8 @@ def _draw_setting(
 ) -> None:
     lrs = np.unique([lr for lr, _ in points])
     medians = [np.median([its.value for lr, its in points if lr == x]) for x in lrs]
-    axes.plot(lrs, medians, **style.kwargs(marker=None))
+    if len(lrs) > 2:
+        axes.plot(lrs, medians, **style.kwargs(marker=None))
     got = [(lr, its.value) for lr, its in points if not its.mark]
     axes.plot(*np.array(got).reshape(-1, 2).T, **style.kwargs(linestyle="none"))
     for name in sorted({its.mark for _, its in points} - {""}):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scratchopt.config.fields import UserError
-from scratchopt.lightning.trajectory import RecordLayout, read_records
+from scratchopt.lightning.trajectory import RecordLayout, parameter_names, read_records
 from scratchopt.runs.directory import Run
 
 ALWAYS = ("task.start", "optimizer.lr", "optimizer.momentum")  # what tells the article's rows apart
@@ -51,7 +51,7 @@ def step_table(run: Run, every: int) -> str:
         theta, point, gradient = (
             np.asarray(records[field], float) for field in ("parameters", "point", "gradient")
         )
-        names = _parameter_names(layout)
+        names = parameter_names(layout)
         columns |= dict(zip(names, theta.T, strict=True))
         if (np.isfinite(point) & (point != theta)).any():
             columns |= {f"lookahead {name}": x for name, x in zip(names, point.T, strict=True)}
@@ -99,16 +99,6 @@ def _read_small_path(run: Run) -> tuple[RecordLayout, np.ndarray] | None:
     except ValueError as error:
         raise UserError(f"{error}; move it away, and the log's rows are printed") from error
     return (layout, records) if layout.size <= FEW and "gradient" in layout.fields else None
-
-
-def _parameter_names(layout: RecordLayout) -> list[str]:
-    """The names of the single numbers: `slope`, or `x[0]` of a tensor of several."""
-    sizes = [int(np.prod(shape)) for shape in layout.shapes]
-    return [
-        name if size == 1 else f"{name}[{i}]"
-        for name, size in zip(layout.names, sizes, strict=True)
-        for i in range(size)
-    ]
 
 
 def _format(name: str, value: float) -> str:

@@ -1,9 +1,10 @@
 """The toy's functions: smooth, of one or two variables, with known global minima."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import pi
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,3 +109,16 @@ def functions(condition_number: float = 100.0) -> dict[str, Function]:
         ),
     ]
     return {function.name: function for function in every}
+
+
+def find_function(task: Mapping[str, Any]) -> Function | None:
+    """Finds the function that a task minimizes, if it declares one of these by its keys.
+
+    Args:
+        task: the arguments of its constructor: `function`, a name, and for a quadratic
+            `condition_number`.
+    """
+    name, condition = task.get("function"), task.get("condition_number", 100.0)
+    if not (isinstance(name, str) and isinstance(condition, float | int) and condition >= 1):
+        return None
+    return functions(condition).get(name)

@@ -4,8 +4,10 @@ import html
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from scratchopt.cli.play import play
 from scratchopt.config.fields import UserError
@@ -23,7 +25,7 @@ from scratchopt.config.schema import validate
 from scratchopt.lightning import Diverged
 from scratchopt.lightning.trajectory import read_records
 from scratchopt.playback.build_scene import build_scene
-from scratchopt.playback.figure import _log_axis
+from scratchopt.playback.figure import _log_axis, build_figure
 from scratchopt.playback.landscape import build_landscape
 from scratchopt.playback.plane import principal_plane
 from scratchopt.playback.recordings import read_recordings
@@ -112,11 +114,55 @@ def test_frames_hold_the_records_and_a_run_that_ended_stays(made):
     )
 
 
-def test_losses_are_the_log_s(made):
-    """At the evaluated point, which for NAG is not θ: to float32, as the log has them."""
+def test_losses_are_those_at_theta_and_the_log_s_are_beside_them(made):
+    """NAG's log has the loss at the lookahead point, which is not θ: to float32."""
     for track in scene(made("nag"), made("momentum")).tracks:
-        logged = [value for _, value in track.recording.run.history["train/loss"]]
-        np.testing.assert_allclose(track.losses, logged, rtol=1e-6, atol=1e-7)
+        theta = track.recording.records["parameters"][:, 0].astype(float)
+        np.testing.assert_allclose(track.losses, np.sin(theta) + theta**2 / 10, rtol=1e-12)
+        np.testing.assert_array_equal(track.curve[:, 1], track.losses)
+        ahead = track.recording.records["point"][:, 0].astype(float)
+        expected = np.sin(ahead) + ahead**2 / 10
+        np.testing.assert_allclose(track.logged[:, 1], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_page_opens_where_the_markers_are_apart(made):
+    shown = scene(made("nag"), made("momentum"))
+    nag, momentum = (track.positions[:34] for track in shown.tracks)
+    gaps = (np.abs(nag - momentum) / np.diff(shown.window).T).max(axis=1)
+    assert gaps[shown.opening] > 0.05
+    assert (gaps[: shown.opening] <= 0.05).all()
+    assert scene(made("nag")).opening == 0
+
+
+def test_the_line_over_the_data_is_that_of_theta(made):
+    shown = scene(made("line"))
+    fit, (track,) = shown.landscape.fit, shown.tracks
+    assert fit is not None
+    assert track.fitted is not None
+    np.random.seed(0)
+    np.testing.assert_allclose(fit.x, 2 * np.random.rand(100), rtol=1e-15)
+    for theta, line in zip(track.positions, track.fitted, strict=True):
+        np.testing.assert_allclose(line, theta[0] * fit.grid + theta[1], rtol=1e-12)
+    assert scene(made("digits")).landscape.fit is None
+
+
+def test_a_task_of_another_class_that_declares_a_function_has_its_landscape(made, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(made("nag"), directory)
+    config = directory / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("tasks.toy.Toy", "elsewhere.MyToy"))
+    shown = scene(directory)
+    assert shown.landscape.cheap
+    np.testing.assert_array_equal(shown.window, scene(made("nag")).window)
+
+
+def test_a_name_in_the_legend_is_no_html(made):
+    shown = scene(made("nag"))
+    (track,) = shown.tracks
+    named = replace(track.recording, label="<a href='x'>a & b</a>")
+    figure = build_figure(replace(shown, tracks=[replace(track, recording=named)]))
+    names = [trace["name"] for trace in figure["data"] if trace.get("name")]
+    assert names == ["minimum", "&lt;a href='x'&gt;a &amp; b&lt;/a&gt;"]
 
 
 def test_many_steps_are_thinned_out_and_the_first_stay_densest(made):
@@ -413,7 +459,8 @@ def test_keys_slider_and_button_go_through_the_steps_and_hover_tells_the_log(
 ):
     written(tmp_path, made("nag"), made("momentum"))
     page = Page(browser, tmp_path / "page.html")
-    assert page.step() == 0
+    assert page.step() == 2  # where the two are apart
+    page.press(Keys.HOME, 0)
     page.press(Keys.ARROW_RIGHT, 1)
     page.press(Keys.ARROW_RIGHT, 2)
     page.press(Keys.ARROW_LEFT, 1)
@@ -462,6 +509,52 @@ def test_keys_slider_and_button_go_through_the_steps_and_hover_tells_the_log(
     page.close()
 
 
+def test_the_slider_goes_to_the_end_of_the_shorter_run_and_the_speed_changes(
+    made, tmp_path, browser
+):
+    written(tmp_path, made("nag"), made("momentum"))
+    page = Page(browser, tmp_path / "page.html")
+    until = Select(browser.find_element(By.ID, "until"))
+    assert [option.text for option in until.options] == ["the last", "33, the end of nag"]
+    until.select_by_index(1)
+    steps = f"return {PLOT}.layout.sliders[0].steps.length"
+    page.wait(lambda: browser.execute_script(steps) == 34)
+    page.press(Keys.END, 33)
+    assert "step 33 (the last)" in page.card("nag")
+    assert browser.execute_script(f"return {PLOT}.layout.xaxis2.range[1]") == pytest.approx(33.66)
+    until.select_by_index(0)
+    page.wait(lambda: browser.execute_script(steps) == 222)
+    assert page.step() == 33
+    page.press(Keys.END, 221)
+
+    def seconds(speed: str) -> float:
+        Select(browser.find_element(By.ID, "speed")).select_by_visible_text(speed)
+        page.press(Keys.HOME, 0)
+        browser.find_element(By.ID, "play").click()
+        began = time.monotonic()
+        page.wait(lambda: page.step() >= 12)
+        browser.find_element(By.ID, "play").click()
+        return time.monotonic() - began
+
+    assert seconds("¼") > 1.5 * seconds("4")
+    page.close()
+
+
+def test_the_line_of_a_regression_moves_over_its_data(made, tmp_path, browser):
+    written(tmp_path, made("line"))
+    page = Page(browser, tmp_path / "page.html")
+    line = f"return {PLOT}.data.find(t => t.xaxis === 'x3' && t.mode === 'lines').y"
+    for step in (0, 1):
+        page.press(Keys.HOME, 0)
+        if step:
+            page.press(Keys.ARROW_RIGHT, step)
+        (track,) = scene(made("line")).tracks
+        assert track.fitted is not None
+        expected = track.fitted[step].tolist()
+        page.wait(lambda y=expected: np.allclose(browser.execute_script(line), y, rtol=1e-6))
+    page.close()
+
+
 @pytest.mark.parametrize(
     "names", [("far", "slow", "lost"), ("line", "batches"), ("digits", "digits 2")], ids=" ".join
 )
@@ -471,6 +564,7 @@ def test_every_kind_of_page_opens_and_moves(names, made, tmp_path, browser):
     ranges = f"return [{PLOT}.layout.xaxis.range, {PLOT}.layout.yaxis.range]"
     before, bands = browser.execute_script(ranges), ".shapelayer path"
     assert len(browser.find_elements(By.CSS_SELECTOR, bands)) > 5
+    page.press(Keys.HOME, 0)
     first = [page.marker(label).get_attribute("transform") for label in labels_on(page)]
     page.press(Keys.ARROW_RIGHT, 1)
     count = browser.execute_script(f"return {PLOT}.layout.sliders[0].steps.length")

@@ -23,12 +23,14 @@ from scratchopt.pictures.style import PALETTE
 from scratchopt.plots.gallery import write_gallery
 from scratchopt.plots.history_figures import history_figures
 from scratchopt.plots.line_styles import choose_line_styles
+from scratchopt.plots.oscillation_figure import oscillation_figures
 from scratchopt.plots.outcome import DIVERGED, TOO_LONG
 from scratchopt.plots.paths_figures import paths_figures
 from scratchopt.plots.sensitivity_figure import sensitivity_figure
 from scratchopt.plots.settings import Setting, group_by_setting
 from scratchopt.plots.tables import step_table
 from scratchopt.plots.x_axis import compute_x_values
+from scratchopt.problems.functions import functions
 from scratchopt.runs.directory import find_runs
 from scratchopt.runs.result import Result, hyperparameters
 from tests.shared import commands, configs
@@ -174,7 +176,9 @@ def test_noise_is_drawn_as_medians_and_says_so(record, runs):
     record("a", "optimizer=sgd", logged={"train/loss": list(enumerate(noise))})
     record("b", "optimizer=nag", logged={"train/loss": list(enumerate(noise + 1))})
     axes = history(runs())[0]
-    nag, sgd = axes.lines
+    raw_nag, nag, raw_sgd, sgd = axes.lines
+    np.testing.assert_array_equal(raw_sgd.get_ydata(), float32(noise))
+    np.testing.assert_array_equal(raw_nag.get_ydata(), float32(noise + 1))
     expected = np.median(float32(noise).reshape(100, 10), axis=1)
     np.testing.assert_allclose(sgd.get_ydata(), expected, rtol=1e-6)
     np.testing.assert_allclose(nag.get_ydata(), expected + 1, rtol=1e-6)
@@ -183,12 +187,35 @@ def test_noise_is_drawn_as_medians_and_says_so(record, runs):
 
 
 def test_a_single_run_s_noise_is_beneath_its_medians(record, runs):
-    noise = list(enumerate(np.random.default_rng(0).uniform(1, 2, 200)))
+    noise = list(enumerate(np.random.default_rng(0).uniform(1, 2, 1_000)))
     record("a", logged={"train/loss": noise})
     raw, medians = history(runs())[0].lines
     np.testing.assert_array_equal(points(raw), float32(noise))
-    assert len(medians.get_xdata()) == 40
+    assert len(medians.get_xdata()) == 100
     assert not legends(raw.figure)
+
+
+def test_an_oscillation_is_drawn_as_it_is_beside_a_longer_run(record, runs):
+    swinging = [(i, 0.949**i * (1.01 + math.cos(1.17 * i))) for i in range(222)]
+    record("a", "optimizer=momentum", logged={"train/loss": swinging})
+    record("b", "optimizer=sgd", logged={"train/loss": decay(0.99, 2_000)})
+    axes = history(runs())[0]
+    np.testing.assert_allclose(points(axes.lines[0]), float32(swinging), rtol=1e-6)
+    assert axes.get_title(loc="left") == "loss"
+
+
+def test_a_legend_takes_less_than_a_sixth_of_the_picture(record, runs):
+    for optimizer in ("sgd", "momentum", "nag"):
+        for lr in (0.1, 0.2, 1.0):
+            given = f"optimizer={optimizer}", f"optimizer.lr={lr}"
+            logged = {tag: decay(0.9) for tag in ("train/loss", "train/gradnorm", "train/velocity")}
+            record("-".join(given), *given, logged=logged)
+    figure = history_figures(group_by_setting(runs()), "title")["history"]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (legend,) = legends(figure)
+    share = legend.get_window_extent().height / figure.bbox.height
+    assert share < 1 / 6
 
 
 @pytest.mark.parametrize("last", [1e300, math.inf, math.nan, 50.0])
@@ -477,6 +504,28 @@ def test_the_toy_s_outcome_is_when_it_converged(record, runs):
     assert {DIVERGED, TOO_LONG} < {text.get_text() for text in legends(figure)[0].get_texts()}
 
 
+def test_without_a_test_the_outcome_is_what_the_task_is_compared_by(record, runs):
+    for lr, accuracy in ((0.1, 0.9), (1.0, 0.6)):
+        record(
+            f"{lr}",
+            f"optimizer.lr={lr}",
+            logged={"train/loss": decay(0.9)},
+            val_accuracy=accuracy,
+            train_loss=0.01,
+        )
+    figure: Any = sensitivity_figure(runs(), "title")
+    assert figure.texts[0].get_text() == "title: validation error, 1 − accuracy"
+    (found,) = dots(figure.axes[0]).values()
+    np.testing.assert_allclose(found, [[0.1, 0.1], [1.0, 0.4]], rtol=1e-6)
+
+
+def test_two_lrs_are_dots_and_no_line(record, runs):
+    for lr, loss in ((0.1, 0.5), (1.0, 0.7)):
+        record(f"{lr}", f"optimizer.lr={lr}", logged={"train/loss": decay(0.9)}, test_loss=loss)
+    figure: Any = sensitivity_figure(runs(), "title")
+    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["None"]
+
+
 def test_a_loss_out_of_all_bounds_has_diverged(record, runs):
     for lr, loss in ((0.1, 0.5), (1.0, 1e58)):
         record(f"{lr}", f"optimizer.lr={lr}", logged={"train/loss": decay(0.9)}, test_loss=loss)
@@ -543,6 +592,44 @@ def test_paths_on_the_article_s_function_lie_on_its_graph(record, runs):
     assert [text.get_text() for text in figure.axes[0].texts] == ["33 points, 3 outside"]
 
 
+def test_theta_of_all_runs_is_laid_over_each_other(record, runs):
+    swinging = 8 * 0.9 ** np.arange(60.0)[:, None] * np.cos(np.arange(60.0))[:, None]
+    for optimizer, x in {"momentum": swinging, "nag": 0.5 * swinging}.items():
+        made = record(
+            optimizer, "task=toy", f"optimizer={optimizer}", logged={"train/loss": decay(0.9)}
+        )
+        write_path(made, x)
+    figures = oscillation_figures(group_by_setting(runs()), "title", lambda *_: None)
+    (axes,) = figures["oscillation"].axes
+    minimum, momentum, nag = axes.lines
+    assert set(minimum.get_ydata()) == {functions()["article"].minimizers[0][0]}
+    np.testing.assert_array_equal(momentum.get_ydata(), swinging[:50, 0])
+    np.testing.assert_array_equal(nag.get_ydata(), 0.5 * swinging[:50, 0])
+    names = [text.get_text() for text in legends(axes.figure)[0].get_texts()]
+    assert names == ["momentum, lr=0.1", "nag, lr=1"]
+    assert_all_is_inside(axes.figure)
+
+
+def test_a_run_that_diverged_leaves_the_scale_of_an_oscillation_alone(record, runs):
+    x = 8 * 0.9 ** np.arange(20.0)[:, None]
+    for optimizer, factor, status in (("nag", 1.0, "finished"), ("sgd", -1.5, "diverged")):
+        given = ("task=toy", f"optimizer={optimizer}")
+        made = record(optimizer, *given, logged={"train/loss": decay(0.9)}, status=status)
+        write_path(made, x if factor == 1.0 else 8 * factor ** np.arange(300.0)[:, None])
+    (axes,) = oscillation_figures(group_by_setting(runs()), "", lambda *_: None)["oscillation"].axes
+    assert axes.get_ylim()[1] < 10
+
+
+def test_a_task_of_any_name_that_declares_a_function_has_its_paths(record, runs):
+    made = record("mine", "task=toy", logged={"train/loss": decay(0.9)})
+    x = np.linspace(-8.0, -1.3, 20)[:, None]
+    write_path(made, x)
+    choices = {"task": "my_function", "optimizer": "nag"}
+    OmegaConf.save({"hydra": {"runtime": {"choices": choices}}}, made / ".hydra" / "hydra.yaml")
+    figures = paths_figures(group_by_setting(runs()), lambda *_: None)
+    np.testing.assert_array_equal(offsets(figures["paths"].axes[0])[:, 0], x[:, 0])
+
+
 def test_a_damaged_path_is_refused(record, runs):
     directory = record("a", "task=toy", logged={"train/loss": decay(0.9)})
     (directory / "path").mkdir()
@@ -571,7 +658,7 @@ def test_files_are_png_and_svg_with_text_as_text_and_always_the_same(record, run
     assert {"mnist", "loss", "gradnorm ‖g‖", "velocity ‖Δθ‖", "step"} < texts
     assert any(text.startswith("nag, lr=0.05") for text in texts)
     with Image.open(tmp_path / "first" / "history.png") as image:
-        assert (image.format, image.size[0]) == ("PNG", 1100)
+        assert (image.format, image.size[0]) == ("PNG", 990)
     assert not list(tmp_path.glob("first/*.new"))
 
 
@@ -648,7 +735,7 @@ def test_a_sweep_is_drawn_into_its_figures(tmp_path):
     assert swept.returncode == 0, swept.stderr
     done = commands.run("plot", "sweep", cwd=tmp_path, kind="new")
     assert (done.returncode, done.stderr) == (0, "")
-    names = ["history", "sensitivity", "paths"]
+    names = ["history", "sensitivity", "paths", "oscillation"]
     expected = [f"sweep/figures/{name}.{kind}" for name in names for kind in ("png", "svg")]
     table, _, paths = done.stdout.partition("\n\n")
     assert [row.split()[1:4] for row in table.splitlines()[1:]] == [
