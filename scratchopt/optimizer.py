@@ -16,7 +16,7 @@ from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
 from scratchopt.method import Method
 from scratchopt.method_files import methods
-from scratchopt.step_hooks import without_idle_hooks
+from scratchopt.step_hooks import outside_of_graphs, without_idle_hooks
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -165,6 +165,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         """True if the parameters are at the gradient point now, away from θ."""
         return self._point is not None and self._point.ahead
 
+    @outside_of_graphs
     def lookahead_(self) -> None:
         """Moves the parameters to the gradient point and keeps θ; does nothing if they are there.
 
@@ -173,11 +174,13 @@ class Optimizer(Method, torch.optim.Optimizer):
         if self._point:
             self._point.enter(self.param_groups, [self._columns(g) for g in self.param_groups])
 
+    @outside_of_graphs
     def restore_(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
         if self._point:
             self._point.leave()
 
+    @outside_of_graphs
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, as torch does."""
         super().zero_grad(set_to_none)
