@@ -8,13 +8,15 @@ from torch import Tensor
 from typing_extensions import Self, TypedDict, Unpack
 
 from scratchopt.engine.eager import WIDER
+from scratchopt.engine.laws import read
+from scratchopt.engine.operations import RuleError
 from scratchopt.engine.runner import Runner, update_for
 from scratchopt.engine.update import GroupOptions, Update, number_names, with_compensations
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
 from scratchopt.method import Method
 from scratchopt.method_files import methods
-from scratchopt.step_hooks import without_idle_hooks
+from scratchopt.step_hooks import outside_of_graphs, without_idle_hooks
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -114,6 +116,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         if isinstance(param_group, dict):  # else torch refuses it
             check_all(self.defaults | param_group, self.ranges)
             param_group = self.fixed | param_group
+            self._read_rule(_DEFAULTS | self.defaults | param_group)
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -162,6 +165,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         """True if the parameters are at the gradient point now, away from θ."""
         return self._point is not None and self._point.ahead
 
+    @outside_of_graphs
     def lookahead_(self) -> None:
         """Moves the parameters to the gradient point and keeps θ; does nothing if they are there.
 
@@ -170,11 +174,13 @@ class Optimizer(Method, torch.optim.Optimizer):
         if self._point:
             self._point.enter(self.param_groups, [self._columns(g) for g in self.param_groups])
 
+    @outside_of_graphs
     def restore_(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
         if self._point:
             self._point.leave()
 
+    @outside_of_graphs
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, as torch does."""
         super().zero_grad(set_to_none)
@@ -243,12 +249,23 @@ class Optimizer(Method, torch.optim.Optimizer):
                     self.new_state(p, group)
         return sum(value.nbytes for values in self.state.values() for value in values.values())
 
+    def _read_rule(self, group: dict[str, Any]) -> None:
+        """Refuses a group whose rule asks for what is not there, or does what no rule may do."""
+        cls = type(self)
+        if hasattr(cls, "rule") or cls.rule_for.__func__ is not Method.rule_for.__func__:
+            read(self._update_of(group), group)
+        elif cls.step is Optimizer.step:
+            raise RuleError(
+                f"{cls.__name__} has no rule: give it one, a static method rule(p, g, *, lr) "
+                "(docs/extend.md)"
+            )
+
+    def _update_of(self, group: dict[str, Any]) -> Update:
+        return update_for(*self.rule_for(group), type(self).gradient_point, GroupOptions.of(group))
+
     def _update(self) -> None:
         """Runs the rule on the parameters that have a gradient."""
-        updates = [
-            update_for(*self.rule_for(group), type(self).gradient_point, GroupOptions.of(group))
-            for group in self.param_groups
-        ]
+        updates = [self._update_of(group) for group in self.param_groups]
         self._runner.run(self.param_groups, updates, self.state, self._prepare)
 
     def _prepare(self, p: Tensor, group: dict[str, Any], update: Update) -> dict[str, Any]:

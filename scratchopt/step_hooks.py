@@ -1,4 +1,4 @@
-"""Torch's wrapper around `step`, for its hooks and its profiler, only where somebody listens."""
+"""Wrappers around `step`: torch's hooks, where somebody listens, and torch.compile, kept outside."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,6 +14,8 @@ def without_idle_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(step)
     def wrapper(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return apart(self, *args, **kwargs)
         listens = (
             torch.autograd.profiler._is_profiler_enabled
             or self._optimizer_step_pre_hooks
@@ -24,5 +26,21 @@ def without_idle_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
         outermost = type(self).step is wrapper  # and not called by a subclass's
         return (heard if listens and outermost else step)(self, *args, **kwargs)
 
+    apart = torch._disable_dynamo(wrapper)
     wrapper.hooked = True  # type: ignore[attr-defined]  # torch then leaves it alone
+    return wrapper
+
+
+def outside_of_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that a compiled one calls, and torch.compile leaves as it is.
+
+    What goes on between the tensors of many parameters is Python that each step reads anew: a graph
+    of it would be compiled again and again. The arithmetic is what `fused=True` compiles.
+    """
+    apart = torch._disable_dynamo(function)
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return (apart if torch.compiler.is_compiling() else function)(*args, **kwargs)
+
     return wrapper

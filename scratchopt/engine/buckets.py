@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchopt.engine.trace import Program
 from scratchopt.engine.update import Update
 
 # Elements. A list of up to so many is updated faster at once than tensor by tensor; in a longer
@@ -20,14 +21,21 @@ class Bucket:
         params: the parameters.
         states: the state of each.
         update: what is done to them.
+        programs: its rule as it was read.
     """
 
-    def __init__(self, params: list[Tensor], states: list[dict[str, Any]], update: Update) -> None:
-        self.params, self.states, self.update = params, states, update
+    def __init__(
+        self,
+        params: list[Tensor],
+        states: list[dict[str, Any]],
+        update: Update,
+        programs: list[Program],
+    ) -> None:
+        self.params, self.states, self.update, self.programs = params, states, update, programs
         self.keys, self.device = update.all_keys, params[0].device
         self.parts = _parts(params, update.options.foreach)
-        self.proven = False  # whether the rule was seen to keep the laws of a rule
-        self.kernel: Any = None  # the compiled driver's
+        self.is_plain = False  # whether all tensors were seen to be plain ones; and
+        self.kernel: Any = None  # a program and its kernel: the compiled driver's
         self.layout: Any = None  # where the tensors lie; see `scratchopt.engine.c_kernel`
         self._steps: list[Tensor] = []
         if update.counts_alike:  # in one tensor, so that one addition counts for all

@@ -1,12 +1,11 @@
 """A rule's operations, written as a loop in C."""
 
-import operator
+from math import isinf, isnan
 from string import Template
-from typing import Any
 
 import torch
-from torch.fx import Node
 
+from scratchopt.engine.operations import OPERATIONS
 from scratchopt.engine.trace import Program
 
 # By what is stored: its type in C, the type of the arithmetic, and the ways between them.
@@ -17,22 +16,6 @@ DTYPES = {
     torch.float16: ("_Float16", "float", "{}", "{}"),
 }
 _WIDE = DTYPES | {torch.float32: ("float", "double", "{}", "{}")}
-
-_OPERATIONS = {
-    operator.add: "{} + {}",
-    operator.sub: "{} - {}",
-    operator.mul: "{} * {}",
-    operator.truediv: "{} / {}",
-    operator.neg: "-{}",
-    "sqrt": "sqrt({})",
-}
-_IN_PLACE = {
-    operator.iadd: "{0} += {1};",
-    operator.isub: "{0} -= {1};",
-    operator.imul: "{0} *= {1};",
-    operator.itruediv: "{0} /= {1};",
-    "clamp_min_": "if ({0} < {1} || {1} != {1}) {0} = {1};",  # NaN wins, as in torch
-}
 
 _SOURCE = """
 #include <omp.h>
@@ -86,12 +69,9 @@ def write_source(program: Program, dtype: torch.dtype, compensated: bool) -> str
         program: what the rule does.
         dtype: of the tensors, one of `DTYPES`.
         compensated: whether the tensors that it writes are sums of two.
-
-    Raises:
-        RuntimeError: an operation that it does not know.
     """
     stored, number, load, store = (_WIDE if compensated else DTYPES)[dtype]
-    arity = len(program.tensors)
+    arity = len(program.results)
     written = [i for i in range(arity) if i != 1]
     short = {i: f"short{i}" for i in written} if compensated else {}
     body = []
@@ -99,21 +79,12 @@ def write_source(program: Program, dtype: torch.dtype, compensated: bool) -> str
         value = load.format(f"tensor{i}[i]")
         rest = f" + {load.format(f'{short[i]}[i]')}" if i in short else ""
         body.append(f"number x{i} = {value}{rest};")
-    names: dict[Any, str] = {node: f"x{i}" for i, node in enumerate(program.tensors)}
-    names |= {node: f"f{k}" for k, node in enumerate(program.factors)}
-    for k, node in enumerate(program.operations):
-        arguments: list[Any] = list(node.args)
-        first, *others = (
-            names[a] if isinstance(a, Node) else f"(number){float(a)!r}" for a in arguments
-        )
-        if node.target in _IN_PLACE:
-            body.append(_IN_PLACE[node.target].format(first, *others))
-            names[node] = first
-        elif node.target in _OPERATIONS:
-            body.append(f"number y{k} = {_OPERATIONS[node.target].format(first, *others)};")
-            names[node] = f"y{k}"
-        else:
-            raise RuntimeError(f"fused=True cannot compile {node.target}: use foreach=True")
+    for step in program.steps:
+        operation = OPERATIONS[step.operation]
+        kind = "int" if operation.gives_mask else "number"
+        body.append(f"{kind} {step.name} = {operation.c.format(*map(_in_c, step.operands))};")
+    for i in written:
+        body.append(f"x{i} = {program.results[i]};")
     for i in written:
         body.append(f"tensor{i}[i] = {store.format(f'x{i}')};")
     for i, name in short.items():
@@ -125,7 +96,7 @@ def write_source(program: Program, dtype: torch.dtype, compensated: bool) -> str
         "NUMBER": number,
         "POINTERS": ", ".join(f"stored *restrict {name}" for name in pointers),
         "FACTORS": "\n".join(
-            f"    const number f{k} = factors[{k}];" for k in range(len(program.factors))
+            f"    const number f{k} = factors[{k}];" for k in range(program.factors)
         ),
         "BODY": "\n".join(f"        {line}" for line in body),
         "ARGUMENTS": ", ".join(
@@ -133,3 +104,13 @@ def write_source(program: Program, dtype: torch.dtype, compensated: bool) -> str
         ),
     }
     return Template(_SOURCE).substitute(parts)
+
+
+def _in_c(operand: str | float) -> str:
+    if isinstance(operand, str):
+        return operand
+    if isnan(operand):
+        return "(number)NAN"
+    if isinf(operand):
+        return "(number)INFINITY" if operand > 0 else "(number)-INFINITY"
+    return f"(number){float(operand)!r}"

@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.c_kernel import CKernel, are_disjoint
 from scratchopt.engine.eager import with_wider
-from scratchopt.engine.trace import Program, build_module, flatten_numbers, trace
+from scratchopt.engine.trace import Program, flatten_numbers
 from scratchopt.engine.update import Numbers
 
 SMALL = 2**16  # elements: below it a kernel's call costs more than its work, so they share one
@@ -20,15 +20,31 @@ _KERNELS: dict[Any, Any] = {}
 
 def compiled(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
     """One kernel for the whole rule: C on a CPU under Linux, elsewhere torch.compile's."""
-    if bucket.kernel is None:
-        bucket.kernel = _kernel(bucket, numbers)
-    run, arithmetic = bucket.kernel
+    run, factors = _choose(bucket, flatten_numbers(numbers))
     columns = bucket.columns(grads)
-    if not bucket.proven:
-        bucket.proven = all(type(t) in (Tensor, Parameter) for column in columns for t in column)
-    if not bucket.proven:
+    if not bucket.is_plain:
+        bucket.is_plain = all(type(t) in (Tensor, Parameter) for column in columns for t in column)
+    if not bucket.is_plain:
         columns = [[_local(t) for t in column] for column in columns]
-    run(bucket, columns, arithmetic(*flatten_numbers(numbers)))
+    run(bucket, columns, factors)
+
+
+def _choose(bucket: Bucket, numbers: list[float]) -> Any:
+    """The kernel of the way that the numbers go through the rule, and its factors."""
+    if bucket.kernel is not None:
+        program, run = bucket.kernel
+        factors = program.arithmetic(*numbers)
+        if factors is not None:
+            return run, factors
+    for program in bucket.programs:
+        factors = program.arithmetic(*numbers)
+        if factors is not None:
+            break
+    else:
+        raise RuntimeError(f"fused=True has no program of the rule for the numbers {numbers}")
+    run = _kernel(bucket, program)
+    bucket.kernel = program, run
+    return run, factors
 
 
 def _local(tensor: Any) -> Tensor:
@@ -40,19 +56,16 @@ def _local(tensor: Any) -> Tensor:
     return tensor.to_local()
 
 
-def _kernel(bucket: Bucket, numbers: Numbers) -> Any:
-    """A kernel and the arithmetic of its factors, made once for a rule, dtype and device."""
-    p, update = bucket.params[0], bucket.update
-    key = (update, p.dtype, p.device)
+def _kernel(bucket: Bucket, program: Program) -> Any:
+    """The kernel of a program, made once for a dtype and device."""
+    p, compensated = bucket.params[0], bucket.update.options.compensated
+    key = (program, p.dtype, p.device, compensated)
     if key not in _KERNELS:
-        program = trace(update.apply, 2 + len(update.keys), numbers)
-        update.refuse_unlawful(program.changed)
         if _runs_c(p.device):
             dtype = p.dtype.to_real() if p.is_complex() else p.dtype
-            made = CKernel(program, dtype, update.options.compensated)
+            _KERNELS[key] = CKernel(program, dtype, compensated)
         else:
-            made = TorchKernel(program)
-        _KERNELS[key] = made, program.arithmetic
+            _KERNELS[key] = TorchKernel(program)
     return _KERNELS[key]
 
 
@@ -72,9 +85,7 @@ class TorchKernel:
     """
 
     def __init__(self, program: Program) -> None:
-        inputs = [*program.tensors, *program.factors]
-        whole = build_module(inputs, program.operations, [])
-        self._compiled = torch.compile(whole, dynamic=True, fullgraph=True)
+        self._compiled = torch.compile(program.function(), dynamic=True, fullgraph=True)
 
     def __call__(
         self, bucket: Bucket, columns: list[list[Tensor]], factors: tuple[float, ...]

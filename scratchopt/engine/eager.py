@@ -3,16 +3,14 @@
 The update is given Vectors, which are lists of tensors, or plain tensors, and works on either.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from scratchopt.engine.buckets import Bucket
-from scratchopt.engine.update import WRITES_G, Numbers
+from scratchopt.engine.update import Numbers
 from scratchopt.engine.vector import Vector
 
 Columns: TypeAlias = list[list[Tensor]]
@@ -46,23 +44,13 @@ def plain_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None
             for key, buffer in zip(update.keys, buffers, strict=True):
                 state[key] = torch.view_as_complex(buffer) if state[key].is_complex() else buffer
         own = numbers | {"t": step} if "t" in numbers else numbers
-        with _watched([p, g, *buffers[: len(update.keys)]], bucket):
-            if update.options.compensated:
-                with_wider(lambda *wide, own=own: update.apply(*wide, **own), [p, g, *buffers])
-            else:
-                update.apply(p, g, *buffers, **own)
+        if update.options.compensated:
+            with_wider(lambda *wide, own=own: update.apply(*wide, **own), [p, g, *buffers])
+        else:
+            update.apply(p, g, *buffers, **own)
 
 
 def _run(bucket: Bucket, columns: Columns, numbers: Numbers) -> None:
-    if not bucket.proven:
-        firsts = [column[0] for column in columns[: 2 + len(bucket.update.keys)]]
-        with _watched(firsts, bucket):
-            _apply(bucket, columns, numbers)
-    else:
-        _apply(bucket, columns, numbers)
-
-
-def _apply(bucket: Bucket, columns: Columns, numbers: Numbers) -> None:
     update = bucket.update
     if update.options.compensated:
         with_wider(lambda *wide: update.apply(*_vectors(wide), **numbers), columns)
@@ -70,29 +58,10 @@ def _apply(bucket: Bucket, columns: Columns, numbers: Numbers) -> None:
         update.apply(*_vectors(columns), **numbers)
 
 
-class _Gradient(Vector):
-    """g, which is not a rule's to write into."""
-
-    def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
-        raise RuntimeError(WRITES_G)
-
-
 def _vectors(columns: Sequence[list[Tensor]]) -> list[Vector]:
     p, g, *buffers = columns
     named = [Vector(column, role="named") for column in (p, *buffers)]
-    return [named[0], _Gradient(g), *named[1:]]
-
-
-@contextmanager
-def _watched(row: list[Tensor], bucket: Bucket) -> Iterator[None]:
-    """Sees, at the first step, that a rule changes p and its buffers in place, and never g."""
-    seen = not bucket.proven and all(type(t) in (Tensor, Parameter) for t in row)
-    before = [t._version for t in row] if seen else []
-    yield
-    if not seen or row[0].numel() == 0:  # a DTensor has another one's version
-        return
-    bucket.proven = True
-    bucket.update.refuse_unlawful([t._version != v for t, v in zip(row, before, strict=True)])
+    return [named[0], Vector(g), *named[1:]]
 
 
 def with_wider(work: Callable[..., None], columns: list[Any]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scratchopt.engine import eager
 from scratchopt.engine.buckets import Bucket
+from scratchopt.engine.laws import read
 from scratchopt.engine.update import (
     GroupOptions,
     Rule,
@@ -50,6 +51,8 @@ def update_for(
     )
     names = dict.fromkeys((*number_names(rule), *number_names(gradient_point), "weight_decay"))
     return Update(
+        rule=rule,
+        gradient_point=gradient_point,
         keys=keys,
         names=tuple(name for name in names if name != "t"),
         apply=compose(rule, gradient_point, options),
@@ -111,8 +114,8 @@ class Runner:
         """
         for index, grads, bucket in self._buckets(groups, updates, state, prepare):
             group, update = groups[index], bucket.update
-            read = as_scalar if update.takes_tensors else as_number
-            numbers = {name: read(group[name]) for name in update.names}
+            plain = as_scalar if update.takes_tensors else as_number
+            numbers = {name: plain(group[name]) for name in update.names}
             if update.counts_steps:
                 if bucket.params[0].is_cuda and not update.takes_tensors:
                     _refuse_capture()
@@ -163,7 +166,12 @@ def _sort(
         (
             index,
             [i for i, _, _ in members],
-            Bucket([p for _, p, _ in members], [s for _, _, s in members], updates[index]),
+            Bucket(
+                [p for _, p, _ in members],
+                [s for _, _, s in members],
+                updates[index],
+                read(updates[index], groups[index]),
+            ),
         )
         for (index, *_), members in rows.items()
     ]

@@ -1,118 +1,253 @@
-"""A rule as a list of operations: once written for a reader, here read by a compiler."""
+"""A rule as lists of operations: once written for a reader, here read for every driver.
 
-import operator
-from collections.abc import Callable
+A rule is read on stand-ins, which write down what is done to them and refuse what no rule may do.
+It is read before the first step, whatever the driver is, so that each refuses the same. Where it
+branches on its numbers, each way through it is a program of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf, nan
 from typing import Any, NamedTuple
 
-from torch import nn
-from torch.fx import Graph, GraphModule, Node, Proxy
-from torch.fx.proxy import GraphAppendingTracer
+import torch
 
-from scratchopt.engine.update import Numbers
+from scratchopt.engine.operations import OPERATIONS, PERMITTED, RuleError
+from scratchopt.engine.stand_ins import OUTSIDE, USE_WHERE, Mask, Number, StandIn, Tensor
 
-IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
+WAYS = 32  # through the branches of a rule, at most
+_MASKS = {"and_": 2, "or_": 2, "invert": 1, "where": 1}  # operands that are comparisons
 
 
-class Program(NamedTuple):
-    """A rule in two parts: arithmetic of its numbers, done in Python, and of its tensors.
+class Step(NamedTuple):
+    """An operation of a program: `name` is what `operation` makes of the operands.
+
+    An operand is a name or a number. Names are x0, x1, … of the tensors, f0, f1, … of the factors,
+    and y0, y1, … of results.
+    """
+
+    name: str
+    operation: str
+    operands: tuple[str | float, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A way through a rule, in two parts: arithmetic of its numbers, in Python, and of its tensors.
 
     Left among the tensors, a factor such as √(1 − β₂ᵗ) would be computed anew for every element.
 
     Args:
-        arithmetic: from all numbers, as `flatten_numbers` lists them, to the factors that tensors
-            meet.
-        tensors: placeholders of the tensors.
-        factors: nodes that the arithmetic gives.
-        operations: on tensors and factors, in order.
-        changed: whether each of the tensors is changed in place.
+        source: of a function of all numbers, as `flatten_numbers` lists them: it gives the factors
+            that tensors meet, or None where the numbers go another way.
+        factors: how many these are.
+        steps: on tensors and factors, in order.
+        results: the name of each tensor's last value, its own where it was left alone.
     """
 
-    arithmetic: Any
-    tensors: list[Node]
-    factors: list[Node]
-    operations: list[Node]
-    changed: list[bool]
+    source: str
+    factors: int
+    steps: tuple[Step, ...]
+    results: tuple[str, ...]
+
+    @cached_property
+    def arithmetic(self) -> Callable[..., tuple[float, ...] | None]:
+        """The function of the source."""
+        return _run_source(self.source, "arithmetic", {})
+
+    def function(self) -> Callable[..., None]:
+        """A function of tensors and factors, which changes the tensors in place."""
+        names = [f"x{i}" for i in range(len(self.results))]
+        names += [f"f{k}" for k in range(self.factors)]
+        lines = [
+            f"{step.name} = {step.operation}({', '.join(map(_python, step.operands))})"
+            for step in self.steps
+        ]
+        lines += [f"x{i}.copy_({y})" for i, y in enumerate(self.results) if y != f"x{i}"]
+        source = f"def whole({', '.join(names)}):\n" + "\n".join(f"    {line}" for line in lines)
+        functions = {name: operation.function for name, operation in OPERATIONS.items()}
+        return _run_source(source, "whole", functions)
 
 
-def trace(apply: Callable[..., None], arity: int, numbers: Numbers) -> Program:
-    """Runs a rule on stand-ins.
+def _run_source(source: str, name: str, names: dict[str, Any]) -> Callable[..., Any]:
+    """The function of a source in Python."""
+    space = {"inf": inf, "nan": nan, **names}
+    exec(compile(source, f"<{name} of a rule>", "exec"), space)
+    return space[name]
+
+
+def read_rule(
+    name: str,
+    apply: Callable[..., None],
+    letters: Sequence[str],
+    read_only: dict[str, str],
+    numbers: dict[str, int],
+) -> list[Program]:
+    """Reads a rule on stand-ins, each way through it, and twice.
 
     Args:
+        name: of the rule, for messages.
         apply: takes tensors, and numbers by name.
-        arity: how many tensors.
-        numbers: such as it will be called with: numbers, and tuples of them.
+        letters: of the tensors.
+        read_only: letters of those that it must leave alone, with what to say if it does not.
+        numbers: by name, of how many each consists: 0 for a number, 2 for a pair.
+
+    Returns:
+        A program for each way through its branches.
+
+    Raises:
+        RuleError: an operation that no rule may use, or another outcome of the second reading.
     """
-    whole = Graph()
-    tracer = _Tracer(whole)
-    tensors = [whole.placeholder(f"tensor{i}") for i in range(arity)]
-    numeric = [whole.placeholder(f"number{i}") for i in range(len(flatten_numbers(numbers)))]
-    proxies = iter([_Proxy(node, tracer) for node in numeric])
-    stand_ins = {
-        name: tuple(next(proxies) for _ in value) if isinstance(value, tuple) else next(proxies)
-        for name, value in numbers.items()
-    }
-    apply(*(_Proxy(node, tracer) for node in tensors), **stand_ins)
-    scalar, operations = set(numeric), []
-    for node in whole.nodes:
-        if node.op == "placeholder":
-            continue
-        if scalar.issuperset(node.all_input_nodes):
-            scalar.add(node)
-        else:
-            operations.append(node)
-    used = {n: None for node in operations for n in node.all_input_nodes if n in scalar}
-    arithmetic = build_module(numeric, [n for n in whole.nodes if n in scalar], list(used))
-    itself = {node: node for node in whole.nodes}
-    changed = set()
-    for node in operations:
-        if is_in_place(node):
-            itself[node] = itself[node.all_input_nodes[0]]
-            changed.add(itself[node])
-    flags = [node in changed for node in tensors]
-    return Program(arithmetic.forward, tensors, list(used), operations, flags)
+    programs, ahead = [], [()]
+    while ahead:
+        outcomes = ahead.pop()
+        found = []
+        for _ in range(2):
+            reader = Reader(name, outcomes)
+            found.append(reader.read(apply, letters, read_only, numbers))
+        first, second = found
+        if first != second:
+            raise RuleError(
+                f"{name} came to something else when it was read again{_difference(*found)}: it "
+                "may depend on p, g, its buffers and its numbers alone, not on a random number, a "
+                "clock or a counter (docs/rules.md)"
+            )
+        programs.append(first)
+        taken = [outcome for _, outcome in reader.branches]
+        ahead += [(*taken[:i], False) for i in range(len(outcomes), len(taken))]
+        if len(programs) + len(ahead) > WAYS:
+            raise reader.refuse_branches()
+    return programs
 
 
-def is_in_place(node: Node) -> bool:
-    """True if a node changes its first argument and is the result."""
-    return node.target in IN_PLACE or str(node.target).endswith("_")
+def _difference(first: Program, second: Program) -> str:
+    """The numbers in which two readings differ, if it is numbers."""
+    pairs = [
+        (a, b)
+        for one, other in zip(first.steps, second.steps, strict=False)
+        for a, b in zip(one.operands, other.operands, strict=False)
+        if a != b and not isinstance(a, str) and not isinstance(b, str)
+    ]
+    return f", {pairs[0][0]} and then {pairs[0][1]}" if pairs else ""
 
 
-def flatten_numbers(numbers: Numbers) -> list[float]:
+def flatten_numbers(numbers: dict[str, Any]) -> list[float]:
     """Lists all numbers, one after another."""
     several = [value if isinstance(value, tuple) else (value,) for value in numbers.values()]
     return [float(number) for value in several for number in value]
 
 
-def build_module(inputs: list[Node], nodes: list[Node], outputs: list[Node]) -> GraphModule:
-    """Builds a module that takes the inputs, runs the nodes in order and returns the outputs."""
-    graph = Graph()
-    copies = {node: graph.placeholder(node.name) for node in inputs}
-    for node in nodes:
-        if node not in copies:
-            copies[node] = graph.node_copy(node, copies.__getitem__)
-    graph.output(tuple(copies[node] for node in outputs))
-    return GraphModule(nn.Module(), graph)
+def _python(operand: str | float) -> str:
+    return operand if isinstance(operand, str) else f"({operand!r})"
 
 
-class _Tracer(GraphAppendingTracer):
-    def proxy(self, node: Node) -> Proxy:
-        return _Proxy(node, self)
+class Reader:
+    """Writes down what a rule does, on the way that the outcomes of its first branches choose."""
 
+    def __init__(self, name: str, outcomes: tuple[bool, ...]) -> None:
+        self.name, self._outcomes = name, outcomes
+        self.branches: list[tuple[str, bool]] = []  # conditions and their outcomes, in order
+        self._steps: list[Step] = []
+        self._lines: list[str] = []  # of the arithmetic
+        self._known: dict[Any, str] = {}  # names of numbers by what they are
+        self._factors: dict[str, str] = {}  # names of factors by those of numbers
 
-class _Proxy(Proxy):
-    """fx's own takes `p -= d` for `p = p - d`, which would leave the tensor alone."""
+    def read(
+        self,
+        apply: Callable[..., None],
+        letters: Sequence[str],
+        read_only: dict[str, str],
+        numbers: dict[str, int],
+    ) -> Program:
+        tensors = [
+            Tensor(self, f"x{i}", letter, read_only.get(letter, ""))
+            for i, letter in enumerate(letters)
+        ]
+        flat: list[str] = []
 
-    def _in_place(self, operation: Any, other: Any) -> Proxy:
-        return self.tracer.create_proxy("call_function", operation, (self, other), {})
+        def number(name: str) -> Number:
+            flat.append(f"n{len(flat)}")
+            return Number(self, flat[-1], name)
 
-    def __iadd__(self, other: Any) -> Proxy:
-        return self._in_place(operator.iadd, other)
+        stand_ins = {
+            name: tuple(number(f"{name}[{i}]") for i in range(count)) if count else number(name)
+            for name, count in numbers.items()
+        }
+        try:
+            apply(*tensors, **stand_ins)
+        except RuleError:
+            raise
+        except Exception as error:
+            first, *_ = str(error).strip().splitlines() or [""]
+            raise RuleError(
+                f"{self.name} fails: {type(error).__name__}: {first}. A rule may use {PERMITTED} "
+                "(docs/rules.md)"
+            ) from error
+        lines = [*self._lines, f"return ({''.join(f'{name}, ' for name in self._factors)})"]
+        source = f"def arithmetic({', '.join(flat)}):\n" + "\n".join(f"    {x}" for x in lines)
+        results = tuple(tensor.value for tensor in tensors)
+        return Program(source, len(self._factors), tuple(self._steps), results)
 
-    def __isub__(self, other: Any) -> Proxy:
-        return self._in_place(operator.isub, other)
+    def refuse(self, what: str, instead: str = "") -> RuleError:
+        """The one message of all that a rule may not do."""
+        return RuleError(
+            f"{self.name} uses {what}{instead and f' ({instead})'}. A rule works on each element "
+            f"by itself and may use {PERMITTED}; what needs a whole tensor, such as a norm, a sum "
+            "or a shape, it may not (docs/rules.md)"
+        )
 
-    def __imul__(self, other: Any) -> Proxy:
-        return self._in_place(operator.imul, other)
+    def refuse_branches(self) -> RuleError:
+        """What is said of a loop over numbers."""
+        return RuleError(
+            f"{self.name} branches on its numbers in more than {WAYS} ways: a loop that ends by "
+            "them no rule may have (docs/rules.md)"
+        )
 
-    def __itruediv__(self, other: Any) -> Proxy:
-        return self._in_place(operator.itruediv, other)
+    def step(self, operation: str, *operands: Any) -> Any:
+        """Writes an operation on tensors down; its result."""
+        wanted = _MASKS.get(operation, 0)
+        for i, operand in enumerate(operands):
+            if isinstance(operand, Mask) != (i < wanted):
+                raise self.refuse(f"a comparison in {OPERATIONS[operation].spelling}", USE_WHERE)
+        names = tuple(self._operand(operand) for operand in operands)
+        self._steps.append(Step(f"y{len(self._steps)}", operation, names))
+        kind = Mask if OPERATIONS[operation].gives_mask else Tensor
+        return kind(self, self._steps[-1].name, "(…)")
+
+    def compute(self, template: str, *operands: Any) -> Number:
+        """Writes arithmetic of numbers down; its result."""
+        values = [x.value if isinstance(x, Number) else self.constant(x) for x in operands]
+        text = template.format(*map(_python, values))
+        if text not in self._known:
+            self._known[text] = f"a{len(self._known)}"
+            self._lines.append(f"{self._known[text]} = {text}")
+        return Number(self, self._known[text], "a number")
+
+    def decide(self, condition: str) -> bool:
+        """Chooses the way at a branch."""
+        for known, outcome in self.branches:
+            if known == condition:
+                return outcome
+        at = len(self.branches)
+        if at == WAYS:
+            raise self.refuse_branches()
+        outcome = self._outcomes[at] if at < len(self._outcomes) else True
+        self.branches.append((condition, outcome))
+        self._lines.append(f"if {'not ' * outcome}{condition}: return None")
+        return outcome
+
+    def constant(self, value: Any) -> float:
+        """A number that stands in the rule, or comes from outside of it."""
+        if isinstance(value, torch.Tensor):
+            raise self.refuse("a tensor from outside", OUTSIDE)
+        try:
+            number = value if type(value) in (int, float, bool) else float(value)
+        except (TypeError, ValueError):
+            raise self.refuse(f"{value!r} as a number") from None
+        return number if number == number else nan  # one object, so that readings compare
+
+    def _operand(self, operand: Any) -> str | float:
+        if isinstance(operand, Number):
+            return self._factors.setdefault(operand.value, f"f{len(self._factors)}")
+        return operand.value if isinstance(operand, StandIn) else self.constant(operand)

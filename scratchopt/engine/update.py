@@ -1,6 +1,6 @@
 """The update of a group's parameters: the rule, and what comes before it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
@@ -44,6 +44,8 @@ class Update:
     """The update that a step makes to the parameters of a group.
 
     Args:
+        rule: the method's own.
+        gradient_point: the method's own, or None.
         keys: of the rule's buffers in the state, in the rule's order.
         names: of the numbers that it takes from the group.
         apply: the rule with what comes before it, a function of p, g, the buffers and the numbers.
@@ -52,6 +54,8 @@ class Update:
         options: of the group.
     """
 
+    rule: Rule
+    gradient_point: Rule | None
     keys: tuple[str, ...]
     names: tuple[str, ...]
     apply: Callable[..., None]
@@ -73,27 +77,6 @@ class Update:
     def all_keys(self) -> tuple[str, ...]:
         """Keys of the buffers, and then of the compensations, if there are any."""
         return with_compensations(self.keys) if self.options.compensated else self.keys
-
-    def refuse_unlawful(self, changed: Sequence[bool]) -> None:
-        """Raises if the rule leaves alone what it should change in place, or writes into g.
-
-        Args:
-            changed: whether p, g and each buffer were changed.
-
-        Raises:
-            RuntimeError: says which.
-        """
-        for name, is_changed in zip(("p", "g", *self.keys), changed, strict=True):
-            if name == "g" and is_changed:
-                raise RuntimeError(WRITES_G)
-            if name != "g" and not is_changed:
-                raise RuntimeError(
-                    f"a rule must change {name} in place, as in `m *= 0.9; m += g`; "
-                    "this one has not"
-                )
-
-
-WRITES_G = "a rule must leave g as it is: write `d = lr * g` in place of `g *= lr`"
 
 
 def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> Callable[..., None]:

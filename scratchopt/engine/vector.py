@@ -41,6 +41,19 @@ _foreach_add_(p, ␣, alpha=-1.0)
 >>> calls("p -= lr / v")
 _foreach_reciprocal(v)
 _foreach_add_(p, ␣, alpha=-0.5)
+>>> calls("p -= lr * m.sign()")
+_foreach_sign(m)
+_foreach_add_(p, ␣, alpha=-0.5)
+>>> calls("p -= lr * m.maximum(2 * v)")
+_foreach_mul(v, 2.0)
+_foreach_maximum(m, ␣)
+_foreach_add_(p, ␣, alpha=-0.5)
+>>> calls("p -= m.clamp(-1, 1)")
+_foreach_clamp_min(m, -1)
+_foreach_clamp_max(␣, 1)
+_foreach_add_(p, ␣, alpha=-1.0)
+>>> calls("p -= torch.where(m > 0, m, lr)")  # of comparisons torch has no foreach calls
+_foreach_add_(p, ␣, alpha=-1.0)
 """
 
 from __future__ import annotations
@@ -50,8 +63,10 @@ from typing import Any
 
 import torch
 
+from scratchopt.engine.vector_functions import Functions
 
-class Vector:
+
+class Vector(Functions):
     """A list of tensors times a number, and perhaps times, over or less a second list.
 
     Args:
@@ -114,10 +129,8 @@ class Vector:
     def sqrt(self) -> Vector:
         return self._new("sqrt")
 
-    def clamp_min_(self, floor: float | Vector) -> Vector:
-        if not isinstance(floor, Vector):
-            return self._write("clamp_min", floor)
-        return self._write("maximum", (floor if floor.role else floor._new("mul", 1.0)).tensors)
+    def make_new(self, tensors: Any) -> Vector:
+        return Vector(tensors, role="temporary")
 
     def _now(self) -> tuple[int, ...]:
         return tuple(tensors[0]._version for tensors in self.lists if tensors)

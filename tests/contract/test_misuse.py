@@ -399,14 +399,8 @@ def test_a_gradient_point_without_state_is_looked_ahead_to_or_refused():
     [(PointNotMoved, "must change p in place"), (PointWritesBuffer, "must leave buffers")],
 )
 def test_a_gradient_point_that_breaks_its_laws_is_refused(method, message):
-    x = torch.nn.Parameter(torch.ones(1))
-    optimizer = method([x], lr=0.1)
-    give(optimizer, [x], [torch.ones(1)])
-    theta = x.detach().clone()
     with pytest.raises(RuntimeError, match=message):
-        optimizer.lookahead_()
-    assert not optimizer.ahead
-    assert torch.equal(x, theta)
+        method([torch.nn.Parameter(torch.ones(1))], lr=0.1)
 
 
 def test_an_own_method_may_keep_more_in_its_state():

@@ -16,7 +16,15 @@ from scratchopt.engine import vector
 from scratchopt.engine.vector import Vector
 
 # Ways to make a value of the last two.
-BINARY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
+BINARY = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "maximum": torch.maximum,
+    "minimum": lambda x, y: x.minimum(y),
+    "clamp by": lambda x, y: x.clamp(min=y),
+}
 NUMBER = {
     "2*": lambda x: 2 * x,
     "1*": lambda x: 1.0 * x,
@@ -29,6 +37,9 @@ NUMBER = {
     "neg": lambda x: -x,
     "3-": lambda x: 3.0 - x,
     "2/": lambda x: 2.0 / x,
+    "abs": abs,
+    "clamp": lambda x: torch.clamp(x, -1.0, 1.5),
+    "**2": lambda x: x**2,
 }
 IN_PLACE = {"+=": operator.iadd, "-=": operator.isub}
 IN_PLACE_NUMBER = {
@@ -36,6 +47,8 @@ IN_PLACE_NUMBER = {
     "/=": lambda x: operator.itruediv(x, 4.0),
     "+=1": lambda x: operator.iadd(x, 1.0),
     "clamp 1": lambda x: x.clamp_min_(1.0),
+    "clamp 2": lambda x: x.clamp_max_(2.0),
+    "**=2": lambda x: operator.ipow(x, 2),
 }
 
 
@@ -146,7 +159,7 @@ def calls(expression: str) -> None:
     tensors = {name: [torch.ones(2)] for name in "pgmv"}
     vectors = {name: Vector(lists, role="named" * (name != "g")) for name, lists in tensors.items()}
     with Calls({id(lists[0]): name for name, lists in tensors.items()}):
-        exec(expression, {"lr": 0.5}, vectors)
+        exec(expression, {"lr": 0.5, "torch": torch}, vectors)
 
 
 def test_the_table_of_its_module_is_what_it_calls():

@@ -1,0 +1,111 @@
+"""The laws of a rule, held before its first step: what it takes, and what it changes."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from inspect import signature
+from typing import Any
+
+from torch import Tensor
+
+from scratchopt.engine.operations import RuleError
+from scratchopt.engine.trace import Program, read_rule
+from scratchopt.engine.update import Rule, Update, number_names
+
+WRITES_G = "a rule must leave g as it is: write `d = lr * g` in place of `g *= lr`"
+WRITES_BUFFER = "a gradient_point must leave buffers as they are: write `p += momentum * v`"
+NOT_MOVED = "a gradient_point must change p in place, as in `p += momentum * v`; this one has not"
+
+
+def read(update: Update, group: dict[str, Any]) -> list[Program]:
+    """Reads the rule of a group, once for an update; see `scratchopt.engine.trace`.
+
+    Returns:
+        A program for each way through its branches.
+
+    Raises:
+        RuleError: a rule or a gradient point that takes what is not there, or breaks a law.
+    """
+    counts = [(name, _count(update, name, group)) for name in update.names]
+    return _read(update, (*counts, ("t", 0)) if update.counts_steps else tuple(counts))
+
+
+def _count(update: Update, name: str, group: dict[str, Any]) -> int:
+    """Of how many numbers a hyperparameter consists: 0 for a number, 2 for a pair."""
+    at_rule = name in number_names(update.rule)
+    taker = _label(update.rule if at_rule or not update.gradient_point else update.gradient_point)
+    if name not in group:
+        raise RuleError(
+            f"{taker} takes {name}, and its param group has none: give it a default, as in "
+            f'super().__init__(params, {{"{name}": {name}}}, **options)'
+        )
+    value = group[name]
+    several = isinstance(value, tuple | list)
+    for number in value if several else [value]:
+        if not (isinstance(number, Tensor) or hasattr(number, "__float__")):
+            raise RuleError(
+                f"{taker} takes {name}, which is {value!r} and no number: choose between rules in "
+                "rule_for"
+            )
+    return len(value) if several else 0
+
+
+@cache
+def _read(update: Update, numbers: tuple[tuple[str, int], ...]) -> list[Program]:
+    rule, point, counts = update.rule, update.gradient_point, dict(numbers)
+    label = _label(rule)
+    letters = _letters(rule, label, ("p", "g"), update.keys)
+    laws = {letters[1]: WRITES_G}
+    own = {name: counts[name] for name in number_names(rule)}
+    programs = read_rule(label, rule, letters, laws, own)
+    for program in programs:
+        for i, name in enumerate(("p", "g", *update.keys)):
+            if i != 1 and program.results[i] == f"x{i}":
+                where = " on each way through its branches" if len(programs) > 1 else ""
+                raise RuleError(
+                    f"{label}: a rule must change {name} in place{where}, as in "
+                    "`m *= 0.9; m += g`; this one has not"
+                )
+    if update.options.capturable and len(programs) > 1:
+        raise RuleError(
+            f"{label} branches on its numbers, and a CUDA graph would repeat one way for ever: "
+            "leave capturable out"
+        )
+    if point is not None:
+        _read_point(point, update.keys, counts)
+    return read_rule(label, update.apply, letters, {}, counts)
+
+
+def _read_point(point: Rule, keys: tuple[str, ...], counts: dict[str, int]) -> None:
+    label, names = _label(point), number_names(point)
+    if "t" in names:
+        raise RuleError(
+            f"{label} takes t, and a gradient is taken before its step is counted: a gradient "
+            "point has the numbers of its param group alone"
+        )
+    letters = _letters(point, label, ("p",), keys)
+    laws = dict.fromkeys(letters[1:], WRITES_BUFFER)
+    for program in read_rule(label, point, letters, laws, {name: counts[name] for name in names}):
+        if program.results[0] == "x0":
+            raise RuleError(f"{label}: {NOT_MOVED}")
+
+
+def _letters(
+    function: Callable[..., Any], label: str, first: Sequence[str], keys: tuple[str, ...]
+) -> list[str]:
+    """The names of the tensors that a function takes: p, perhaps g, and each buffer."""
+    arguments = signature(function).parameters.values()
+    if any(a.kind == a.VAR_POSITIONAL for a in arguments):
+        return [*first, *keys]
+    letters = [a.name for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
+    if len(letters) != len(first) + len(keys):
+        raise RuleError(
+            f"{label} takes {', '.join(letters)}, and must take {', '.join(first)} and a tensor "
+            f"for each of its buffers, which are {', '.join(keys) or 'none'}: name a state key for "
+            "each in `buffers`; numbers come after a `*`"
+        )
+    return letters
+
+
+def _label(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__qualname__", repr(function))
+    return name.rpartition("<locals>.")[2]
