@@ -13,8 +13,8 @@ from scratchopt.snapshot import Snapshot
 
 _REMEDY = (
     "call lookahead_() before the forward pass, or step(closure) with a closure that calls "
-    "optimizer.zero_grad(); under Lightning add the callback scratchopt.lightning.Lookahead, or, as "
-    "a Tuner leaves callbacks out, call lookahead_() in on_train_batch_start of the LightningModule"
+    "optimizer.zero_grad(); under Lightning add the callback scratchopt.lightning.Lookahead, or, "
+    "as its Tuner leaves callbacks out, call lookahead_() in on_train_batch_start of the module"
 )
 
 

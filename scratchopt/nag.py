@@ -49,6 +49,10 @@ class NAG(Optimizer):
         gradient of the penalty, weight_decay·(θ + μv), is taken there too. On a quadratic of
         curvature λ the method converges for lr·λ < (2 + 2μ)/(1 + 2μ).
 
+        Every process must hold all parameters that its closure uses, or a shard of each, as under
+        DDP and FSDP2. Inside torch's `ZeroRedundancyOptimizer`, which gives each process some
+        parameters whole, the closure sees the others at θ, and the step is wrong without a word.
+
         State: `velocity`, v, of the parameter's shape and dtype. Besides, from the second step on,
         the memory of a copy of θ.
 

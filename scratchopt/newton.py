@@ -275,9 +275,9 @@ class Newton(Optimizer):
         if not gathered and any(p.grad is not None for p in self._parameters()):
             raise RuntimeError(
                 "Newton needs the curvature: call optimizer.backward(loss) in place of "
-                "loss.backward(); under Lightning add the callback scratchopt.lightning.LiveLoss, or, "
-                "as a Tuner leaves callbacks out, call add_curvature(loss) in its place in "
-                "on_before_backward of the LightningModule"
+                "loss.backward(); under Lightning add the callback scratchopt.lightning.LiveLoss, "
+                "or, as its Tuner leaves callbacks out, call add_curvature(loss) in its place in "
+                "on_before_backward of the module"
             )
         if tried and earlier and not gathered.zeroed:
             raise RuntimeError(_WHOLE_LOSS)

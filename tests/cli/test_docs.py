@@ -353,6 +353,7 @@ def slurm(task: int) -> dict[str, str]:
         for page in PAGES
         for i, (language, block) in enumerate(blocks(PAGES[page]))
         if language == "python" and "import" in block
+        if page != "docs/frameworks.md"  # tests/unit/test_frameworks.py
     ],
 )
 def test_python_examples_run_and_print_what_they_say(page: str, code: str, folder: Path):
