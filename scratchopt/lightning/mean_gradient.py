@@ -78,7 +78,8 @@ class MeanGradient(Callback):
     def _scale(self, trainer: Trainer, factor: float) -> None:
         if factor == 1:
             return
-        for optimizer in trainer.optimizers:
+        optimizers: list[Any] = trainer.optimizers
+        for optimizer in optimizers:
             for group in optimizer.param_groups:
                 for p in group["params"]:
                     if p.grad is not None:

@@ -236,7 +236,9 @@ def test_a_callback_that_would_see_the_gradient_before_is_named():
 
 def test_a_strategy_that_accumulates_by_itself_is_refused():
     class Accumulating(SingleDeviceStrategy):  # as DeepSpeed's says of itself
-        handles_gradient_accumulation = True
+        @property
+        def handles_gradient_accumulation(self):
+            return True
 
     with pytest.raises(RuntimeError, match="Accumulating accumulates them by itself"):
         fit(Net(of("sgd"), 8), [MeanGradient()], strategy=Accumulating("cpu"))

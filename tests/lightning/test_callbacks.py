@@ -133,6 +133,8 @@ def test_within_an_accumulation_validation_and_checkpoints_are_at_theta(fit, tmp
 class Normalized(LightningModule):
     """A network with batch normalization."""
 
+    net: Any
+
     def __init__(self, make) -> None:
         super().__init__()
         torch.manual_seed(0)
@@ -154,6 +156,8 @@ class Normalized(LightningModule):
 
 class Averaged(Callback):
     """Keeps the network as the last epoch begins."""
+
+    net: Any
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if batch_idx == 0:
