@@ -1,5 +1,6 @@
 """The base class of every optimizer: all that is not arithmetic."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -131,9 +132,10 @@ class Optimizer(Method, torch.optim.Optimizer):
             super().__setstate__(state)
         else:  # a state_dict: in place, for a wrapper of Lightning's or Fabric's shares these two
             self._refuse(state)
+            states, groups = dict(state["state"]), list(state["param_groups"])
             self.state.clear()
-            self.state.update(state["state"])
-            self.param_groups[:] = state["param_groups"]
+            self.state.update(states)
+            self.param_groups[:] = groups
         self._runner.forget()
         if self._point:
             self._point.forget()
@@ -159,6 +161,20 @@ class Optimizer(Method, torch.optim.Optimizer):
             kept = any(values.get(key) is not None for values in state["state"].values())
             if kept and key not in self.buffers:
                 raise ValueError(f"{type(self).__name__} keeps no {key}: {remedy}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, as torch has it; warns where the parameters, likely saved with it, are not θ.
+
+        Returns:
+            `state` and `param_groups`.
+        """
+        if self.ahead:
+            warnings.warn(
+                "the parameters are at the gradient point, and a model saved now has these in "
+                "place of θ: call restore_() before",
+                stacklevel=2,
+            )
+        return super().state_dict()
 
     @property
     def ahead(self) -> bool:

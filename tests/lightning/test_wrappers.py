@@ -169,6 +169,21 @@ def test_a_wrapped_optimizer_trains_as_a_bare_one(row, run, train):
     assert (expected[-1] - expected[0]).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("train", [train_by_fabric, train_by_hand])
+@pytest.mark.parametrize("solver", ["newton", "newton_cg"])
+def test_a_wrapped_newton_tries_its_steps_as_a_bare_one(solver, train, monkeypatch):
+    settings = CASES[solver].settings | {"adapt_damping": True, "line_search": True}
+    monkeypatch.setitem(CASES, solver, CASES[solver]._replace(settings=settings))
+
+    def by_closures(loop: Loop) -> None:
+        for i in range(6):
+            loop.step_by_closure(i)
+            loop.path.append(torch.tensor([loop.optimizer.cost] * 8, dtype=torch.float64))
+
+    expected, came = train_bare(solver, by_closures), train(solver, by_closures)
+    torch.testing.assert_close(torch.stack(came), torch.stack(expected), rtol=0, atol=1e-12)
+
+
 def test_what_is_set_and_read_through_a_wrapper_is_the_optimizer_s():
     model = make_model()
     bare: Any = CASES["newton"].cls(model.parameters(), **CASES["newton"].settings)

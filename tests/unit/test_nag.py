@@ -124,6 +124,16 @@ def test_lookahead_and_restore_are_exact_and_idempotent(moving):
         assert torch.equal(x, theta)
 
 
+def test_a_checkpoint_away_from_theta_is_warned_of(moving):
+    _, optimizer = moving
+    optimizer.state_dict()
+    optimizer.lookahead_()
+    with pytest.warns(UserWarning, match=r"call restore_\(\) before"):
+        optimizer.state_dict()
+    optimizer.restore_()
+    optimizer.state_dict()
+
+
 def test_a_lookahead_before_equals_a_closure(moving):
     x, optimizer = moving
     y = torch.nn.Parameter(x.detach().clone())
