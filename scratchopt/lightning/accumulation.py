@@ -22,7 +22,8 @@ class AccumulationWindow:
 
     def begin(self, batch: Any) -> float:
         """Begins a batch; returns the factor for the sum over those before it."""
-        size = count_examples(batch) or self._size  # which counts as the one before, if unknown
+        # A batch of unknown size counts as the one before.
+        size = self._size if batch is None else count_examples(batch) or self._size
         factor = self._size / size if self._total else 1.0
         self._size = size
         return factor

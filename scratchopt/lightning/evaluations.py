@@ -47,7 +47,7 @@ class Evaluations:
         """Takes the loss of a batch.
 
         Args:
-            batch: that `training_step` was given.
+            batch: that `training_step` was given; None where it is a step by itself.
             outputs: of `training_step`, as Lightning hands them on.
             automatic: whether Lightning takes the steps, so that their first evaluation counts.
         """

@@ -159,10 +159,11 @@ class OptimizerMonitor(Callback):
         batch_idx: int,
     ) -> None:
         """Takes the loss, and after a step the velocity."""
-        self._evaluations.end_batch(batch, outputs, pl_module.automatic_optimization)
+        batches, automatic = trainer.accumulate_grad_batches, pl_module.automatic_optimization
+        self._evaluations.end_batch(batch if batches > 1 else None, outputs, automatic)
         if trainer.global_step == self._step:
             return
-        loss, cost = self._evaluations.end_step(trainer.accumulate_grad_batches)
+        loss, cost = self._evaluations.end_step(batches)
         if loss is not None:
             self._gather("train/loss", loss)
         if cost is not None:
