@@ -184,6 +184,23 @@ def test_steps_between_validations_are_counted_across_epochs_and_the_end_is_read
     assert result.validations[-1]["val/loss"] == result.metrics["val/loss"]
 
 
+@pytest.mark.parametrize("optimizer", ["nag", "newton"])
+def test_accumulated_batches_are_a_large_batch_to_the_last_step_of_an_epoch(optimizer, tmp_path):
+    """Of 100 points: steps of 64 and of 36, which are batches of 16, 16 and 4."""
+    results, ends = [], []
+    for batch, accumulated in ((16, 4), (64, 1)):
+        directory = tmp_path / str(batch)
+        overrides = ("max_steps=5", "monitor_every=1", "figures=false", f"optimizer={optimizer}")
+        overrides += (f"task.batch_size={batch}", f"accumulate_grad_batches={accumulated}")
+        results.append(in_process(directory, "task=linear_regression", *overrides))
+        events = EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
+        tags = ("train/loss", "train/gradnorm", "train/velocity")
+        logged = [[event.value for event in events.Scalars(tag)] for tag in tags]
+        ends.append((state_of(directory), logged))
+    assert [result.evaluations for result in results] == [18, 5]
+    torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-12)
+
+
 def test_what_is_not_asked_for_is_not_there(tmp_path):
     asked = ["task=logistic_regression", "optimizer=sgd", "max_steps=2", "threads=1"]
     threads = []
