@@ -20,8 +20,9 @@ ATTENTION = (
     "the closure of step(closure), or within torch.nn.attention.sdpa_kernel(SDPBackend.MATH)"
 )
 MISSING = (
-    "{} needs second derivatives, and a layer has none ({}): write it in operations that have, as "
-    "cdist and EmbeddingBag in sums and products, or use a first-order optimizer, such as NAG"
+    "{} needs second derivatives, and a layer or loss has none ({}): write it in operations that "
+    "have (an EmbeddingBag as the mean of an Embedding, cdist with "
+    "compute_mode='use_mm_for_euclid_dist'), or use a first-order optimizer"
 )
 SPARSE = "second derivatives need gradients that are not sparse: use an embedding with sparse=False"
 

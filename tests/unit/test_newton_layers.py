@@ -154,11 +154,11 @@ class Once(torch.autograd.Function):
 
 
 REFUSED = {
-    "EmbeddingBag": (lambda: nn.EmbeddingBag(5, 3), TOKENS, "a layer has none .*_embedding_bag"),
+    "EmbeddingBag": (lambda: nn.EmbeddingBag(5, 3), TOKENS, "a layer or loss has none .*_embedding_bag"),
     "cdist": (
         lambda: Apply(lambda x, m: torch.cdist(x[:, 0], m.weight), nn.Linear(8, 3)),
         SEQUENCES,
-        "a layer has none .*_cdist_backward",
+        "a layer or loss has none .*_cdist_backward",
     ),
     "sparse embedding": (
         lambda: nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Flatten(), nn.Linear(12, 3)),
@@ -168,7 +168,7 @@ REFUSED = {
     "once_differentiable": (
         lambda: Apply(lambda x, m: Once.apply(m(x[:, 0])), nn.Linear(8, 3)),
         SEQUENCES,
-        "a layer has none .*once_differentiable",
+        "a layer or loss has none .*once_differentiable",
     ),
 }
 
