@@ -154,7 +154,11 @@ class Once(torch.autograd.Function):
 
 
 REFUSED = {
-    "EmbeddingBag": (lambda: nn.EmbeddingBag(5, 3), TOKENS, "a layer or loss has none .*_embedding_bag"),
+    "EmbeddingBag": (
+        lambda: nn.EmbeddingBag(5, 3),
+        TOKENS,
+        "a layer or loss has none .*_embedding_bag",
+    ),
     "cdist": (
         lambda: Apply(lambda x, m: torch.cdist(x[:, 0], m.weight), nn.Linear(8, 3)),
         SEQUENCES,
