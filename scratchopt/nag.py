@@ -51,7 +51,8 @@ class NAG(Optimizer):
 
         Every process must hold all parameters that its closure uses, or a shard of each, as under
         DDP and FSDP2. Inside torch's `ZeroRedundancyOptimizer`, which gives each process some
-        parameters whole, the closure sees the others at θ, and the step is wrong without a word.
+        parameters whole, the closure sees the others at θ, and the step is wrong without a word,
+        unless its first line is `_sync_params()` of that optimizer.
 
         State: `velocity`, v, of the parameter's shape and dtype. Besides, from the second step on,
         the memory of a copy of θ.
