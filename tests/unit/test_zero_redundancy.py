@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from scratchopt import NAG
 from tests.shared.two_processes import run_by_two
 
-SETTINGS = {"lr": 0.1, "momentum": 0.9}
+SETTINGS: dict[str, Any] = {"lr": 0.1, "momentum": 0.9}
 RANDOM = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(20, 8, 3, generator=RANDOM, dtype=torch.float64)
 TARGETS = torch.randn(20, 8, 1, generator=RANDOM, dtype=torch.float64)
