@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from scratchopt.cli.arguments import rewrite_arguments
+from scratchopt.cli.streams import guard_streams
 from scratchopt.cli.sweep import objective, tally_runs
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import GIVEN_WRONG, UserError, one_line
@@ -41,6 +42,7 @@ EXPLAINING = ("scratchopt.", "tasks.", "hydra.", "lightning.", "torch.optim.")
 
 def main() -> None:
     """Does what the command line says, or says in one line why not."""
+    guard_streams()
     atexit.register(gc.freeze)  # what is left then goes with the process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
     try:
@@ -58,6 +60,7 @@ def main() -> None:
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def train(cfg: DictConfig) -> float | None:
     """Trains once, for a single run or for one of a sweep, and returns what a sweeper is told."""
+    guard_streams()  # of a launcher's process, too
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if not (in_sweep or TRACEBACKS):
         del os.environ["HYDRA_FULL_ERROR"]  # not for the processes that DDP starts
@@ -165,7 +168,7 @@ def tell_of_failure(error: Exception) -> None:
 def describe(error: Exception) -> str:
     """The message of an error on a line, after its kind if it was not made to be read."""
     words = one_line(error)
-    return words if isinstance(error, UserError) else f"{type(error).__name__}: {words}"
+    return words if is_user_error(error) else f"{type(error).__name__}: {words}"
 
 
 def find_reason(error: Exception) -> Exception:
