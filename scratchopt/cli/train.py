@@ -31,7 +31,7 @@ from scratchopt.config.schema import validate
 from scratchopt.runs.claim import claim_directory
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
-from scratchopt.runs.store import StoredRun, complete_run
+from scratchopt.runs.store import NO_MEMORY, StoredRun, complete_run
 from scratchopt.runs.targets import check_targets
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
@@ -192,6 +192,8 @@ def exit_with_error(error: Exception) -> NoReturn:
 def is_user_error(error: Exception) -> bool:
     """Tells whether an error is about what the user asked for, not a mistake in a program."""
     if isinstance(error, (UserError, *GIVEN_WRONG)):
+        return True
+    if any(words in str(error) for words in NO_MEMORY):
         return True
     if isinstance(error, OSError):  # a file that cannot be read, a directory that cannot be made
         return True
