@@ -10,5 +10,10 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent
 FIRST, LAST = str(SCRIPTS.parent), str(SCRIPTS)
+try:
+    here = os.getcwd()
+except FileNotFoundError:
+    name = Path(sys.argv[0]).name
+    sys.exit(f"{name}: the working directory has been deleted; go to one that is there")
 between = [place for place in sys.path if place not in (FIRST, LAST)]
-sys.path[:] = [FIRST, *between, os.getcwd(), LAST]
+sys.path[:] = [FIRST, *between, here, LAST]

@@ -20,6 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from scratchopt.cli.parser import Parser
+from scratchopt.cli.streams import guard_streams
 from scratchopt.compare.command_keys import parse_request
 from scratchopt.compare.comparison import Comparison
 from scratchopt.compare.request import Request
@@ -34,6 +35,7 @@ NEEDED = ("scipy", "tabulate")
 
 def main() -> None:
     """Does what the command line says, or says in one line why not."""
+    guard_streams()
     keys = (CONF / "compare.yaml").read_text(encoding="utf-8")
     parser = Parser((__doc__ or "").replace("{keys}", keys.rstrip().replace("\n", "\n    ")))
     parser.add_argument("keys", nargs="*", metavar="key=value")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scratchopt.atomic_write import atomic_write
 from scratchopt.cli.parser import Parser
+from scratchopt.cli.streams import guard_streams
 from scratchopt.config.fields import UserError
 
 MOST = 16  # runs: more are not told apart, and the file grows with each
@@ -18,6 +19,7 @@ MOST = 16  # runs: more are not told apart, and the file grows with each
 
 def main() -> None:
     """Writes the page, and says where."""
+    guard_streams()
     parser = Parser(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs, or of sweeps")
     parser.add_argument("--output", default="playback.html", metavar="FILE", help="%(default)s")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scratchopt.cli.parser import Parser
+from scratchopt.cli.streams import guard_streams
 from scratchopt.config.fields import UserError
 from scratchopt.plots.x_axis import X_AXES
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Does what the command line asks for."""
+    guard_streams()
     parser = Parser(__doc__)
     parser.add_argument("runs", nargs="+", help="directories of runs or sweeps")
     parser.add_argument("--output", help="directory of the pictures (default <runs>/figures)")

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from scratchopt.atomic_write import atomic_write
 from scratchopt.cli.parser import Parser
+from scratchopt.cli.streams import guard_streams
 
 
 def main() -> None:
     """Does what the command line asks for."""
+    guard_streams()
     parser = Parser(__doc__)
     parser.add_argument("directory", nargs="?", help="of the pictures (default outputs/theory)")
     parser.add_argument("--table", action="store_true", help="print the table instead")

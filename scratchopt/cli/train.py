@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from scratchopt.cli.arguments import rewrite_arguments
+from scratchopt.cli.streams import guard_streams
 from scratchopt.cli.sweep import objective, tally_runs
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import GIVEN_WRONG, UserError, one_line
@@ -30,7 +31,7 @@ from scratchopt.config.schema import validate
 from scratchopt.runs.claim import claim_directory
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
-from scratchopt.runs.store import StoredRun, complete_run
+from scratchopt.runs.store import NO_MEMORY, StoredRun, complete_run
 from scratchopt.runs.targets import check_targets
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
@@ -41,6 +42,7 @@ EXPLAINING = ("scratchopt.", "tasks.", "hydra.", "lightning.", "torch.optim.")
 
 def main() -> None:
     """Does what the command line says, or says in one line why not."""
+    guard_streams()
     atexit.register(gc.freeze)  # what is left then goes with the process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
     try:
@@ -58,6 +60,7 @@ def main() -> None:
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def train(cfg: DictConfig) -> float | None:
     """Trains once, for a single run or for one of a sweep, and returns what a sweeper is told."""
+    guard_streams()  # of a launcher's process, too
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if not (in_sweep or TRACEBACKS):
         del os.environ["HYDRA_FULL_ERROR"]  # not for the processes that DDP starts
@@ -165,7 +168,7 @@ def tell_of_failure(error: Exception) -> None:
 def describe(error: Exception) -> str:
     """The message of an error on a line, after its kind if it was not made to be read."""
     words = one_line(error)
-    return words if isinstance(error, UserError) else f"{type(error).__name__}: {words}"
+    return words if is_user_error(error) else f"{type(error).__name__}: {words}"
 
 
 def find_reason(error: Exception) -> Exception:
@@ -189,6 +192,8 @@ def exit_with_error(error: Exception) -> NoReturn:
 def is_user_error(error: Exception) -> bool:
     """Tells whether an error is about what the user asked for, not a mistake in a program."""
     if isinstance(error, (UserError, *GIVEN_WRONG)):
+        return True
+    if any(words in str(error) for words in NO_MEMORY):
         return True
     if isinstance(error, OSError):  # a file that cannot be read, a directory that cannot be made
         return True

@@ -15,14 +15,13 @@ from scratchopt.compare.request import Request
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import (
     UserError,
-    any_seed,
     as_typed,
-    count,
     must_be,
     one_of,
     validate_fields,
 )
 
+MAX_RUNS = 10_000  # of an optimizer on a task: more take minutes to plan, and years to do
 RESERVED = {  # keys of a run that the comparison itself sets
     "checkpoint_kept": "the checkpoints of so many runs would fill the disk",
     "figures": "plot.py draws the runs of the store",
@@ -48,14 +47,14 @@ class CommandKeys:
 
     task: Any = must_be("a task's name, or a list of several", _are_names)  # noqa: RUF009
     optimizers: Any = must_be("a list of optimizers' names, each once", _are_names)  # noqa: RUF009
-    budget: int = count()
-    seeds: int = count()
-    seed: int = any_seed()
+    budget: int = must_be("an integer in [1, 10000]", lambda n: 1 <= n <= MAX_RUNS)
+    seeds: int = must_be("an integer in [1, 10000]", lambda n: 1 <= n <= MAX_RUNS)
+    seed: int = must_be("an integer in [0, 2**31)", lambda n: 0 <= n < 2**31)  # more come after it
     search: str = one_of("grid", "optuna")
     tune: Any = must_be("keys and their values, such as {momentum: [0.5, 0.9]}")  # noqa: RUF009
     start: str = one_of("library", "task")
     decide: str = one_of("cost", "metric")
-    workers: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    workers: int | None = must_be("an integer in [1, 1000], or null", lambda n: 1 <= n <= 1000)
     store: str = must_be("a folder")
     output: str | None = must_be("a folder, or null")
 

@@ -64,7 +64,7 @@ def count() -> Any:
 
 def list_of_counts() -> Any:
     """A field whose value is a list of numbers of things."""
-    return must_be("a list of integers >= 1", lambda ns: all(n >= 1 for n in ns))
+    return must_be("a list of integers >= 1", lambda ns: all(type(n) is int and n >= 1 for n in ns))
 
 
 def run_length() -> Any:

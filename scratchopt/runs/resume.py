@@ -33,6 +33,8 @@ def expand_resume(arguments: list[str]) -> list[str]:
     directory = given.pop("resume", "null").strip("'\"")
     if directory == "null":
         return arguments
+    if not directory:
+        raise UserError("resume=: give the directory of a run")
     if changed := [key for key in given if key not in ("max_steps", "max_epochs", "trusted")]:
         raise UserError(
             f"resume={directory}: a run goes on as it was configured; beside it only max_steps, "

@@ -101,7 +101,7 @@ def name_sweep_runs(arguments: list[str]) -> list[str]:
     beneath = f'${{name_folder:"${{hydra:job.override_dirname}}"}}/{TRIAL}'
     return [
         *arguments[:first],
-        f"hydra.sweep.subdir='{names}/{beneath}'",
+        f"hydra.sweep.subdir='./{names}/{beneath}'",
         f"{EXCLUDED}=[{rest}]",
         *arguments[first:],
     ]

@@ -19,6 +19,8 @@ from scratchopt.config.fields import UserError
 from scratchopt.config.processes import watch_processes
 from scratchopt.lightning import Convergence, Diverged
 from scratchopt.runs.callbacks import quiet_lightning
+from scratchopt.runs.factory import make_factory, refuse_arguments
+from scratchopt.runs.machine_limits import check_memory, check_threads
 from scratchopt.runs.provenance import refuse_hidden_targets
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.resume import CHECKPOINT
@@ -74,6 +76,8 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
 def _prepare(config: dict[str, Any]) -> dict[str, Any]:
     """Sets this process up; returns the configuration with what `auto` is on this machine."""
     refuse_hidden_targets(config)
+    check_threads(config["threads"])
+    check_memory(config)
     quiet_lightning()
     watch_processes()
     torch.set_num_threads(config["threads"] or THREADS)
@@ -88,10 +92,9 @@ def make_task(config: dict[str, Any]) -> LightningModule:
     Raises:
         UserError: a task that takes no optimizer or is no LightningModule.
     """
+    refuse_arguments("task", config["task"])
     try:
-        module = instantiate(
-            config["task"], optimizer=instantiate(config["optimizer"], _convert_="all")
-        )
+        module = instantiate(config["task"], optimizer=make_factory(config["optimizer"]))
     except InstantiationException as error:
         if "unexpected keyword argument 'optimizer'" not in str(error.__cause__):
             raise

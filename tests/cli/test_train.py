@@ -1,8 +1,10 @@
 """scripts/train.py as its users meet it: what a run leaves, what is refused, how it ends."""
 
 import json
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from scratchopt.runs.training import run
 from tasks import mnist_data
 from tests.shared import commands
 from tests.shared.configs import config
-from tests.shared.paths import OPTIMIZERS, TASKS
+from tests.shared.paths import OPTIMIZERS, SCRIPTS, TASKS
 
 TAGS = {"train/loss", "train/gradnorm", "train/velocity", "train/update_ratio", "train/angle"}
 
@@ -447,6 +449,32 @@ def test_a_search_for_nothing_or_the_wrong_way_is_refused_before_its_first_run(
     [line] = done.stderr.splitlines()
     assert said in line
     assert not list(tmp_path.rglob("events*"))
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+@pytest.mark.parametrize("closing", ["| head -1", "2>&1 | head -1", ">&-", "<&- >&- 2>&-"])
+def test_a_run_ends_well_though_nobody_reads_its_output(closing, sweep, tmp_path):
+    command = commands.command("train", *sweep, "task=toy", "figures=false")
+    shell = ["bash", "-o", "pipefail", "-c", f"{shlex.join(command)} {closing}"]
+    if "|" not in closing:  # the forked process has its streams from elsewhere
+        shell[-1] = shell[-1].replace(command[0], sys.executable)
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    results = [result_of(path.parent) for path in tmp_path.rglob("result.json")]
+    assert [result["status"] for result in results] == ["converged"] * (2 if sweep else 1)
+
+
+def test_a_directory_that_has_been_deleted_is_said_in_one_line(tmp_path):
+    code = "import os, runpy, sys; os.rmdir(os.getcwd()); runpy.run_path(sys.argv[0])"
+    for script in ("train", "compare", "play", "plot", "bench", "theory"):
+        (tmp_path / script).mkdir()
+        path = SCRIPTS / f"{script}.py"
+        run_it = f"import sys; sys.argv = [{str(path)!r}]; sys.path[0] = {str(SCRIPTS)!r}; {code}"
+        command = [sys.executable, "-c", run_it]
+        done = subprocess.run(command, cwd=tmp_path / script, capture_output=True, text=True)
+        assert done.returncode == 1
+        words = "the working directory has been deleted; go to one that is there"
+        assert done.stderr == f"{script}.py: {words}\n"
 
 
 def interrupted(cwd: Path, signum: int, *arguments: str) -> subprocess.CompletedProcess[str]:

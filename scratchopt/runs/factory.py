@@ -1,0 +1,65 @@
+"""The factory of a run's optimizer: what a task calls with its parameters."""
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from torch.optim import Optimizer
+
+from scratchopt.config.fields import UserError
+
+
+def refuse_arguments(group: str, node: dict[str, Any]) -> None:
+    """Refuses keys of a node that the class or function it names does not take.
+
+    Raises:
+        UserError: with the key, and those that there are.
+    """
+    try:
+        known = signature(get_object(node["_target_"])).parameters
+    except Exception:  # who makes it says what is wrong
+        return
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    keys = [key for key in node if key not in known and not key.startswith("_")]
+    if keys:
+        given = ("params", "optimizer")
+        names = ", ".join(name for name in known if name not in given) or "none"
+        raise UserError(
+            f"{group}.{keys[0]}: {node['_target_']} takes no such argument (it takes {names}); give "
+            f"~{group}.{keys[0]}, or a YAML file of its own in a folder {group}/ of --config-dir"
+        )
+
+
+def make_factory(node: dict[str, Any]) -> Callable[..., Optimizer]:
+    """Makes the factory that a node describes.
+
+    Args:
+        node: `optimizer` of a validated configuration.
+
+    Raises:
+        UserError: a node that makes no factory of optimizers.
+    """
+    target = f"optimizer._target_={node['_target_']}"
+    try:
+        kind = get_object(node["_target_"])
+    except Exception:  # what is made of it below says what is wrong
+        kind = Optimizer
+    if isinstance(kind, type) and not issubclass(kind, Optimizer) and node.get("_partial_"):
+        raise UserError(
+            f"{target}: is no torch.optim.Optimizer; give an optimizer's class, or a function that "
+            "returns an optimizer"
+        )
+    refuse_arguments("optimizer", node)
+    partial = f"{target}: is given its parameters by the task; add _partial_: true to its node"
+    try:
+        made = instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if node.get("_partial_") or not isinstance(error.__cause__, TypeError):
+            raise
+        raise UserError(partial) from error
+    if not callable(made):
+        raise UserError(partial)
+    return made
