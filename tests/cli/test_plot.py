@@ -610,6 +610,20 @@ def test_theta_of_all_runs_is_laid_over_each_other(record, runs):
     assert_all_is_inside(axes.figure)
 
 
+def test_more_than_a_dozen_oscillations_are_drawn_optimizer_by_optimizer(record, runs):
+    for i in range(14):
+        optimizer = ("momentum", "nag")[i % 2]
+        given = ("task=toy", f"optimizer={optimizer}", f"optimizer.lr={0.1 + 0.01 * i}")
+        write_path(
+            record(f"{i}", *given, logged={"train/loss": decay(0.9)}), np.full((9, 1), 0.1 * i)
+        )
+    left_out: list[Any] = []
+    figures = oscillation_figures(group_by_setting(runs()), "", lambda *run: left_out.append(run))
+    assert list(figures) == ["oscillation_momentum", "oscillation_nag"]
+    assert [len(figure.axes[0].lines) for figure in figures.values()] == [8, 8]
+    assert left_out == []
+
+
 def test_a_run_that_diverged_leaves_the_scale_of_an_oscillation_alone(record, runs):
     x = 8 * 0.9 ** np.arange(20.0)[:, None]
     for optimizer, factor, status in (("nag", 1.0, "finished"), ("sgd", -1.5, "diverged")):
