@@ -35,14 +35,18 @@ def oscillation_figures(
     lines there is a picture for each optimizer instead, `oscillation_nag` and so on.
 
     Args:
-        settings: whose records were read without an error before.
+        settings: of runs of one task.
         title: of the picture.
         leave_out: called with each run that is not shown, and why.
     """
     paths: dict[Setting, np.ndarray] = {}
     names: list[str] = []
     for setting in settings:
-        found = _read_first_steps(setting.runs[0])
+        try:
+            found = _read_first_steps(setting.runs[0])
+        except ValueError as error:  # of a net, whose path is no other picture's
+            leave_out(setting.runs[0], f"{error}")
+            continue
         if found is not None:
             names = parameter_names(found[0])
             paths[setting] = found[1]

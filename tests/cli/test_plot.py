@@ -1,5 +1,6 @@
 """Pictures of several runs show what their logs have, to any eye, and plot.py draws them."""
 
+import json
 import math
 from functools import cache
 from itertools import combinations
@@ -704,7 +705,10 @@ def test_a_run_that_has_logged_nothing_is_left_out_and_named(record, runs, tmp_p
     record("a", logged={"train/loss": decay(0.9)})
     late = record("b", "optimizer=sgd", logged={}, status=None)
     assert len(list(write_gallery(runs(), tmp_path / "figures"))) == 2
-    assert capsys.readouterr().err == f"plot.py: {late}: left out, it has logged no loss yet\n"
+    assert capsys.readouterr().err == (
+        f"plot.py: {late}: left out, it has logged no loss yet; a run's first write comes after "
+        "log_every=50 steps\n"
+    )
 
 
 def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
@@ -712,9 +716,33 @@ def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
     with pytest.raises(UserError) as refusal:
         list(write_gallery(runs(), tmp_path / "figures"))
     assert str(refusal.value) == (
-        f"{directory}: there is nothing to draw; a run's first write comes after log_every=50 steps"
+        f"{directory}: there is nothing to draw; it has logged no loss yet; a run's first write "
+        "comes after log_every=50 steps"
     )
     assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (
+            {"status": "finished", "updates": 1_200},
+            "its events are gone or damaged, though result.json knows of 1,200 updates: put a copy "
+            "of them back, or train it again",
+        ),
+        (
+            {"status": "failed", "error": "TypeError: no closure"},
+            "it failed before its first step: TypeError: no closure",
+        ),
+    ],
+)
+def test_why_there_is_nothing_to_draw_is_said(found, why, record, runs, tmp_path):
+    directory = record("a", logged={})
+    file = directory / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | found))
+    with pytest.raises(UserError) as refusal:
+        list(write_gallery(runs(), tmp_path / "figures"))
+    assert str(refusal.value) == f"{directory}: there is nothing to draw; {why}"
 
 
 def test_runs_of_several_tasks_are_refused(record, runs):
