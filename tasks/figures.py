@@ -53,13 +53,13 @@ def regression_figures(
             label = f"{name}: y = {a:.4g} x {'−' if b < 0 else '+'} {abs(b):.4g}".replace("-", "−")
             axes.axline((0, b), slope=a, color=color, linestyle=style, linewidth=2, label=label)
     margin = 0.1 * np.ptp(ys)
-    ends = np.array([xs.min(), xs.max()])
-    start = first[0] * ends + first[1]  # of a far start the data's end is as far as one sees
-    reach = np.ptp(ys)
-    low, high = max(start.min(), ys.min() - reach), min(start.max(), ys.max() + reach)
-    axes.set_ylim(min(low, ys.min()) - margin, max(high, ys.max()) + margin)
+    reach = np.ptp(ys)  # a far start is seen where it comes near the data
+    start = np.polyval(first, [xs.min(), xs.max()])
+    low = min(ys.min(), max(start.min(), ys.min() - reach)) - margin
+    high = max(ys.max(), min(start.max(), ys.max() + reach)) + margin
+    axes.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
     axes.set(xlabel="x", ylabel="y", title=title)
-    axes.legend(loc="best")
+    axes.legend(loc="upper left")
     figures = {"fit": figure}
     if history.get("train/loss") and history.get("train/gradnorm"):
         figures["curves"], (left, right) = new_figure(1, 2, (10.0, 4.0))

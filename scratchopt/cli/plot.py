@@ -52,12 +52,12 @@ def main() -> None:
         from scratchopt.plots.tables import outcome_table
 
         paths = list(write_gallery(runs, output, arguments.against))
-        print(outcome_table(runs), end="\n\n")
-        print(*paths, sep="\n")
     except UserError as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"{output}: {error.strerror}")
+    print(outcome_table(runs), end="\n\n")
+    print(*paths, sep="\n")
 
 
 def print_steps(runs: "Sequence[Run]", every: int) -> None:

@@ -97,7 +97,7 @@ def render_markdown_table(table: Table, with_title: bool = True) -> str:
     cells = [[escape_markdown(cell) for cell in row] for row in table.rows]
     for i in table.code:
         if "`" not in (code := table.rows[i][-1]):
-            cells[i][-1] = f"`{code}`".replace("|", "\\|")
+            cells[i][-1] = " ".join(f"`{code}`".replace("|", "\\|").splitlines())
     head = [escape_markdown(cell) for cell in table.head]
     rows = tabulate(cells, head, "pipe", disable_numparse=True)
     notes = "".join(f"\n\n{escape_markdown(note)}" for note in table.notes)
@@ -106,10 +106,10 @@ def render_markdown_table(table: Table, with_title: bool = True) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Escapes all that means something to Markdown."""
-    for mark in "\\`*_[]<|":
-        text = text.replace(mark, "\\" + mark)
-    return text
+    """Escapes all that means something to Markdown, HTML and GitHub's formulas in it; one line."""
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.splitlines()))
+    text = re.sub(r"[\\`*_\[\]<|~$]", r"\\\g<0>", text)
+    return re.sub(r"^(\s*(?:\d+)?)(#+|[>+\-=]|(?<=\d)[.)])(?=\s|$)", r"\1\\\2", text)
 
 
 def render_page(report: Report, charts: Mapping[str, str]) -> str:

@@ -123,8 +123,8 @@ def make_quality_table(task: TaskReport) -> Table:
         [
             "Means over the seeds with 95 % bootstrap intervals, where there are three seeds or "
             "more. A run that diverged or failed has no value at the end; “(8 of 10)” says how "
-            "many have one. Training loss: the last one. The test set was read once, at the end, "
-            "and has decided nothing.",
+            "many have one. Training loss: the last one."
+            + (" The test set was read once, at the end, and has decided nothing." if tags else ""),
             "Memory: parameters, gradients and optimizer state.",
         ],
         pale=frozenset(pale),

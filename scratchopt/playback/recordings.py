@@ -1,5 +1,7 @@
 """The recorded paths of runs, read back and checked to be of one loss."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,12 +74,24 @@ class Recording:
 def read_recordings(runs: Sequence[Run]) -> list[Recording]:
     """Reads the paths of runs of one loss.
 
+    Of several runs those whose path cannot be shown are left out, and standard error says why.
+
     Raises:
-        UserError: a run without records, or runs that minimize different losses.
+        UserError: no run whose path can be shown, or runs that minimize different losses.
     """
-    found = [_read(run, label) for run, label in zip(runs, label_runs(runs), strict=True)]
+    found, refused = [], []
+    for run, label in zip(runs, label_runs(runs), strict=True):
+        try:
+            found.append(_read(run, label))
+        except UserError as refusal:
+            refused.append(refusal)
+    if not found:
+        more = f"; nor can the {len(refused) - 1} others be shown" if len(refused) > 1 else ""
+        raise UserError(f"{refused[0]}{more}") from refused[0]
     for other in found[1:]:
         _check_same_loss(found[0], other)
+    for refusal in refused:
+        print(f"play.py: left out: {refusal}", file=sys.stderr)
     return found
 
 
@@ -86,24 +100,35 @@ def _read(run: Run, label: str) -> Recording:
         layout, records = read_records(run.directory / "path")
     except FileNotFoundError as error:
         raise UserError(
-            f"{run.directory}: no records of its path; train it again, a net of more than 100 "
-            "parameters with record_every=20"
+            f"{run.directory}: no records of its path; train it again with record_every=1, or a "
+            "large net with record_every=20"
         ) from error
     except ValueError as error:
-        raise UserError(f"{error}; train this run again") from error
-    updates = run.result.updates if run.result else np.inf
+        raise UserError(f"{error}; {_again(run)}") from error
+    # What raised an error in an older version's store has no count of its updates.
+    uncounted = run.result is None or (run.result.status == "failed" and not run.result.updates)
+    updates = np.inf if uncounted or run.result is None else run.result.updates
     if len(records) and records["step"][-1] > updates:
         raise UserError(
             f"{run.directory}/path is damaged: it has a step {records['step'][-1]} of a run of "
-            f"{updates} updates; train this run again"
+            f"{updates} updates; {_again(run)}"
         )
     if not len(records):
-        raise UserError(f"{run.directory}: it was stopped before the first record of its path")
+        raise UserError(
+            f"{run.directory}: it was stopped before the first record of its path; {_again(run)}"
+        )
     if layout.dtype.startswith("complex"):
         raise UserError(
             f"{run.directory}: its parameters are complex, and have no place in a plane"
         )
     return Recording(run, label, layout, records)
+
+
+def _again(run: Run) -> str:
+    """What to do for new records: a store does not do a run that is there again."""
+    if run.config["store"] is None:
+        return "train this run again"
+    return f"remove {shlex.quote(str(run.directory))} and train this run again"
 
 
 def _check_same_loss(one: Recording, other: Recording) -> None:

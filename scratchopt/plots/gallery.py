@@ -35,18 +35,13 @@ def write_gallery(runs: Sequence[Run], output: Path, against: str = "steps") -> 
     Raises:
         UserError: runs of several tasks, or of which none has logged anything.
     """
-    logged = []
-    for run in runs:
-        if run.history.get("train/loss"):
-            logged.append(run)
-        else:
-            known = run.result and run.result.updates
-            gone = f"its events are gone or damaged: result.json knows of {known} updates"
-            _leave_out(run, gone if known else "it has logged no loss yet")
+    logged = [run for run in runs if run.history.get("train/loss")]
+    for run in runs if logged else []:
+        if not run.history.get("train/loss"):
+            _leave_out(run, _explain_emptiness(run))
     if not logged:
         raise UserError(
-            f"{runs[0].directory}: there is nothing to draw; a run's first write comes after "
-            f"log_every={runs[0].config['log_every']} steps"
+            f"{runs[0].directory}: there is nothing to draw; {_explain_emptiness(runs[0])}"
         )
     for name, figure in _figures(logged, against):
         save(figure, output / name)
@@ -66,6 +61,24 @@ def _figures(runs: Sequence[Run], against: str) -> Iterator[tuple[str, Figure]]:
     yield from sharpness_figures({name: run.history for name, run in named}).items()
     yield from paths_figures(settings, _leave_out).items()
     yield from oscillation_figures(settings, title, _leave_out).items()
+
+
+def _explain_emptiness(run: Run) -> str:
+    """Says why a run has logged no loss, and what to do."""
+    result = run.result
+    if result and result.updates:
+        return (
+            f"its events are gone or damaged, though result.json knows of {result.updates:,} "
+            "updates: put a copy of them back, or train it again"
+        )
+    if result and result.failed:
+        return f"it {result.status} before its first step" + (
+            f": {result.error}" if result.error else ""
+        )
+    return (
+        "it has logged no loss yet; a run's first write comes after "
+        f"log_every={run.config['log_every']} steps"
+    )
 
 
 def _title(runs: Sequence[Run]) -> str:

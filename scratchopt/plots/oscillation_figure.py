@@ -31,27 +31,42 @@ def oscillation_figures(
     """Draws `oscillation`, θ before each of the first 50 steps; nothing of more than two numbers.
 
     A panel is a coordinate, a line the first run of a setting; dashed lines are the minima of a
-    function that is known. Runs that diverged decide nothing on the scale.
+    function that is known. Runs that diverged decide nothing on the scale. Of more than a dozen
+    lines there is a picture for each optimizer instead, `oscillation_nag` and so on.
 
     Args:
-        settings: whose records were read without an error before.
+        settings: of runs of one task.
         title: of the picture.
         leave_out: called with each run that is not shown, and why.
     """
     paths: dict[Setting, np.ndarray] = {}
     names: list[str] = []
     for setting in settings:
-        found = _read_first_steps(setting.runs[0])
-        if found is None:
+        try:
+            found = _read_first_steps(setting.runs[0])
+        except ValueError as error:  # of a net, whose path is no other picture's
+            leave_out(setting.runs[0], f"{error}")
             continue
-        if len(paths) == TOGETHER:
-            room = f"as the picture of the oscillation has room for {TOGETHER} lines"
-            leave_out(setting.runs[0], room)
-            continue
-        names = parameter_names(found[0])
-        paths[setting] = found[1]
+        if found is not None:
+            names = parameter_names(found[0])
+            paths[setting] = found[1]
     if not paths:
         return {}
+    if len(paths) <= TOGETHER:
+        return {"oscillation": _draw(paths, names, title)}
+    figures = {}
+    for optimizer in dict.fromkeys(setting.optimizer for setting in paths):
+        own = {setting: path for setting, path in paths.items() if setting.optimizer == optimizer}
+        for setting in list(own)[TOGETHER:]:
+            room = f"as a picture of the oscillation has room for {TOGETHER} lines"
+            leave_out(setting.runs[0], room)
+            del own[setting]
+        name = f"oscillation_{optimizer.replace('/', '_')}"
+        figures[name] = _draw(own, names, f"{title}, {optimizer}")
+    return figures
+
+
+def _draw(paths: dict[Setting, np.ndarray], names: Sequence[str], title: str) -> Figure:
     styles = choose_line_styles([setting.style_key for setting in paths])
     styled = list(zip(paths.items(), styles, strict=True))
     entries = [legend_entry(style, setting.name) for (setting, _), style in styled]
@@ -73,7 +88,7 @@ def oscillation_figures(
         label_steps(axes)
         axes.set_xlabel(f"step, the first {FIRST} at most" if i == len(names) - 1 else "")
         axes.set_ylabel(name)
-    return {"oscillation": figure}
+    return figure
 
 
 def _read_first_steps(run: Run) -> tuple[RecordLayout, np.ndarray] | None:

@@ -98,7 +98,8 @@ def _read_small_path(run: Run) -> tuple[RecordLayout, np.ndarray] | None:
         return None
     except ValueError as error:
         raise UserError(f"{error}; move it away, and the log's rows are printed") from error
-    return (layout, records) if layout.size <= FEW and "gradient" in layout.fields else None
+    few = layout.size <= FEW and "gradient" in layout.fields
+    return (layout, records) if few and len(records) else None
 
 
 def _format(name: str, value: float) -> str:

@@ -334,6 +334,45 @@ def test_damaged_or_empty_records_are_refused(made, tmp_path):
         scene(directory)
 
 
+def test_a_failed_run_of_an_older_store_is_shown_though_its_updates_were_not_counted(
+    made, tmp_path
+):
+    directory = tmp_path / "copy"
+    shutil.copytree(made("nag"), directory)
+    file = directory / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "failed", "updates": 0}))
+    (track,) = scene(directory).tracks
+    assert len(track.rows) == 34
+
+
+def test_of_several_runs_one_that_cannot_be_shown_is_left_out_and_named(made, tmp_path, capsys):
+    directory = tmp_path / "copy"
+    shutil.copytree(made("momentum"), directory)
+    shutil.rmtree(directory / "path")
+    (track,) = scene(made("nag"), directory).tracks
+    assert track.recording.run.directory == made("nag")
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"play.py: left out: {directory}: no records of its path; train it again"
+    )
+    assert said.count("\n") == 1
+    other = tmp_path / "other"
+    shutil.copytree(directory, other)
+    with pytest.raises(UserError, match=r"record_every=20; nor can the 1 others be shown"):
+        scene(directory, other)
+
+
+def test_the_advice_for_a_damaged_path_in_a_store_is_one_that_works(made, tmp_path):
+    directory = tmp_path / "a store"
+    shutil.copytree(made("nag"), directory)
+    config = directory / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("store: null", "store: somewhere"))
+    (directory / "path" / "layout.json").write_text("{")
+    with pytest.raises(UserError) as refusal:
+        scene(directory)
+    assert str(refusal.value).endswith(f"; remove '{directory}' and train this run again")
+
+
 def test_a_module_that_is_not_to_be_found_is_refused_in_one_line(made, tmp_path):
     directory = tmp_path / "copy"
     shutil.copytree(made("digits"), directory)

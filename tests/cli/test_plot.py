@@ -1,5 +1,6 @@
 """Pictures of several runs show what their logs have, to any eye, and plot.py draws them."""
 
+import json
 import math
 from functools import cache
 from itertools import combinations
@@ -610,6 +611,20 @@ def test_theta_of_all_runs_is_laid_over_each_other(record, runs):
     assert_all_is_inside(axes.figure)
 
 
+def test_more_than_a_dozen_oscillations_are_drawn_optimizer_by_optimizer(record, runs):
+    for i in range(14):
+        optimizer = ("momentum", "nag")[i % 2]
+        given = ("task=toy", f"optimizer={optimizer}", f"optimizer.lr={0.1 + 0.01 * i}")
+        write_path(
+            record(f"{i}", *given, logged={"train/loss": decay(0.9)}), np.full((9, 1), 0.1 * i)
+        )
+    left_out: list[Any] = []
+    figures = oscillation_figures(group_by_setting(runs()), "", lambda *run: left_out.append(run))
+    assert list(figures) == ["oscillation_momentum", "oscillation_nag"]
+    assert [len(figure.axes[0].lines) for figure in figures.values()] == [8, 8]
+    assert left_out == []
+
+
 def test_a_run_that_diverged_leaves_the_scale_of_an_oscillation_alone(record, runs):
     x = 8 * 0.9 ** np.arange(20.0)[:, None]
     for optimizer, factor, status in (("nag", 1.0, "finished"), ("sgd", -1.5, "diverged")):
@@ -690,7 +705,10 @@ def test_a_run_that_has_logged_nothing_is_left_out_and_named(record, runs, tmp_p
     record("a", logged={"train/loss": decay(0.9)})
     late = record("b", "optimizer=sgd", logged={}, status=None)
     assert len(list(write_gallery(runs(), tmp_path / "figures"))) == 2
-    assert capsys.readouterr().err == f"plot.py: {late}: left out, it has logged no loss yet\n"
+    assert capsys.readouterr().err == (
+        f"plot.py: {late}: left out, it has logged no loss yet; a run's first write comes after "
+        "log_every=50 steps\n"
+    )
 
 
 def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
@@ -698,9 +716,33 @@ def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
     with pytest.raises(UserError) as refusal:
         list(write_gallery(runs(), tmp_path / "figures"))
     assert str(refusal.value) == (
-        f"{directory}: there is nothing to draw; a run's first write comes after log_every=50 steps"
+        f"{directory}: there is nothing to draw; it has logged no loss yet; a run's first write "
+        "comes after log_every=50 steps"
     )
     assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (
+            {"status": "finished", "updates": 1_200},
+            "its events are gone or damaged, though result.json knows of 1,200 updates: put a copy "
+            "of them back, or train it again",
+        ),
+        (
+            {"status": "failed", "error": "TypeError: no closure"},
+            "it failed before its first step: TypeError: no closure",
+        ),
+    ],
+)
+def test_why_there_is_nothing_to_draw_is_said(found, why, record, runs, tmp_path):
+    directory = record("a", logged={})
+    file = directory / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | found))
+    with pytest.raises(UserError) as refusal:
+        list(write_gallery(runs(), tmp_path / "figures"))
+    assert str(refusal.value) == f"{directory}: there is nothing to draw; {why}"
 
 
 def test_runs_of_several_tasks_are_refused(record, runs):

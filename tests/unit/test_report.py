@@ -30,7 +30,7 @@ from scratchopt.compare.method_tables import (
     make_method_table,
     make_sensitivity_table,
 )
-from scratchopt.compare.render import render_console
+from scratchopt.compare.render import escape_markdown, render_console, render_markdown
 from scratchopt.compare.report import make_report
 from scratchopt.compare.runs import Objective
 from scratchopt.compare.statistics import Interval
@@ -336,6 +336,36 @@ def test_the_command_stands_in_markdown_and_page_as_it_is_typed(tmp_path: Path):
     write_report(replace(make_known(), command=command), tmp_path)
     assert f"`{command}`" in (tmp_path / "report.md").read_text()
     assert f"<code>{command}</code>" in unescape((tmp_path / "report.html").read_text())
+
+
+def test_a_test_set_is_spoken_of_where_there_is_one():
+    read = "The test set was read once"
+    assert read in render_markdown(make_report(make_known()), ())
+    run = make_run("adam", [0.98])
+    studies = tuple(Study(n, {}, (run,), {}, (), (run,), ()) for n in ("a", "b"))
+    comparison = replace(make_known(), contests=(Contest("toy", ACCURACY, studies),))
+    assert read not in render_markdown(make_report(comparison), ())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a|b", "`x`", "<b>", "# x", "- x", "1. x", "> x", "$x_$", "a\nb", "&lt;", "~~x~~", "_x_"],
+)
+def test_a_name_means_nothing_to_markdown(name):
+    """What a Markdown reader makes of the escaped text is the name, on one line."""
+    text = escape_markdown(name)
+    assert "\n" not in text
+    read = re.sub(r"\\([!-/:-@\[-`{-~])", lambda m: f"&#{ord(m[1])};", text)
+    assert not re.search(r"^(#|[->+] |\d+[.)] )|[`*_\[\]<|~$]", read)
+    assert unescape(read) == name.replace("\n", " ")
+    run = make_run(name, [0.98])
+    studies = tuple(Study(n, {}, (run,), {}, (), (run,), ()) for n in (name, "other"))
+    comparison = replace(make_known(), contests=(Contest("toy", ACCURACY, studies),))
+    lines = render_markdown(make_report(comparison), ()).splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows if escape_markdown(name) in row}
+    assert rows
+    assert widths <= {len(re.findall(r"(?<!\\)\|", row)) for row in rows if "other" in row}
 
 
 def test_learning_curves_keep_the_last_reading_of_a_run_that_ended_well():

@@ -35,7 +35,7 @@ from scratchopt.compare.statistics import (
 from scratchopt.compare.verdict import reach_verdict
 from scratchopt.compare.verdict_checks import CHECKS
 from tests.shared import commands
-from tests.shared.made_comparisons import make_result
+from tests.shared.made_comparisons import make_result, make_run
 from tests.shared.paths import OPTIMIZERS
 
 stats = pytest.importorskip("scipy.stats")
@@ -650,3 +650,42 @@ def test_the_best_of_the_defaults_is_that_of_the_untuned_runs():
 def test_no_winner_is_named_among_equals_and_a_tenth_is_found():
     done = commands.run_module("tests.programs.calibration", 200, limit=1700)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def lost(*errors: str | None) -> tuple[ScoredRun, ...]:
+    return tuple(
+        make_run("c", [], status="failed" if error else "diverged", error=error) for error in errors
+    )
+
+
+@pytest.mark.parametrize(
+    ("trials", "words"),
+    [
+        (
+            lost("TypeError: no closure", "TypeError: no closure"),
+            "No trial of c came to anything, so it was not compared: each ended with an error. "
+            "TypeError: no closure.",
+        ),
+        (
+            lost("TypeError: no closure", None, None),
+            "No trial of c came to anything, so it was not compared: 1 of 3 ended with an error. "
+            "TypeError: no closure. For the others a larger budget, or a default lr nearer to what "
+            "works.",
+        ),
+        (
+            lost("A: 1", "B: 2", "B: 2", "C: 3"),
+            "No trial of c came to anything, so it was not compared: each ended with an error. "
+            "B: 2; A: 1; and 1 other errors.",
+        ),
+    ],
+)
+def test_an_optimizer_whose_runs_raised_has_its_exception_in_the_verdict(trials, words):
+    nothing = replace(study("c", [], chosen=None), trials=trials)
+    assert words in reasons_of(contest(study("a", FAST), study("b", SLOW), nothing))
+
+
+def test_runs_that_raised_after_tuning_have_their_exception_in_the_verdict():
+    failed = make_run("b", [], status="failed", error="RuntimeError: it broke")
+    some = study("b", SLOW, tuned=(*study("b", SLOW).tuned[:9], failed))
+    expected = "1 of 10 runs of b ended with an error: RuntimeError: it broke."
+    assert expected in reasons_of(contest(study("a", FAST), some))
