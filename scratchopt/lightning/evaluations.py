@@ -43,8 +43,8 @@ class Evaluations:
         if self._passes == 1:
             self._first = self._last
 
-    def end_batch(self, batch: Any, outputs: Any, automatic: bool) -> None:
-        """Takes the loss of a batch.
+    def end_batch(self, batch: Any, outputs: Any, automatic: bool) -> Tensor | None:
+        """Takes the loss of a batch, and returns it.
 
         Args:
             batch: that `training_step` was given.
@@ -58,12 +58,14 @@ class Evaluations:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor) and passes > 1 and automatic:
             loss = self._first
-        if isinstance(loss, Tensor):
-            factor = 1.0
-            if automatic:  # else the module weighs its losses itself
-                factor = self._window.begin(batch)
-                self._window.count()
-            self._loss = loss if self._loss is None else self._loss * factor + loss
+        if not isinstance(loss, Tensor):
+            return None
+        factor = 1.0
+        if automatic:  # else the module weighs its losses itself
+            factor = self._window.begin(batch)
+            self._window.count()
+        self._loss = loss if self._loss is None else self._loss * factor + loss
+        return loss
 
     def end_step(self, batches: int) -> tuple[Tensor | None, float | None]:
         """The loss of a step that was taken, and its cost unless that is one pass a batch.

@@ -60,8 +60,9 @@ class Bowl(LightningModule):
 
 
 def fit(module: LightningModule, folder: Path, *more: Callback, **options: Any) -> Trainer:
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    weights = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint.exists() else {}
+    last = folder / "checkpoints" / "last.ckpt"
+    checkpoint = options.pop("ckpt_path", last if last.exists() else None)
+    weights = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint else {}
     every = options.pop("every", None)
     settings: dict[str, Any] = {"max_epochs": 1} | options
     trainer = Trainer(
@@ -149,8 +150,8 @@ def test_a_run_that_diverges_is_recorded_up_to_there(tmp_path):
     with pytest.raises(Diverged):
         fit(module, tmp_path)
     found = records(tmp_path)
-    assert len(found) == 50  # the monitor looks every 50 steps
-    assert np.isnan(found["gradient"][-1]).any()
+    assert len(found) == 17  # 7e9 times larger each step, at 16 its square is beyond float64
+    assert np.isfinite(found["parameters"]).all()
     assert found["parameters"][1].tolist() == (START - 1e9 * CURVATURES * START).tolist()
 
 
@@ -318,10 +319,29 @@ def test_damaged_or_foreign_records_are_named(tmp_path):
         records(tmp_path)
 
 
-def test_a_new_run_takes_the_place_of_the_records_that_are_there(tmp_path):
-    fit(Bowl(RULES["nag"], TARGETS), tmp_path)
-    fit(Bowl(RULES["sgd"], TARGETS[:5]), tmp_path)
-    assert records(tmp_path)["step"].tolist() == [0, 1, 2, 3, 4, 5]
+def test_several_fits_in_a_folder_have_records_of_their_own(tmp_path):
+    """As Lightning numbers its checkpoints; each fit goes on with its own."""
+    for fold in range(3):
+        _checkpointed(tmp_path, max_steps=5 + fold, ckpt_path=None)
+    for fold, name in enumerate(["", "-v1", "-v2"]):
+        found = read_records(tmp_path / f"path{name}")[1]
+        assert found["step"].tolist() == list(range(6 + fold))
+        saved = torch.load(tmp_path / "checkpoints" / f"last{name}.ckpt", weights_only=True)
+        assert saved["global_step"] == 5 + fold
+    _checkpointed(tmp_path, ckpt_path=tmp_path / "checkpoints" / "last-v1.ckpt")
+    assert len(read_records(tmp_path / "path-v1")[1]) == len(TARGETS) + 1
+    assert len(records(tmp_path)) == 6
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        *("last-v1.ckpt", "last-v2.ckpt", "last.ckpt")
+    ]
+
+
+def test_a_fast_dev_run_leaves_records_and_checkpoints_alone(tmp_path):
+    _checkpointed(tmp_path, max_steps=5)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    _checkpointed(tmp_path, fast_dev_run=True, ckpt_path=None)
+    _checkpointed(tmp_path, fast_dev_run=3)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_two_processes_record_what_one_does(tmp_path):
