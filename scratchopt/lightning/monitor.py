@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from scratchopt.lightning.clipping import call_after_clipping
 from scratchopt.lightning.divergence import (
     BadLoss,
+    Diverged,
     LossCheck,
     check_parameters,
     check_values,
@@ -90,6 +91,7 @@ class OptimizerMonitor(Callback):
         self._names: list[str] = []
         self._parameters: list[Tensor] = []
         self._metrics = StepMetrics([])
+        self._batch: Any = None  # under way
         self._updates = Updates()
         self._losses: LossCheck  # of the training under way
         self._unpatch: Callable[[], None] = do_nothing
@@ -134,6 +136,12 @@ class OptimizerMonitor(Callback):
         self._unpatch = call_after_clipping(trainer, pl_module, self._take_clipped)
         self._begin_step()
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps the batch for as long as it lasts."""
+        self._batch = batch
+
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
@@ -168,6 +176,7 @@ class OptimizerMonitor(Callback):
         batch_idx: int,
     ) -> None:
         """Takes the loss, and after a step the velocity."""
+        self._batch = None
         loss = self._evaluations.end_batch(batch, outputs, pl_module.automatic_optimization)
         updates = self._updates.count(trainer)
         stepped = updates != self._step
@@ -233,6 +242,21 @@ class OptimizerMonitor(Callback):
         self._updates.unseen = state_dict.get("unseen", 0)
         self._measured = state_dict.get("measured")
         self._scalars.load_state_dict(state_dict)
+
+    def describe_divergence(self, trainer: Trainer, error: Exception) -> Diverged:
+        """Describes as a divergence an error that a step has ended with, as Newton's may.
+
+        If the loss of that step is not finite, it is that, and is in the history.
+        """
+        loss = self._evaluations.first
+        if loss is not None and not loss.isfinite():
+            self._losses.take(loss, self._batch)
+            self._gather("train/loss", loss)
+            try:
+                self.write(trainer, self._losses.find(self._step, stepped=True))
+            except Diverged as diverged:
+                return diverged
+        return Diverged(f"diverged at step {self._step}: {error}")
 
     def write(self, trainer: Trainer, bad: BadLoss | None = None) -> None:
         """Writes the gathered numbers to the loggers; raises `Diverged` if one is not finite."""

@@ -2,8 +2,9 @@
 
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -95,10 +96,44 @@ def _read_choices(path: Path, directory: str) -> dict[str, str]:
     return names
 
 
+class DamagedCheckpoint(UserError):
+    """A checkpoint that cannot be read."""
+
+
 def is_sound(checkpoint: Path) -> bool:
     """Tells whether a checkpoint's bytes are as they were written: each part has a checksum."""
     try:
         with ZipFile(checkpoint) as parts:
             return parts.testzip() is None
-    except BadZipFile:
+    except Exception:  # of many kinds, as the bytes may say anything
         return False
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint, as plain values and tensors on the CPU.
+
+    Raises:
+        DamagedCheckpoint: one that is damaged, is none of a run, or holds other values.
+        OSError: one that is not there.
+    """
+    import torch
+
+    path.stat()
+    damaged = DamagedCheckpoint(f"{path} is damaged; put back a copy of it")
+    if not is_sound(path):
+        raise damaged
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        if not named:
+            raise damaged from error
+        raise DamagedCheckpoint(
+            f"{path} holds a {named[1]}, which is no plain value and is not loaded; have the task "
+            "save it as a number, a string or a tensor, and begin anew"
+        ) from error
+    except Exception as error:  # of many kinds, as the bytes may say anything
+        raise damaged from error
+    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
+        raise DamagedCheckpoint(f"{path} is no checkpoint of a run; put back that of this run")
+    return content
