@@ -76,8 +76,8 @@ def test_the_article_s_nag_converges_at_its_34th_evaluation(toy):
 def test_result_json_has_its_keys(toy):
     result = result_of(toy[1])
     assert list(result) == [
-        *("task", "optimizer", "hyperparameters", "seed", "status", "steps", "evaluations", "cost"),
-        *("updates", "validations", "metrics", "seconds", "training_seconds", "memory"),
+        *("task", "optimizer", "hyperparameters", "seed", "status", "ending", "steps"),
+        *("evaluations", "cost", "updates", "validations", "metrics", "seconds", "training_seconds", "memory"),
         *("versions", "commit", "error", "complete"),
     ]
     assert (result["task"], result["optimizer"], result["seed"]) == ("toy", "nag", 0)

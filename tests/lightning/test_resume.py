@@ -12,13 +12,20 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 from scratchopt.batches import Batches
-from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, OptimizerMonitor, RandomState
+from scratchopt.lightning import (
+    Checkpoint,
+    LiveLoss,
+    Lookahead,
+    OptimizerMonitor,
+    RandomState,
+    Recorder,
+)
 from tests.shared.cases import CASES, row
 from tests.shared.checkpoints import differences, same
 from tests.shared.two_processes import run_by_two
@@ -26,6 +33,8 @@ from tests.shared.two_processes import run_by_two
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.. before .optimizer.step"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    # Lightning's, of a layer that a checkpoint had thawed and that is thawed once more.
+    pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist"),
 ]
 ALL_PAIRS = " ".join(map("-".join, product(("ddp", "fsdp2"), ("adam", "sgd", "nag"))))
 EPOCHS, LAST = 3, Path("checkpoints", "last.ckpt")
@@ -210,6 +219,25 @@ def stopping() -> list[Callback]:
     return [EarlyStopping("val/loss", min_delta=0.05, patience=3)]
 
 
+class Thaw(BaseFinetuning):
+    """Adds the first layer to the optimizer at epoch 1, with an lr of its own."""
+
+    def freeze_before_training(self, pl_module):
+        self.freeze(pl_module.net[0])
+
+    def finetune_function(self, pl_module, epoch, optimizer):
+        if epoch == 1:
+            self.unfreeze_and_add_param_group(pl_module.net[0], optimizer, lr=0.05)
+
+
+def of_trained(params: Any) -> Any:
+    return nag([p for p in params if p.requires_grad])
+
+
+def thawing() -> list[Callback]:
+    return [Thaw(), Recorder()]
+
+
 WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "plain": (nag, {}),
     "accumulating": (with_schedule, {"accumulate_grad_batches": 2}),
@@ -222,6 +250,7 @@ WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "a shuffled DataLoader, by epochs": (with_plateau, {"module": Shuffled, "steps": None}),
     "a scaler": (nag, {"scale": 2.0**20}),
     "two optimizers": (nag, {"module": ByHand}),
+    "a layer that is thawed": (of_trained, {"steps": 2, "more": thawing}),
     "in float64": (nag, {"module": MadeSingle, "precision": "64-true"}),
 }
 
@@ -237,6 +266,9 @@ def gaps(
         first, _ = train(folder / str(at), configure, at, **options)
         rest, _ = train(folder / str(at), configure, **options)
         found[at] = differences(expected, final(folder / str(at)))
+        for path in (folder / "whole" / "path").glob("*"):
+            if path.read_bytes() != (folder / str(at) / "path" / path.name).read_bytes():
+                found[at] += [f"{path.name} differs"]
         if first.validated | rest.validated != whole.validated:
             found[at] += [f"{first.validated} and {rest.validated} are not {whole.validated}"]
     return {at: differences[:3] for at, differences in found.items() if differences}
