@@ -91,7 +91,9 @@ def _read(run: Run, label: str) -> Recording:
         ) from error
     except ValueError as error:
         raise UserError(f"{error}; train this run again") from error
-    updates = run.result.updates if run.result else np.inf
+    # A run that was given up, since it ended every process that did it, could not count its updates.
+    given_up = run.result is None or (run.result.status == "failed" and not run.result.updates)
+    updates = np.inf if given_up else run.result.updates
     if len(records) and records["step"][-1] > updates:
         raise UserError(
             f"{run.directory}/path is damaged: it has a step {records['step'][-1]} of a run of "
