@@ -272,6 +272,9 @@ def test_an_error_in_training_is_an_outcome_and_the_sweep_goes_on(folder):
     assert done.stderr.endswith("train.py: 1 of 2 runs failed\n")
     by_status = {result["status"]: result for result in results(folder)}
     assert set(by_status) == {"failed", "finished"}
+    broken = by_status["failed"]  # as far as it came
+    assert (broken["updates"], broken["evaluations"], broken["cost"]) == (30, 30, 30)
+    assert [row["steps"] for row in broken["validations"]] == [4, 8, 12, 16, 20, 24, 28]
     assert by_status["failed"]["error"] == "RuntimeError: odd: this never"
     before = {path: stamp(path) for path in folder.glob("runs/*/result.json")}
     again = train(folder, *asked)

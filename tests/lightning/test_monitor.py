@@ -205,6 +205,15 @@ def test_norms_of_two_processes_are_those_of_the_whole(strategy, tmp_path):
         compare(history, twin(optimizer, 0.2))
 
 
+def test_a_bad_batch_of_one_process_ends_both_at_its_step_and_is_named(tmp_path):
+    done = commands.run_module(__name__, "bad", tmp_path, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        message, *counts = json.loads((tmp_path / str(rank)).read_text())
+        assert "diverged at step 2: train/loss is nan, and so is a value of its batch" in message
+        assert counts == [3, 6]  # updates; evaluations, of two micro-batches each
+
+
 def test_every_third_step_is_measured_and_the_loss_of_all():
     monitor = OptimizerMonitor(3)
     fit(Net("nag"), monitor)
@@ -450,6 +459,27 @@ def _in_processes(strategy: str, written: Path) -> None:
         written.write_text(json.dumps(histories))
 
 
+def _bad_batch(folder: Path) -> None:
+    """Trains until a batch of the second process has a NaN."""
+    module, monitor = Net("sgd"), OptimizerMonitor()
+    module.inputs[2 * BATCH + BATCH // 2 :][: BATCH // 4] = math.nan
+    module.train_dataloader = partial(_share, module)  # type: ignore[method-assign]
+    message = ""
+    try:
+        fit(
+            module,
+            monitor,
+            strategy="ddp_find_unused_parameters_true",
+            devices=2,
+            use_distributed_sampler=False,
+            accumulate_grad_batches=2,
+        )
+    except Diverged as error:
+        message = str(error)
+    counts = monitor.count_updates(module.trainer), monitor.evaluations
+    (folder / str(module.trainer.global_rank)).write_text(json.dumps([message, *counts]))
+
+
 def _share(module: Net) -> DataLoader[Any]:
     """This process's half of each batch, in two micro-batches."""
     rank, rows = module.trainer.global_rank, torch.arange(STEPS * BATCH)
@@ -459,4 +489,7 @@ def _share(module: Net) -> DataLoader[Any]:
 
 
 if __name__ == "__main__":
-    _in_processes(sys.argv[1], Path(sys.argv[2]))
+    if sys.argv[1] == "bad":
+        _bad_batch(Path(sys.argv[2]))
+    else:
+        _in_processes(sys.argv[1], Path(sys.argv[2]))
