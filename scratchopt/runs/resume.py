@@ -14,6 +14,10 @@ from scratchopt.config.fields import UserError
 from scratchopt.config.paths import quote_override
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
+DESCRIBED = (
+    *("compress_type", "create_system", "create_version", "extract_version", "flag_bits"),
+    *("date_time", "external_attr", "internal_attr", "reserved", "volume", "comment", "extra"),
+)
 # What Hydra would obey in a primary configuration; that of a run has values alone.
 HYDRAS = ("hydra", "defaults")
 PACKAGE = re.compile(r"^\s*#\s*@", re.MULTILINE)
@@ -101,10 +105,18 @@ class DamagedCheckpoint(UserError):
 
 
 def is_sound(checkpoint: Path) -> bool:
-    """Tells whether a checkpoint's bytes are as they were written: each part has a checksum."""
+    """Tells whether a checkpoint's bytes are as they were written.
+
+    Each of its parts has a checksum; what describes a part is the same for all of them but for
+    name, place, size and checksum.
+    """
     try:
         with ZipFile(checkpoint) as parts:
-            return parts.testzip() is None
+            described = {
+                (*(getattr(part, name) for name in DESCRIBED), part.file_size - part.compress_size)
+                for part in parts.infolist()
+            }
+            return len(described) == 1 and parts.testzip() is None
     except Exception:  # of many kinds, as the bytes may say anything
         return False
 
@@ -137,3 +149,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
         raise DamagedCheckpoint(f"{path} is no checkpoint of a run; put back that of this run")
     return content
+
+
+def is_resumable(checkpoint: Path) -> bool:
+    """Tells whether there is a checkpoint that a run can go on from. Imports torch, if one is there."""
+    try:
+        read_checkpoint(checkpoint)
+    except (DamagedCheckpoint, FileNotFoundError):
+        return False
+    return True
