@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR
 MOVING = {
     *("last_epoch", "_step_count", "_last_lr", "base_lrs", "T_cur", "T_i", "best", "mode_worse"),
     *("num_bad_epochs", "cooldown_counter", "_get_lr_called_within_step", "lr_lambdas"),
-    *("_is_initial", "_initial_step"),
+    *("_is_initial", "_initial_step", "_schedule_phases"),  # the last made by total_steps
 }
 
 
@@ -73,6 +73,6 @@ def _compare(made: Mapping[str, Any], restored: Mapping[str, Any]) -> list[str]:
         if key == "_schedulers":
             for one, other in zip(made[key], restored[key], strict=True):
                 found += _compare(one, other)
-        elif made[key] != restored[key] and key != "schedule_phases":  # which total_steps has made
+        elif made[key] != restored[key]:
             found.append(f"{key.lstrip('_')}={restored[key]}, as saved, not {made[key]}")
     return sorted(found)

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 
 from scratchopt.batches import Batches
+from scratchopt.config.fields import UserError
 from scratchopt.lightning import Diverged
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
@@ -333,6 +334,34 @@ def test_divergence_is_one_line_and_what_came_before_is_kept(tmp_path):
     assert len(events.Scalars("train/loss")) >= 9
 
 
+class BrokenOff(Toy):
+    """Ends with an error at a step, after all before it was logged."""
+
+    at = -1
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        if self.global_step == self.at:
+            raise KeyError("broken off")
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_run_broken_off_after_its_checkpoint_shows_each_step_once(tmp_path, monkeypatch):
+    asked = config("task=toy", "optimizer=sgd", "max_steps=20", "figures=false", "task.tolerance=0")
+    asked |= {"checkpoint_steps": 10, "log_every": 1}
+    asked["optimizer"]["lr"] = 0.1
+    asked["task"]["_target_"] = f"{__name__}.BrokenOff"
+    monkeypatch.setattr(BrokenOff, "at", 13)
+    with pytest.raises(KeyError):
+        run(asked, Result("toy", "sgd", hyperparameters(asked), 0), tmp_path)
+    monkeypatch.setattr(BrokenOff, "at", -1)
+    result = Result("toy", "sgd", hyperparameters(asked), 0)
+    run(asked | {"resume": str(tmp_path)}, result, tmp_path)
+    assert result.updates == 20
+    events = EventAccumulator(str(tmp_path)).Reload()
+    for tag in ("train/loss", "train/velocity", "train/gradnorm"):
+        assert [event.step for event in events.Scalars(tag)] == list(range(20))
+
+
 class Steep(Toy):
     """√(1 + x²), on which Newton's step from x leads to −x³, and soon to where it has no curvature.
 
@@ -580,6 +609,36 @@ def test_a_finished_run_has_nothing_to_resume(toy, tmp_path):
     assert done.returncode == 1
     assert "nothing is left to do after 33 updates" in line
     assert (toy[1] / "result.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer=momentum", "is of scratchopt.nag.NAG, and this run is of .*momentum.Momentum;"),
+        ("task=linear_regression", "is of tasks.toy.Toy, and this run is of tasks.linear_reg"),
+        ("task.function=rosenbrock", "is of task.function=article, and this run of rosenbrock;"),
+    ],
+)
+def test_another_run_s_checkpoint_is_refused(override, words, tmp_path):
+    in_process(tmp_path, "task=toy", "optimizer=nag", "max_steps=3", "figures=false")
+    asked = ["task=toy", "optimizer=nag", "max_steps=6", "figures=false", override]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=rf"^resume={tmp_path}: checkpoints/last.ckpt {words}"):
+        in_process(tmp_path, *asked, f"resume={tmp_path}")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_older_version_s_checkpoint_of_other_shapes_is_refused(tmp_path):
+    """It did not say what it is of."""
+    in_process(tmp_path, "task=toy", "optimizer=nag", "max_steps=3", "figures=false")
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    del content["run"], content["hyper_parameters"]
+    torch.save(content, path)
+    asked = ["task=toy", "optimizer=nag", "max_steps=6", "figures=false", f"resume={tmp_path}"]
+    with pytest.raises(UserError, match=r"has a x of shape \(1,\), and this run one of \(2,\)"):
+        in_process(tmp_path, *asked, "task.function=rosenbrock")
+    assert in_process(tmp_path, *asked).updates == 6
 
 
 # Other people's tasks
