@@ -251,12 +251,16 @@ class Checkpoint(LightningCheckpoint):
                 content = self._dump(trainer)
                 trainer.strategy.save_checkpoint(content, new)
             trainer.strategy.barrier()
+            if trainer.is_global_zero:
+                with new.open("rb") as written:
+                    os.fsync(written.fileno())  # before the rename, or a power cut may keep neither
+                os.replace(new, path)
+        except BaseException:  # a full disk
+            if trainer.is_global_zero:
+                new.unlink(missing_ok=True)
+            raise
         finally:
             self._saving = False
-        if trainer.is_global_zero:
-            with new.open("rb") as written:
-                os.fsync(written.fileno())  # before the rename, or a power cut may keep neither
-            os.replace(new, path)
         trainer.strategy.barrier()  # for all processes it is there now
         self._held = position
         self._step, self._time = self._updates.count(trainer), time.monotonic()

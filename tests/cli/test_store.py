@@ -355,6 +355,22 @@ def test_what_was_left_without_a_checkpoint_is_begun_anew(tmp_path):
     assert OmegaConf.load(kept.directory / ".hydra" / "config.yaml").max_steps == 5  # pyright: ignore
 
 
+@pytest.mark.parametrize("part", ["a part's bytes", "what describes a part"])
+def test_a_run_whose_checkpoint_is_damaged_is_done_anew(part, tmp_path):
+    kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
+    complete_run(kept, wait=False)
+    whole = kept.result
+    (kept.directory / "result.json").unlink()
+    path = kept.directory / "checkpoints" / "last.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if part == "a part's bytes" else -150] ^= 1
+    path.write_bytes(content)
+    complete_run(kept, wait=False)
+    assert whole is not None
+    assert kept.result is not None
+    assert (kept.result.updates, kept.result.metrics) == (whole.updates, whole.metrics)
+
+
 def test_two_sweeps_share_a_store_and_do_each_run_once(folder):
     asked = ["-m", "task=toy", "store=runs", "figures=false", "max_steps=40", "task.tolerance=0"]
     seeds = [f"seed={','.join(map(str, order))}" for order in ([0, 1, 2, 3], [3, 2, 1, 0])]

@@ -29,6 +29,7 @@ from scratchopt.lightning import (
     read_records,
 )
 from tests.shared import commands
+from tests.shared.full_disk import full_disk
 from tests.shared.two_processes import run_by_two
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -282,6 +283,23 @@ def _kills(folder: Path) -> None:
             if kill == 55:
                 with open(folder / name / "path" / "records.bin", "ab") as file:
                     file.write(b"torn" * 9)
+
+
+def test_a_full_disk_leaves_a_whole_checkpoint_and_the_run_goes_on_from_it(tmp_path):
+    _checkpointed(tmp_path / "whole")
+    path, last = tmp_path / "run" / "path", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    _checkpointed(tmp_path / "run", max_steps=50)
+    before = last.read_bytes()
+    with full_disk(len(before) // 2), pytest.raises((OSError, RuntimeError)):
+        _checkpointed(tmp_path / "run")
+    assert last.read_bytes() == before
+    assert not [file for file in (tmp_path / "run").rglob("*.new")]
+    _checkpointed(tmp_path / "run")
+    whole = (tmp_path / "whole" / "path" / "records.bin").read_bytes()
+    assert (path / "records.bin").read_bytes() == whole
+    with full_disk(10), pytest.raises(OSError, match="File too large"):
+        _checkpointed(tmp_path / "other", ckpt_path=None)
+    assert not [file for file in (tmp_path / "other").rglob("*.new")]
 
 
 def test_a_torn_tail_is_cut_by_the_reader(tmp_path):
