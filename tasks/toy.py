@@ -30,7 +30,7 @@ class Toy(LightningModule):
         optimizer: makes the optimizer of the parameters.
         function: article, rosenbrock, rastrigin, beale or quadratic (`problems.functions`).
         start: the first x, one number per variable, or just the number for the article's function;
-            None, the function's own.
+            None, the function's own, which the attribute `start` then has.
         tolerance: the distance to a global minimizer, in the max-norm, that ends the run; >= 0.
         dtype: of x, float32 or float64.
         condition_number: of the quadratic, >= 1.
@@ -55,13 +55,16 @@ class Toy(LightningModule):
         self.function = choose("function", function, functions(condition_number))
         self.tolerance = tolerance
         if start is None:
-            start = self.function.start
+            start = list(self.function.start) if self.function.dim > 1 else self.function.start[0]
+        self.start = start
         first = torch.atleast_1d(torch.tensor(start, dtype=choose("dtype", dtype, DTYPES)))
         if first.shape != (self.function.dim,):
             raise ValueError(
                 f"Invalid start: {start} (numbers for {function}: {self.function.dim}, "
                 f"such as {list(self.function.start)})"
             )
+        if not first.isfinite().all():
+            raise ValueError(f"Invalid start: {start} (finite numbers in {dtype})")
         self.x = torch.nn.Parameter(first)
         self.trajectory: list[Tensor] = []
         self.gradients: list[Tensor] = []

@@ -2,13 +2,28 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.nn.parameter import is_lazy
 
+from scratchopt.lightning.numbered import choose_free, goes_on
 from scratchopt.lightning.packages import is_a
+from scratchopt.lightning.plain_values import PlainValues
+from scratchopt.lightning.resume_warnings import (
+    read_limits,
+    read_schedules,
+    warn_of_schedules,
+    warn_of_workers,
+)
+from scratchopt.lightning.updates import Updates
+
+HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")  # not needed to go on
 
 
 class Checkpoint(LightningCheckpoint):
@@ -22,12 +37,22 @@ class Checkpoint(LightningCheckpoint):
     goes on from the checkpoint before.
 
     A new file is written beside the old one and takes its place in one rename, so that whoever is
-    killed has the old one. It loads with `torch.load(path, weights_only=True)`.
+    killed has the old one; so it is written at once, under an AsyncCheckpointIO too. It loads with
+    `torch.load(path, weights_only=True)`: NumPy's numbers, paths and the like are saved as plain
+    values, and what cannot be one is named in a warning as the run begins.
+
+    Another fit with the same folder leaves the file alone and has its own, `last-v1.ckpt`,
+    `last-v2.ckpt` and so on, as with Lightning's ModelCheckpoint. One that goes on from a
+    checkpoint in that folder goes on with its file. With `fast_dev_run` nothing is written, and
+    nothing before lazy layers have their shapes, as that is the beginning.
 
     What a Trainer itself forgets stays forgotten: the mean over an epoch of a metric of training
     counts from the resume, a GradientAccumulationScheduler begins within an epoch with its first
     factor, and a DataLoader begins an epoch that was broken off with its first batch. Random
-    numbers are for `RandomState` to restore.
+    numbers are for `RandomState` to restore, but for those of `persistent_workers`. A schedule of
+    learning rates that was made from the number of steps stays as it was made, if a run is resumed
+    with another `max_steps` or `max_epochs`. A warning says so of both. Layers that a
+    BackboneFinetuning had thawed are thawed.
 
     Args:
         seconds: a step that ends so long after the last checkpoint is saved; > 0. Several
@@ -44,6 +69,11 @@ class Checkpoint(LightningCheckpoint):
         if steps is not None and steps < 1:
             raise ValueError(f"Invalid steps between checkpoints: {steps} (steps >= 1, or None)")
         self.seconds, self.steps = seconds, steps
+        self._name = "last"
+        self._updates = Updates()
+        self._limits: dict[str, int | None] | None = None  # of the run that is resumed
+        self._made: list[dict[str, Any]] = []  # the schedules, before their states are restored
+        self._said: set[str] = set()  # of what is not plain
         self._time, self._step = time.monotonic(), 0  # of the last checkpoint
         self._held: tuple[int, int] | None = None  # what the last one holds
         self._due_after_validation = False
@@ -58,9 +88,23 @@ class Checkpoint(LightningCheckpoint):
         if is_a(trainer.precision_plugin, "DoublePrecision"):
             trainer.precision_plugin.convert_module(pl_module)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the schedules as this run makes them."""
+        self._made = read_schedules(trainer)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts steps and seconds from here; leaves a run alone that had been stopped early."""
-        self._time, self._step, self._held = time.monotonic(), trainer.global_step, None
+        root = Path(trainer.default_root_dir)
+        if not goes_on(trainer, root):
+            free = choose_free(root / "checkpoints", "last", ".ckpt")
+            self._name = trainer.strategy.broadcast(free)
+        if self._limits is not None:
+            warn_of_schedules(trainer, self._made, self._limits)
+            warn_of_workers(trainer)
+            self._limits = None
+        self._updates.watch(trainer, pl_module)
+        self._time, self._step = time.monotonic(), self._updates.count(trainer)
+        self._held, self._said = None, set()
         self._due_after_validation = False
         # Which is stepped after the batches, where no callback is called.
         self._plateaus = any(
@@ -117,10 +161,44 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the end, unless it is saved."""
+        self._updates.unwatch()
         progress = trainer.fit_loop.epoch_loop.batch_progress
         broken_off = progress.current.ready != progress.current.completed
         if progress.is_last_batch or broken_off:  # as by `Convergence`
             self._save(trainer, between_epochs=True)
+
+    def on_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Leaves the optimizers as they were."""
+        self._updates.unwatch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The file's name, and how many updates Lightning has not counted."""
+        return {"name": self._name, "unseen": self._updates.unseen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with a file."""
+        self._name, self._updates.unseen = state_dict["name"], state_dict["unseen"]
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Thaws what was thawed, and remembers for which length the run was meant.
+
+        Raises:
+            ValueError: a checkpoint without values that could not be saved.
+        """
+        if trainer.state.fn != "fit":
+            return
+        saved = checkpoint.get("run", {})
+        if saved.get("lost"):
+            raise ValueError(
+                f"this checkpoint cannot be gone on from: {'; '.join(saved['lost'])}, which could "
+                "not be saved; make it a plain value, and begin anew"
+            )
+        self._limits = saved.get("limits")
+        if any(is_a(c, "BaseFinetuning") for c in trainer.callbacks):  # pyright: ignore
+            for name, p in pl_module.named_parameters():
+                p.requires_grad_(p.requires_grad or name in saved.get("trained", ()))
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -143,7 +221,7 @@ class Checkpoint(LightningCheckpoint):
             batches["is_last_batch"] = False
 
     def _is_due(self, trainer: Trainer) -> bool:
-        taken = trainer.global_step - self._step
+        taken = self._updates.count(trainer) - self._step
         if self.steps is not None and taken >= self.steps:
             return True
         late = taken > 0 and time.monotonic() - self._time >= self.seconds
@@ -157,25 +235,97 @@ class Checkpoint(LightningCheckpoint):
 
     def _save(self, trainer: Trainer, between_epochs: bool = False) -> None:
         """Writes the file, unless it holds this very position."""
-        if self._held == _position(trainer):
+        module = trainer.lightning_module
+        position = self._position(trainer)
+        if (
+            self._held == position
+            or trainer.fast_dev_run  # pyright: ignore[reportAttributeAccessIssue]
+            or any(map(is_lazy, module.parameters()))
+        ):
             return
-        path = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
+        path = Path(trainer.default_root_dir, "checkpoints", f"{self._name}.ckpt")
         new = path.with_suffix(".new")
         self._saving, self._between_epochs = True, between_epochs
         try:
-            trainer.save_checkpoint(new)
+            with trainer.profiler.profile("save_checkpoint"), _write_at_once(trainer):
+                content = self._dump(trainer)
+                trainer.strategy.save_checkpoint(content, new)
+            trainer.strategy.barrier()
+            if trainer.is_global_zero:
+                with new.open("rb") as written:
+                    os.fsync(written.fileno())  # before the rename, or a power cut may keep neither
+                os.replace(new, path)
+        except BaseException:  # a full disk
+            if trainer.is_global_zero:
+                new.unlink(missing_ok=True)
+            raise
         finally:
             self._saving = False
-        if trainer.is_global_zero:
-            with new.open("rb") as written:
-                os.fsync(written.fileno())  # before the rename, or a power cut may keep neither
-            os.replace(new, path)
         trainer.strategy.barrier()  # for all processes it is there now
-        self._held = _position(trainer)
-        self._step, self._time = trainer.global_step, time.monotonic()
+        self._held = position
+        self._step, self._time = self._updates.count(trainer), time.monotonic()
+
+    def _dump(self, trainer: Trainer) -> dict[str, Any]:
+        """The content of a checkpoint, in plain values."""
+        content = trainer._checkpoint_connector.dump_checkpoint(False)
+        for key in HYPERPARAMETERS:
+            if key in content:
+                content[key] = self._make_plain(content[key], key)
+                content.pop(f"{key.removesuffix('hyper_parameters')}hparams_type", None)
+        plain = PlainValues()
+        content = {key: plain.make(value, f"[{key!r}]") for key, value in content.items()}
+        for what in plain.kept + plain.lost:
+            self._say(
+                f"The checkpoints of this run cannot be gone on from with weights_only=True: "
+                f"{what}; make it a plain value, as by float() or str()"
+            )
+        module = trainer.lightning_module
+        content["run"] = {
+            "module": _name_class(module),
+            "optimizers": [_name_class(optimizer) for optimizer in trainer.optimizers],
+            "limits": read_limits(trainer),
+            "trained": [name for name, p in module.named_parameters() if p.requires_grad],
+            "lost": plain.lost,
+        }
+        return content
+
+    def _make_plain(self, hyperparameters: Any, place: str) -> dict[str, Any]:
+        """Hyperparameters in plain values; those that cannot be made plain are left out."""
+        found = {}
+        for key, value in hyperparameters.items():
+            plain = PlainValues()
+            made = plain.make(value, f"{place}[{key!r}]")
+            if not (plain.kept or plain.lost):
+                found[key] = made
+            for what in plain.kept + plain.lost:
+                self._say(
+                    f"Left out of the checkpoint: {what}; load_from_checkpoint must be given it"
+                )
+        return found
+
+    def _say(self, warning: str) -> None:
+        if warning not in self._said:
+            self._said.add(warning)
+            rank_zero_warn(warning)
+
+    def _position(self, trainer: Trainer) -> tuple[int, int]:
+        """Updates and batches so far."""
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total
+        return self._updates.count(trainer), batches.ready
 
 
-def _position(trainer: Trainer) -> tuple[int, int]:
-    """Steps and batches so far."""
-    batches = trainer.fit_loop.epoch_loop.batch_progress.total
-    return trainer.global_step, batches.ready
+@contextmanager
+def _write_at_once(trainer: Trainer) -> Iterator[None]:
+    """Has files written before the call that writes them returns, under an AsyncCheckpointIO too."""
+    strategy, plugin = trainer.strategy, trainer.strategy.checkpoint_io
+    if is_a(plugin, "AsyncCheckpointIO") and plugin.checkpoint_io is not None:
+        strategy.checkpoint_io = plugin.checkpoint_io
+    try:
+        yield
+    finally:
+        strategy.checkpoint_io = plugin
+
+
+def _name_class(instance: Any) -> str:
+    kind = type(instance)
+    return f"{kind.__module__}.{kind.__qualname__}"

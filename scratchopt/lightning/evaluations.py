@@ -16,7 +16,8 @@ class Evaluations:
     `end_step`, and at the end of an epoch `end_unused`.
 
     `count` is of the backward passes; `cost` of gradient evaluations, the same but for an optimizer
-    that says what a step costs, as `Newton` does.
+    that says what a step costs, as `Newton` does; `first` the loss of the first backward pass of
+    the batch under way, if there was one.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,7 @@ class Evaluations:
         self._loss: Tensor | None = None  # of the step under way, over its micro-batches
         self._window = AccumulationWindow()
         self._last: Tensor | None = None  # the loss of a backward pass not yet accounted for
-        self._first: Tensor | None = None  # the loss of the batch's first backward pass
+        self.first: Tensor | None = None
 
     def add_pass(self, loss: Tensor) -> None:
         """Counts a backward pass; the batch's first is at the step's point, others are trials."""
@@ -41,10 +42,10 @@ class Evaluations:
         self._last = loss.detach()
         self._passes += 1
         if self._passes == 1:
-            self._first = self._last
+            self.first = self._last
 
-    def end_batch(self, batch: Any, outputs: Any, automatic: bool) -> None:
-        """Takes the loss of a batch.
+    def end_batch(self, batch: Any, outputs: Any, automatic: bool) -> Tensor | None:
+        """Takes the loss of a batch, and returns it.
 
         Args:
             batch: that `training_step` was given; None where it is a step by itself.
@@ -57,13 +58,15 @@ class Evaluations:
         self.cost += 0 if self._costly else passes
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor) and passes > 1 and automatic:
-            loss = self._first
-        if isinstance(loss, Tensor):
-            factor = 1.0
-            if automatic:  # else the module weighs its losses itself
-                factor = self._window.begin(batch)
-                self._window.count()
-            self._loss = loss if self._loss is None else self._loss * factor + loss
+            loss = self.first
+        if not isinstance(loss, Tensor):
+            return None
+        factor = 1.0
+        if automatic:  # else the module weighs its losses itself
+            factor = self._window.begin(batch)
+            self._window.count()
+        self._loss = loss if self._loss is None else self._loss * factor + loss
+        return loss
 
     def end_step(self, batches: int) -> tuple[Tensor | None, float | None]:
         """The loss of a step that was taken, and its cost unless that is one pass a batch.

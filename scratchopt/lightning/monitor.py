@@ -9,12 +9,20 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scratchopt.lightning.clipping import call_after_clipping
-from scratchopt.lightning.divergence import check_parameters, check_values
+from scratchopt.lightning.divergence import (
+    BadLoss,
+    Diverged,
+    LossCheck,
+    check_parameters,
+    check_values,
+)
 from scratchopt.lightning.evaluations import Evaluations
 from scratchopt.lightning.fully_shard import reshard
+from scratchopt.lightning.named_parameters import find_trained
 from scratchopt.lightning.patch_method import do_nothing
 from scratchopt.lightning.scalars import Rows, Scalars
 from scratchopt.lightning.step_metrics import Quantity, StepMetrics
+from scratchopt.lightning.updates import Updates
 
 PARTIAL = ("angle", "update_ratio")  # undefined where nothing moves, or all is zero
 SMALL = 10_000  # parameters of a net whose every step is measured, unless told otherwise
@@ -40,7 +48,8 @@ class OptimizerMonitor(Callback):
     of a step that takes more or fewer than accumulate_grad_batches, as LBFGS does, or the last step
     of an epoch.
 
-    Parameters are those that require a gradient or are an optimizer's as training starts. With
+    Parameters are those that require a gradient or are an optimizer's; those that join later, as
+    from a part that is thawed or of a lazy layer, are measured from the next measurement on. With
     several optimizers each one's gradients are those of its own step. With several processes the
     loss is the mean, and norms are those of the whole parameters, under DDP and where they are
     sharded (FSDP2).
@@ -61,8 +70,9 @@ class OptimizerMonitor(Callback):
 
     Raises:
         ValueError: a number of steps below 1.
-        Diverged: a loss, velocity or parameter that is NaN or infinite, found at the next write,
-            after it was logged; and a checkpoint after it is not written.
+        Diverged: a loss, velocity or parameter that is NaN or infinite, after it was logged; and a
+            checkpoint after it is not written. A loss is found as its step ends, on a GPU a step
+            later; the others at the next write. It says so if it was the batch that was not finite.
     """
 
     def __init__(
@@ -78,7 +88,12 @@ class OptimizerMonitor(Callback):
         self._measured: int | None = None  # the last step that was measured, or is being
         self._normed = False  # whether its gradient was measured
         self._clipping = False  # whether its gradient is to be measured again, clipped
+        self._names: list[str] = []
         self._parameters: list[Tensor] = []
+        self._metrics = StepMetrics([])
+        self._batch: Any = None  # under way
+        self._updates = Updates()
+        self._losses: LossCheck  # of the training under way
         self._unpatch: Callable[[], None] = do_nothing
 
     @property
@@ -103,28 +118,29 @@ class OptimizerMonitor(Callback):
         measured, _ = last.get("train/velocity", (0, 0.0))
         return {tag: value for tag, (step, value) in last.items() if step >= measured}
 
+    def count_updates(self, trainer: Trainer) -> int:
+        """The updates so far, those that Lightning does not see among them."""
+        return self._updates.count(trainer)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the first θ."""
         reshard(pl_module)
-        held = {
-            id(p) for o in trainer.optimizers for group in o.param_groups for p in group["params"]
-        }
-        named = [
-            (name, p)
-            for name, p in pl_module.named_parameters()
-            if p.requires_grad or id(p) in held
-        ]
-        self._names: list[str] = [name for name, _ in named]
-        self._parameters = [p for _, p in named]
-        count = sum(p.numel() for p in self._parameters)
-        self._every = self.every or (1 if count <= SMALL else 20)
-        self._metrics = StepMetrics(self._parameters)
+        self._names, self._parameters, self._metrics = [], [], StepMetrics([])
+        self._take_parameters(trainer, pl_module)
         self._evaluations.begin(trainer.optimizers)
-        self._step = trainer.global_step
+        self._losses = LossCheck(trainer)
+        self._updates.watch(trainer, pl_module, self.on_before_optimizer_step)
+        self._step = self._updates.count(trainer)
         if self._measured is not None and self._measured >= self._step:  # of another fit, or begun
             self._measured = None
         self._unpatch = call_after_clipping(trainer, pl_module, self._take_clipped)
         self._begin_step()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps the batch for as long as it lasts."""
+        self._batch = batch
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
@@ -139,6 +155,7 @@ class OptimizerMonitor(Callback):
         """Takes the gradnorm: here the gradient is whole, unscaled and not yet clipped."""
         if not self._measuring:
             return
+        self._take_parameters(trainer, pl_module)
         if len(trainer.optimizers) > 1:
             self._normed = True
             self._metrics.take_gradient(
@@ -160,23 +177,28 @@ class OptimizerMonitor(Callback):
     ) -> None:
         """Takes the loss, and after a step the velocity."""
         batches, automatic = trainer.accumulate_grad_batches, pl_module.automatic_optimization
-        self._evaluations.end_batch(batch if batches > 1 else None, outputs, automatic)
-        if trainer.global_step == self._step:
+        self._batch = None
+        loss = self._evaluations.end_batch(batch if batches > 1 else None, outputs, automatic)
+        updates = self._updates.count(trainer)
+        stepped = updates != self._step
+        self._losses.take(loss, batch)
+        bad = self._losses.find(self._step, stepped=stepped)
+        if not (stepped or bad):
             return
         loss, cost = self._evaluations.end_step(batches)
         if loss is not None:
             self._gather("train/loss", loss)
         if cost is not None:
             self._gather("train/cost", torch.tensor(float(cost)))
-        if self._measuring and self._normed:
+        if stepped and self._measuring and self._normed:
             if len(trainer.optimizers) > 1:
                 self._gather_with_layers("gradnorm", self._metrics.gradnorm())
             for kind, quantity in self._metrics.end().items():
                 self._gather_with_layers(kind, quantity)
-        self._step = trainer.global_step
+        self._step = updates
         self._begin_step()
-        if self._step % self.write_every == 0:
-            self.write(trainer)
+        if bad or self._step % self.write_every == 0:
+            self.write(trainer, bad)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the loss of an evaluation that no update followed."""
@@ -189,7 +211,7 @@ class OptimizerMonitor(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the rest, and leaves the module as it was."""
-        self._unpatch()
+        self._leave()
         self.write(trainer)
         self._check_parameters(trainer)
 
@@ -197,7 +219,7 @@ class OptimizerMonitor(Callback):
         """Writes what there is; of several processes not the losses, which want their mean."""
         if trainer.world_size > 1:  # the others may be elsewhere
             self._scalars.forget("train/loss")
-        self._unpatch()
+        self._leave()
         self._scalars.write(trainer)
 
     def on_save_checkpoint(
@@ -213,22 +235,53 @@ class OptimizerMonitor(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The history and the counts."""
         counts, rows = self._evaluations.state_dict(), self._scalars.state_dict()
-        return {**counts, "measured": self._measured, **rows}
+        return {**counts, "unseen": self._updates.unseen, "measured": self._measured, **rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues a saved history."""
         self._evaluations.load_state_dict(state_dict)
+        self._updates.unseen = state_dict.get("unseen", 0)
         self._measured = state_dict.get("measured")
         self._scalars.load_state_dict(state_dict)
 
-    def write(self, trainer: Trainer) -> None:
+    def describe_divergence(self, trainer: Trainer, error: Exception) -> Diverged:
+        """Describes as a divergence an error that a step has ended with, as Newton's may.
+
+        If the loss of that step is not finite, it is that, and is in the history.
+        """
+        loss = self._evaluations.first
+        if loss is not None and not loss.isfinite():
+            self._losses.take(loss, self._batch)
+            self._gather("train/loss", loss)
+            try:
+                self.write(trainer, self._losses.find(self._step, stepped=True))
+            except Diverged as diverged:
+                return diverged
+        return Diverged(f"diverged at step {self._step}: {error}")
+
+    def write(self, trainer: Trainer, bad: BadLoss | None = None) -> None:
         """Writes the gathered numbers to the loggers; raises `Diverged` if one is not finite."""
         written = self._scalars.write(trainer, mean=("train/loss",))
-        check_values(trainer, written)
+        check_values(trainer, written, bad)
 
     def _check_parameters(self, trainer: Trainer) -> None:
         """Looks at the parameters: the last update may have been too much, yet not measured."""
         check_parameters(trainer, self._parameters, self._step - 1)
+
+    def _take_parameters(self, trainer: Trainer, module: LightningModule) -> None:
+        """Finds the parameters; those that are new start this step from what they hold now."""
+        named = find_trained(module, trainer.optimizers)
+        if list(named) == self._names:
+            return
+        self._names, self._parameters = list(named), list(named.values())
+        count = sum(p.numel() for p in self._parameters)
+        self._every = self.every or (1 if count <= SMALL else 20)
+        self._metrics = StepMetrics(self._parameters, self._metrics)
+
+    def _leave(self) -> None:
+        """Leaves module and optimizers as they were."""
+        self._unpatch()
+        self._updates.unwatch()
 
     def _begin_step(self) -> None:
         """Decides whether the coming step is measured, and takes the θ that it starts from."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from scratchopt import stability
@@ -101,7 +102,8 @@ class Sharpness(Callback):
         if self._step is not None and self._step.number == trainer.global_step:
             return  # a later micro-batch
         self._step = None
-        if trainer.global_step % self.every == 0:
+        # Lazy layers have no θ before their first forward pass.
+        if trainer.global_step % self.every == 0 and not any(map(is_lazy, pl_module.parameters())):
             self._watch(trainer, pl_module)
 
     def on_train_batch_end(

@@ -28,12 +28,21 @@ class StepMetrics:
 
     Args:
         parameters: the tensors that move.
+        earlier: the measurement under way of fewer of them, which this one goes on with; the others
+            start from what they hold now.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], earlier: "StepMetrics | None" = None) -> None:
         self._parameters = list(parameters)
-        self._start = [torch.empty_like(p) for p in self._parameters]
-        self._gradient = [torch.empty_like(p) for p in self._parameters]
+        kept = {} if earlier is None else earlier._copies()
+        copies = [kept.get(id(p)) or _copy(p) for p in self._parameters]
+        self._start = [start for start, _ in copies]
+        self._gradient = [gradient for _, gradient in copies]
+
+    def _copies(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """Of each parameter, by its id, the start and the gradient."""
+        ids = map(id, self._parameters)
+        return dict(zip(ids, zip(self._start, self._gradient, strict=True), strict=True))
 
     @torch.no_grad()
     def begin(self) -> None:
@@ -85,6 +94,11 @@ class StepMetrics:
                 _angle(along, velocity.per_tensor * gradnorm.per_tensor),
             ),
         }
+
+
+def _copy(p: Tensor) -> tuple[Tensor, Tensor]:
+    """What a parameter holds, and a gradient of zero."""
+    return p.detach().clone(), torch.zeros_like(p, requires_grad=False)
 
 
 def _norm(tensors: list[Tensor]) -> Quantity:

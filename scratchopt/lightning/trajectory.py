@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scratchopt.atomic_write import atomic_write
+
 VERSION = 1
+AT_ONCE = 1 << 26  # bytes of records that are rewritten at a time
 FILE, LAYOUT = "records.bin", "layout.json"
 
 
@@ -41,6 +45,13 @@ class RecordLayout:
         return ["parameters", *(("point", "gradient") if self.gradients else ())]
 
     @property
+    def slices(self) -> dict[str, slice]:
+        """Where the numbers of each parameter lie in a vector."""
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes]).tolist()
+        starts = [0, *ends[:-1]]
+        return dict(zip(self.names, map(slice, starts, ends), strict=True))
+
+    @property
     def record(self) -> np.dtype[Any]:
         """A record: `step`, an int64, and the vectors, without gaps."""
         vectors = [(name, self.dtype, (self.size,)) for name in self.fields]
@@ -68,17 +79,8 @@ def read_records(directory: str | Path) -> tuple[RecordLayout, np.ndarray]:
         FileNotFoundError: no records there.
         ValueError: files that are damaged or no such records.
     """
-    described, file = Path(directory, LAYOUT), Path(directory, FILE)
-    try:
-        content = json.loads(described.read_text(encoding="utf-8"))
-        if content.pop("version", None) != VERSION:
-            raise ValueError(f"{described}: this version reads version {VERSION}")
-        layout = RecordLayout(**content)
-        count = file.stat().st_size // layout.record.itemsize
-    except FileNotFoundError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{described} is damaged: {error}") from error
+    layout, file = _read_layout(Path(directory))
+    count = file.stat().st_size // layout.record.itemsize
     if not count:
         return layout, np.empty(0, layout.record)
     records = np.memmap(file, layout.record, "r", shape=(count,))
@@ -87,6 +89,23 @@ def read_records(directory: str | Path) -> tuple[RecordLayout, np.ndarray]:
         raise ValueError(f"{file} is damaged: its first record is of step {steps[0]}")
     fall = np.flatnonzero(np.diff(steps) <= 0)
     return layout, records[: fall[0] + 1] if len(fall) else records
+
+
+def _read_layout(directory: Path) -> tuple[RecordLayout, Path]:
+    """Reads the layout of some records, and in which file they are."""
+    described = directory / LAYOUT
+    try:
+        content = json.loads(described.read_text(encoding="utf-8"))
+        if content.pop("version", None) != VERSION:
+            raise ValueError(f"{described}: this version reads version {VERSION}")
+        file = directory / content.pop("file", FILE)
+        layout = RecordLayout(**content)
+        _ = layout.record
+    except FileNotFoundError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{described} is damaged: {error}") from error
+    return layout, file
 
 
 class RecordFile:
@@ -110,6 +129,7 @@ class RecordFile:
 
     def __init__(self, directory: Path, layout: RecordLayout, step: int) -> None:
         self.directory, self.layout, self.last = directory, layout, -1
+        self._path = directory / FILE
         self._kept: int | None = 0  # of the records that are there; None once they are cut
         try:
             known, records = read_records(directory)
@@ -123,7 +143,8 @@ class RecordFile:
             raise ValueError(
                 f"{directory}: its records are of other parameters than this run's; move it away"
             )
-        if known == layout:
+        if step:
+            _, self._path = _read_layout(directory)
             steps = records["step"]
             self._kept = int(np.searchsorted(steps, step))
             upto = int(np.searchsorted(steps, step, "right"))
@@ -139,22 +160,67 @@ class RecordFile:
             self.layout.fields, np.split(vectors, len(self.layout.fields), axis=1), strict=True
         ):
             records[name] = part
-        with open(self.directory / FILE, "ab") as file:
+        with open(self._path, "ab") as file:
             file.write(records.tobytes())
         self.last = steps[-1]
+
+    def widen(self, layout: RecordLayout, values: Mapping[str, np.ndarray]) -> None:
+        """Gives the records more parameters: in those that are there they rest, without gradient.
+
+        The records are written anew beside the old ones, whose place they take with the layout.
+
+        Args:
+            layout: that of this file, with more parameters.
+            values: of the parameters that are new, by name, flat.
+        """
+        narrow, self.layout = self.layout, layout
+        if self._kept is not None:
+            if not self._kept:
+                return  # nothing is there
+            self._cut(self._kept, narrow)
+        old, self._path = self._path, self.directory / f"records-{len(layout.names)}.bin"
+        count = max(1, AT_ONCE // layout.record.itemsize)
+        with open(old, "rb") as source, open(self._path, "wb") as target:
+            while len(rows := np.fromfile(source, narrow.record, count)):
+                target.write(_widen(rows, narrow, layout, values).tobytes())
+            target.flush()
+            os.fsync(target.fileno())
+        self._write_layout(layout)
+        old.unlink()
 
     def sync(self) -> None:
         """Waits until all is on the disk, where a power cut leaves it."""
         if self._kept is None:
-            with open(self.directory / FILE, "rb") as file:
+            with open(self._path, "rb") as file:
                 os.fsync(file.fileno())
 
-    def _cut(self, kept: int) -> None:
+    def _cut(self, kept: int, layout: RecordLayout | None = None) -> None:
+        layout = layout or self.layout
         self.directory.mkdir(parents=True, exist_ok=True)
-        with open(self.directory / FILE, "ab") as file:
-            file.truncate(kept * self.layout.record.itemsize)
-        content = json.dumps({"version": VERSION} | asdict(self.layout))
-        new = self.directory / f"{LAYOUT}.new"
-        new.write_text(content + "\n", encoding="utf-8")
-        os.replace(new, self.directory / LAYOUT)
+        with open(self._path, "ab") as file:
+            file.truncate(kept * layout.record.itemsize)
+        self._write_layout(layout)
         self._kept = None
+        for other in self.directory.glob("records*.bin"):  # left by somebody who was killed
+            if other != self._path:
+                other.unlink()
+
+    def _write_layout(self, layout: RecordLayout) -> None:
+        elsewhere = {} if self._path.name == FILE else {"file": self._path.name}
+        content = json.dumps({"version": VERSION} | elsewhere | asdict(layout))
+        atomic_write(self.directory / LAYOUT, content + "\n")
+
+
+def _widen(
+    rows: np.ndarray, narrow: RecordLayout, wide: RecordLayout, values: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Records with more parameters, of which those that are new have one value and no gradient."""
+    widened = np.zeros(len(rows), wide.record)
+    widened["step"] = rows["step"]
+    for field in wide.fields:
+        for name, place in wide.slices.items():
+            if name in narrow.slices:
+                widened[field][:, place] = rows[field][:, narrow.slices[name]]
+            elif field != "gradient":
+                widened[field][:, place] = values[name]
+    return widened

@@ -54,7 +54,7 @@ class Validations(Callback):
         found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         self.rows.append(
             {
-                "steps": trainer.global_step,
+                "steps": self.monitor.count_updates(trainer),
                 "evaluations": self.monitor.evaluations,
                 "cost": self.monitor.cost,
                 "seconds": self.seconds,

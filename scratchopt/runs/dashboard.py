@@ -54,11 +54,16 @@ class Dashboard(TensorBoardLogger):
 
     Args:
         directory: of the run.
+        updates: from which the run goes on; what was logged of later ones, before it was killed, is
+            no longer shown.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, updates: int = 0) -> None:
+        options = {"purge_step": updates} if updates else {}
         # A queue of ten, the default, is waited for.
-        super().__init__(directory, name="", version="", default_hp_metric=False, max_queue=1000)
+        super().__init__(
+            directory, name="", version="", default_hp_metric=False, max_queue=1000, **options
+        )
         self._tags: set[str] = set()
 
     @rank_zero_only

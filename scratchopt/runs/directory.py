@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,6 +66,7 @@ class Run:
         """TensorBoard's reading of the log, with all its scalars."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+        logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of resumed runs
         events = EventAccumulator(str(self.directory), size_guidance={"scalars": 0})
         return events.Reload()
 

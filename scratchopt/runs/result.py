@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from scratchopt.atomic_write import atomic_write
 from scratchopt.config.checkout import CHECKOUT
@@ -44,6 +45,7 @@ class Result:
         hyperparameters: by the key that overrides them, such as `optimizer.lr`.
         seed: of the run.
         status: finished, converged, diverged, interrupted, or in a store failed.
+        ending: why it ended, and whether the parameters still moved, in words.
         steps: of training, the same as updates.
         evaluations: of the gradient; with accumulated gradients each micro-batch counts.
         cost: gradient evaluations, the products with a curvature counted as such.
@@ -53,8 +55,8 @@ class Result:
         seconds: of training and testing, by the clock, without start-up; of this process alone,
             where a run was resumed.
         training_seconds: of training alone, of all processes where it was resumed.
-        memory: bytes by purpose as `scratchopt.memory` predicts them before the run: in each
-            process, of which fsdp2's share them. None, if the optimizer is no class to ask.
+        memory: bytes by purpose, as `scratchopt.memory` predicts them: in each process, of which
+            fsdp2's share them. None, if somebody else's optimizer has taken no step.
         versions: of Python and the packages that matter; None for one that is not installed. In a
             store the hash of the code too.
         commit: git hash of the project, with `-dirty` after it where files were changed; None
@@ -68,6 +70,7 @@ class Result:
     hyperparameters: dict[str, Any]
     seed: int
     status: str = "finished"
+    ending: str = ""
     steps: int = 0
     evaluations: int = 0
     cost: float = 0.0
@@ -99,7 +102,11 @@ class Result:
         if not (isinstance(content, dict) and content.keys() >= ALWAYS):
             raise ValueError("it is no result of a run")
         content = LATER | {"training_seconds": content["seconds"]} | content
-        result = cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
+        known = {f.name: f.type for f in fields(cls) if f.name in content}
+        for name, kind in known.items():
+            if not _fits(content[name], kind):
+                raise ValueError(f"its {name} is {json.dumps(content[name])[:50]}")
+        result = cls(**{name: content[name] for name in known})
         result.metrics = _read_numbers(result.metrics)
         result.validations = [_read_numbers(row) for row in result.validations]
         return result
@@ -114,11 +121,14 @@ class Result:
         """The result in aligned lines, and how to see more of it."""
         from scratchopt.memory_footprint import Memory  # imports torch
 
+        start = self.hyperparameters.get("task.start")
         metrics = {tag: f"{value:.6g}" for tag, value in sorted(self.metrics.items())}
         rows = {
             "task": self.task,
             "optimizer": self.optimizer,
+            **({"start": str(start)} if start is not None else {}),
             "status": self.status,
+            **({"ending": self.ending} if self.ending else {}),
             "updates": f"{self.updates:,}",
             "evaluations": f"{self.evaluations:,}",
             **({"cost": f"{self.cost:,.0f}"} if self.cost != self.evaluations else {}),
@@ -145,6 +155,23 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         if not key.startswith("_")
     }
     return inner | {key: config[key] for key in ("max_epochs", "max_steps", *STEP, "seed")}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Tells whether a value of a file is of a field's type; a null within stands for a NaN."""
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    base, inner = get_origin(kind) or kind, get_args(kind)
+    if base is dict:
+        numbers = inner[1] in (int, float)
+        return isinstance(value, dict) and (
+            not numbers or all(x is None or _fits(x, float) for x in value.values())
+        )
+    if base is list:
+        return isinstance(value, list) and all(_fits(x, inner[0]) for x in value)
+    if base in (int, float):
+        return isinstance(value, int | base) and not isinstance(value, bool)
+    return isinstance(value, base)
 
 
 def _json_numbers(values: dict[str, float]) -> dict[str, float | None]:

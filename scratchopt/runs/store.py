@@ -30,7 +30,7 @@ from scratchopt.config.paths import absolute_path, quote_override
 from scratchopt.runs.lock import LOCK, lock_directory
 from scratchopt.runs.provenance import has_changed, hash_code
 from scratchopt.runs.result import Result, hyperparameters
-from scratchopt.runs.resume import CHECKPOINT, is_sound
+from scratchopt.runs.resume import CHECKPOINT, is_resumable
 
 # In torch's errors, RuntimeErrors all.
 NO_MEMORY = ("out of memory", "allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -88,7 +88,7 @@ class StoredRun:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         with lock_directory(self.directory, wait):
-            sound = (self.directory / CHECKPOINT).exists() and is_sound(self.directory / CHECKPOINT)
+            sound = is_resumable(self.directory / CHECKPOINT)
             if self.result is None and not sound:
                 for left in self.directory.iterdir():  # by somebody who was killed
                     if left.name != LOCK:

@@ -35,8 +35,14 @@ class Instruments:
     dashboard: Dashboard
 
 
-def make_instruments(config: dict[str, Any], directory: Path) -> Instruments:
-    """Makes the instruments that a configuration asks for."""
+def make_instruments(config: dict[str, Any], directory: Path, updates: int = 0) -> Instruments:
+    """Makes the instruments that a configuration asks for.
+
+    Args:
+        config: validated.
+        directory: of the run.
+        updates: of the checkpoint that the run goes on from.
+    """
     every = config["sharpness_every"]
     monitor = OptimizerMonitor(
         config["monitor_every"], config["log_every"], layers=config["monitor_layers"]
@@ -46,7 +52,7 @@ def make_instruments(config: dict[str, Any], directory: Path) -> Instruments:
         validations=Validations(monitor),
         sharpness=Sharpness(every) if every else None,
         interrupt=Interrupt(),
-        dashboard=Dashboard(directory),
+        dashboard=Dashboard(directory, updates),
     )
 
 

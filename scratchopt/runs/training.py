@@ -1,6 +1,5 @@
 """The run itself: a validated configuration, trained and tested."""
 
-import pickle
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,23 +11,24 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.nn.parameter import is_lazy
 
-from scratchopt import memory
 from scratchopt.config.accelerator import check_float64, resolve_accelerator
-from scratchopt.config.fields import UserError
+from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.processes import watch_processes
-from scratchopt.lightning import Convergence, Diverged
+from scratchopt.lightning import Diverged, OptimizerMonitor
+from scratchopt.memory_footprint import measure_memory
 from scratchopt.runs.callbacks import quiet_lightning
+from scratchopt.runs.ending import describe_ending
 from scratchopt.runs.factory import make_factory, refuse_arguments
 from scratchopt.runs.machine_limits import check_memory, check_threads
 from scratchopt.runs.provenance import refuse_hidden_targets
 from scratchopt.runs.result import Result, hyperparameters
-from scratchopt.runs.resume import CHECKPOINT
+from scratchopt.runs.resume import CHECKPOINT, read_checkpoint
 from scratchopt.runs.trainer import Instruments, make_instruments, make_trainer
+from scratchopt.second_order.system import Singular
 
 THREADS = torch.get_num_threads()  # of this process, before any run asked for another number
-# What the parameters are made, where Lightning's precision says so.
-DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
 
 
 def run(config: dict[str, Any], result: Result, directory: Path) -> int:
@@ -50,15 +50,19 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     result.hyperparameters |= hyperparameters(config)
     task, data = make_task(config), instantiate(config["datamodule"])
     check_float64(task, config["accelerator"]["accelerator"])
-    result.memory = _predict_memory(config, task)
-    instruments = make_instruments(config, directory)
+    _fill_in_nulls(result, config, task)
+    checkpoint, updates = _find_checkpoint(config, directory, task)
+    instruments = make_instruments(config, directory, updates)
     trainer = make_trainer(config, directory, instruments)
-    checkpoint = _find_checkpoint(config, directory)
     chosen = {"task": result.task, "optimizer": result.optimizer}
     instruments.dashboard.begin(chosen | result.hyperparameters, config)
     record = _Record(result, directory, trainer, instruments)
     with instruments.interrupt:
-        failure = _fit(trainer, task, data, checkpoint)
+        try:
+            failure = _fit(trainer, task, data, checkpoint, instruments.monitor)
+        except Exception:
+            record.count_training()
+            raise
         if checkpoint and not (failure or instruments.interrupt.trained or config["store"]):
             raise UserError(
                 f"resume={directory}: nothing is left to do after {trainer.global_step} updates; "
@@ -113,30 +117,60 @@ def make_task(config: dict[str, Any]) -> LightningModule:
     return module
 
 
-def _predict_memory(config: dict[str, Any], module: LightningModule) -> dict[str, int] | None:
-    """Bytes that the training will take, unless its optimizer is no class to ask."""
-    optimizer = get_object(config["optimizer"]["_target_"])
-    if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
-        return None
-    settings = {k: v for k, v in config["optimizer"].items() if not k.startswith("_")}
-    dtype = DTYPES.get(config["accelerator"].get("precision"))
-    return memory(module, optimizer, dtype, **settings)._asdict()
+def _fill_in_nulls(result: Result, config: dict[str, Any], module: LightningModule) -> None:
+    """Records what the task has made of its keys that are null, where it has an attribute so named."""
+    for key, value in config["task"].items():
+        made = getattr(module, key, None)
+        if value is None and isinstance(made, int | float | str | list):
+            result.hyperparameters[f"task.{key}"] = made
 
 
-def _find_checkpoint(config: dict[str, Any], directory: Path) -> Path | None:
-    """The checkpoint that a resumed run goes on from."""
+def _find_checkpoint(
+    config: dict[str, Any], directory: Path, module: LightningModule
+) -> tuple[Path | None, int]:
+    """The checkpoint that a resumed run goes on from, and its updates.
+
+    Raises:
+        UserError: one that is damaged, or of another run.
+    """
     if not config["resume"]:
-        return None
-    checkpoint = directory / CHECKPOINT
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise UserError(
-            f"resume={directory}: {CHECKPOINT} is damaged; put back a copy of it"
-        ) from error
-    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
-        raise UserError(f"resume={directory}: {CHECKPOINT} is no checkpoint of a run")
-    return checkpoint
+        return None, 0
+    path = directory / CHECKPOINT
+    content = read_checkpoint(path)
+    _check_same_run(content, config, module, f"resume={directory}: {CHECKPOINT}")
+    unseen = content["callbacks"].get("OptimizerMonitor", {}).get("unseen", 0)
+    return path, content["global_step"] + unseen
+
+
+def _check_same_run(
+    content: dict[str, Any], config: dict[str, Any], module: LightningModule, where: str
+) -> None:
+    """Refuses a checkpoint of another task, or of another optimizer."""
+    remedy = "put back the checkpoint of this run"
+    saved = content.get("run", {})
+    target = get_object(config["optimizer"]["_target_"])
+    wanted = [f"{target.__module__}.{target.__qualname__}"] if isinstance(target, type) else []
+    kind = type(module)
+    for now, then in (
+        (f"{kind.__module__}.{kind.__qualname__}", saved.get("module")),
+        *((name, saved.get("optimizers", [None])[0]) for name in wanted),
+    ):
+        if then is not None and now != then:
+            raise UserError(f"{where} is of {then}, and this run is of {now}; {remedy}")
+    known = content.get("hyper_parameters", {})
+    for key, value in config["task"].items():
+        if key in known and known[key] != value and not key.startswith("_"):
+            raise UserError(
+                f"{where} is of task.{key}={as_typed(known[key])}, and this run of "
+                f"{as_typed(value)}; {remedy}"
+            )
+    own, weights = module.state_dict(), content["state_dict"]
+    for name in own.keys() & weights.keys():
+        if not is_lazy(own[name]) and own[name].shape != weights[name].shape:
+            raise UserError(
+                f"{where} has a {name} of shape {tuple(weights[name].shape)}, and this run one of "
+                f"{tuple(own[name].shape)}; {remedy}"
+            )
 
 
 def _fit(
@@ -144,12 +178,17 @@ def _fit(
     task: LightningModule,
     data: LightningDataModule | None,
     checkpoint: Path | None,
+    monitor: OptimizerMonitor,
 ) -> Diverged | None:
     """Trains; returns the error, if the training diverged."""
     try:
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except Diverged as error:
         return error
+    except Exception as error:
+        if isinstance(error.__cause__, Singular):  # Newton's step, which would be infinite
+            return monitor.describe_divergence(trainer, error)
+        raise
     return None
 
 
@@ -163,12 +202,11 @@ class _Record:
     instruments: Instruments
     began: float = field(default_factory=time.perf_counter)
 
-    def write_training(self, failure: Diverged | None) -> None:
-        """Writes what came of the training."""
+    def count_training(self) -> None:
+        """Fills in what the training has come to, however it ended."""
         result, monitor = self.result, self.instruments.monitor
         validations, sharpness = self.instruments.validations, self.instruments.sharpness
-        result.status = "diverged" if failure else self._status()
-        result.steps = result.updates = self.trainer.global_step
+        result.steps = result.updates = monitor.count_updates(self.trainer)
         result.evaluations, result.cost = monitor.evaluations, monitor.cost
         result.metrics = {
             tag: value
@@ -179,7 +217,21 @@ class _Record:
             result.metrics |= {tag: rows[-1][1] for tag, rows in sharpness.history.items()}
         result.validations, result.training_seconds = validations.rows, validations.seconds
         result.metrics |= validations.latest  # where nothing was left to do but the test
-        self.write({} if failure else self.trainer.callback_metrics)
+        result.seconds = time.perf_counter() - self.began
+
+    def write_training(self, failure: Diverged | None) -> None:
+        """Writes what came of the training."""
+        self.count_training()
+        trainer, result = self.trainer, self.result
+        used = measure_memory(trainer.lightning_module, trainer.optimizers)
+        result.memory = used and used._asdict()
+        result.status, result.ending = describe_ending(
+            trainer,
+            self.instruments.monitor.history,
+            failure=failure,
+            interrupted=self.instruments.interrupt.stopped,
+        )
+        self.write({} if failure else trainer.callback_metrics)
 
     def write(self, metrics: Mapping[str, Any]) -> None:
         """Writes the result with further metrics."""
@@ -196,13 +248,6 @@ class _Record:
             self.result.write(self.directory)
             if not checkpoint_kept:
                 (self.directory / CHECKPOINT).unlink(missing_ok=True)
-
-    def _status(self) -> str:
-        if self.instruments.interrupt.stopped:
-            return "interrupted"
-        callbacks = self.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-        ends = [callback for callback in callbacks if isinstance(callback, Convergence)]
-        return "converged" if any(end.converged for end in ends) else "finished"
 
 
 def _validate_and_test(

@@ -272,6 +272,9 @@ def test_an_error_in_training_is_an_outcome_and_the_sweep_goes_on(folder):
     assert done.stderr.endswith("train.py: 1 of 2 runs failed\n")
     by_status = {result["status"]: result for result in results(folder)}
     assert set(by_status) == {"failed", "finished"}
+    broken = by_status["failed"]  # as far as it came
+    assert (broken["updates"], broken["evaluations"], broken["cost"]) == (30, 30, 30)
+    assert [row["steps"] for row in broken["validations"]] == [4, 8, 12, 16, 20, 24, 28]
     assert by_status["failed"]["error"] == "RuntimeError: odd: this never"
     before = {path: stamp(path) for path in folder.glob("runs/*/result.json")}
     again = train(folder, *asked)
@@ -350,6 +353,22 @@ def test_what_was_left_without_a_checkpoint_is_begun_anew(tmp_path):
     assert kept.result.updates == 5
     assert len(list(kept.directory.glob("events.out.tfevents.*"))) == 1
     assert OmegaConf.load(kept.directory / ".hydra" / "config.yaml").max_steps == 5  # pyright: ignore
+
+
+@pytest.mark.parametrize("part", ["a part's bytes", "what describes a part"])
+def test_a_run_whose_checkpoint_is_damaged_is_done_anew(part, tmp_path):
+    kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
+    complete_run(kept, wait=False)
+    whole = kept.result
+    (kept.directory / "result.json").unlink()
+    path = kept.directory / "checkpoints" / "last.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if part == "a part's bytes" else -150] ^= 1
+    path.write_bytes(content)
+    complete_run(kept, wait=False)
+    assert whole is not None
+    assert kept.result is not None
+    assert (kept.result.updates, kept.result.metrics) == (whole.updates, whole.metrics)
 
 
 def test_two_sweeps_share_a_store_and_do_each_run_once(folder):

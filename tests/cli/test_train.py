@@ -1,6 +1,7 @@
 """scripts/train.py as its users meet it: what a run leaves, what is refused, how it ends."""
 
 import json
+import math
 import shlex
 import signal
 import subprocess
@@ -11,13 +12,18 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
+from scratchopt.batches import Batches
+from scratchopt.config.fields import UserError
+from scratchopt.lightning import Diverged
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.training import run
 from tasks import mnist_data
+from tasks.toy import Toy
 from tests.shared import commands
 from tests.shared.configs import config
 from tests.shared.paths import OPTIMIZERS, SCRIPTS, TASKS
@@ -78,8 +84,17 @@ def test_the_article_s_nag_converges_at_its_34th_evaluation(toy):
 def test_result_json_has_its_keys(toy):
     result = result_of(toy[1])
     assert list(result) == [
-        *("task", "optimizer", "hyperparameters", "seed", "status", "steps", "evaluations", "cost"),
-        *("updates", "validations", "metrics", "seconds", "training_seconds", "memory"),
+        *("task", "optimizer", "hyperparameters", "seed", "status", "ending", "steps"),
+        *(
+            "evaluations",
+            "cost",
+            "updates",
+            "validations",
+            "metrics",
+            "seconds",
+            "training_seconds",
+            "memory",
+        ),
         *("versions", "commit", "error", "complete"),
     ]
     assert (result["task"], result["optimizer"], result["seed"]) == ("toy", "nag", 0)
@@ -347,6 +362,65 @@ def test_divergence_is_one_line_and_what_came_before_is_kept(tmp_path):
     assert len(events.Scalars("train/loss")) >= 9
 
 
+class BrokenOff(Toy):
+    """Ends with an error at a step, after all before it was logged."""
+
+    at = -1
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        if self.global_step == self.at:
+            raise KeyError("broken off")
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_run_broken_off_after_its_checkpoint_shows_each_step_once(tmp_path, monkeypatch):
+    asked = config("task=toy", "optimizer=sgd", "max_steps=20", "figures=false", "task.tolerance=0")
+    asked |= {"checkpoint_steps": 10, "log_every": 1}
+    asked["optimizer"]["lr"] = 0.1
+    asked["task"]["_target_"] = f"{__name__}.BrokenOff"
+    monkeypatch.setattr(BrokenOff, "at", 13)
+    with pytest.raises(KeyError):
+        run(asked, Result("toy", "sgd", hyperparameters(asked), 0), tmp_path)
+    monkeypatch.setattr(BrokenOff, "at", -1)
+    result = Result("toy", "sgd", hyperparameters(asked), 0)
+    run(asked | {"resume": str(tmp_path)}, result, tmp_path)
+    assert result.updates == 20
+    events = EventAccumulator(str(tmp_path)).Reload()
+    for tag in ("train/loss", "train/velocity", "train/gradnorm"):
+        assert [event.step for event in events.Scalars(tag)] == list(range(20))
+
+
+class Steep(Toy):
+    """√(1 + x²), on which Newton's step from x leads to −x³, and soon to where it has no curvature.
+
+    From step `bad` on the loss is NaN.
+    """
+
+    bad = 1000
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        factor = math.nan if self.global_step >= self.bad else 1.0
+        return factor * (1 + self.x.square()).sqrt().sum()
+
+
+@pytest.mark.parametrize(
+    ("bad", "words", "updates"),
+    [(1000, "diverged at step 3: Newton's curvature is singular or not finite", 3)]
+    + [(2, "diverged at step 2: train/loss is nan with Newton", 2)],
+)
+def test_newton_s_blow_up_is_a_divergence(bad, words, updates, tmp_path, monkeypatch):
+    monkeypatch.setattr(Steep, "bad", bad)
+    asked = config("task=toy", "task.start=1.5", "optimizer=newton", "figures=false")
+    asked["task"]["_target_"] = f"{__name__}.Steep"
+    result = Result("toy", "newton", hyperparameters(asked), 0)
+    with pytest.raises(Diverged, match=words):
+        run(asked, result, tmp_path)
+    result = Result.read(tmp_path / "result.json")
+    assert (result.status, result.updates, result.evaluations) == ("diverged", updates, updates + 1)
+    assert result.ending.startswith(words)
+    assert result.complete
+
+
 LAUNCHERS = [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")]
 
 
@@ -591,6 +665,36 @@ def test_a_finished_run_has_nothing_to_resume(toy, tmp_path):
     assert (toy[1] / "result.json").read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer=momentum", "is of scratchopt.nag.NAG, and this run is of .*momentum.Momentum;"),
+        ("task=linear_regression", "is of tasks.toy.Toy, and this run is of tasks.linear_reg"),
+        ("task.function=rosenbrock", "is of task.function=article, and this run of rosenbrock;"),
+    ],
+)
+def test_another_run_s_checkpoint_is_refused(override, words, tmp_path):
+    in_process(tmp_path, "task=toy", "optimizer=nag", "max_steps=3", "figures=false")
+    asked = ["task=toy", "optimizer=nag", "max_steps=6", "figures=false", override]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=rf"^resume={tmp_path}: checkpoints/last.ckpt {words}"):
+        in_process(tmp_path, *asked, f"resume={tmp_path}")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_older_version_s_checkpoint_of_other_shapes_is_refused(tmp_path):
+    """It did not say what it is of."""
+    in_process(tmp_path, "task=toy", "optimizer=nag", "max_steps=3", "figures=false")
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    del content["run"], content["hyper_parameters"]
+    torch.save(content, path)
+    asked = ["task=toy", "optimizer=nag", "max_steps=6", "figures=false", f"resume={tmp_path}"]
+    with pytest.raises(UserError, match=r"has a x of shape \(1,\), and this run one of \(2,\)"):
+        in_process(tmp_path, *asked, "task.function=rosenbrock")
+    assert in_process(tmp_path, *asked).updates == 6
+
+
 # Other people's tasks
 
 THEIRS = """
@@ -665,3 +769,102 @@ def test_a_mistake_in_a_task_shows_where_it_is(elsewhere):
     assert done.returncode == 1
     assert 'return {}["loss"]' in done.stderr
     assert "KeyError: 'loss'" in done.stderr
+
+
+class Line(LightningModule):
+    """Least squares with layers that are there from the start, or are made `late`, or are lazy."""
+
+    def __init__(self, optimizer, late: str = "", sparse: bool = False) -> None:
+        super().__init__()
+        self.optimizer, self.late = optimizer, late
+        self.embed = torch.nn.Embedding(4, 3, sparse=sparse) if sparse else None
+        self.net = torch.nn.LazyLinear(2, bias=False) if late == "lazy" else None
+        if not (late or sparse):
+            self._make()
+
+    def _make(self) -> None:
+        self.net = torch.nn.Linear(3, 2, bias=False)
+
+    def setup(self, stage: str) -> None:
+        if self.late == "setup" and self.net is None:
+            self._make()
+
+    def configure_model(self) -> None:
+        if self.late == "configure_model" and self.net is None:
+            self._make()
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.embed is not None:
+            return (self.embed(batch[0].long()) - 1).square().mean()
+        return (self.net(batch[0]) - 1).square().mean()  # type: ignore[misc]
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer(self.parameters())
+
+    def train_dataloader(self) -> Batches:
+        return Batches([torch.ones(8, 3)], 4, shuffle=False, seed=0)
+
+
+class Careful(torch.optim.Optimizer):
+    """Looks at its gradient, which tensors without memory do not have."""
+
+    def __init__(self, params, lr: float, seen: str = "") -> None:
+        super().__init__(params, {"lr": lr})
+        self.seen = seen
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for p in (p for group in self.param_groups for p in group["params"]):
+            if p.grad is not None and p.grad.norm() > 1e-9:
+                p.sub_(p.grad, alpha=self.param_groups[0]["lr"])
+                self.state[p]["last"] = p.grad.clone()
+        return loss
+
+
+FLOATS = 6 * 4  # bytes of a Linear(3, 2) without bias, and of as many numbers of its gradient
+OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any], int | None]] = {
+    # optimizer; task; bytes of state, where they are easily said
+    "LBFGS": ({"_target_": "torch.optim.LBFGS", "lr": 0.1}, {}, None),
+    "Adafactor": ({"_target_": "torch.optim.Adafactor", "lr": 0.1}, {}, (2 + 3 + 1) * 4),
+    "ASGD": ({"_target_": "torch.optim.ASGD", "lr": 0.1}, {}, FLOATS + 3 * 4),
+    "Muon": ({"_target_": "torch.optim.Muon", "lr": 0.1}, {}, FLOATS),
+    "SparseAdam": ({"_target_": "torch.optim.SparseAdam", "lr": 0.1}, {"sparse": True}, 2 * 12 * 4),
+    "looks": ({"_target_": f"{__name__}.Careful", "lr": 0.1}, {}, FLOATS),
+    "a target": (
+        {"_target_": f"{__name__}.Careful", "lr": {"_target_": "builtins.float", "_args_": [0.1]}},
+        {},
+        FLOATS,
+    ),
+    "setup": ({"_target_": "torch.optim.Adam", "lr": 0.1}, {"late": "setup"}, 2 * FLOATS + 4),
+    "configure_model": (
+        {"_target_": "scratchopt.Adam", "lr": 0.1},
+        {"late": "configure_model"},
+        2 * FLOATS + 4,
+    ),
+    "lazy": ({"_target_": "scratchopt.NAG", "lr": 0.1}, {"late": "lazy"}, FLOATS),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_cannot_be_foreseen_trains_and_its_memory_is_known_afterwards(case, tmp_path):
+    optimizer, task, state = OTHERS[case]
+    asked = config("task=toy", "optimizer=sgd", "max_steps=4", "figures=false")
+    asked |= {"max_epochs": 3, "optimizer": optimizer | {"_partial_": True}}
+    asked["task"] = {"_target_": f"{__name__}.Line", **task}
+    result = Result("line", case, hyperparameters(asked), 0)
+    run(asked, result, tmp_path)
+    assert (result.status, result.updates) == ("finished", 4)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert losses[-1] < losses[0]
+    assert result.memory is not None
+    assert (
+        result.memory["parameters"]
+        == result.memory["gradients"]
+        == (2 if task.get("sparse") else 1) * FLOATS
+    )
+    assert state is None or result.memory["state"] == state

@@ -5,6 +5,7 @@ import torch
 
 import scratchopt
 from scratchopt import memory
+from scratchopt.memory_footprint import measure_memory
 from tests.shared.cases import CASES, take_step
 
 
@@ -49,3 +50,29 @@ def test_compensation_doubles_parameters_and_state():
     compensated = memory(model, scratchopt.Momentum, torch.bfloat16, compensated=True)
     assert plain == (2000, 2000, 2000, 0)
     assert compensated == (2000, 2000, 6000, 0)
+
+
+def test_an_optimizer_that_takes_no_step_without_memory_is_refused_in_a_line():
+    model = torch.nn.Linear(7, 5)
+    with pytest.raises(ValueError, match="LBFGS takes no step on tensors without memory"):
+        memory(model, torch.optim.LBFGS)
+    with pytest.raises(ValueError, match="SparseAdam takes no step"):
+        memory(model, torch.optim.SparseAdam)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_fused_optimizer_takes_what_another_takes(fused):
+    model = torch.nn.Linear(7, 5)
+    assert memory(model, scratchopt.Adam, fused=fused) == memory(model, scratchopt.Adam)
+    assert memory(model, torch.optim.Adam, fused=fused) == memory(model, scratchopt.Adam)
+
+
+def test_what_a_training_holds_is_what_was_predicted():
+    model = torch.nn.Linear(7, 5)
+    for kind in (scratchopt.NAG, scratchopt.Adam, torch.optim.Adam, scratchopt.Newton):
+        optimizer = kind(model.parameters(), lr=0.1)
+        if kind is torch.optim.Adam:
+            assert measure_memory(model, [optimizer]) is None
+            model(torch.ones(2, 7)).square().sum().backward()
+            optimizer.step()
+        assert measure_memory(model, [optimizer]) == memory(model, kind, lr=0.1)

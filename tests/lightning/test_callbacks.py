@@ -4,11 +4,13 @@ import copy
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.tuner import Tuner
 from torch.utils.data import DataLoader, TensorDataset
@@ -24,6 +26,9 @@ from scratchopt.lightning import (
     MeanGradient,
     OptimizerMonitor,
     RandomState,
+    Recorder,
+    Validations,
+    read_records,
 )
 
 DATA = torch.linspace(-1.0, 1.0, 8, dtype=torch.float64)
@@ -63,7 +68,7 @@ class Curved(LightningModule):
 def fit(tmp_path):
     def run(module, callbacks, ckpt_path=None, **options):
         trainer = Trainer(
-            default_root_dir=tmp_path,
+            default_root_dir=options.pop("default_root_dir", tmp_path),
             callbacks=callbacks,
             accelerator="cpu",
             enable_progress_bar=False,
@@ -369,10 +374,122 @@ def test_divergence_names_step_optimizer_and_lr_and_keeps_the_last_good_checkpoi
     monitor, module = OptimizerMonitor(write_every=100), Curved(lambda p: SGD(p, lr=0.5))
     with pytest.raises(Diverged, match=r"step 5: train/loss is nan with SGD, lr=0.5"):
         fit(module, [Poison(), monitor, Checkpoint()])
-    assert [step for step, _ in monitor.history["train/loss"]] == list(range(8))
+    assert [step for step, _ in monitor.history["train/loss"]] == list(range(6))
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 4
     assert math.isfinite(saved["state_dict"]["x"])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulate_grad_batches": 2}, {"val_check_interval": 1}], ids=str
+)
+def test_a_batch_that_is_not_finite_ends_the_run_there_and_is_named(fit, options, value):
+    """The sixth of eight; of two that are accumulated the second, so that the step is its own."""
+    data = DATA.clone().reshape(4, 2)
+    data[1, 0] = value
+    module = Curved(lambda p: SGD(p, lr=0.5))
+    module.train_dataloader = lambda: DataLoader(TensorDataset(data.repeat(2, 1)), batch_size=1)
+    monitor = OptimizerMonitor()
+    accumulated = options.get("accumulate_grad_batches", 1)
+    step = 1 // accumulated
+    with pytest.raises(Diverged, match=rf"diverged at step {step}: .*of its batch.*mend the data"):
+        fit(module, [monitor, Validations(monitor)], max_epochs=1, **options)
+    assert monitor.evaluations == 2
+    assert monitor.count_updates(module.trainer) == 2 // accumulated
+    assert [at for at, _ in monitor.history["train/loss"]] == list(range(step + 1))
+    assert len(module.validated) == (1 if "val_check_interval" in options else 0)
+
+
+def test_a_loss_that_no_batch_explains_is_blamed_on_the_lr(fit):
+    module = Curved(lambda p: SGD(p, lr=0.5))
+    module.loss = lambda b: module.x * (math.nan if module.trainer.global_step == 3 else 1.0)
+    monitor = OptimizerMonitor()
+    with pytest.raises(Diverged, match=r"step 3: train/loss is nan with SGD, lr=0.5: try a"):
+        fit(module, [monitor])
+    assert monitor.evaluations == 4
+
+
+def test_a_training_that_starts_from_a_number_that_is_none_says_so(fit):
+    with pytest.raises(Diverged, match="NaN or infinite before the first step: start elsewhere"):
+        fit(Curved(lambda p: SGD(p, lr=0.5), start=math.inf), [OptimizerMonitor(), Checkpoint()])
+
+
+class ByHand(Curved):
+    """Steps the optimizer itself, past Lightning, which then counts no step."""
+
+    def __init__(self, make, closure: bool) -> None:
+        super().__init__(make)
+        self.automatic_optimization, self.closure = False, closure
+
+    def training_step(self, batch, batch_idx):
+        raw: Any = self.optimizers(use_pl_optimizer=False)
+        losses = []
+
+        def evaluate():
+            raw.zero_grad()
+            losses.append(super(ByHand, self).training_step(batch, batch_idx))
+            self.manual_backward(losses[-1])
+            return losses[-1]
+
+        if self.closure:
+            raw.step(evaluate)
+        else:
+            evaluate()
+            raw.step()
+        return losses[0]
+
+
+@pytest.mark.parametrize("closure", [False, True], ids=["step()", "step(closure)"])
+def test_steps_past_lightning_are_measured_recorded_and_saved(fit, tmp_path, closure):
+    def run(module, folder, **options):
+        monitor, made = OptimizerMonitor(), [RandomState(), Checkpoint(steps=3)]
+        module.train_dataloader = loader
+        callbacks = [Lookahead(), monitor, Recorder(), Validations(monitor), *made]
+        trainer = fit(module, callbacks, default_root_dir=tmp_path / folder, **options)
+        _, records = read_records(tmp_path / folder / "path")
+        return trainer, monitor, np.array(records)
+
+    def nag(params):
+        return NAG(params, lr=0.5, momentum=0.9)
+
+    _, expected, known = run(Curved(nag), "automatic")
+    trainer, monitor, records = run(ByHand(nag, closure), "by hand")
+    assert trainer.global_step == 0  # Lightning's
+    assert monitor.count_updates(trainer) == 8
+    assert monitor.history == expected.history
+    assert records.tobytes() == known.tobytes()
+    saved: list[int] = []
+
+    class Stop(Callback):
+        def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+            saved.append(monitor.count_updates(trainer))
+
+        def on_train_batch_end(self, trainer, *args, **kwargs):
+            if monitor.count_updates(trainer) == 7:
+                raise KeyError
+
+    monitor = OptimizerMonitor()
+    module = ByHand(nag, closure)
+    module.train_dataloader = loader
+    callbacks = [Lookahead(), monitor, Recorder(), Validations(monitor), RandomState()]
+    callbacks += [Checkpoint(steps=3), Stop()]
+    with pytest.raises(KeyError):
+        fit(module, callbacks, default_root_dir=tmp_path / "broken off")
+    assert saved == [0, 3, 4]
+    last = tmp_path / "broken off" / "checkpoints" / "last.ckpt"
+    _, monitor, records = run(ByHand(nag, closure), "broken off", ckpt_path=last)
+    assert monitor.history == expected.history
+    assert records.tobytes() == known.tobytes()
+
+
+def test_an_async_checkpoint_io_writes_the_file_before_training_goes_on(fit, tmp_path):
+    module = Curved(lambda p: SGD(p, lr=0.5))
+    fit(module, [Checkpoint(steps=1)], plugins=[AsyncCheckpointIO()])
+    [last] = (tmp_path / "checkpoints").iterdir()
+    assert last.name == "last.ckpt"
+    saved = torch.load(last, weights_only=True)
+    assert (saved["global_step"], saved["state_dict"]["x"].item()) == (8, module.x.item())
 
 
 def test_convergence_stops_before_the_update(fit):
@@ -456,7 +573,7 @@ def test_random_state_is_that_of_the_checkpoint(fit, tmp_path):
     seed_everything(1, verbose=False)
     first = run(max_epochs=2, max_steps=4)
     seed_everything(2, verbose=False)
-    rest = run(max_epochs=2, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    rest = run(max_epochs=2, ckpt_path=tmp_path / "checkpoints" / "last-v1.ckpt")
     assert first + rest == whole
 
 

@@ -15,12 +15,21 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BackboneFinetuning
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from scratchopt import NAG, SGD, Momentum
-from scratchopt.lightning import Diverged, Lookahead, OptimizerMonitor, Recorder, read_records
+from scratchopt.lightning import (
+    Checkpoint,
+    Diverged,
+    Lookahead,
+    OptimizerMonitor,
+    Recorder,
+    Sharpness,
+    read_records,
+)
 from tests.shared import commands
 
 STEPS, BATCH = 6, 8
@@ -124,16 +133,17 @@ def _norm(tensors: dict[str, torch.Tensor]) -> float:
     return math.sqrt(sum(float((x * x).sum()) for x in tensors.values()))
 
 
-def fit(module: LightningModule, monitor: OptimizerMonitor, extra=(), **options: Any) -> None:
+def fit(
+    module: LightningModule, monitor: OptimizerMonitor, extra=(), before=(), **options: Any
+) -> None:
     trainer = Trainer(
-        max_epochs=1,
         accelerator="cpu",
-        callbacks=[Lookahead(), monitor, *extra],
+        callbacks=[Lookahead(), *before, monitor, *extra],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        enable_checkpointing=False,
-        **options,
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in extra),
+        **{"max_epochs": 1, **options},
     )
     trainer.fit(module)
 
@@ -193,6 +203,15 @@ def test_norms_of_two_processes_are_those_of_the_whole(strategy, tmp_path):
     assert done.returncode == 0, done.stderr
     for optimizer, history in json.loads(written.read_text()).items():
         compare(history, twin(optimizer, 0.2))
+
+
+def test_a_bad_batch_of_one_process_ends_both_at_its_step_and_is_named(tmp_path):
+    done = commands.run_module(__name__, "bad", tmp_path, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        message, *counts = json.loads((tmp_path / str(rank)).read_text())
+        assert "diverged at step 2: train/loss is nan, and so is a value of its batch" in message
+        assert counts == [3, 6]  # updates; evaluations, of two micro-batches each
 
 
 def test_every_third_step_is_measured_and_the_loss_of_all():
@@ -268,6 +287,59 @@ def test_of_two_optimizers_each_one_s_gradient_is_that_of_its_step():
     assert angles == pytest.approx([0] * STEPS, abs=1e-5)
 
 
+class Thawed(LightningModule):
+    """A frozen backbone of 12 numbers and a head of 5."""
+
+    def __init__(self, optimizer: Any = partial(SGD, lr=0.1)) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone, self.head = nn.Linear(2, 4).double(), nn.Linear(4, 1).double()
+        self.data = torch.randn(12, 2, dtype=torch.float64)
+        self.optimizer = optimizer
+
+    def training_step(self, batch, batch_idx):
+        return (self.head(self.backbone(batch[0]).tanh()) - 1).square().mean()
+
+    def configure_optimizers(self):
+        return self.optimizer([p for p in self.parameters() if p.requires_grad])
+
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(self.data), batch_size=4)
+
+
+def thaw() -> BackboneFinetuning:
+    """Unfreezes the backbone at epoch 1, with an lr of its own."""
+    return BackboneFinetuning(
+        1, lambda epoch: 1.0, backbone_initial_lr=0.05, should_align=False, initial_denom_lr=1.0
+    )
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before it", "after it"])
+def test_parameters_that_join_are_measured_from_then_on(first, tmp_path):
+    monitor, module, twin = OptimizerMonitor(layers=True), Thawed(), Thawed()
+    order = {"before": [thaw()]} if first else {"extra": [thaw()]}
+    fit(module, monitor, **order, max_epochs=3, default_root_dir=tmp_path)
+    moved = list(twin.head.parameters())
+    for step in range(9):
+        if step == 3:
+            moved += twin.backbone.parameters()
+        twin.zero_grad()
+        twin.training_step([twin.data[step % 3 * 4 :][:4]], 0).backward()
+        size = math.sqrt(sum(p.detach().square().sum().item() for p in moved))
+        norm = math.sqrt(sum(p.grad.square().sum().item() for p in moved))  # type: ignore[union-attr]
+        squares = 0.0
+        for p in moved:
+            delta = (0.1 if p.shape[0] == 1 else 0.05) * p.grad  # type: ignore[operator]
+            squares += delta.square().sum().item()
+            p.data.sub_(delta)
+        history = {tag: dict(rows) for tag, rows in monitor.history.items()}
+        assert history["train/gradnorm"][step] == pytest.approx(norm, rel=1e-12)
+        assert history["train/velocity"][step] == pytest.approx(math.sqrt(squares), rel=1e-9)
+        ratio = math.sqrt(squares) / size
+        assert history["train/update_ratio"][step] == pytest.approx(ratio, rel=1e-9)
+        assert (step in history["gradnorm/backbone.weight"]) == (step >= 3)
+
+
 def test_a_second_fit_forgets_a_step_that_was_broken_off():
     class Fails(Net):
         def training_step(self, batch, batch_idx):
@@ -317,6 +389,49 @@ def test_sparse_gradients_are_measured_and_recorded(tmp_path):
     assert np.linalg.norm(records["gradient"][0]) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("wide", [2, 2000], ids=["few numbers", "many numbers"])
+def test_lazy_layers_are_measured_and_recorded_once_they_have_a_shape(wide, tmp_path):
+    class Lazy(Thawed):
+        def __init__(self, lazy: bool) -> None:
+            super().__init__(lambda params: NAG(params, lr=0.01, momentum=0.9))
+            torch.manual_seed(1)
+            self.backbone = nn.LazyLinear(wide) if lazy else nn.Linear(2, wide)
+            self.head = nn.LazyLinear(1) if lazy else nn.Linear(wide, 1)
+            self.data = self.data.float()
+
+        def configure_optimizers(self):
+            return self.optimizer(self.parameters())
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            if not drawn:
+                drawn.update({name: value.clone() for name, value in self.state_dict().items()})
+            return loss
+
+    def run(lazy: bool) -> tuple[OptimizerMonitor, Sharpness, Path]:
+        module, monitor, folder = Lazy(lazy), OptimizerMonitor(), tmp_path / str(lazy)
+        if drawn:
+            module.load_state_dict(drawn)
+        sharpness = Sharpness(2)
+        extra = [Recorder(), sharpness, Checkpoint(steps=1)]
+        fit(module, monitor, extra, default_root_dir=folder)
+        return monitor, sharpness, folder
+
+    drawn: dict[str, Any] = {}
+    lazy, curved, one = run(True)
+    eager, known, other = run(False)
+    assert lazy.history == eager.history
+    assert torch.load(one / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    of_step_2 = {tag: [row for row in rows if row[0] == 2] for tag, rows in known.history.items()}
+    assert curved.history == of_step_2  # at step 0 there was nothing to measure
+    if wide == 2:
+        layout, records = read_records(one / "path")
+        assert layout == read_records(other / "path")[0]
+        assert records.tobytes() == read_records(other / "path")[1].tobytes()
+    else:
+        assert not (one / "path").exists()
+
+
 def test_no_steps_between_two_measurements_is_refused():
     with pytest.raises(ValueError, match="Invalid every: 0"):
         OptimizerMonitor(0)
@@ -344,6 +459,27 @@ def _in_processes(strategy: str, written: Path) -> None:
         written.write_text(json.dumps(histories))
 
 
+def _bad_batch(folder: Path) -> None:
+    """Trains until a batch of the second process has a NaN."""
+    module, monitor = Net("sgd"), OptimizerMonitor()
+    module.inputs[2 * BATCH + BATCH // 2 :][: BATCH // 4] = math.nan
+    module.train_dataloader = partial(_share, module)  # type: ignore[method-assign]
+    message = ""
+    try:
+        fit(
+            module,
+            monitor,
+            strategy="ddp_find_unused_parameters_true",
+            devices=2,
+            use_distributed_sampler=False,
+            accumulate_grad_batches=2,
+        )
+    except Diverged as error:
+        message = str(error)
+    counts = monitor.count_updates(module.trainer), monitor.evaluations
+    (folder / str(module.trainer.global_rank)).write_text(json.dumps([message, *counts]))
+
+
 def _share(module: Net) -> DataLoader[Any]:
     """This process's half of each batch, in two micro-batches."""
     rank, rows = module.trainer.global_rank, torch.arange(STEPS * BATCH)
@@ -353,4 +489,7 @@ def _share(module: Net) -> DataLoader[Any]:
 
 
 if __name__ == "__main__":
-    _in_processes(sys.argv[1], Path(sys.argv[2]))
+    if sys.argv[1] == "bad":
+        _bad_batch(Path(sys.argv[2]))
+    else:
+        _in_processes(sys.argv[1], Path(sys.argv[2]))

@@ -29,6 +29,7 @@ from scratchopt.lightning import (
     read_records,
 )
 from tests.shared import commands
+from tests.shared.full_disk import full_disk
 from tests.shared.two_processes import run_by_two
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -60,8 +61,9 @@ class Bowl(LightningModule):
 
 
 def fit(module: LightningModule, folder: Path, *more: Callback, **options: Any) -> Trainer:
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    weights = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint.exists() else {}
+    last = folder / "checkpoints" / "last.ckpt"
+    checkpoint = options.pop("ckpt_path", last if last.exists() else None)
+    weights = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint else {}
     every = options.pop("every", None)
     settings: dict[str, Any] = {"max_epochs": 1} | options
     trainer = Trainer(
@@ -149,8 +151,8 @@ def test_a_run_that_diverges_is_recorded_up_to_there(tmp_path):
     with pytest.raises(Diverged):
         fit(module, tmp_path)
     found = records(tmp_path)
-    assert len(found) == 50  # the monitor looks every 50 steps
-    assert np.isnan(found["gradient"][-1]).any()
+    assert len(found) == 17  # 7e9 times larger each step, at 16 its square is beyond float64
+    assert np.isfinite(found["parameters"]).all()
     assert found["parameters"][1].tolist() == (START - 1e9 * CURVATURES * START).tolist()
 
 
@@ -283,6 +285,23 @@ def _kills(folder: Path) -> None:
                     file.write(b"torn" * 9)
 
 
+def test_a_full_disk_leaves_a_whole_checkpoint_and_the_run_goes_on_from_it(tmp_path):
+    _checkpointed(tmp_path / "whole")
+    path, last = tmp_path / "run" / "path", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    _checkpointed(tmp_path / "run", max_steps=50)
+    before = last.read_bytes()
+    with full_disk(len(before) // 2), pytest.raises((OSError, RuntimeError)):
+        _checkpointed(tmp_path / "run")
+    assert last.read_bytes() == before
+    assert not [file for file in (tmp_path / "run").rglob("*.new")]
+    _checkpointed(tmp_path / "run")
+    whole = (tmp_path / "whole" / "path" / "records.bin").read_bytes()
+    assert (path / "records.bin").read_bytes() == whole
+    with full_disk(10), pytest.raises(OSError, match="File too large"):
+        _checkpointed(tmp_path / "other", ckpt_path=None)
+    assert not [file for file in (tmp_path / "other").rglob("*.new")]
+
+
 def test_a_torn_tail_is_cut_by_the_reader(tmp_path):
     _checkpointed(tmp_path)
     whole = np.array(records(tmp_path))
@@ -318,10 +337,29 @@ def test_damaged_or_foreign_records_are_named(tmp_path):
         records(tmp_path)
 
 
-def test_a_new_run_takes_the_place_of_the_records_that_are_there(tmp_path):
-    fit(Bowl(RULES["nag"], TARGETS), tmp_path)
-    fit(Bowl(RULES["sgd"], TARGETS[:5]), tmp_path)
-    assert records(tmp_path)["step"].tolist() == [0, 1, 2, 3, 4, 5]
+def test_several_fits_in_a_folder_have_records_of_their_own(tmp_path):
+    """As Lightning numbers its checkpoints; each fit goes on with its own."""
+    for fold in range(3):
+        _checkpointed(tmp_path, max_steps=5 + fold, ckpt_path=None)
+    for fold, name in enumerate(["", "-v1", "-v2"]):
+        found = read_records(tmp_path / f"path{name}")[1]
+        assert found["step"].tolist() == list(range(6 + fold))
+        saved = torch.load(tmp_path / "checkpoints" / f"last{name}.ckpt", weights_only=True)
+        assert saved["global_step"] == 5 + fold
+    _checkpointed(tmp_path, ckpt_path=tmp_path / "checkpoints" / "last-v1.ckpt")
+    assert len(read_records(tmp_path / "path-v1")[1]) == len(TARGETS) + 1
+    assert len(records(tmp_path)) == 6
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        *("last-v1.ckpt", "last-v2.ckpt", "last.ckpt")
+    ]
+
+
+def test_a_fast_dev_run_leaves_records_and_checkpoints_alone(tmp_path):
+    _checkpointed(tmp_path, max_steps=5)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    _checkpointed(tmp_path, fast_dev_run=True, ckpt_path=None)
+    _checkpointed(tmp_path, fast_dev_run=3)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_two_processes_record_what_one_does(tmp_path):

@@ -3,22 +3,36 @@
 import json
 import os
 import sys
+from collections import defaultdict, deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from enum import Enum
+from functools import partial
 from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping
 from lightning.pytorch.plugins.precision import MixedPrecision
+from omegaconf import OmegaConf
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 from scratchopt.batches import Batches
-from scratchopt.lightning import Checkpoint, LiveLoss, Lookahead, OptimizerMonitor, RandomState
+from scratchopt.lightning import (
+    Checkpoint,
+    LiveLoss,
+    Lookahead,
+    OptimizerMonitor,
+    RandomState,
+    Recorder,
+)
+from scratchopt.runs.resume import DamagedCheckpoint, is_resumable, is_sound, read_checkpoint
 from tests.shared.cases import CASES, row
 from tests.shared.checkpoints import differences, same
 from tests.shared.two_processes import run_by_two
@@ -26,6 +40,8 @@ from tests.shared.two_processes import run_by_two
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.. before .optimizer.step"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    # Lightning's, of a layer that a checkpoint had thawed and that is thawed once more.
+    pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist"),
 ]
 ALL_PAIRS = " ".join(map("-".join, product(("ddp", "fsdp2"), ("adam", "sgd", "nag"))))
 EPOCHS, LAST = 3, Path("checkpoints", "last.ckpt")
@@ -210,6 +226,25 @@ def stopping() -> list[Callback]:
     return [EarlyStopping("val/loss", min_delta=0.05, patience=3)]
 
 
+class Thaw(BaseFinetuning):
+    """Adds the first layer to the optimizer at epoch 1, with an lr of its own."""
+
+    def freeze_before_training(self, pl_module):
+        self.freeze(pl_module.net[0])
+
+    def finetune_function(self, pl_module, epoch, optimizer):
+        if epoch == 1:
+            self.unfreeze_and_add_param_group(pl_module.net[0], optimizer, lr=0.05)
+
+
+def of_trained(params: Any) -> Any:
+    return nag([p for p in params if p.requires_grad])
+
+
+def thawing() -> list[Callback]:
+    return [Thaw(), Recorder()]
+
+
 WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "plain": (nag, {}),
     "accumulating": (with_schedule, {"accumulate_grad_batches": 2}),
@@ -222,6 +257,7 @@ WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "a shuffled DataLoader, by epochs": (with_plateau, {"module": Shuffled, "steps": None}),
     "a scaler": (nag, {"scale": 2.0**20}),
     "two optimizers": (nag, {"module": ByHand}),
+    "a layer that is thawed": (of_trained, {"steps": 2, "more": thawing}),
     "in float64": (nag, {"module": MadeSingle, "precision": "64-true"}),
 }
 
@@ -237,6 +273,9 @@ def gaps(
         first, _ = train(folder / str(at), configure, at, **options)
         rest, _ = train(folder / str(at), configure, **options)
         found[at] = differences(expected, final(folder / str(at)))
+        for path in (folder / "whole" / "path").glob("*"):
+            if path.read_bytes() != (folder / str(at) / "path" / path.name).read_bytes():
+                found[at] += [f"{path.name} differs"]
         if first.validated | rest.validated != whole.validated:
             found[at] += [f"{first.validated} and {rest.validated} are not {whole.validated}"]
     return {at: differences[:3] for at, differences in found.items() if differences}
@@ -263,6 +302,189 @@ def test_a_stop_at_max_steps_goes_on_like_a_run_without_one(tmp_path):
     found = differences(final(tmp_path / "whole"), final(tmp_path / "parts"))
     assert not found
     assert whole.validated
+
+
+class Mode(Enum):
+    MAX = "max"
+
+
+class Holding(Dropped):
+    """Saves values of many types, and has hyperparameters of more."""
+
+    def __init__(self, configure: Callable[..., Any], odd: Any = None) -> None:
+        super().__init__(configure)
+        self.odd = odd
+        self.held: dict[str, Any] = {
+            "number": np.float64(0.1),
+            "count": np.int32(3),
+            "flag": np.bool_(True),
+            "array": np.arange(3.0),
+            "mode": Mode.MAX,
+            "path": Path("a", "b"),
+            "list": OmegaConf.create([1, {"a": 2}]),
+            "deque": deque([1, 2]),
+            "by kind": defaultdict(list, {Mode.MAX: [np.float32(0.5)]}),
+        }
+        self.save_hyperparameters(self.held | {"sizes": OmegaConf.create({"a": [1, 2]})})
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["held"] = self.held | ({"odd": self.odd} if self.odd else {})
+
+    def on_load_checkpoint(self, checkpoint):
+        self.held = checkpoint["held"]
+
+
+def with_numpy_rates(params: Any) -> dict[str, Any]:
+    """The lr is one of NumPy's numbers from the first step on."""
+    optimizer = nag(params)
+    scheduler = lr_scheduler.LambdaLR(optimizer, lambda step: np.float64(0.9) ** step)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+PLAIN = {
+    **{"number": 0.1, "count": 3, "flag": True, "mode": "max", "path": str(Path("a", "b"))},
+    **{"list": [1, {"a": 2}], "deque": [1, 2], "by kind": {"max": [0.5]}},
+}
+
+
+def test_values_that_are_not_plain_are_saved_as_such(tmp_path):
+    assert not gaps(tmp_path, with_numpy_rates, 31, module=Holding)
+    saved = final(tmp_path / "whole")
+    for held in (saved["held"], saved["hyper_parameters"]):
+        assert torch.equal(held["array"], torch.arange(3.0, dtype=torch.float64))
+        assert {key: held[key] for key in PLAIN} == PLAIN
+        assert {key: type(held[key]) for key in PLAIN} == {k: type(x) for k, x in PLAIN.items()}
+    assert saved["hyper_parameters"]["sizes"] == {"a": [1, 2]}
+    [rate] = saved["lr_schedulers"][0]["_last_lr"]
+    assert type(rate) is float
+
+
+class Odd:
+    """What no checkpoint can be loaded with."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Odd)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_what_cannot_be_plain_is_named_when_it_is_saved(tmp_path):
+    def run(odd: Any, folder: str, **options: Any) -> str:
+        with pytest.warns(UserWarning) as seen:  # noqa: PT030  (of several warnings)
+            train(tmp_path / folder, nag, module=partial(Holding, odd=odd), **options)
+        told = [str(w.message) for w in seen if "plain value" in str(w.message)]
+        assert len(told) == 1  # at the first of its checkpoints
+        return told[0]
+
+    assert f"['held']['odd'][0] is a {__name__}.Odd; make it a plain value" in run([Odd()], "kept")
+    with pytest.raises(DamagedCheckpoint, match=rf"holds a {__name__}\.Odd, which is no plain"):
+        read_checkpoint(tmp_path / "kept" / LAST)
+    assert "['held']['odd'] is a builtins.function" in run(lambda: 0, "lost")
+    assert final(tmp_path / "lost")["held"]["odd"] is None
+    with pytest.raises(ValueError, match="cannot be gone on from: .*'odd'.* could not be saved"):
+        train(tmp_path / "lost", nag, module=Holding, max_epochs=9)
+
+
+def test_hyperparameters_that_cannot_be_plain_are_left_out(tmp_path):
+    class Given(Dropped):
+        def __init__(self, configure: Callable[..., Any]) -> None:
+            super().__init__(configure)
+            self.hparams.update({"odd": Odd(), "width": np.int64(3)})
+
+    with pytest.warns(UserWarning, match=r"Left out .*hyper_parameters\['odd'\] is a .*Odd"):
+        train(tmp_path, nag, module=Given, max_epochs=1)
+    assert final(tmp_path)["hyper_parameters"] == {"width": 3}
+    with pytest.warns(UserWarning, match="Left out"):
+        train(tmp_path, nag, module=Given)
+    assert final(tmp_path)["global_step"] == 18
+
+
+def test_a_flipped_byte_anywhere_is_one_error_or_does_no_harm(tmp_path):
+    train(tmp_path, nag, max_epochs=1)
+    path = tmp_path / LAST
+    whole, content = read_checkpoint(path), path.read_bytes()
+    draw, flipped = Random(0), tmp_path / "flipped.ckpt"
+    places = [*draw.sample(range(len(content)), 300), *range(len(content) - 2000, len(content), 3)]
+    harmed = 0
+    for place in places:
+        changed = bytearray(content)
+        changed[place] ^= 1 << draw.randrange(8)
+        flipped.write_bytes(changed)
+        try:
+            assert same(read_checkpoint(flipped), whole), place
+        except DamagedCheckpoint as error:
+            assert "is damaged; put back a copy of it" in str(error)
+            harmed += 1
+        assert is_resumable(flipped) or not is_sound(flipped) or place > len(content) - 5000
+    assert harmed > len(places) / 2
+    with pytest.raises(FileNotFoundError):
+        read_checkpoint(tmp_path / "none.ckpt")
+    assert not is_resumable(tmp_path / "none.ckpt")
+
+
+class Scheduled(Dropped):
+    """Its schedule is made from the optimizer and the number of steps that the Trainer has."""
+
+    def configure_optimizers(self):
+        optimizer = nag(self.parameters())
+        scheduler = self.configure(optimizer, self.trainer.max_steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+def sequence(optimizer: Any, steps: int) -> Any:
+    parts = [lr_scheduler.ConstantLR(optimizer), lr_scheduler.CosineAnnealingLR(optimizer, steps)]
+    return lr_scheduler.SequentialLR(optimizer, parts, [steps // 3])
+
+
+SCHEDULES: dict[str, tuple[Callable[..., Any], str]] = {
+    "one cycle": (
+        lambda o, steps: lr_scheduler.OneCycleLR(o, 0.1, total_steps=steps),
+        r"max_steps=12 \(saved: 6\): OneCycleLR goes on with total_steps=6, as saved, not 12",
+    ),
+    "cosine": (
+        lr_scheduler.CosineAnnealingLR,
+        "CosineAnnealingLR goes on with T_max=6, as saved, not 12",
+    ),
+    "sequence": (sequence, r"T_max=6, as saved, not 12, milestones=\[2\], as saved, not \[4\]"),
+    "function": (
+        lambda o, steps: lr_scheduler.LambdaLR(o, lambda step: 1 - step / 100),
+        "if LambdaLR's function knows the number of steps",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_a_schedule_of_another_length_is_warned_of_when_a_run_is_resumed(kind, tmp_path):
+    make, words = SCHEDULES[kind]
+    options: dict[str, Any] = {"module": Scheduled, "max_epochs": -1}
+    train(tmp_path, make, max_steps=6, **options)
+    ends = pytest.raises(ValueError, match="Tried to step 7 times")
+    with pytest.warns(UserWarning, match=words), ends if kind == "one cycle" else nullcontext():
+        train(tmp_path, make, max_steps=12, **options)
+
+
+def test_a_schedule_that_knows_no_length_and_a_run_of_the_same_length_are_not_warned_of(tmp_path):
+    options: dict[str, Any] = {"module": Scheduled, "max_epochs": -1}
+    train(tmp_path / "other", lambda o, _: lr_scheduler.StepLR(o, 3), max_steps=6, **options)
+    train(tmp_path / "other", lambda o, _: lr_scheduler.StepLR(o, 3), max_steps=12, **options)
+    train(tmp_path / "same", lr_scheduler.CosineAnnealingLR, 60, max_steps=9, **options)
+    module, _ = train(tmp_path / "same", lr_scheduler.CosineAnnealingLR, max_steps=9, **options)
+    assert module.trainer.global_step == 9
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_workers_that_outlive_an_epoch_are_warned_of_when_a_run_is_resumed(tmp_path):
+    class Persistent(Dropped):
+        def train_dataloader(self) -> Any:
+            data = TensorDataset(*self.data)
+            return DataLoader(data, batch_size=8, num_workers=1, persistent_workers=True)
+
+    train(tmp_path, nag, module=Persistent, max_epochs=1)
+    with pytest.warns(UserWarning, match="Resumed with persistent_workers=True"):
+        train(tmp_path, nag, module=Persistent, max_epochs=2)
 
 
 def test_a_step_late_enough_is_saved(tmp_path):

@@ -1,13 +1,20 @@
 """A run's result: what is written is what is read, and an older version's file is read too."""
 
 import json
+import re
 import subprocess
 import sys
 from math import inf, isnan, nan
+from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from scratchopt.config.fields import UserError
+from scratchopt.runs.directory import read_run
 from scratchopt.runs.result import Result
+from tests.shared.configs import config
 from tests.shared.paths import ROOT
 
 GIVEN = {
@@ -45,11 +52,49 @@ def test_an_older_result_is_read(tmp_path):
     assert isnan(result.metrics["train/loss"])
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"status"', '{"status": "finished"}'])
+NONE = ["", "{", "[]", "null", "3", '"status"', '{"status": "finished"}', '{"complete": true}']
+WRONG: dict[str, Any] = {
+    **{"updates": "x", "cost": None, "seconds": "1", "metrics": [], "status": None, "seed": 1.5},
+    **{"hyperparameters": None, "validations": {}, "complete": "yes", "memory": 3, "ending": 4},
+    **{"steps": True, "evaluations": [1], "versions": [], "error": 1},
+}
+
+
+@pytest.mark.parametrize("text", NONE)
 def test_what_is_no_result_is_refused(tmp_path, text):
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(ValueError):
         Result.read(tmp_path / "result.json")
+    directory = written_by_a_run(tmp_path)
+    with pytest.raises(UserError, match=r"result\.json cannot be read: .*; put a copy back, or"):
+        read_run(directory)
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_value_of_another_type_is_refused_by_its_name(tmp_path, key):
+    content = GIVEN | {"metrics": {}} | {key: WRONG[key]}
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"its {key} is {re.escape(json.dumps(WRONG[key]))}"):
+        Result.read(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize(
+    "bad", [{"metrics": {"train/loss": "x"}}, {"validations": [{"steps": "x"}]}]
+)
+def test_a_metric_that_is_no_number_is_refused(tmp_path, bad):
+    (tmp_path / "result.json").write_text(json.dumps(GIVEN | {"metrics": {}} | bad))
+    with pytest.raises(ValueError, match="its (metrics|validations) is"):
+        Result.read(tmp_path / "result.json")
+
+
+def written_by_a_run(directory: Path) -> Path:
+    """A directory with the files of a run but for its result."""
+    hydras = directory / ".hydra"
+    hydras.mkdir()
+    choices = {"hydra": {"runtime": {"choices": {"task": "toy", "optimizer": "nag"}}}}
+    OmegaConf.save(OmegaConf.create(choices), hydras / "hydra.yaml")
+    OmegaConf.save(OmegaConf.create(config("task=toy", "optimizer=nag")), hydras / "config.yaml")
+    return directory
 
 
 def test_a_result_is_read_without_torch():

@@ -1,0 +1,78 @@
+"""What a resumed run cannot go on with as if it had never stopped, said as it is resumed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR
+
+# The keys of a schedule's state that move as it goes, or come from the optimizer.
+MOVING = {
+    *("last_epoch", "_step_count", "_last_lr", "base_lrs", "T_cur", "T_i", "best", "mode_worse"),
+    *("num_bad_epochs", "cooldown_counter", "_get_lr_called_within_step", "lr_lambdas"),
+    *("_is_initial", "_initial_step", "_schedule_phases"),  # the last made by total_steps
+}
+
+
+def read_schedules(trainer: Trainer) -> list[dict[str, Any]]:
+    """The states of the learning rates' schedules."""
+    return [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+
+
+def read_limits(trainer: Trainer) -> dict[str, int | None]:
+    """The numbers that a schedule may have been made from."""
+    return {"max_steps": trainer.max_steps, "max_epochs": trainer.max_epochs}
+
+
+def warn_of_schedules(
+    trainer: Trainer, made: list[dict[str, Any]], limits: Mapping[str, int | None]
+) -> None:
+    """Warns of schedules that were made from a length that the run no longer has.
+
+    Args:
+        trainer: of the resumed run, its schedules restored.
+        made: their states as this run had made them, before those of the checkpoint came.
+        limits: of the run that was saved.
+    """
+    now = read_limits(trainer)
+    if now == limits:
+        return
+    changed = ", ".join(f"{k}={now[k]} (saved: {limits[k]})" for k in now if now[k] != limits[k])
+    for config, fresh in zip(trainer.lr_scheduler_configs, made, strict=True):
+        name = type(config.scheduler).__name__
+        differing = _compare(fresh, config.scheduler.state_dict())
+        if differing:
+            rank_zero_warn(
+                f"Resumed with {changed}: {name} goes on with {', '.join(differing)}. A schedule "
+                "made for another length is not that of an uninterrupted run, and what comes after "
+                "its end is torch's affair: OneCycleLR raises an error, a cosine rises again"
+            )
+        elif isinstance(config.scheduler, LambdaLR | MultiplicativeLR):
+            rank_zero_warn(
+                f"Resumed with {changed}: if {name}'s function knows the number of steps, the "
+                "learning rates from here on are not those of an uninterrupted run"
+            )
+
+
+def warn_of_workers(trainer: Trainer) -> None:
+    """Warns of loaders whose processes outlive an epoch: what they have drawn is in no checkpoint."""
+    combined = trainer.fit_loop._combined_loader
+    loaders = [] if combined is None else combined.flattened
+    if any(getattr(loader, "persistent_workers", False) for loader in loaders):
+        rank_zero_warn(
+            "Resumed with persistent_workers=True: the workers begin anew, so the random numbers "
+            "that they draw are not those of an uninterrupted run; persistent_workers=False is"
+        )
+
+
+def _compare(made: Mapping[str, Any], restored: Mapping[str, Any]) -> list[str]:
+    """The fixed numbers of a schedule that differ, such as "total_steps=40, as saved, not 80"."""
+    found = []
+    for key in made.keys() & restored.keys() - MOVING:
+        if key == "_schedulers":
+            for one, other in zip(made[key], restored[key], strict=True):
+                found += _compare(one, other)
+        elif made[key] != restored[key]:
+            found.append(f"{key.lstrip('_')}={restored[key]}, as saved, not {made[key]}")
+    return sorted(found)

@@ -1,0 +1,68 @@
+"""How a run ended, in a word and in a sentence."""
+
+from collections.abc import Mapping, Sequence
+
+from lightning.pytorch import Trainer
+
+from scratchopt.lightning import Convergence, Diverged
+
+LATEST = 100  # measured steps, that say whether anything still moves
+REST = 1e-6  # of ‖θ‖; a float32 has 6e-8
+
+
+def describe_ending(
+    trainer: Trainer,
+    history: Mapping[str, Sequence[tuple[int, float]]],
+    *,
+    failure: Diverged | None,
+    interrupted: bool,
+) -> tuple[str, str]:
+    """The status of a run, and in words why it ended and whether the parameters still moved.
+
+    They are at rest if none of the last 100 measured steps was longer than a millionth of ‖θ‖. A
+    run may be converged and still move: its criterion is one point that is near enough.
+
+    Args:
+        trainer: of the run.
+        history: what the OptimizerMonitor has logged.
+        failure: what the training has ended with.
+        interrupted: by a signal.
+    """
+    if failure:
+        return "diverged", str(failure)
+    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    criteria = [callback for callback in callbacks if isinstance(callback, Convergence)]
+    within = ", ".join(f"{criterion.tolerance:g}" for criterion in criteria)
+    motion = _describe_motion(history)
+    if interrupted:
+        return "interrupted", f"stopped by a signal{motion}"
+    if any(criterion.converged for criterion in criteria):
+        return "converged", f"the last evaluated point is within the tolerance of {within}{motion}"
+    missed = f", not within the tolerance of {within}" if criteria else ""
+    return "finished", f"{_describe_limit(trainer)}{missed}{motion}"
+
+
+def _describe_limit(trainer: Trainer) -> str:
+    if trainer.global_step >= trainer.max_steps > -1:
+        return f"max_steps={trainer.max_steps} reached"
+    stopped = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
+    if stopped:
+        return "stopped early by EarlyStopping"
+    if trainer.should_stop:
+        return "stopped by a callback"
+    return f"max_epochs={trainer.max_epochs} reached"
+
+
+def _describe_motion(history: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """Words on the last steps, such as "; still moving: the last step by 0.3, 0.1 of ‖θ‖"."""
+    moves = history.get("train/velocity")
+    if not moves:
+        return ""
+    ratios = dict(history.get("train/update_ratio", ()))
+    latest = moves[-LATEST:]
+    if all(ratios.get(step, float(move > 0)) <= REST for step, move in latest):
+        longest = max(move for _, move in latest)
+        return f"; at rest: none of the last {len(latest)} measured steps moved more than {longest:.2g}"
+    step, last = latest[-1]
+    part = f", {ratios[step]:.2g} of ‖θ‖" if step in ratios else ""
+    return f"; still moving: the last step by {last:.2g}{part}"
