@@ -1,4 +1,4 @@
-"""Wrappers around `step`: torch's hooks, where somebody listens, and torch.compile, kept outside."""
+"""Wrappers around `step`: torch's hooks where somebody listens, and torch.compile kept outside."""
 
 from collections.abc import Callable
 from functools import wraps
