@@ -668,7 +668,11 @@ def sparse_gradient(rows: Sequence[int] = (0, 2), dtype: torch.dtype = torch.flo
 )
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own Adagrad
 def test_sparse_gradients_step_as_in_torch(case: Case, driver, options, dtype):
-    options = {name: value for name, value in options.items() if name in inspect.signature(case.cls).parameters}
+    options = {
+        name: value
+        for name, value in options.items()
+        if name in inspect.signature(case.cls).parameters
+    }
     params = [p.to(dtype) for p in random((5, 3), (4,), (5,))]
     ours, theirs = leaves(params), leaves(params)
     a = case.cls(ours, **case.settings, **options, **driver)
