@@ -274,8 +274,8 @@ class Optimizer(Method, torch.optim.Optimizer):
             self._refuse_sparse(update)
         if options.fused and p.is_meta:
             raise RuntimeError(
-                "fused=True works on memory, and a parameter is on the meta device, which has none: "
-                "move the model to another device before the first step, or use foreach=True"
+                "fused=True works on memory, and a parameter on the meta device has none: move the "
+                "model to another device before the first step, or use foreach=True"
             )
         if options.compensated and p.dtype not in WIDER:
             raise RuntimeError(f"compensated=True is for bfloat16 and float32, not for {p.dtype}")
