@@ -4,6 +4,7 @@ import inspect
 import itertools
 import math
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -509,9 +510,30 @@ def test_equal_rules_share_a_kernel(monkeypatch):
 
 
 def test_the_page_has_the_list():
-    page = (ROOT / "docs" / "rules.md").read_text()
+    page = (ROOT / "docs" / "rules.md").read_text().replace(r"\|", "|")
     for operation in OPERATIONS.values():
         assert f"`{operation.spelling}`" in page
+
+
+def test_the_page_s_lion_decays_apart_from_its_sign():
+    """Decoupled weight decay: θ ← (1 − lr·weight_decay)·θ, and then the rule."""
+    page = (ROOT / "docs" / "rules.md").read_text()
+    [block] = re.findall(r"^```python\n# lion\.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(block, found)
+    ends = []
+    for way in DRIVERS.values():
+        p = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+        optimizer = found["Lion"]([p], lr=0.5, weight_decay=0.5, **way)
+        give(optimizer, [p], [torch.tensor([3.0, 0.0])])
+        ends.append(p.tolist())
+    assert ends == [[0.75 - 0.5, -1.5]] * len(ends)
+
+
+def test_a_decoupled_decay_without_lr_is_refused():
+    method = make(lambda p, g, *, size: p.__isub__(size * g), size=1.0, decoupled_weight_decay=True)
+    with pytest.raises(RuleError, match=r"decoupled_weight_decay is lr·weight_decay: .* take lr"):
+        method([torch.ones(3, requires_grad=True)], weight_decay=0.1)
 
 
 # The meta device
