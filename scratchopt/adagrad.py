@@ -15,6 +15,8 @@ class Adagrad(Optimizer):
     s ← s + g²
     θ ← θ − lr/(1 + (t − 1)·lr_decay) · g/(√s + eps),      with g = ∇f(θ), element by element.
 
+    Sparse gradients update the entries that they have, as in torch.
+
     State: `step`, t; `sum`, s, of the parameter's shape and dtype. Both are there from the start.
 
     Reference: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and
@@ -28,6 +30,7 @@ class Adagrad(Optimizer):
         s += g * g
         p -= lr / (1 + (t - 1) * lr_decay) * g / (s.sqrt() + eps)
 
+    sparse = True
     ranges = (Range("lr_decay", 0), Range("initial_accumulator_value", 0))
     torch_twin = "Adagrad"
 

@@ -15,7 +15,7 @@ class Method:
     buffers: ClassVar[tuple[str, ...]] = ()
     # Where the gradient is taken, if not at p: `gradient_point(p, *buffers, **numbers)` moves p.
     gradient_point: Any = None
-    # Whether the rule holds for a sparse g as it stands.
+    # Whether the rule leaves an element alone where g is zero, and so takes a sparse g.
     sparse: ClassVar[bool] = False
 
     # Ranges of the hyperparameters that it has alone.

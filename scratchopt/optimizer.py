@@ -285,15 +285,36 @@ class Optimizer(Method, torch.optim.Optimizer):
         self._runner.run(self.param_groups, updates, self.state, self._prepare)
 
     def _prepare(self, p: Tensor, group: dict[str, Any], update: Update) -> dict[str, Any]:
-        layout = torch.strided if p.grad is None else p.grad.layout
-        if layout != torch.strided and not (self.sparse and not update.options.fused):
+        options = update.options
+        if p.grad is not None and p.grad.layout != torch.strided:
+            self._refuse_sparse(update)
+        if options.fused and p.is_meta:
             raise RuntimeError(
-                f"{type(self).__name__} does not support sparse gradients here: "
-                "use an embedding with sparse=False, or SGD without fused=True"
+                "fused=True works on memory, and a parameter on the meta device has none: move the "
+                "model to another device before the first step, or use foreach=True"
             )
-        if update.options.compensated and p.dtype not in WIDER:
+        if options.compensated and p.dtype not in WIDER:
             raise RuntimeError(f"compensated=True is for bfloat16 and float32, not for {p.dtype}")
         return self.new_state(p, group)
+
+    def _refuse_sparse(self, update: Update) -> None:
+        """Refuses a sparse gradient where it can't be taken."""
+        name, options = type(self).__name__, update.options
+        if not self.sparse or options.fused:
+            raise RuntimeError(
+                f"{name} does not support sparse gradients here: use an embedding with "
+                "sparse=False, or SGD or Adagrad without fused=True"
+            )
+        if options.weight_decay:
+            raise RuntimeError(
+                f"weight_decay option is not compatible with sparse gradients: set {name}'s to 0, "
+                "or use an embedding with sparse=False"
+            )
+        if update.takes_tensors and update.keys:
+            raise RuntimeError(
+                f"differentiable=True is not compatible with {name}'s sparse gradients: use an "
+                "embedding with sparse=False"
+            )
 
     def _columns(self, group: dict[str, Any]) -> list[list[Tensor]]:
         """The group's parameters that have all their buffers, and each kind of buffer."""

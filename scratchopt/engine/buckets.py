@@ -35,7 +35,7 @@ class Bucket:
         self.keys, self.device = update.all_keys, params[0].device
         self.parts = _parts(params, update.options.foreach)
         self.is_plain = False  # whether all tensors were seen to be plain ones; and
-        self.kernel: Any = None  # a program and its kernel: the compiled driver's
+        self.kernel: Any = None  # the compiled driver's, with the arithmetic of its factors
         self.layout: Any = None  # where the tensors lie; see `scratchopt.engine.c_kernel`
         self._steps: list[Tensor] = []
         if update.counts_alike:  # in one tensor, so that one addition counts for all

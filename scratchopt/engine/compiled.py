@@ -20,7 +20,12 @@ _KERNELS: dict[Any, Any] = {}
 
 def compiled(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
     """One kernel for the whole rule: C on a CPU under Linux, elsewhere torch.compile's."""
-    run, factors = _choose(bucket, flatten_numbers(numbers))
+    flat = flatten_numbers(numbers)
+    arithmetic, run = bucket.kernel or _choose(bucket, flat)
+    factors = arithmetic(*flat)
+    if factors is None:  # the rule branches on its numbers, and they go another way now
+        arithmetic, run = _choose(bucket, flat)
+        factors = arithmetic(*flat)
     columns = bucket.columns(grads)
     if not bucket.is_plain:
         bucket.is_plain = all(type(t) in (Tensor, Parameter) for column in columns for t in column)
@@ -30,21 +35,12 @@ def compiled(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
 
 
 def _choose(bucket: Bucket, numbers: list[float]) -> Any:
-    """The kernel of the way that the numbers go through the rule, and its factors."""
-    if bucket.kernel is not None:
-        program, run = bucket.kernel
-        factors = program.arithmetic(*numbers)
-        if factors is not None:
-            return run, factors
+    """The arithmetic and the kernel of the way that the numbers go through the rule."""
     for program in bucket.programs:
-        factors = program.arithmetic(*numbers)
-        if factors is not None:
-            break
-    else:
-        raise RuntimeError(f"fused=True has no program of the rule for the numbers {numbers}")
-    run = _kernel(bucket, program)
-    bucket.kernel = program, run
-    return run, factors
+        if program.arithmetic(*numbers) is not None:
+            bucket.kernel = program.arithmetic, _kernel(bucket, program)
+            return bucket.kernel
+    raise RuntimeError(f"fused=True has no program of the rule for the numbers {numbers}")
 
 
 def _local(tensor: Any) -> Tensor:

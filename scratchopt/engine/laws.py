@@ -65,7 +65,12 @@ def _read(update: Update, numbers: tuple[tuple[str, int], ...]) -> list[Program]
                     f"{label}: a rule must change {name} in place{where}, as in "
                     "`m *= 0.9; m += g`; this one has not"
                 )
-    if update.options.capturable and len(programs) > 1:
+    options = update.options
+    if options.weight_decay and options.decoupled_weight_decay and "lr" not in counts:
+        raise RuleError(
+            f"{label}: decoupled_weight_decay is lr·weight_decay: the rule must take lr"
+        )
+    if options.capturable and len(programs) > 1:
         raise RuleError(
             f"{label} branches on its numbers, and a CUDA graph would repeat one way for ever: "
             "leave capturable out"

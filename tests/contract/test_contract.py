@@ -653,26 +653,77 @@ def test_a_frozen_parameter_stays_and_can_be_thawed(case: Case, driver):
     assert optimizer.state_dict()["param_groups"][0]["params"] == [0, 1, 2, 3]
 
 
-def sparse_gradient() -> Tensor:
-    return torch.sparse_coo_tensor(
-        torch.tensor([[0, 2]]), torch.randn(2, 3), (5, 3), check_invariants=True
-    )
+def sparse_gradient(rows: Sequence[int] = (0, 2), dtype: torch.dtype = torch.float32) -> Tensor:
+    """A gradient of some rows; an embedding's has a row twice where the batch has."""
+    values = torch.randn(len(rows), 3, dtype=dtype)
+    return torch.sparse_coo_tensor(torch.tensor([rows]), values, (5, 3), check_invariants=True)
 
 
 @every(lambda case: case.sparse, BITWISE)
-@pytest.mark.parametrize("maximize", [False, True])
-def test_sparse_gradients_step_as_in_torch(case: Case, driver, maximize):
-    params = random((5, 3), (4,))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"maximize": True}, {"lr_decay": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3}],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own Adagrad
+def test_sparse_gradients_step_as_in_torch(case: Case, driver, options, dtype):
+    options = {
+        name: value
+        for name, value in options.items()
+        if name in inspect.signature(case.cls).parameters
+    }
+    params = [p.to(dtype) for p in random((5, 3), (4,), (5,))]
     ours, theirs = leaves(params), leaves(params)
-    a = case.cls(ours, **case.settings, maximize=maximize, **driver)
-    b = case.oracle(theirs, **case.settings, maximize=maximize)
-    for step in range(4):
-        grads = [sparse_gradient() if step != 2 else torch.randn(5, 3), torch.randn(4)]
+    a = case.cls(ours, **case.settings, **options, **driver)
+    b = case.oracle(theirs, **case.settings, **options)
+    for rows in [(0, 2), (4, 1, 4, 4, 0), None, (), (3,), (2, 2)]:
+        grads = [
+            torch.randn(5, 3).to(dtype) if rows is None else sparse_gradient(rows, dtype),
+            torch.randn(4).to(dtype),
+            torch.tensor([0.0, 1.0, 0.0, -2.0, 0.5], dtype=dtype).to_sparse(),  # of single numbers
+        ]
         for p, q, g in zip(ours, theirs, grads, strict=True):
             p.grad, q.grad = g.clone(), g.clone()
         a.step()
         b.step()
     assert all(map(torch.equal, ours, theirs))
+    for p, q in zip(ours, theirs, strict=True):
+        assert all(torch.equal(value, b.state[q][key]) for key, value in a.state[p].items())
+
+
+@every(lambda case: case.sparse, ["list"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight_decay": 0.1}, "weight_decay option is not compatible with sparse gradients"),
+        ({"differentiable": True}, "differentiable=True is not compatible|a leaf Variable"),
+    ],
+)
+def test_options_that_exclude_sparse_gradients_are_refused(case: Case, driver, options, message):
+    (p,) = leaves(random((5, 3)))
+    optimizer = case.cls([p], **case.settings, **options)
+    p.grad = sparse_gradient()
+    before = p.detach().clone()
+    with pytest.raises(RuntimeError, match=message):
+        optimizer.step()
+    assert torch.equal(p, before)
+
+
+def test_an_embeddings_rows_have_compensations_of_their_own():
+    """Rows that have no gradient stay as they are, with their compensations."""
+    start = torch.randn(5, 3).bfloat16()
+    ours, theirs = start.clone().requires_grad_(), start.float().requires_grad_()
+    a = scratchopt.Adagrad([ours], compensated=True)
+    b = scratchopt.Adagrad([theirs])
+    for rows in ((0, 2), (2, 2, 3)):
+        grad = sparse_gradient(rows).bfloat16()
+        ours.grad, theirs.grad = grad, grad.float()
+        a.step()
+        b.step()
+    whole = ours.float() + a.state[ours]["compensation"].float()
+    torch.testing.assert_close(whole, theirs.detach(), rtol=1e-4, atol=1e-5)
+    assert torch.equal(ours[[1, 4]], start[[1, 4]])
 
 
 @every(lambda case: not case.needs_hessian)

@@ -43,6 +43,21 @@ def test_the_command_prints_the_table():
     assert all(line in (ROOT / "docs" / "lightning.md").read_text() for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("--help", "names of columns\nchoose some"),
+        ("-c", "unrecognized arguments: -c"),
+        ("float46", "no column 'float46'; there are float32, float64, "),
+    ],
+)
+def test_the_command_says_which_columns_there_are(argument, says):
+    done = commands.run_module("tests.programs.semantics", argument)
+    assert done.returncode == (0 if argument == "--help" else 2)
+    assert says in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_matrix_has_every_optimizer_of_the_table():
     assert list(semantics.METHODS) == list(semantics.CASES)
 

@@ -1,7 +1,7 @@
 """Every optimizer under everything a Trainer does, each held to the papers in plain float64.
 
 `python -m tests.programs.semantics` runs all cells and prints them as a table; names of columns
-choose some.
+choose some, as in `python -m tests.programs.semantics float64 "accumulate 2"`.
 """
 
 import json
@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import warnings
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import product
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from scratchopt.batches import Batches, InOrder
+from scratchopt.cli.parser import Parser
 from scratchopt.lightning import LiveLoss, Lookahead, MeanGradient
 from tests.shared import paper
 from tests.shared.cases import CASES
@@ -488,14 +490,24 @@ def table(cells: dict[tuple[str, str], str], columns: Iterable[str] = COLUMNS) -
     return "\n".join(lines)
 
 
+def _column(name: str) -> str:
+    if name not in COLUMNS:
+        raise ArgumentTypeError(f"no column {name!r}; there are {', '.join(COLUMNS)}")
+    return name
+
+
 def main() -> None:
     """Prints the table, and how many cells are right, refused and wrong."""
     if sys.argv[1:2] == ["process"]:
         _process(sys.argv[2])
         return
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "columns", nargs="*", type=_column, help=f"of {', '.join(COLUMNS)}; by default all"
+    )
+    columns = parser.parse_args().columns or list(COLUMNS)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    columns = sys.argv[1:] or list(COLUMNS)
     cells = {
         (row, column): verdict(row, column, run(row, column))
         for row in METHODS

@@ -173,6 +173,7 @@ CASES = {
         torch.optim.Adagrad,
         state=("step", "sum"),
         early=True,
+        sparse=True,
     ),
     "rmsprop": _rmsprop(2),  # Hinton, lecture 6e
     "rmsprop_momentum": _rmsprop(3, "momentum_buffer", momentum=0.5),  # Graves, (38), (40), (41)
