@@ -5,7 +5,6 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from scratchopt.engine.update import as_number
 from scratchopt.optimizer import Optimizer, Params
@@ -65,11 +64,9 @@ class Newton(Optimizer):
 
     _gathered: GatheredCurvature  # of the parameters that require a gradient, in order
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Makes the object that outlives a step; copies and pickles, too, are made by it."""
-        self = super().__new__(cls, *args, **kwargs)
+    def _make_objects(self) -> None:
+        super()._make_objects()
         self._gathered = GatheredCurvature()
-        return self
 
     def __init__(
         self,

@@ -97,11 +97,14 @@ class Optimizer(Method, torch.optim.Optimizer):
             cls.step = without_idle_hooks(cls.step)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Makes the objects that outlive a step; copies and pickles, too, are made by it."""
         self = super().__new__(cls)
-        point = cls.gradient_point
-        self._runner, self._point = Runner(), point and GradientPoint(point, cls.__name__)
+        self._make_objects()  # here, for copies and pickles are made by it too
         return self
+
+    def _make_objects(self) -> None:
+        """Makes the objects that outlive a step; wrappers that copy `__dict__` share them."""
+        point = type(self).gradient_point
+        self._runner, self._point = Runner(), point and GradientPoint(point, type(self).__name__)
 
     def __init__(
         self, params: Params, defaults: dict[str, Any], **options: Unpack[Options]
