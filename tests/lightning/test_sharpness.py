@@ -850,4 +850,4 @@ class _WithoutIndex(Net):
 def test_a_training_step_that_takes_the_batch_alone_is_measured():
     alone, usual = (fit(cls(_sgd), Sharpness(1)) for cls in (_WithoutIndex, Net))
     assert alone == usual
-    assert alone["train/sharpness"]
+    assert alone["sharpness"]
