@@ -45,7 +45,7 @@ class MeanGradient(Callback):
                     f"{type(callback).__name__} would see gradients that are not yet the mean: "
                     "list MeanGradient before it in Trainer(callbacks=[...])"
                 )
-        if trainer.strategy.handles_gradient_accumulation:
+        if trainer.strategy.handles_gradient_accumulation and _accumulates(trainer):
             raise RuntimeError(
                 f"MeanGradient scales accumulated gradients, and {type(trainer.strategy).__name__} "
                 "accumulates them by itself: leave the callback out"

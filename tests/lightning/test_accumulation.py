@@ -241,7 +241,12 @@ def test_a_strategy_that_accumulates_by_itself_is_refused():
             return True
 
     with pytest.raises(RuntimeError, match="Accumulating accumulates them by itself"):
-        fit(Net(of("sgd"), 8), [MeanGradient()], strategy=Accumulating("cpu"))
+        fit(
+            Net(of("sgd"), 8),
+            [MeanGradient()],
+            strategy=Accumulating("cpu"),
+            accumulate_grad_batches=4,
+        )
 
 
 def test_a_newton_that_tries_its_steps_wants_one_batch():
