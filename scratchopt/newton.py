@@ -199,7 +199,7 @@ class Newton(Optimizer):
         super().zero_grad(set_to_none)
         if not self._gathered.trying:
             self._gathered.forget()
-            self._gathered.zeroed, self._gathered.cost = True, 0.0
+            self._gathered.zeroed = True
 
     def backward(self, loss: Tensor, outputs: Tensor | None = None) -> None:
         """Adds the loss's gradient to `p.grad` and its curvature to the optimizer's.
@@ -230,6 +230,7 @@ class Newton(Optimizer):
                 "the curvature of this loss was added before: call add_curvature(loss) or "
                 "backward(loss), once, and not where LiveLoss does it too"
             )
+        self._gathered.cost = 0.0  # of a step that may be left out, as by a GradScaler
         kind = self.param_groups[0]["curvature"]
         with curvature.explain_failure():
             product = curvature.make_product(kind, loss, outputs, parameters)

@@ -363,6 +363,18 @@ def test_the_cost_of_micro_batches_is_that_of_the_batch():
     assert cost(1) == cost(4) == 2 + 2 * 3
 
 
+def test_the_cost_of_a_step_stands_until_the_next_loss():
+    model = net()
+    optimizer = Newton(model.parameters(), damping=1.0, solver="cg")
+    optimizer.backward(cross_entropy(model(INPUTS)))
+    optimizer.step()
+    cost = optimizer.cost
+    optimizer.zero_grad()
+    assert optimizer.cost == cost > 2
+    optimizer.backward(cross_entropy(model(INPUTS)))
+    assert optimizer.cost == 0
+
+
 def test_the_loss_that_a_step_returns_has_no_graph():
     model = net()
     optimizer = Newton(model.parameters(), damping=1.0, solver="cg")
