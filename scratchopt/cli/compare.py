@@ -27,7 +27,8 @@ from scratchopt.compare.request import Request
 from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.schedule import Schedule
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import GIVEN_WRONG, UserError, one_line
+from scratchopt.config.fields import UserError
+from scratchopt.config.messages import GIVEN_WRONG, one_line
 from scratchopt.runs.lock import lock_directory
 
 NEEDED = ("scipy", "tabulate")
