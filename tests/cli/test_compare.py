@@ -1,6 +1,7 @@
 """scripts/compare.py as its users meet it: one command, a report, and one line where it can't."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -57,6 +58,19 @@ def test_a_comparison_writes_a_report_and_prints_its_core(done):
         "tuned": 2 * 3,
         "untuned": 2 * 3,
     }
+
+
+def test_its_progress_says_how_long_still(tmp_path):
+    asked = ["task=toy", "optimizers=[sgd]", "budget=2", "seeds=1", "workers=1", "max_steps=5"]
+    ran = compare(tmp_path, *asked)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stderr.splitlines()
+    assert len(lines) >= 3
+    for i, line in enumerate(lines):
+        assert re.fullmatch(rf"{i + 1} of at most 4: sgd lr=.*; at most \d+ s left", line)
+    again = compare(tmp_path, *asked)  # nothing is left to be waited for
+    assert len(again.stderr.splitlines()) == len(lines)
+    assert "left" not in again.stderr
 
 
 def test_only_the_runs_that_are_judged_are_tested(done):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import signal
 import subprocess
@@ -216,6 +217,18 @@ def test_accumulated_batches_are_a_large_batch_to_the_last_step_of_an_epoch(opti
         ends.append((state_of(directory), logged))
     assert [result.evaluations for result in results] == [18, 5]
     torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-12)
+
+
+def test_a_long_run_says_how_far_it_is_where_there_is_no_terminal(tmp_path, monkeypatch, capsys):
+    asked = ["task=logistic_regression", "task.batch_size=20000", "max_epochs=4", "log_every=1"]
+    in_process(tmp_path / "short", *asked)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("scratchopt.runs.callbacks.LINES_EVERY", 0.0)
+    in_process(tmp_path / "long", *asked)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 * 3
+    assert re.fullmatch(r"step 2, epoch 1, train/loss [\d.]+", lines[1])
+    assert re.match(r"step 12, epoch 4, train/loss [\d.]+, val/.+ [\d.]+", lines[-1])
 
 
 def test_what_is_not_asked_for_is_not_there(tmp_path):
