@@ -4,16 +4,12 @@ The folder of the scripts, which Python puts first, comes at the very end: names
 are too common to be found by everyone, but a process that is spawned looks for this module again.
 """
 
-import os
 import sys
 from pathlib import Path
 
-SCRIPTS = Path(__file__).resolve().parent
-FIRST, LAST = str(SCRIPTS.parent), str(SCRIPTS)
-try:
-    here = os.getcwd()
-except FileNotFoundError:
-    name = Path(sys.argv[0]).name
-    sys.exit(f"{name}: the working directory has been deleted; go to one that is there")
+FIRST, LAST = str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)
 between = [place for place in sys.path if place not in (FIRST, LAST)]
-sys.path[:] = [FIRST, *between, here, LAST]
+sys.path[:] = [FIRST, *between]
+from scratchopt.cli.start import find_working_directory  # noqa: E402
+
+sys.path += [find_working_directory(), LAST]

@@ -1,8 +1,11 @@
 """The arguments of train.py, made into those that Hydra is given."""
 
-from hydra._internal.utils import get_args_parser
+from hydra._internal.utils import get_args, get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
 from scratchopt.config.fields import UserError
+from scratchopt.config.messages import GROUPS
 from scratchopt.config.processes import adapt_to_rank
 from scratchopt.runs.resume import expand_resume
 from scratchopt.runs.store import direct_to_store
@@ -18,6 +21,7 @@ def rewrite_arguments(arguments: list[str]) -> list[str]:
         UserError: arguments that cannot be had, or not together.
     """
     given = name_sweep_runs(expand_resume(put_options_first(arguments)))
+    check_choices(given)
     return adapt_to_rank(keep_hydra_from_writing(direct_to_store(given)))
 
 
@@ -31,10 +35,40 @@ def put_options_first(arguments: list[str]) -> list[str]:
         if not argument.startswith("-"):
             overrides.append(argument)
             continue
+        name = argument.partition("=")[0]
+        if not any(option.startswith(name) or argument.startswith(option) for option in known):
+            raise UserError(f"{argument}: no such option; --hydra-help lists them, --help the keys")
         options.append(argument)
         if action is not None and action.nargs is None:  # its value is the next argument
-            options += [value for value in [next(rest, None)] if value is not None]
+            value = next(rest, None)
+            if value is None:
+                raise UserError(f"{argument}: give its value, too")
+            options.append(value)
     return [*options, *overrides]
+
+
+def check_choices(arguments: list[str]) -> None:
+    """Refuses what cannot be the choice of a group.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    try:
+        given = OverridesParser.create().parse_overrides(get_args(arguments).overrides)
+    except OverrideParseException:
+        return  # Hydra is about to say what is wrong
+    for override in given:
+        value = override.value()
+        if override.key_or_group not in GROUPS or override.is_delete():
+            continue
+        if isinstance(value, list):
+            names = ",".join(map(str, value))
+            raise UserError(
+                f"{override.input_line}: takes one choice; -m {override.key_or_group}={names} runs "
+                "each"
+            )
+        if value in ("", None) or isinstance(value, (int, float)):
+            raise UserError(f"{override.input_line}: must be the name of a choice")
 
 
 def keep_hydra_from_writing(arguments: list[str]) -> list[str]:

@@ -14,20 +14,22 @@ import os
 import signal
 import sys
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 from tqdm import tqdm
 
 from scratchopt.cli.parser import Parser
-from scratchopt.cli.streams import guard_streams
+from scratchopt.cli.start import guard_streams
 from scratchopt.compare.command_keys import parse_request
 from scratchopt.compare.comparison import Comparison
 from scratchopt.compare.request import Request
 from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.schedule import Schedule
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import GIVEN_WRONG, UserError, one_line
+from scratchopt.config.fields import UserError
+from scratchopt.config.messages import GIVEN_WRONG, one_line
 from scratchopt.runs.lock import lock_directory
 
 NEEDED = ("scipy", "tabulate")
@@ -85,14 +87,20 @@ def compare(request: Request) -> None:
         tqdm(total=schedule.max_runs, unit="run", disable=None) as bar,
         Workers(count, store) as workers,
     ):
+        began, fresh = time.monotonic(), 0
 
-        def report_progress(run: ScoredRun, done: int) -> None:
+        def report_progress(run: ScoredRun, done: int, is_fresh: bool) -> None:
+            nonlocal fresh
             if interrupted.is_set():  # and what was under way, as an import, has swallowed it
                 raise KeyboardInterrupt
             bar.update()
+            fresh += is_fresh
             if not sys.stderr.isatty():
-                progress = f"{done} of at most {schedule.max_runs}: {_describe(run)}"
-                print(progress, file=sys.stderr, flush=True)
+                words = f"{done} of at most {schedule.max_runs}: {_describe(run)}"
+                if fresh:
+                    each = (time.monotonic() - began) / fresh
+                    words += f"; at most {_format_time(each * (schedule.max_runs - done))} left"
+                print(words, file=sys.stderr, flush=True)
 
         comparison = Executor(schedule, workers, report_progress).execute()
         bar.total = bar.n  # fewer, where defaults are the best settings or trials all failed
@@ -131,6 +139,13 @@ def _describe(run: ScoredRun) -> str:
     reached = f"{run.cost_to_target:,g} evaluations" if run.to_target else "target not reached"
     ending = result.error or (result.status if run.failed else reached)
     return f"{result.optimizer} {settings} seed={result.seed}: {ending}"
+
+
+def _format_time(seconds: float) -> str:
+    """A time with the precision that a guess has."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _count_cores() -> int:

@@ -11,15 +11,15 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from scratchopt.cli.arguments import rewrite_arguments
-from scratchopt.cli.streams import guard_streams
+from scratchopt.cli.start import guard_streams
 from scratchopt.cli.sweep import objective, tally_runs
 from scratchopt.config.checkout import CONF
-from scratchopt.config.fields import GIVEN_WRONG, UserError, one_line
+from scratchopt.config.fields import UserError
+from scratchopt.config.messages import GIVEN_WRONG, find_cause, one_line
 from scratchopt.config.paths import absolute_path, to_paste
 from scratchopt.config.processes import (
     await_rank_zero,
@@ -153,7 +153,7 @@ def train_in_directory(
 
 def tell_of_failure(error: Exception) -> None:
     """Tells at once of the error of one of a sweep's runs, and where it was to lie."""
-    reason = find_reason(error)
+    reason = find_cause(error)
     if TRACEBACKS or not is_user_error(reason):
         traceback.print_exception(reason)
     hydras = HydraConfig.get()
@@ -171,15 +171,9 @@ def describe(error: Exception) -> str:
     return words if is_user_error(error) else f"{type(error).__name__}: {words}"
 
 
-def find_reason(error: Exception) -> Exception:
-    """The error of the one who was to be made, where Hydra has raised its own."""
-    made = isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception)
-    return error.__cause__ if made else error  # pyright: ignore[reportReturnType]
-
-
 def exit_with_error(error: Exception) -> NoReturn:
     """Exits with one line if the error was made to be read, else with a traceback."""
-    reason: Any = find_reason(error)
+    reason: Any = find_cause(error)
     if not is_rank_zero():
         await_rank_zero()
     if is_process_lost(reason):

@@ -72,12 +72,19 @@ def parse_request(arguments: Sequence[str], config_dir: Path | None = None) -> R
     rest = tuple(str(o.input_line) for o in parsed if o.key_or_group not in own_keys)
     if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
         raise UserError(f"{swept[0]}: a list is written [a,b] here")
+    if left_out := [o for o in parsed if o.is_delete() and o.key_or_group in own_keys]:
+        words = left_out[0].input_line
+        raise UserError(f"{words}: every comparison has one; leave that out for the default")
     content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
     keys = validate_fields(CommandKeys, {**content, **mine}, "")  # pyright: ignore
     keys["tune"] = _validate_tune(keys["tune"], keys["search"])
     known = own_keys | _list_train_keys()
+    if config_dir and not config_dir.is_dir():
+        raise UserError(f"--config-dir {config_dir}: no such directory")
     for override in parsed:
         key, words = override.key_or_group, override.input_line
+        if f"optimizer.{key}" in RESERVED:
+            raise UserError(f"{words}: {RESERVED[f'optimizer.{key}']}; leave it out")
         first = key.replace("/", ".").partition(".")[0]
         added = override.type != OverrideType.CHANGE or config_dir  # which may have further keys
         if first not in known and not added:

@@ -35,16 +35,18 @@ class Executor:
     Args:
         schedule: of the comparison.
         workers: that do the runs.
-        on_run: called with each run that is complete, and the number of those complete by then.
+        on_run: called with each run that is complete, the number of those complete by then, and
+            whether it was not yet when this began.
     """
 
     def __init__(
-        self, schedule: Schedule, workers: Workers, on_run: Callable[[ScoredRun, int], None]
+        self, schedule: Schedule, workers: Workers, on_run: Callable[[ScoredRun, int, bool], None]
     ) -> None:
         self.schedule, self.workers, self.on_run = schedule, workers, on_run
         self._stored: dict[RunSpec, StoredRun] = {}
         self._complete: dict[str, ScoredRun] = {}  # by address
         self._running: dict[Future[dict[str, str]], RunSpec] = {}
+        self._asked_for: set[str] = set()  # addresses
         self._elsewhere: dict[str, float] = {}  # by address, when somebody else was found at it
 
     def execute(self) -> Comparison:
@@ -75,7 +77,7 @@ class Executor:
             run = Run(stored.directory, task, optimizer, spec.config, result)
             scored = score_run(run, objective, spec.settings)
             self._complete[stored.address] = scored
-            self.on_run(scored, len(self._complete))
+            self.on_run(scored, len(self._complete), stored.address in self._asked_for)
         return self._complete[stored.address]
 
     def _find_stored(self, spec: RunSpec) -> StoredRun:
@@ -91,6 +93,7 @@ class Executor:
             lately = time.monotonic() - self._elsewhere.get(address, -PATIENCE) < PATIENCE
             if address not in running and not lately:
                 running.add(address)
+                self._asked_for.add(address)
                 self._running[self.workers.submit(self._find_stored(spec))] = spec
 
     def _handle(self, spec: RunSpec, answer: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 """Dataclasses as schemas: what their fields may hold, and how a configuration is checked by them.
 
-Errors that are made to be read are one line here: `UserError`, and `one_line` of others'.
+Errors that are made to be read are one line: `UserError`, and what `messages.py` makes of others.
 """
 
 import json
@@ -8,40 +8,14 @@ import re
 from collections.abc import Callable
 from dataclasses import field, fields
 from math import isfinite
-from traceback import walk_tb
 from typing import Any
 
-from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
-from yaml import YAMLError
-
-# Errors of what was given on the command line, or in a file of configurations.
-GIVEN_WRONG = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
+from omegaconf.errors import ConfigKeyError, ValidationError
 
 
 class UserError(Exception):
     """Something asked for cannot be had; the message is one line with the value and the remedy."""
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error, folded, without the list of places where Hydra looked."""
-    message = str(error).partition("Config search path:")[0]
-    override = getattr(error, "override", None)  # of a parse error: not always in the message
-    if override and override not in message:
-        message = f"{override}: {message}"
-    if isinstance(error, HydraException) and isinstance(error.__cause__, OmegaConfBaseException):
-        message = f"{message} ({str(error.__cause__).splitlines()[0]})"
-    file = _file_that_hydra_read(error)
-    if file and file not in message:
-        message = f"{file}: {message}"
-    return " ".join(message.split())
-
-
-def _file_that_hydra_read(error: Exception) -> str | None:
-    """The file of a configuration at which an error was raised, as Hydra knows it."""
-    frames = (frame for frame, _ in walk_tb(error.__traceback__))
-    return next((f.f_locals["full_path"] for f in frames if "full_path" in f.f_locals), None)
 
 
 def must_be(what: str, holds: Callable[[Any], bool] = lambda _: True) -> Any:
@@ -127,4 +101,8 @@ def as_typed(value: Any) -> str:
     """A value as one would type it on the command line."""
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value)
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    return json.dumps(value, default=str)

@@ -80,6 +80,8 @@ LATER = {
     "validate_every": 1,
     "validate_steps": None,
 }
+OF_SOME_TASKS = ("datamodule", "settings", "settings_by_function", "start_by_function")
+OF_SOME_TASKS += ("batch_size_by_solver",)
 
 
 def validate(cfg: DictConfig) -> dict[str, Any]:
@@ -92,6 +94,9 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: a key that nobody knows, a wrong type, a value out of its range.
     """
+    for f in fields(RunConfig):
+        if f.name not in cfg and f.name not in LATER and f.name not in OF_SOME_TASKS:
+            raise UserError(f"{f.name}: is missing; leave ~{f.name} out, or give a value")
     _validate_settings(cfg)
     nodes = [f.name for f in fields(RunConfig) if f.type is Any]
     run = validate_fields(RunConfig, {key: None if key in nodes else cfg[key] for key in cfg}, "")

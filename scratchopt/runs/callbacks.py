@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import time
 import warnings
 from contextlib import nullcontext
 from types import FrameType
@@ -14,6 +15,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 
 from scratchopt.config.processes import is_rank_zero
 from scratchopt.lightning import OptimizerMonitor
+
+LINES_EVERY = 60.0  # seconds between two lines about a training
 
 
 def quiet_lightning() -> None:
@@ -87,6 +90,25 @@ class Progress(TQDMProgressBar):
         metrics.pop("v_num", None)  # the logger's version number, and there is none
         loss = self.monitor.history.get("train/loss")
         return metrics | ({"train/loss": f"{loss[-1][1]:.4g}"} if loss else {})
+
+
+class Lines(Callback):
+    """A line every minute, where there is no terminal for a progress bar."""
+
+    def __init__(self, monitor: OptimizerMonitor) -> None:
+        self.monitor = monitor
+        self._told = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Says how far the training is, unless it did a short while ago."""
+        if time.monotonic() - self._told < LINES_EVERY or not trainer.is_global_zero:
+            return
+        self._told = time.monotonic()
+        known = {tag: self.monitor.latest.get(tag) for tag in ("train/loss",)}
+        known |= {tag: float(value) for tag, value in trainer.callback_metrics.items()}
+        words = [f"{tag} {value:.4g}" for tag, value in known.items() if value is not None]
+        place = f"step {trainer.global_step:,}, epoch {trainer.current_epoch + 1}"
+        print(", ".join([place, *words]), flush=True)
 
 
 class NoProfiler(PassThroughProfiler):

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from inspect import signature
+from pkgutil import resolve_name
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from torch.optim import Optimizer
 
 from scratchopt.config.fields import UserError
@@ -18,7 +19,7 @@ def refuse_arguments(group: str, node: dict[str, Any]) -> None:
         UserError: with the key, and those that there are.
     """
     try:
-        known = signature(get_object(node["_target_"])).parameters
+        known = signature(resolve_name(node["_target_"])).parameters
     except Exception:  # who makes it says what is wrong
         return
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values()):
@@ -28,8 +29,8 @@ def refuse_arguments(group: str, node: dict[str, Any]) -> None:
         given = ("params", "optimizer")
         names = ", ".join(name for name in known if name not in given) or "none"
         raise UserError(
-            f"{group}.{keys[0]}: {node['_target_']} takes no such argument (it takes {names}); give "
-            f"~{group}.{keys[0]}, or a YAML file of its own in a folder {group}/ of --config-dir"
+            f"{group}.{keys[0]}: {node['_target_']} takes no such argument (it takes {names}); "
+            f"give ~{group}.{keys[0]}, or a YAML file of its own in {group}/ of a --config-dir"
         )
 
 
@@ -44,7 +45,7 @@ def make_factory(node: dict[str, Any]) -> Callable[..., Optimizer]:
     """
     target = f"optimizer._target_={node['_target_']}"
     try:
-        kind = get_object(node["_target_"])
+        kind = resolve_name(node["_target_"])
     except Exception:  # what is made of it below says what is wrong
         kind = Optimizer
     if isinstance(kind, type) and not issubclass(kind, Optimizer) and node.get("_partial_"):

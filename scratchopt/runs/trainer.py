@@ -19,7 +19,7 @@ from scratchopt.lightning import (
     Sharpness,
     Validations,
 )
-from scratchopt.runs.callbacks import Interrupt, NoProfiler, Progress
+from scratchopt.runs.callbacks import Interrupt, Lines, NoProfiler, Progress
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.result import STEP
 
@@ -89,7 +89,7 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
         RandomState(),
         *([Figures()] if config["figures"] else []),
-        *([Progress(instruments.monitor)] if sys.stdout.isatty() else []),
+        Progress(instruments.monitor) if sys.stdout.isatty() else Lines(instruments.monitor),
     ]
 
 

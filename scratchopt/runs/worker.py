@@ -21,6 +21,7 @@ from typing import Any
 from hydra.errors import HydraException
 
 from scratchopt.config.fields import UserError
+from scratchopt.config.messages import find_cause, one_line
 from scratchopt.runs.lock import Busy
 from scratchopt.runs.store import StoredRun, complete_run
 
@@ -52,7 +53,7 @@ def do_run(job: dict[str, Any]) -> dict[str, str]:
     except Busy:
         return {"state": "busy"}
     except EXPLAINED as error:
-        return {"state": "refused", "reason": " ".join(str(error).split())}
+        return {"state": "refused", "reason": one_line(find_cause(error))}
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return {"state": "refused", "reason": f"{job['address']}: {reason}"}

@@ -1,6 +1,7 @@
 """scripts/compare.py as its users meet it: one command, a report, and one line where it can't."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -57,6 +58,19 @@ def test_a_comparison_writes_a_report_and_prints_its_core(done):
         "tuned": 2 * 3,
         "untuned": 2 * 3,
     }
+
+
+def test_its_progress_says_how_long_still(tmp_path):
+    asked = ["task=toy", "optimizers=[sgd]", "budget=2", "seeds=1", "workers=1", "max_steps=5"]
+    ran = compare(tmp_path, *asked)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stderr.splitlines()
+    assert len(lines) >= 3
+    for i, line in enumerate(lines):
+        assert re.fullmatch(rf"{i + 1} of at most 4: sgd lr=.*; at most \d+ s left", line)
+    again = compare(tmp_path, *asked)  # nothing is left to be waited for
+    assert len(again.stderr.splitlines()) == len(lines)
+    assert "left" not in again.stderr
 
 
 def test_only_the_runs_that_are_judged_are_tested(done):
@@ -288,8 +302,8 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("budget=0", "budget=0: must be an integer >= 1"),
-        ("seeds=ten", "seeds=ten: must be an integer >= 1"),
+        ("budget=0", "budget=0: must be an integer in [1, 10000]"),
+        ("seeds=ten", "seeds=ten: must be an integer in [1, 10000]"),
         ("decide=luck", "decide=luck: must be one of cost, metric"),
         ("start=nowhere", "start=nowhere: must be one of library, task"),
         ("optimizers=[sgd,sgd]", 'optimizers=["sgd", "sgd"]: must be a list'),
@@ -314,6 +328,19 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
         ("budgett=4", "budgett=4: no such key; those of a comparison are budget, decide,"),
         ("output={file}", ": is a file; give a folder"),
         ("store={file}", ": is a file; give a folder"),
+        ("--config-dir /nope", "--config-dir /nope: no such directory"),
+        ("comparison=5", "comparison=5: must be keys (metric, mode, …) with values"),
+        ("settings=5 start=task", "settings=5: must be optimizers with their values"),
+        ("settings.sgd=5 start=task", "settings.sgd=5: must be keys of the optimizer"),
+        ("comparison.target=nan", "comparison.target=nan: must be a number, or null"),
+        ("budget=1000000000", "budget=1000000000: must be an integer in [1, 10000]"),
+        ("seeds=1000000000", "seeds=1000000000: must be an integer in [1, 10000]"),
+        ("seed=4294967295", "seed=4294967295: must be an integer in [0, 2**31)"),
+        ("workers=1000000", "workers=1000000: must be an integer in [1, 1000]"),
+        ("lr=0.5", "lr=0.5: it is searched; leave it out"),
+        ("optimizer.foo=1", "optimizer.foo: no such key; did you mean optimizer."),
+        ("~task", "~task: every comparison has one"),
+        ("~seed", "~seed: every comparison has one"),
         ("settings.sgd.lr=0.1", "settings.sgd.lr=0.1: the optimizers begin at their own defaults"),
     ],
 )

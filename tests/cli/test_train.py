@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import signal
 import subprocess
@@ -218,6 +219,18 @@ def test_accumulated_batches_are_a_large_batch_to_the_last_step_of_an_epoch(opti
     torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-12)
 
 
+def test_a_long_run_says_how_far_it_is_where_there_is_no_terminal(tmp_path, monkeypatch, capsys):
+    asked = ["task=logistic_regression", "task.batch_size=20000", "max_epochs=4", "log_every=1"]
+    in_process(tmp_path / "short", *asked)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("scratchopt.runs.callbacks.LINES_EVERY", 0.0)
+    in_process(tmp_path / "long", *asked)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 * 3
+    assert re.fullmatch(r"step 2, epoch 1, train/loss [\d.]+", lines[1])
+    assert re.match(r"step 12, epoch 4, train/loss [\d.]+, val/.+ [\d.]+", lines[-1])
+
+
 def test_what_is_not_asked_for_is_not_there(tmp_path):
     asked = ["task=logistic_regression", "optimizer=sgd", "max_steps=2", "threads=1"]
     threads = []
@@ -253,10 +266,28 @@ def without_torch(tmp_path_factory):
         ("task=toy task.start=abc", ["task.start=abc: must be a number"]),
         ("task=mnist task.data_dir=/nonexistent", ["data_dir=/nonexistent", "existing folder"]),
         ("resume=/nonexistent", ["resume=/nonexistent: no such directory"]),
-        ("optimzer.lr=1", ["Could not override 'optimzer.lr'"]),
+        ("optimzer.lr=1", ["optimzer.lr: no such key; did you mean optimizer.lr?"]),
+        ("foo=1", ["foo: no such key; --help lists them"]),
+        ("lr=0.5", ["lr: no such key; did you mean optimizer.lr?"]),
+        ("precision=64", ["precision: no such key; did you mean accelerator.precision?"]),
+        ("optimizer.foo=1", ["optimizer.foo: no such key", "is added by +optimizer.foo=1"]),
+        ("optimizer=sgd optimizer.momentum=0.5", ["the chosen optimizer has no such key"]),
+        ("~seed", ["seed: is missing; leave ~seed out"]),
+        ("~task", ["task: is missing; leave ~task out"]),
+        ("~log_every", ["log_every: is missing; leave ~log_every out"]),
+        ("task.hidden=[[3]]", ["task.hidden=[[3]]: must be a list of integers >= 1"]),
+        ("task=[toy,mnist]", ["takes one choice; -m task=toy,mnist runs each"]),
+        ("task=5", ["task=5: must be the name of a choice"]),
+        ("optimizer=sgd,nag", ["optimizer=sgd,nag: several values are a sweep, add -m"]),
+        ("optimizer.lr=${nope}", ["optimizer.lr: Interpolation key 'nope' not found"]),
+        ("--foo task=toy", ["--foo: no such option"]),
+        ("task=toy --config-dir", ["--config-dir: give its value, too"]),
+        ("task=toy --config-dir /nope optimizer=sgd", ["'/nope' not found"]),
+        ("resume=", ["resume=: give the directory of a run"]),
+        ("store=a,b -m task=toy", ["store=a,b: the runs of a sweep have one store"]),
         ("optimizer.lr=[1", ["optimizer.lr=[1"]),
         ("optimizer.lr", ["optimizer.lr", "missing EQUAL"]),
-        ("optimizer=null", ["must be a string"]),
+        ("optimizer=null", ["optimizer=null: must be the name of a choice"]),
         ("hydra.output_subdir=x", ["hydra.output_subdir=x: a run's configuration is found in"]),
         ("-m optimizer=nag,nag", ["optimizer=nag,nag: nag is there twice"]),
     ],
@@ -270,6 +301,62 @@ def test_a_mistake_is_answered_in_one_line_before_torch_is_imported(
     (line,) = done.stderr.splitlines()
     assert line.startswith("train.py: ")
     assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize("script", ["train", "compare"])
+@pytest.mark.parametrize("content", [b"a: [1\nb: }", b"\x96\xff\x00", b"5", b"!!python/x 1"])
+def test_a_file_of_configurations_that_cannot_be_read_is_named(content, script, tmp_path):
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "x.yaml").write_bytes(content)
+    asked = ["task=x", "--config-dir", "conf", "seed=0"]
+    done = commands.run(script, *asked, cwd=tmp_path, kind="light")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"{script}.py: ")
+    assert "conf/task/x.yaml" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("threads=100000000", "threads=100000000: this machine has "),
+        (
+            "task=mnist task.hidden=[1000000,1000000]",
+            "task.hidden: the task's tensors take 4,003",
+        ),
+        ("task=noisy_quadratic task.dim=10000000", "task.dim: the task's tensors take 400,000 GB"),
+        ("task=mnist task.hidden=[10000000000,10000000000]", "more bytes than there are numbers"),
+        ("optimizer._target_=torch.optim.SGD", "optimizer.compensated: torch.optim.SGD takes no"),
+        ("optimizer._target_=torch.nn.Linear", "torch.nn.Linear: is no torch.optim.Optimizer"),
+        ("optimizer._target_=torch.optim.Nope", "_target_=torch.optim.Nope: "),
+        ("task._target_=nowhere.T", "there is no module nowhere here; give the command where it"),
+        ("task._target_=tasks.toy.Nope", "tasks.toy has no Nope"),
+        ("task._target_=wrong.T", "wrong.py, line 2: "),
+    ],
+)
+@pytest.mark.parametrize("store", [[], ["store=runs"]], ids=["", "store"])
+def test_what_only_the_machine_or_a_module_can_tell_is_one_line_too(
+    store, arguments, words, tmp_path
+):
+    (tmp_path / "wrong.py").write_text("import torch\ndef f(:\n")
+    done = train(tmp_path, *arguments.split(), *store)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("train.py: ")
+    assert words in line
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_an_optimizer_that_lacks_its_partial_is_told(tmp_path):
+    (tmp_path / "conf" / "optimizer").mkdir(parents=True)
+    path = tmp_path / "conf" / "optimizer" / "mine.yaml"
+    path.write_text("_target_: torch.optim.SGD\nlr: 0.1\n")
+    done = train(tmp_path, "task=toy", "--config-dir", "conf", "optimizer=mine")
+    [line] = done.stderr.splitlines()
+    assert line.endswith("is given its parameters by the task; add _partial_: true to its node")
+    path.write_text(path.read_text() + "_partial_: true\n")
+    asked = ["task=toy", "--config-dir", "conf", "optimizer=mine", "max_steps=2", "figures=false"]
+    assert train(tmp_path, *asked).returncode == 0
 
 
 def test_help_comes_before_torch_is_imported(without_torch, tmp_path):
