@@ -730,7 +730,7 @@ def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
         (
             {"status": "finished", "updates": 1_200},
             "its events are gone or damaged, though result.json knows of 1,200 updates: put a copy "
-            "of them back, or train it again",
+            "of them back, or train this run again",
         ),
         (
             {"status": "failed", "error": "TypeError: no closure"},
