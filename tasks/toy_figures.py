@@ -74,8 +74,8 @@ def _draw_moves(axes: Axes, places: np.ndarray) -> None:
     """Draws arrows from one place to the next: the first of those that are long enough to see."""
     first = places[: MOVES + 1]
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    inside = ((first >= (left, bottom)) & (first <= (right, top))).all(axis=1)
-    first = np.where(inside[:, None], first, np.nan)
+    outside = (first < (left, bottom)) | (first > (right, top))
+    first = np.where(outside.any(axis=1, keepdims=True), np.nan, first)
     tails, heads = first[:-1], first[1:]
     pixels = np.hypot(*(axes.transData.transform(heads) - axes.transData.transform(tails)).T)
     seen = pixels > 12

@@ -11,7 +11,7 @@ DIGITS = 9  # enough to tell any two float32 apart
 
 def hover_texts(scene: Scene, track: Track) -> list[str]:
     """Formats the text beside each record that is shown."""
-    recording, rows = track.recording, track.rows
+    recording, rows, result = track.recording, track.rows, track.recording.run.result
     steps = recording.steps[rows]
     logged = {
         name: recording.logged(f"train/{tag}", steps)
@@ -37,7 +37,9 @@ def hover_texts(scene: Scene, track: Track) -> list[str]:
         lines += [f"{name}: {_format(values[j])}" for name, values in vectors.items()]
         lines += [f"{name}: {_format(values[j])}" for name, values in losses.items()]
         lines += [f"{name}, logged: {_format(values[j])}" for name, values in logged.items()]
-        lines += [] if np.isfinite(track.losses[j]) else ["diverged: the loss is not finite"]
+        overflown = not np.isfinite(track.losses[j]) or np.isinf(logged["loss"][j])
+        if overflown or (last and result and result.status == "diverged"):
+            lines.append("diverged: the loss is not finite" if overflown else "diverged")
         texts.append("<br>".join(line for line in lines if not line.endswith("nan")))
     return texts
 

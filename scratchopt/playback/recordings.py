@@ -1,6 +1,5 @@
 """The recorded paths of runs, read back and checked to be of one loss."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,31 +103,24 @@ def _read(run: Run, label: str) -> Recording:
             "large net with record_every=20"
         ) from error
     except ValueError as error:
-        raise UserError(f"{error}; {_again(run)}") from error
+        raise UserError(f"{error}; {run.retrain}") from error
     # What raised an error in an older version's store has no count of its updates.
     uncounted = run.result is None or (run.result.status == "failed" and not run.result.updates)
     updates = np.inf if uncounted or run.result is None else run.result.updates
     if len(records) and records["step"][-1] > updates:
         raise UserError(
             f"{run.directory}/path is damaged: it has a step {records['step'][-1]} of a run of "
-            f"{updates} updates; {_again(run)}"
+            f"{updates} updates; {run.retrain}"
         )
     if not len(records):
         raise UserError(
-            f"{run.directory}: it was stopped before the first record of its path; {_again(run)}"
+            f"{run.directory}: it was stopped before the first record of its path; {run.retrain}"
         )
     if layout.dtype.startswith("complex"):
         raise UserError(
             f"{run.directory}: its parameters are complex, and have no place in a plane"
         )
     return Recording(run, label, layout, records)
-
-
-def _again(run: Run) -> str:
-    """What to do for new records: a store does not do a run that is there again."""
-    if run.config["store"] is None:
-        return "train this run again"
-    return f"remove {shlex.quote(str(run.directory))} and train this run again"
 
 
 def _check_same_loss(one: Recording, other: Recording) -> None:

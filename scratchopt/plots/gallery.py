@@ -69,7 +69,7 @@ def _explain_emptiness(run: Run) -> str:
     if result and result.updates:
         return (
             f"its events are gone or damaged, though result.json knows of {result.updates:,} "
-            "updates: put a copy of them back, or train it again"
+            f"updates: put a copy of them back, or {run.retrain}"
         )
     if result and result.failed:
         return f"it {result.status} before its first step" + (

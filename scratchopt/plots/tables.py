@@ -41,29 +41,37 @@ def step_table(run: Run, every: int) -> str:
     Raises:
         UserError: records that are damaged.
     """
-    columns = {"step": np.array([step for step, _ in run.history.get("train/loss", ())])}
     recorded = _read_small_path(run)
-    if recorded is not None:
-        layout, records = recorded
-        columns["step"] = records["step"].astype(int)
+    columns = _log_columns(run) if recorded is None else _path_columns(run, *recorded)
     steps = columns["step"]
-    if recorded is not None:
-        theta, point, gradient = (
-            np.asarray(records[field], float) for field in ("parameters", "point", "gradient")
-        )
-        names = parameter_names(layout)
-        columns |= dict(zip(names, theta.T, strict=True))
-        if (np.isfinite(point) & (point != theta)).any():
-            columns |= {f"lookahead {name}": x for name, x in zip(names, point.T, strict=True)}
-    tags = ["loss"] if recorded is not None else ["loss", "gradnorm", "velocity"]
-    for tag in tags:
-        logged = dict(run.history.get(f"train/{tag}", ()))
-        columns[tag] = np.array([logged.get(int(step), np.nan) for step in steps])
-    if recorded is not None:
-        columns |= {f"d/d{name}": x for name, x in zip(names, gradient.T, strict=True)}
     chosen = [i for i, step in enumerate(steps) if step % every == 0 or i == len(steps) - 1]
     rows = [[_format(name, values[i]) for name, values in columns.items()] for i in chosen]
     return _align([list(columns), *rows])
+
+
+def _log_columns(run: Run) -> dict[str, np.ndarray]:
+    """The columns of a run without records of few parameters."""
+    steps = np.array([step for step, _ in run.history.get("train/loss", ())])
+    tags = ("loss", "gradnorm", "velocity")
+    return {"step": steps} | {tag: _read_logged(run, tag, steps) for tag in tags}
+
+
+def _path_columns(run: Run, layout: RecordLayout, records: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of a run whose every parameter has room in a row."""
+    names, steps = parameter_names(layout), records["step"].astype(int)
+    theta, point, gradient = (
+        np.asarray(records[field], float) for field in ("parameters", "point", "gradient")
+    )
+    columns = {"step": steps} | dict(zip(names, theta.T, strict=True))
+    if (np.isfinite(point) & (point != theta)).any():
+        columns |= {f"lookahead {name}": x for name, x in zip(names, point.T, strict=True)}
+    columns["loss"] = _read_logged(run, "loss", steps)
+    return columns | {f"d/d{name}": x for name, x in zip(names, gradient.T, strict=True)}
+
+
+def _read_logged(run: Run, tag: str, steps: np.ndarray) -> np.ndarray:
+    logged = dict(run.history.get(f"train/{tag}", ()))
+    return np.array([logged.get(int(step), np.nan) for step in steps])
 
 
 def _outcome_row(run: Run, shown: Iterable[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +49,13 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """The values that decide the run, by the key that overrides each: `optimizer.lr`, …"""
         return {"task": self.task, "optimizer": self.optimizer} | hyperparameters(self.config)
+
+    @property
+    def retrain(self) -> str:
+        """How to have the run anew: a store does none again that is there."""
+        if self.config["store"] is None:
+            return "train this run again"
+        return f"remove {shlex.quote(str(self.directory))} and train this run again"
 
     @cached_property
     def history(self) -> dict[str, list[tuple[int, float]]]:

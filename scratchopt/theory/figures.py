@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -145,7 +145,7 @@ def draw_oscillation() -> Figure:
     figure.subplots_adjust(wspace=0.3, left=0.06, right=0.985)
     for method, (color, line, marker) in OSCILLATING.items():
         x, fitted = measure_oscillation(getattr(scratchopt, method))
-        kind = {"color": color, "marker": marker, "linewidth": 1}
+        kind: dict[str, Any] = {"color": color, "marker": marker, "linewidth": 1}
         first.plot(x[:51], markersize=4, label=method, **kind)
         distances = np.abs(x - MINIMUM)[:201]
         distances = distances[: np.flatnonzero(np.append(distances, 0) < 1e-9)[0]]
@@ -179,11 +179,12 @@ def _draw_roots(axes: Axes, method: str, fitted: complex) -> None:
     for z in eigenvalues(method, np.linspace(0, LIMITS[method](MOMENTUM), 4001), MOMENTUM):
         axes.plot(np.real(z), np.imag(z), ".", color=color, markersize=1.5, alpha=0.5)
     roots = np.array(eigenvalues(method, Article().curvature(MINIMUM), MOMENTUM))
-    ring = {"linestyle": "none", "marker": marker, "color": color, "markerfacecolor": "white"}
-    axes.plot(roots.real, roots.imag, markersize=9, label=f"{method}: roots", **ring)
+    ring: dict[str, Any] = {"linestyle": "none", "markersize": 9, "markerfacecolor": "white"}
+    ring |= {"marker": marker, "color": color, "label": f"{method}: roots"}
+    axes.plot(np.real(roots), np.imag(roots), **ring)
     seen = np.unique([fitted, np.conj(fitted)])
     label = f"{method}: fitted to the run"
-    axes.plot(seen.real, seen.imag, marker, color=color, markersize=4, label=label)
+    axes.plot(np.real(seen), np.imag(seen), marker, color=color, markersize=4, label=label)
 
 
 @house_style()

@@ -178,7 +178,7 @@ def test_many_steps_are_thinned_out_and_the_first_stay_densest(made):
 
 def test_a_diverged_run_leaves_the_window_to_the_others(made):
     alone, with_it = scene(made("far")), scene(made("far"), made("lost"))
-    assert not np.isfinite(with_it.tracks[1].positions).all()
+    assert np.abs(with_it.tracks[1].positions).max() > 1e6
     np.testing.assert_array_equal(with_it.window, alone.window)
 
 

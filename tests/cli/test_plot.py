@@ -603,7 +603,9 @@ def test_theta_of_all_runs_is_laid_over_each_other(record, runs):
     figures = oscillation_figures(group_by_setting(runs()), "title", lambda *_: None)
     (axes,) = figures["oscillation"].axes
     minimum, momentum, nag = axes.lines
-    assert set(minimum.get_ydata()) == {functions()["article"].minimizers[0][0]}
+    assert set(np.asarray(minimum.get_ydata()).tolist()) == {
+        functions()["article"].minimizers[0][0]
+    }
     np.testing.assert_array_equal(momentum.get_ydata(), swinging[:50, 0])
     np.testing.assert_array_equal(nag.get_ydata(), 0.5 * swinging[:50, 0])
     names = [text.get_text() for text in legends(axes.figure)[0].get_texts()]
@@ -728,7 +730,7 @@ def test_runs_that_have_logged_nothing_are_refused(record, runs, tmp_path):
         (
             {"status": "finished", "updates": 1_200},
             "its events are gone or damaged, though result.json knows of 1,200 updates: put a copy "
-            "of them back, or train it again",
+            "of them back, or train this run again",
         ),
         (
             {"status": "failed", "error": "TypeError: no closure"},
@@ -810,7 +812,8 @@ def test_the_tables_have_a_row_for_each_run_and_for_each_step_asked_for(tmp_path
 
 def test_rows_of_a_net_are_the_log_s(record, runs):
     record("a", logged={"train/loss": decay(0.9), "train/gradnorm": [(0, 2.0)]})
-    head, first, *_, last = step_table(*runs(), 50).splitlines()
+    (run,) = runs()
+    head, first, *_, last = step_table(run, 50).splitlines()
     assert head.split() == ["step", "loss", "gradnorm", "velocity"]
     assert first.split() == ["0", f"{decay(0.9)[0][1]:g}", "2"]
     assert last.split()[0] == str(decay(0.9)[-1][0])

@@ -127,11 +127,11 @@ def test_a_step_of_nag_takes_back_what_the_velocity_carried_it_too_far():
 def test_the_page_s_roots_are_the_closed_form():
     page = PAGE.read_text(encoding="utf-8")
     curvature = Article().curvature(MINIMUM)
-    pair, _ = eigenvalues("Momentum", curvature, 0.9)
+    pair = complex(eigenvalues("Momentum", curvature, 0.9)[0])
     larger = abs(pair)
     row = f"z² − {2 * pair.real:.6f}·z + 0.9 | {pair.real:.4f} ± {pair.imag:.4f}i | {larger:.3f} |"
     assert f"| `Momentum` | {row}" in page
-    first, second = (z.real for z in eigenvalues("NAG", curvature, 0.9))
+    first, second = (complex(z).real for z in eigenvalues("NAG", curvature, 0.9))
     polynomial = f"z² + {-first - second:.6f}·z − {-first * second:.6f}"
     assert f"| `NAG` | {polynomial} | {first:.4f} and −{-second:.4f} | {-second:.3f} |" in page
 
