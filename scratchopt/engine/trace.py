@@ -30,6 +30,7 @@ class Step(NamedTuple):
     name: str
     operation: str
     operands: tuple[str | float, ...]
+    in_place: bool = False  # whether the first operand becomes the result
 
 
 @dataclass(frozen=True)
@@ -204,14 +205,14 @@ class Reader:
             "them no rule may have (docs/rules.md)"
         )
 
-    def step(self, operation: str, *operands: Any) -> Any:
+    def step(self, operation: str, *operands: Any, in_place: bool = False) -> Any:
         """Writes an operation on tensors down; its result."""
         wanted = _MASKS.get(operation, 0)
         for i, operand in enumerate(operands):
             if isinstance(operand, Mask) != (i < wanted):
                 raise self.refuse(f"a comparison in {OPERATIONS[operation].spelling}", USE_WHERE)
         names = tuple(self._operand(operand) for operand in operands)
-        self._steps.append(Step(f"y{len(self._steps)}", operation, names))
+        self._steps.append(Step(f"y{len(self._steps)}", operation, names, in_place))
         kind = Mask if OPERATIONS[operation].gives_mask else Tensor
         return kind(self, self._steps[-1].name, "(…)")
 

@@ -413,6 +413,22 @@ class Branches(Own):
         p -= lr * min(1, t / 4) * m
 
 
+class UsesTwice(Own):
+    """A product after its parts have changed, and a root after it was added to."""
+
+    buffers = ("velocity", "square")
+    numbers = {"momentum": 0.5}  # noqa: RUF012
+
+    @staticmethod
+    def rule(p, g, m, v, *, lr, momentum):
+        before = momentum * m
+        m += g
+        v += m * g
+        m -= before
+        root = abs(v).sqrt()
+        p -= lr * m / (root + 1.0) + lr * root / (root + 2.0)
+
+
 # Compensated numbers are narrower than float64, and alone bfloat16's roundings decide over signs.
 PAIRS = [
     pytest.param(dtype, way, id=f"{dtype}-{name}")
@@ -420,7 +436,7 @@ PAIRS = [
     for name, way in WAYS.items()
     if dtype is not (torch.float64 if way.get("compensated") else torch.bfloat16)
 ]
-METHODS = (SignSGD, Lion, ClampedAdam, Cautious, Branches)
+METHODS = (SignSGD, Lion, ClampedAdam, Cautious, Branches, UsesTwice)
 
 
 def naive(method: type[Own], params: list[Tensor], steps: list[list[Tensor]]) -> None:
