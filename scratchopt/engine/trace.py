@@ -103,14 +103,12 @@ def read_rule(
     programs, ahead = [], [()]
     while ahead:
         outcomes = ahead.pop()
-        found = []
-        for _ in range(2):
-            reader = Reader(name, outcomes)
-            found.append(reader.read(apply, letters, read_only, numbers))
-        first, second = found
+        reader, other = Reader(name, outcomes), Reader(name, outcomes)
+        first, second = (r.read(apply, letters, read_only, numbers) for r in (reader, other))
         if first != second:
+            change = _difference(first, second)
             raise RuleError(
-                f"{name} came to something else when it was read again{_difference(*found)}: it "
+                f"{name} came to something else when it was read again{change}: it "
                 "may depend on p, g, its buffers and its numbers alone, not on a random number, a "
                 "clock or a counter (docs/rules.md)"
             )
