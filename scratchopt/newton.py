@@ -14,7 +14,6 @@ from scratchopt.second_order.flat import unflatten
 from scratchopt.second_order.gathered import PRODUCT, GatheredCurvature
 from scratchopt.second_order.line_search import Model, Trials, damping_factor, try_step
 from scratchopt.second_order.system import Moved, Singular, System, make_system, spread
-from scratchopt.step_hooks import outside_of_graphs
 
 MAX_PARAMETERS = 1000  # of a dense Hessian: 8 MB in float64, and a thousand backward passes a step
 Curvature: TypeAlias = Literal["hessian", "gauss_newton"]
@@ -202,7 +201,7 @@ class Newton(Optimizer):
             self._gathered.forget()
             self._gathered.zeroed, self._gathered.cost = True, 0.0
 
-    @outside_of_graphs
+    @torch._disable_dynamo
     def backward(self, loss: Tensor, outputs: Tensor | None = None) -> None:
         """Adds the loss's gradient to `p.grad` and its curvature to the optimizer's.
 
@@ -213,7 +212,7 @@ class Newton(Optimizer):
         self.add_curvature(loss, outputs)
         loss.backward(retain_graph=self.keeps_graphs)
 
-    @outside_of_graphs
+    @torch._disable_dynamo
     def add_curvature(self, loss: Tensor, outputs: Tensor | None = None) -> None:
         """Adds the curvature of a live loss; its graph must stay for `loss.backward()`.
 
