@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from scratchopt.engine.update import Rule, as_number, number_names
 from scratchopt.engine.vector import Vector
@@ -16,17 +15,6 @@ _REMEDY = (
     "optimizer.zero_grad(); under Lightning add the callback scratchopt.lightning.Lookahead, or, "
     "as its Tuner leaves callbacks out, call lookahead_() in on_train_batch_start of the module"
 )
-
-
-NOT_MOVED = "a gradient_point must change p in place, as in `p += momentum * v`; this one has not"
-WRITES_BUFFER = "a gradient_point must leave buffers as they are: write `p += momentum * v`"
-
-
-class _Buffer(Vector):
-    """A buffer, which is not the gradient point's to write into."""
-
-    def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
-        raise RuntimeError(WRITES_BUFFER)
 
 
 class GradientPoint:
@@ -123,14 +111,9 @@ class GradientPoint:
         raise RuntimeError(f"{self._name} needs its gradient at the lookahead point: {_REMEDY}")
 
     def _move_group(self, params: Any, buffers: list[Any], numbers: dict[str, Any]) -> None:
-        first = params[0]
         if any(map(Tensor.is_complex, params)):
             params, *buffers = map(_as_pairs, (params, *buffers))
-        before = first._version
-        self._move(Vector(params, role="named"), *map(_Buffer, buffers), **numbers)
-        # A DTensor has another one's version, and a tensor without elements may keep its own.
-        if type(first) is Parameter and first._version == before and first.numel():
-            raise RuntimeError(NOT_MOVED)
+        self._move(Vector(params, role="named"), *map(Vector, buffers), **numbers)
 
     def _read(self, groups: list[Any]) -> dict[str, list[Any]]:
         return {name: [as_number(group[name]) for group in groups] for name in self._number_names}

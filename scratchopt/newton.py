@@ -201,6 +201,7 @@ class Newton(Optimizer):
             self._gathered.forget()
             self._gathered.zeroed = True
 
+    @torch._disable_dynamo
     def backward(self, loss: Tensor, outputs: Tensor | None = None) -> None:
         """Adds the loss's gradient to `p.grad` and its curvature to the optimizer's.
 
@@ -211,6 +212,7 @@ class Newton(Optimizer):
         self.add_curvature(loss, outputs)
         loss.backward(retain_graph=self.keeps_graphs)
 
+    @torch._disable_dynamo
     def add_curvature(self, loss: Tensor, outputs: Tensor | None = None) -> None:
         """Adds the curvature of a live loss; its graph must stay for `loss.backward()`.
 

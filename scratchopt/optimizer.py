@@ -184,22 +184,23 @@ class Optimizer(Method, torch.optim.Optimizer):
         """True if the parameters are at the gradient point now, away from θ."""
         return self._point is not None and self._point.ahead
 
-    @outside_of_graphs
     def lookahead_(self) -> None:
         """Moves the parameters to the gradient point and keeps θ; does nothing if they are there.
 
         Without state, as before the first step, or in a method without `gradient_point`, that is θ.
         """
         if self._point:
-            self._point.enter(self.param_groups, [self._columns(g) for g in self.param_groups])
+            self._look_ahead(self._point)
 
     @outside_of_graphs
+    def _look_ahead(self, point: GradientPoint) -> None:
+        point.enter(self.param_groups, [self._columns(g) for g in self.param_groups])
+
     def restore_(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
         if self._point:
             self._point.leave()
 
-    @outside_of_graphs
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, as torch does."""
         super().zero_grad(set_to_none)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch._C._dynamo.eval_frame import get_eval_frame_callback
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 
@@ -16,7 +16,9 @@ def without_idle_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(step)
     def wrapper(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or get_eval_frame_callback():  # read by torch.compile, or called by it
+        if (
+            is_dynamo_compiling() or get_eval_frame_callback()
+        ):  # read by torch.compile, or called by it
             return apart(self, *args, **kwargs)
         listens = (
             torch.autograd.profiler._is_profiler_enabled
@@ -43,6 +45,8 @@ def outside_of_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return (apart if is_compiling() or get_eval_frame_callback() else function)(*args, **kwargs)
+        return (apart if is_dynamo_compiling() or get_eval_frame_callback() else function)(
+            *args, **kwargs
+        )
 
     return wrapper

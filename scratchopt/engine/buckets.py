@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchopt.engine.replay import suits_lists
 from scratchopt.engine.trace import Program
 from scratchopt.engine.update import Update
 
@@ -32,6 +33,7 @@ class Bucket:
         programs: list[Program],
     ) -> None:
         self.params, self.states, self.update, self.programs = params, states, update, programs
+        self.in_lists = all(map(suits_lists, programs))
         self.keys, self.device = update.all_keys, params[0].device
         self.parts = _parts(params, update.options.foreach)
         self.is_plain = False  # whether all tensors were seen to be plain ones; and

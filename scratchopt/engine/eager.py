@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.rows import take_rows
-from scratchopt.engine.update import Numbers
+from scratchopt.engine.update import Numbers, Update
 from scratchopt.engine.vector import Vector
 
 Columns: TypeAlias = list[list[Tensor]]
@@ -45,18 +45,26 @@ def plain_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None
             for key, buffer in zip(update.keys, buffers, strict=True):
                 state[key] = torch.view_as_complex(buffer) if state[key].is_complex() else buffer
         own = numbers | {"t": step} if "t" in numbers else numbers
-        if update.options.compensated:
-            with_wider(lambda *wide, own=own: update.apply(*wide, **own), [p, g, *buffers])
-        else:
-            update.apply(p, g, *buffers, **own)
+        _run_one(update, [p, g, *buffers], own)
 
 
 def _run(bucket: Bucket, columns: Columns, numbers: Numbers) -> None:
     update = bucket.update
+    if not bucket.in_lists and columns[1][0].layout == torch.strided:
+        for row in zip(*columns, strict=True):
+            _run_one(update, list(row), numbers)
+        return
     if update.options.compensated:
         with_wider(lambda *wide: update.apply(*_vectors(wide), **numbers), columns)
     else:
         update.apply(*_vectors(columns), **numbers)
+
+
+def _run_one(update: Update, row: list[Tensor], numbers: Numbers) -> None:
+    if update.options.compensated:
+        with_wider(lambda *wide: update.apply(*wide, **numbers), row)
+    else:
+        update.apply(*row, **numbers)
 
 
 def _vectors(columns: Sequence[list[Tensor]]) -> list[Vector]:

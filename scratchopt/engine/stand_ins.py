@@ -88,7 +88,7 @@ def _write(operation: str) -> Callable[..., Any]:
     def write(self: Any, other: Any) -> Any:
         if self.law:
             raise RuleError(f"{self.reader.name}: {self.law}")
-        self.value = self.reader.step(operation, self, other).value
+        self.value = self.reader.step(operation, self, other, in_place=True).value
         return self
 
     return write

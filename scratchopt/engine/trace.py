@@ -30,6 +30,7 @@ class Step(NamedTuple):
     name: str
     operation: str
     operands: tuple[str | float, ...]
+    in_place: bool = False  # whether the first operand becomes the result
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,12 @@ def read_rule(
     programs, ahead = [], [()]
     while ahead:
         outcomes = ahead.pop()
-        found = []
-        for _ in range(2):
-            reader = Reader(name, outcomes)
-            found.append(reader.read(apply, letters, read_only, numbers))
-        first, second = found
+        reader, other = Reader(name, outcomes), Reader(name, outcomes)
+        first, second = (r.read(apply, letters, read_only, numbers) for r in (reader, other))
         if first != second:
+            change = _difference(first, second)
             raise RuleError(
-                f"{name} came to something else when it was read again{_difference(*found)}: it "
+                f"{name} came to something else when it was read again{change}: it "
                 "may depend on p, g, its buffers and its numbers alone, not on a random number, a "
                 "clock or a counter (docs/rules.md)"
             )
@@ -204,14 +203,14 @@ class Reader:
             "them no rule may have (docs/rules.md)"
         )
 
-    def step(self, operation: str, *operands: Any) -> Any:
+    def step(self, operation: str, *operands: Any, in_place: bool = False) -> Any:
         """Writes an operation on tensors down; its result."""
         wanted = _MASKS.get(operation, 0)
         for i, operand in enumerate(operands):
             if isinstance(operand, Mask) != (i < wanted):
                 raise self.refuse(f"a comparison in {OPERATIONS[operation].spelling}", USE_WHERE)
         names = tuple(self._operand(operand) for operand in operands)
-        self._steps.append(Step(f"y{len(self._steps)}", operation, names))
+        self._steps.append(Step(f"y{len(self._steps)}", operation, names, in_place))
         kind = Mask if OPERATIONS[operation].gives_mask else Tensor
         return kind(self, self._steps[-1].name, "(…)")
 

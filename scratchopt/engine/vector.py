@@ -66,6 +66,10 @@ import torch
 from scratchopt.engine.vector_functions import Functions
 
 
+class Stale(RuntimeError):
+    """A product that was put off, and whose parts have changed since."""
+
+
 class Vector(Functions):
     """A list of tensors times a number, and perhaps times, over or less a second list.
 
@@ -82,7 +86,7 @@ class Vector(Functions):
     @property
     def tensors(self) -> Any:
         if self._versions and self._versions != self._now():
-            raise RuntimeError("a rule used a value after a part of it had changed: write it anew")
+            raise Stale("a rule used a value after a part of it had changed: write it anew")
         return self.lists[0]
 
     def __mul__(self, by: float | Vector) -> Vector:

@@ -86,7 +86,7 @@ class Functions:
             return self._write(_BOUNDS[name], bound.value())
         return self._write(name, bound)
 
-    def value(self) -> list[Tensor]:
+    def value(self) -> Any:
         """The tensors, with the factor in them."""
         settled = self._settled()
         if settled.factor == 1.0:
