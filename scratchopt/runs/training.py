@@ -118,7 +118,7 @@ def make_task(config: dict[str, Any]) -> LightningModule:
 
 
 def _fill_in_nulls(result: Result, config: dict[str, Any], module: LightningModule) -> None:
-    """Records what the task has made of its keys that are null, where it has an attribute so named."""
+    """Records what the task has made of keys that are null, by its attributes of these names."""
     for key, value in config["task"].items():
         made = getattr(module, key, None)
         if value is None and isinstance(made, int | float | str | list):
