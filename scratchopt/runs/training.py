@@ -166,7 +166,8 @@ def _check_same_run(
             )
     own, weights = module.state_dict(), content["state_dict"]
     for name in own.keys() & weights.keys():
-        if not is_lazy(own[name]) and own[name].shape != weights[name].shape:
+        tensors = isinstance(own[name], torch.Tensor) and not is_lazy(own[name])
+        if tensors and own[name].shape != weights[name].shape:
             raise UserError(
                 f"{where} has a {name} of shape {tuple(weights[name].shape)}, and this run one of "
                 f"{tuple(own[name].shape)}; {remedy}"
