@@ -247,7 +247,7 @@ class Checkpoint(LightningCheckpoint):
         new = path.with_suffix(".new")
         self._saving, self._between_epochs = True, between_epochs
         try:
-            with trainer.profiler.profile("save_checkpoint"), _write_at_once(trainer):
+            with _write_at_once(trainer):
                 content = self._dump(trainer)
                 trainer.strategy.save_checkpoint(content, new)
             trainer.strategy.barrier()
@@ -316,8 +316,9 @@ class Checkpoint(LightningCheckpoint):
 
 @contextmanager
 def _write_at_once(trainer: Trainer) -> Iterator[None]:
-    """Has files written before the call that writes them returns, under an AsyncCheckpointIO too."""
-    strategy, plugin = trainer.strategy, trainer.strategy.checkpoint_io
+    """Has files written by the time a call returns, under an AsyncCheckpointIO too."""
+    strategy: Any = trainer.strategy
+    plugin = strategy.checkpoint_io
     if is_a(plugin, "AsyncCheckpointIO") and plugin.checkpoint_io is not None:
         strategy.checkpoint_io = plugin.checkpoint_io
     try:

@@ -8,6 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from scratchopt.lightning.updates import Updates
+
 
 class Convergence(Callback):
     """Stops the run when `distance(module) <= tolerance`.
@@ -27,6 +29,7 @@ class Convergence(Callback):
         self.tolerance = tolerance
         self.distance = distance
         self.converged = False
+        self._updates = Updates()
 
     @torch.no_grad()
     def on_before_optimizer_step(
@@ -45,6 +48,15 @@ class Convergence(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves a run alone that had converged when it was saved."""
         trainer.should_stop = trainer.should_stop or self.converged
+        self._updates.watch(trainer, pl_module, self.on_before_optimizer_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leaves the optimizers as they were."""
+        self._updates.unwatch()
+
+    def on_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Leaves the optimizers as they were."""
+        self._updates.unwatch()
 
     def state_dict(self) -> dict[str, Any]:
         """The fact of convergence."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from scratchopt.lightning.monitor import OptimizerMonitor
+from scratchopt.lightning.numbered import choose_free, goes_on
 from scratchopt.lightning.packages import is_a
 from scratchopt.lightning.sharpness import Sharpness
 from scratchopt.pictures.curves import History, training_curves
@@ -34,8 +35,25 @@ class Figures(Callback):
     `Sharpness` has a picture `sharpness`, too. Loggers with an `experiment.add_image`, such as
     TensorBoard's, get each picture as `views/<name>`; by name that is behind `train`, and
     TensorBoard opens the first two groups.
-    A picture that cannot be drawn is a warning, never the end of a run.
+    A picture that cannot be drawn is a warning, never the end of a run. Another fit with the same
+    folder draws into `figures-v1` and so on; with `fast_dev_run` nothing is drawn.
     """
+
+    _folder = "figures"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Chooses the folder, unless this fit goes on with an earlier one."""
+        root = Path(trainer.default_root_dir)
+        if not goes_on(trainer, root):
+            self._folder = choose_free(root, "figures")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The folder."""
+        return {"folder": self._folder}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with the folder."""
+        self._folder = state_dict["folder"]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the whole run."""
@@ -49,12 +67,12 @@ class Figures(Callback):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # pyright: ignore
             return
         try:
             with house_style():
                 for name, figure in _draw_all(trainer, pl_module).items():
-                    pixels = save(figure, Path(trainer.default_root_dir, "figures", name))
+                    pixels = save(figure, Path(trainer.default_root_dir, self._folder, name))
                     _log_image(trainer, f"views/{name}", pixels)
         except Exception as error:
             message = str(error).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Files of several fits in one folder: each fit has its own, and one that goes on has its own again."""
+"""Files of several fits in one folder: each has its own, and goes on with its own."""
 
 from itertools import count
 from pathlib import Path

@@ -109,11 +109,11 @@ class Recorder(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the final θ, unless it is recorded, and writes the rest."""
         self._updates.unwatch()
-        if self._every and self._added != self._step:
-            if self._file is None or self._file.last != self._step:  # of a run with nothing left
-                theta = list((self._pending or self._named).values())
-                nothing = [torch.full_like(x, torch.nan) for x in theta]
-                self._add(*theta, *(2 * nothing if self._gradients else ()))
+        nothing_left = self._file is not None and self._file.last == self._step
+        if self._every and self._added != self._step and not nothing_left:
+            theta = list((self._pending or self._named).values())
+            nothing = [torch.full_like(x, torch.nan) for x in theta]
+            self._add(*theta, *(2 * nothing if self._gradients else ()))
         self._flush()
 
     def on_exception(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:

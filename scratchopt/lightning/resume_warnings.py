@@ -56,7 +56,7 @@ def warn_of_schedules(
 
 
 def warn_of_workers(trainer: Trainer) -> None:
-    """Warns of loaders whose processes outlive an epoch: what they have drawn is in no checkpoint."""
+    """Warns of loaders whose processes outlive an epoch: no checkpoint has their numbers."""
     combined = trainer.fit_loop._combined_loader
     loaders = [] if combined is None else combined.flattened
     if any(getattr(loader, "persistent_workers", False) for loader in loaders):

@@ -7,6 +7,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
 
+def _do_nothing(*_: Any) -> None:
+    pass
+
+
 class Updates:
     """Counts updates of the parameters, as `trainer.global_step` does, and those it leaves out.
 
@@ -27,7 +31,7 @@ class Updates:
         self,
         trainer: Trainer,
         module: LightningModule,
-        before_step: Callable[[Trainer, LightningModule, Optimizer], None] | None = None,
+        before_step: Callable[[Trainer, LightningModule, Optimizer], None] = _do_nothing,
     ) -> None:
         """Counts from now on; to be called as training starts.
 
@@ -48,7 +52,7 @@ class Updates:
             return progress.ready > progress.completed  # in the midst of a step
 
         def prepare(optimizer: Optimizer, arguments: Any, options: dict[str, Any]) -> Any:
-            if before_step is None or is_seen():
+            if is_seen():
                 return None
             own, *rest = arguments
             closure = rest[0] if rest else options.get("closure")

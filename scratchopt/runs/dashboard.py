@@ -59,7 +59,7 @@ class Dashboard(TensorBoardLogger):
     """
 
     def __init__(self, directory: Path, updates: int = 0) -> None:
-        options = {"purge_step": updates} if updates else {}
+        options: dict[str, Any] = {"purge_step": updates} if updates else {}
         # A queue of ten, the default, is waited for.
         super().__init__(
             directory, name="", version="", default_hp_metric=False, max_queue=1000, **options

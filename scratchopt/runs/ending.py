@@ -62,7 +62,7 @@ def _describe_motion(history: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     latest = moves[-LATEST:]
     if all(ratios.get(step, float(move > 0)) <= REST for step, move in latest):
         longest = max(move for _, move in latest)
-        return f"; at rest: none of the last {len(latest)} measured steps moved more than {longest:.2g}"
+        return f"; at rest: no move of the last {len(latest)} measured is longer than {longest:.2g}"
     step, last = latest[-1]
     part = f", {ratios[step]:.2g} of ‖θ‖" if step in ratios else ""
     return f"; still moving: the last step by {last:.2g}{part}"

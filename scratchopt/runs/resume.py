@@ -154,7 +154,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def is_resumable(checkpoint: Path) -> bool:
-    """Tells whether there is a checkpoint that a run can go on from. Imports torch, if one is there."""
+    """Tells whether a run can go on from a checkpoint. If there is one, it imports torch."""
     try:
         read_checkpoint(checkpoint)
     except (DamagedCheckpoint, FileNotFoundError):

@@ -118,7 +118,7 @@ def make_task(config: dict[str, Any]) -> LightningModule:
 
 
 def _fill_in_nulls(result: Result, config: dict[str, Any], module: LightningModule) -> None:
-    """Records what the task has made of its keys that are null, where it has an attribute so named."""
+    """Records what the task has made of keys that are null, by its attributes of these names."""
     for key, value in config["task"].items():
         made = getattr(module, key, None)
         if value is None and isinstance(made, int | float | str | list):
@@ -166,7 +166,8 @@ def _check_same_run(
             )
     own, weights = module.state_dict(), content["state_dict"]
     for name in own.keys() & weights.keys():
-        if not is_lazy(own[name]) and own[name].shape != weights[name].shape:
+        tensors = isinstance(own[name], torch.Tensor) and not is_lazy(own[name])
+        if tensors and own[name].shape != weights[name].shape:
             raise UserError(
                 f"{where} has a {name} of shape {tuple(weights[name].shape)}, and this run one of "
                 f"{tuple(own[name].shape)}; {remedy}"

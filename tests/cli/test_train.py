@@ -492,8 +492,10 @@ class Steep(Toy):
 
 @pytest.mark.parametrize(
     ("bad", "words", "updates"),
-    [(1000, "diverged at step 3: Newton's curvature is singular or not finite", 3)]
-    + [(2, "diverged at step 2: train/loss is nan with Newton", 2)],
+    [
+        (1000, "diverged at step 3: Newton's curvature is singular or not finite", 3),
+        (2, "diverged at step 2: train/loss is nan with Newton", 2),
+    ],
 )
 def test_newton_s_blow_up_is_a_divergence(bad, words, updates, tmp_path, monkeypatch):
     monkeypatch.setattr(Steep, "bad", bad)
@@ -900,7 +902,7 @@ class Careful(torch.optim.Optimizer):
         self.seen = seen
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure=None) -> Any:  # type: ignore[override]
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -483,6 +483,26 @@ def test_steps_past_lightning_are_measured_recorded_and_saved(fit, tmp_path, clo
     assert records.tobytes() == known.tobytes()
 
 
+@pytest.mark.parametrize("closure", [False, True], ids=["step()", "step(closure)"])
+def test_convergence_stops_a_step_past_lightning(fit, closure):
+    """At the first evaluation that is near enough, without its update."""
+
+    def distance(module):
+        return (module.x + 1.306440008370).abs()
+
+    class Constant(ByHand):
+        def loss(self, b):
+            return torch.sin(self.x) + self.x**2 / 10
+
+    near = Convergence(1e-6, distance)
+    module = Constant(lambda p: NAG(p, lr=1.0, momentum=0.9), closure)
+    module.x.data.fill_(8.0)
+    fit(module, [Lookahead(), OptimizerMonitor(), near], max_epochs=100)
+    assert near.converged
+    assert abs(module.evaluated[-1] + 1.306440008370) <= 1e-6
+    assert all(abs(x + 1.306440008370) > 1e-6 for x in module.evaluated[:-1])
+
+
 def test_an_async_checkpoint_io_writes_the_file_before_training_goes_on(fit, tmp_path):
     module = Curved(lambda p: SGD(p, lr=0.5))
     fit(module, [Checkpoint(steps=1)], plugins=[AsyncCheckpointIO()])

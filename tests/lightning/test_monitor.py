@@ -287,10 +287,13 @@ def test_of_two_optimizers_each_one_s_gradient_is_that_of_its_step():
     assert angles == pytest.approx([0] * STEPS, abs=1e-5)
 
 
+SLOW_SGD = partial(SGD, lr=0.1)
+
+
 class Thawed(LightningModule):
     """A frozen backbone of 12 numbers and a head of 5."""
 
-    def __init__(self, optimizer: Any = partial(SGD, lr=0.1)) -> None:
+    def __init__(self, optimizer: Any = SLOW_SGD) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.backbone, self.head = nn.Linear(2, 4).double(), nn.Linear(4, 1).double()

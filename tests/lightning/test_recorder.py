@@ -293,13 +293,13 @@ def test_a_full_disk_leaves_a_whole_checkpoint_and_the_run_goes_on_from_it(tmp_p
     with full_disk(len(before) // 2), pytest.raises((OSError, RuntimeError)):
         _checkpointed(tmp_path / "run")
     assert last.read_bytes() == before
-    assert not [file for file in (tmp_path / "run").rglob("*.new")]
+    assert not list((tmp_path / "run").rglob("*.new"))
     _checkpointed(tmp_path / "run")
     whole = (tmp_path / "whole" / "path" / "records.bin").read_bytes()
     assert (path / "records.bin").read_bytes() == whole
     with full_disk(10), pytest.raises(OSError, match="File too large"):
         _checkpointed(tmp_path / "other", ckpt_path=None)
-    assert not [file for file in (tmp_path / "other").rglob("*.new")]
+    assert not list((tmp_path / "other").rglob("*.new"))
 
 
 def test_a_torn_tail_is_cut_by_the_reader(tmp_path):

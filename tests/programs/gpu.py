@@ -36,6 +36,7 @@ from scratchopt import NAG, Newton, from_torch, to_torch
 from scratchopt.batches import Batches
 from scratchopt.lightning import (
     Checkpoint,
+    Diverged,
     LiveLoss,
     Lookahead,
     OptimizerMonitor,
@@ -540,6 +541,26 @@ def watched(device: str, row: str) -> float:
     return gap(*ends)
 
 
+class Poison(Callback):
+    """Puts a NaN into the batch of step 5."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 5:
+            batch[0][0] = math.nan
+
+
+def bad_batch(device: str, row: str) -> float:
+    """Steps beyond that which ends the run, on a GPU one step late; 100 if the data aren't named."""
+    monitor, message = OptimizerMonitor(5), ""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            dropped(device, row, folder, Poison(), monitor, max_steps=20)
+        except Diverged as error:
+            message = str(error)
+    named = message.startswith("diverged at step 5: train/loss is nan, and so is a value of its")
+    return abs(monitor.evaluations - (6 if device == "cpu" else 7)) + (0 if named else 100)
+
+
 # Newton
 
 NEWTONS: dict[str, dict[str, Any]] = {
@@ -790,6 +811,7 @@ CHECKS = {
         1e-5,  # degrees of an angle of 0
     ),
     "measured, and not disturbed": Check(watched, ["sgd", "nag", "adam", "newton_cg"], 0.0),
+    "measured, a bad batch ends a run": Check(bad_batch, ["sgd", "nag", "adam"], 0.0),
     **{
         f"Trainer, {column}": Check(partial(cell, column), semantics.METHODS, 1.0)
         for column in semantics.COLUMNS

@@ -380,8 +380,9 @@ class Broken(Plain):
 
 @pytest.fixture
 def fit(tmp_path):
-    def run(module, *callbacks, logger=False, max_steps=5):
+    def run(module, *callbacks, logger=False, max_steps=5, **options):
         trainer = Trainer(
+            **options,
             default_root_dir=tmp_path,
             accelerator="cpu",
             max_steps=max_steps,
@@ -411,6 +412,15 @@ def pictures(tmp_path):
 def test_any_module_leaves_its_curves(fit, tmp_path):
     fit(Plain(), OptimizerMonitor())
     assert pictures(tmp_path) == ["curves.png", "curves.svg"]
+
+
+def test_each_fit_in_a_folder_has_its_figures_and_a_fast_dev_run_none(fit, tmp_path):
+    fit(Plain(), OptimizerMonitor())
+    before = (tmp_path / "figures" / "curves.svg").read_bytes()
+    fit(Plain(), OptimizerMonitor(), max_steps=3)
+    fit(Plain(), OptimizerMonitor(), fast_dev_run=True)
+    assert (tmp_path / "figures" / "curves.svg").read_bytes() == before
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["figures", "figures-v1"]
 
 
 def test_a_module_draws_its_own_figures(fit, tmp_path):
@@ -512,6 +522,7 @@ def test_only_rank_zero_draws_and_only_what_it_has(options, expected, tmp_path):
         **{"is_global_zero": True, "strategy": None, "global_step": 1, **options},
         callbacks=[monitor],
         loggers=[],
+        fast_dev_run=False,
         default_root_dir=tmp_path,
     )
     Figures().on_fit_end(trainer, Drawing())  # pyright: ignore[reportArgumentType]

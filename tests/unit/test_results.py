@@ -54,9 +54,21 @@ def test_an_older_result_is_read(tmp_path):
 
 NONE = ["", "{", "[]", "null", "3", '"status"', '{"status": "finished"}', '{"complete": true}']
 WRONG: dict[str, Any] = {
-    **{"updates": "x", "cost": None, "seconds": "1", "metrics": [], "status": None, "seed": 1.5},
-    **{"hyperparameters": None, "validations": {}, "complete": "yes", "memory": 3, "ending": 4},
-    **{"steps": True, "evaluations": [1], "versions": [], "error": 1},
+    "updates": "x",
+    "cost": None,
+    "seconds": "1",
+    "metrics": [],
+    "status": None,
+    "seed": 1.5,
+    "hyperparameters": None,
+    "validations": {},
+    "complete": "yes",
+    "memory": 3,
+    "ending": 4,
+    "steps": True,
+    "evaluations": [1],
+    "versions": [],
+    "error": 1,
 }
 
 
@@ -83,7 +95,7 @@ def test_a_value_of_another_type_is_refused_by_its_name(tmp_path, key):
 )
 def test_a_metric_that_is_no_number_is_refused(tmp_path, bad):
     (tmp_path / "result.json").write_text(json.dumps(GIVEN | {"metrics": {}} | bad))
-    with pytest.raises(ValueError, match="its (metrics|validations) is"):
+    with pytest.raises(ValueError, match=r"its (metrics|validations) is"):
         Result.read(tmp_path / "result.json")
 
 
