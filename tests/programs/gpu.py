@@ -550,7 +550,7 @@ class Poison(Callback):
 
 
 def bad_batch(device: str, row: str) -> float:
-    """Steps beyond that which ends the run, on a GPU one step late; 100 if the data aren't named."""
+    """Steps beyond that which ends the run, on a GPU one step late; 100 if the data are unnamed."""
     monitor, message = OptimizerMonitor(5), ""
     with tempfile.TemporaryDirectory() as folder:
         try:
