@@ -122,11 +122,11 @@ class Vector(Functions):
     def __isub__(self, term: float | Vector) -> Vector:
         return self.__iadd__(-term)
 
-    def __imul__(self, number: float) -> Vector:
-        return self._write("mul", number)
+    def __imul__(self, by: float | Vector) -> Vector:
+        return self._write("mul", by.value() if isinstance(by, Vector) else by)
 
-    def __itruediv__(self, number: float) -> Vector:
-        return self._write("div", number)
+    def __itruediv__(self, by: float | Vector) -> Vector:
+        return self._write("div", by.value() if isinstance(by, Vector) else by)
 
     __radd__, __rmul__ = __add__, __mul__
 

@@ -346,6 +346,38 @@ def test_each_operation_is_torchs(name, way):
     )
 
 
+IN_PLACE = {
+    "a += b": lambda a, b: a + b,
+    "a -= b": lambda a, b: a - b,
+    "a *= b": lambda a, b: a * b,
+    "a /= b": lambda a, b: a / b,
+    "a **= b": lambda a, b: a**b,
+    "a.clamp_min_(b)": torch.maximum,
+    "a.clamp_max_(b)": torch.minimum,
+}
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("spelling", IN_PLACE)
+@pytest.mark.parametrize("by", ["b", "2 * b", "0.5"])
+def test_each_change_in_place_is_torchs(spelling, by, way):
+    code = compile(re.sub(r"\bb\b", by, spelling), spelling, "exec")
+
+    def rule(p, g, m, *, lr):
+        m += g
+        exec(code, {"a": m, "b": g})
+        p += m
+
+    p = torch.zeros(3).requires_grad_()
+    q = p.clone() if way.get("differentiable") else p
+    optimizer = make(rule, "buffer")([q], **way)
+    start, g = torch.tensor([0.5, 1.0, 4.0]), torch.tensor([1.5, 0.25, 2.0])
+    optimizer.state[q]["buffer"] = start.clone()
+    give(optimizer, [q], [g])
+    expected = IN_PLACE[spelling](start + g, eval(by, {"b": g}) + 0 * g)
+    torch.testing.assert_close(q.detach(), expected)
+
+
 class SignSGD(Own):
     """Bernstein et al. (2018), arXiv 1802.04434."""
 
@@ -527,8 +559,8 @@ def test_equal_rules_share_a_kernel(monkeypatch):
 
 def test_the_page_has_the_list():
     page = (ROOT / "docs" / "rules.md").read_text().replace(r"\|", "|")
-    for operation in OPERATIONS.values():
-        assert f"`{operation.spelling}`" in page
+    for spelling in (*IN_PLACE, *(operation.spelling for operation in OPERATIONS.values())):
+        assert f"`{spelling}`" in page
 
 
 def test_the_page_s_lion_decays_apart_from_its_sign():

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from scratchopt.engine import vector
+from scratchopt.engine.replay import suits_lists
+from scratchopt.engine.trace import read_rule
 from scratchopt.engine.vector import Vector
 
 # Ways to make a value of the last two.
@@ -41,7 +43,13 @@ NUMBER = {
     "clamp": lambda x: torch.clamp(x, -1.0, 1.5),
     "**2": lambda x: x**2,
 }
-IN_PLACE = {"+=": operator.iadd, "-=": operator.isub}
+IN_PLACE = {
+    "+=": operator.iadd,
+    "-=": operator.isub,
+    "*= by": operator.imul,
+    "/= by": operator.itruediv,
+    "clamp_max_": lambda x, y: x.clamp_max_(y),
+}
 IN_PLACE_NUMBER = {
     "*=": lambda x: operator.imul(x, 0.5),
     "/=": lambda x: operator.itruediv(x, 4.0),
@@ -54,9 +62,16 @@ IN_PLACE_NUMBER = {
 
 def computed(words: list[tuple[str, int, int]], wrap: Callable[[torch.Tensor], Any]) -> Any:
     """Runs a random program on p, g, m and v: each word makes a new value, or changes p, m or v."""
+    tensors = start()
+    return [*tensors, written(words, [wrap(t) for t in tensors])]
+
+
+def start() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    tensors = [torch.rand(3, 2, generator=generator, dtype=torch.float64) + 0.5 for _ in range(4)]
-    values = [wrap(t) for t in tensors]
+    return [torch.rand(3, 2, generator=generator, dtype=torch.float64) + 0.5 for _ in range(4)]
+
+
+def written(words: list[tuple[str, int, int]], values: list[Any]) -> Any:
     for word, i, j in words:
         a, b = values[i % len(values)], values[j % len(values)]
         if word in BINARY:
@@ -71,7 +86,7 @@ def computed(words: list[tuple[str, int, int]], wrap: Callable[[torch.Tensor], A
                 values[k] = IN_PLACE_NUMBER[word](values[k])
             else:
                 values[k].clamp_min_(b)
-    return [*tensors, values[-1]]
+    return values[-1]
 
 
 def value(thing: Any) -> torch.Tensor:
@@ -101,6 +116,28 @@ def test_a_random_rule_gives_what_plain_tensors_give_or_is_refused(words):
         ours = assume(False)  # most of the programs must not come here
     for a, b in zip(ours, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@given(PROGRAMS)
+@settings(max_examples=500, deadline=None)
+def test_a_random_rule_as_it_was_read_gives_what_plain_tensors_give(words):
+    """And it is known of each whether lists suit it."""
+
+    def rule(p, g, m, v):
+        value = written(words, [p, g, m, v])
+        m += value + 1.0
+
+    [program] = read_rule("rule", rule, "pgmv", {}, {})
+    plain, ours, lists = start(), start(), start()
+    rule(*plain)
+    program.function()(*ours)
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, equal_nan=True)
+    if suits_lists(program):
+        p, g, m, v = ([t] for t in lists)
+        rule(*(Vector(t, role="" if t is g else "named") for t in (p, g, m, v)))
+        for a, b in zip(lists, plain, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
 def test_a_product_of_what_has_changed_is_refused():
