@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchopt.engine.program import Program
 from scratchopt.engine.replay import suits_lists
-from scratchopt.engine.trace import Program
 from scratchopt.engine.update import Update
 
 # Elements. A list of up to so many is updated faster at once than tensor by tensor; in a longer

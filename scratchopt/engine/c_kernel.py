@@ -23,7 +23,7 @@ from torch.autograd.graph import increment_version
 
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.c_source import DTYPES, write_source
-from scratchopt.engine.trace import Program
+from scratchopt.engine.program import Program
 
 FLAGS = [
     *("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math"),

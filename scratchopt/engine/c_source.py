@@ -6,7 +6,7 @@ from string import Template
 import torch
 
 from scratchopt.engine.operations import OPERATIONS
-from scratchopt.engine.trace import Program
+from scratchopt.engine.program import Program
 
 # By what is stored: its type in C, the type of the arithmetic, and the ways between them.
 DTYPES = {

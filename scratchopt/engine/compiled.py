@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.c_kernel import CKernel, are_disjoint
 from scratchopt.engine.eager import with_wider
-from scratchopt.engine.trace import Program, flatten_numbers
+from scratchopt.engine.program import Program, flatten_numbers
 from scratchopt.engine.update import Numbers
 
 SMALL = 2**16  # elements: below it a kernel's call costs more than its work, so they share one

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from scratchopt.engine.operations import RuleError
-from scratchopt.engine.trace import Program, read_rule
+from scratchopt.engine.program import Program
+from scratchopt.engine.trace import read_rule
 from scratchopt.engine.update import Rule, Update, number_names
 
 WRITES_G = "a rule must leave g as it is: write `d = lr * g` in place of `g *= lr`"

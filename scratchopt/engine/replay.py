@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from scratchopt.engine.operations import OPERATIONS
-from scratchopt.engine.trace import Program
+from scratchopt.engine.program import Program
 from scratchopt.engine.vector import Stale, Vector
 
 _IN_PLACE = {

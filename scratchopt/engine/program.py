@@ -1,0 +1,78 @@
+"""A program: a rule, or a way through its branches, as lists of operations for a compiler."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf, nan
+from typing import Any, NamedTuple
+
+from scratchopt.engine.operations import OPERATIONS
+
+
+class Step(NamedTuple):
+    """An operation of a program: `name` is what `operation` makes of the operands.
+
+    An operand is a name or a number. Names are x0, x1, … of the tensors, f0, f1, … of the factors,
+    and y0, y1, … of results.
+    """
+
+    name: str
+    operation: str
+    operands: tuple[str | float, ...]
+    in_place: bool = False  # whether the first operand becomes the result
+
+
+@dataclass(frozen=True)
+class Program:
+    """A way through a rule, in two parts: arithmetic of its numbers, in Python, and of its tensors.
+
+    Left among the tensors, a factor such as √(1 − β₂ᵗ) would be computed anew for every element.
+
+    Args:
+        source: of a function of all numbers, as `flatten_numbers` lists them: it gives the factors
+            that tensors meet, or None where the numbers go another way.
+        factors: how many these are.
+        steps: on tensors and factors, in order.
+        results: the name of each tensor's last value, its own where it was left alone.
+    """
+
+    source: str
+    factors: int
+    steps: tuple[Step, ...]
+    results: tuple[str, ...]
+
+    @cached_property
+    def arithmetic(self) -> Callable[..., tuple[float, ...] | None]:
+        """The function of the source."""
+        return _run_source(self.source, "arithmetic", {})
+
+    def function(self) -> Callable[..., None]:
+        """A function of tensors and factors, which changes the tensors in place."""
+        names = [f"x{i}" for i in range(len(self.results))]
+        names += [f"f{k}" for k in range(self.factors)]
+        lines = [
+            f"{step.name} = {step.operation}({', '.join(map(in_python, step.operands))})"
+            for step in self.steps
+        ]
+        lines += [f"x{i}.copy_({y})" for i, y in enumerate(self.results) if y != f"x{i}"]
+        source = f"def whole({', '.join(names)}):\n" + "\n".join(f"    {line}" for line in lines)
+        functions = {name: operation.function for name, operation in OPERATIONS.items()}
+        return _run_source(source, "whole", functions)
+
+
+def _run_source(source: str, name: str, names: dict[str, Any]) -> Callable[..., Any]:
+    """The function of a source in Python."""
+    space = {"inf": inf, "nan": nan, **names}
+    exec(compile(source, f"<{name} of a rule>", "exec"), space)
+    return space[name]
+
+
+def flatten_numbers(numbers: dict[str, Any]) -> list[float]:
+    """Lists all numbers, one after another."""
+    several = [value if isinstance(value, tuple) else (value,) for value in numbers.values()]
+    return [float(number) for value in several for number in value]
+
+
+def in_python(operand: str | float) -> str:
+    """An operand in a source of Python."""
+    return operand if isinstance(operand, str) else f"({operand!r})"
