@@ -342,7 +342,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
         ("store=", "store=: must be a folder"),
         (
             "task=toy optimizers=[sgd] store=/proc/x",
-            "store=/proc/x: No such file or directory; give",
+            "store=/proc/x: No such file or directory",
         ),
         ("task=toy optimizers=[sgd] output=/proc/x store={tmp}", "output=/proc/x: No such file or"),
         ("hydra.run.dir=x", "hydra.run.dir=x: the runs lie in the store"),
