@@ -63,4 +63,4 @@ def make_factory(node: dict[str, Any]) -> Callable[..., Optimizer]:
         raise UserError(partial) from error
     if not callable(made):
         raise UserError(partial)
-    return made
+    return made  # pyright: ignore[reportReturnType]
