@@ -17,6 +17,7 @@ import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
@@ -30,6 +31,7 @@ from scratchopt.compare.schedule import Schedule
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError
 from scratchopt.config.messages import GIVEN_WRONG, one_line
+from scratchopt.config.paths import absolute_path
 from scratchopt.runs.lock import lock_directory
 
 NEEDED = ("scipy", "tabulate")
@@ -71,7 +73,7 @@ def compare(request: Request) -> None:
 
     for key in ("store", "output"):
         given = request.keys[key]
-        if given and Path(given).expanduser().is_file():
+        if given and absolute_path(given).is_file():
             raise UserError(f"{key}={given}: is a file; give a folder")
     interrupted = threading.Event()
 
@@ -81,7 +83,15 @@ def compare(request: Request) -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     schedule = Schedule(request)
-    store = Path(request.keys["store"]).expanduser().absolute()
+    for key in ("store", "output"):  # before hours of work
+        if given := request.keys[key]:
+            place = absolute_path(given)
+            try:
+                with TemporaryDirectory(dir=next(p for p in [place, *place.parents] if p.exists())):
+                    pass
+            except OSError as error:
+                raise UserError(f"{key}={given}: {error.strerror}; give another folder") from error
+    store = absolute_path(request.keys["store"])
     count = request.keys["workers"] or _count_cores()
     with (
         tqdm(total=schedule.max_runs, unit="run", disable=None) as bar,

@@ -55,7 +55,7 @@ class CommandKeys:
     start: str = one_of("library", "task")
     decide: str = one_of("cost", "metric")
     workers: int | None = must_be("an integer in [1, 1000], or null", lambda n: 1 <= n <= 1000)
-    store: str = must_be("a folder")
+    store: str = must_be("a folder", bool)
     output: str | None = must_be("a folder, or null")
 
 
@@ -92,6 +92,8 @@ def parse_request(arguments: Sequence[str], config_dir: Path | None = None) -> R
                 f"{words}: no such key; those of a comparison are {', '.join(sorted(own_keys))}, "
                 "all others are train.py's"
             )
+        if first == "hydra" and key != "hydra.searchpath":
+            raise UserError(f"{words}: the runs lie in the store, and no sweeper asks for them")
         if key in RESERVED:
             raise UserError(f"{words}: {RESERVED[key]}; leave it out")
         if first == "settings" and keys["start"] == "library":

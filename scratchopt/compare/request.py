@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from copy import deepcopy
@@ -63,7 +64,7 @@ class Request:
     def output(self) -> Path:
         """The folder of the report."""
         if self.keys["output"]:
-            return Path(self.keys["output"]).expanduser()
+            return Path(os.path.expanduser(self.keys["output"]))
         always = f"budget={self.keys['budget']},seeds={self.keys['seeds']}"
         named = ("task", "optimizers", "budget", "seeds")
         more = [words for words in self.given_arguments if words.partition("=")[0] not in named]

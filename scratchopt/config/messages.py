@@ -4,6 +4,7 @@ import re
 from difflib import get_close_matches
 from functools import cache
 from traceback import walk_tb
+from typing import Any
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
@@ -50,9 +51,12 @@ def _explain_unknown_key(key: str, added: str) -> str:
     known = list_keys()
     group, _, last = key.rpartition(".")
     if key in known:
-        return f"{key}: the chosen {group} has no such key; {group}=… with --help shows its keys"
+        return (
+            f"{key}: the chosen {group} has no such key; train.py {group}=… --help shows its keys"
+        )
     alike = [name for name in known if name.rpartition(".")[2] == last]
-    alike = alike or get_close_matches(key, known, 2)
+    near = [name for name in known if name.startswith(f"{group}.")] if group else known
+    alike = alike or get_close_matches(key, near or known, 2)
     own = f"; an argument of a class of your own is added by {added}" if group in GROUPS else ""
     if alike:
         return f"{key}: no such key; did you mean {' or '.join(alike[:3])}?{own}"
@@ -65,10 +69,11 @@ def list_keys() -> list[str]:
     found = {str(key): None for key in OmegaConf.load(CONF / "train.yaml") if key != "defaults"}
     for group in GROUPS:
         for path in sorted((CONF / group).glob("*.yaml")):
-            node = OmegaConf.load(path)
-            node = node.task if group == "task" else node  # pyright: ignore
-            names = (str(name) for name in node if not str(name).startswith("_"))
-            found |= {f"{group}.{name}": None for name in names}
+            node: Any = OmegaConf.load(path)
+            parts = {key: node[key] for key in ("task", "comparison")} if group == "task" else {}
+            for name, part in (parts or {group: node}).items():
+                keys = (str(key) for key in part if not str(key).startswith("_"))
+                found |= {f"{name}.{key}": None for key in keys}
     return [key for key in found if key != "hydra"]
 
 

@@ -56,11 +56,11 @@ def make_factory(node: dict[str, Any]) -> Callable[..., Optimizer]:
     refuse_arguments("optimizer", node)
     partial = f"{target}: is given its parameters by the task; add _partial_: true to its node"
     try:
-        made = instantiate(node, _convert_="all")
+        made: Any = instantiate(node, _convert_="all")
     except InstantiationException as error:
         if node.get("_partial_") or not isinstance(error.__cause__, TypeError):
             raise
         raise UserError(partial) from error
     if not callable(made):
         raise UserError(partial)
-    return made
+    return made  # pyright: ignore[reportReturnType]

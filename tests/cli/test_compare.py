@@ -339,13 +339,21 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
         ("workers=1000000", "workers=1000000: must be an integer in [1, 1000]"),
         ("lr=0.5", "lr=0.5: it is searched; leave it out"),
         ("optimizer.foo=1", "optimizer.foo: no such key; did you mean optimizer."),
+        ("store=", "store=: must be a folder"),
+        (
+            "task=toy optimizers=[sgd] store=/proc/x",
+            "store=/proc/x: No such file or directory",
+        ),
+        ("task=toy optimizers=[sgd] output=/proc/x store={tmp}", "output=/proc/x: No such file or"),
+        ("hydra.run.dir=x", "hydra.run.dir=x: the runs lie in the store"),
+        ("comparison.foo=1", "comparison.foo: no such key; did you mean comparison."),
         ("~task", "~task: every comparison has one"),
         ("~seed", "~seed: every comparison has one"),
         ("settings.sgd.lr=0.1", "settings.sgd.lr=0.1: the optimizers begin at their own defaults"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_one_line(arguments, said, tmp_path):
-    asked = arguments.replace("{file}", __file__).split()
+    asked = arguments.replace("{file}", __file__).replace("{tmp}", str(tmp_path)).split()
     ran = commands.run("compare", *asked, cwd=tmp_path, kind="light")
     assert ran.returncode != 0
     assert len(ran.stderr.splitlines()) == 1, ran.stderr
