@@ -394,6 +394,15 @@ def test_a_full_disk_leaves_the_page_that_was_there_and_no_piece_of_another(made
     assert output.read_text() == "an older page"
 
 
+def test_a_device_is_no_file_and_a_link_stays_one(made, tmp_path):
+    with pytest.raises(UserError, match=r"--output /dev/null: must be a file in a directory"):
+        play([str(made("nag"))], Path("/dev/null"))
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    play([str(made("nag"))], tmp_path / "link.html")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "page.html").stat().st_size > 1e6
+
+
 def test_an_axis_of_less_than_two_decades_has_whole_numbers_at_its_ticks():
     axis = _log_axis(np.log10([0.3, 4.0]))
     assert {"0.5", "1", "2"} <= set(axis["ticktext"])
