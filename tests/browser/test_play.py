@@ -386,10 +386,10 @@ def test_a_module_that_is_not_to_be_found_is_refused_in_one_line(made, tmp_path)
 
 
 def test_a_full_disk_leaves_the_page_that_was_there_and_no_piece_of_another(made, tmp_path):
-    output = tmp_path / "page.html"
+    output, run = tmp_path / "page.html", str(made("nag"))
     output.write_text("an older page")
     with full_disk(), pytest.raises(OSError, match="File too large"):
-        play([str(made("nag"))], output)
+        play([run], output)
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     assert output.read_text() == "an older page"
 
