@@ -13,6 +13,7 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: a file that cannot be written.
     """
+    path = path.resolve()  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
     try:

@@ -41,7 +41,7 @@ def play(places: list[str], output: Path, trusted: bool = False) -> str:
         UserError: runs that cannot be shown, or not together.
         OSError: a file that cannot be written.
     """
-    if not output.parent.is_dir() or output.is_dir():
+    if not output.parent.is_dir() or (output.exists() and not output.is_file()):
         raise UserError(f"--output {output}: must be a file in a directory that is there")
     from scratchopt.runs.directory import find_runs
 

@@ -386,12 +386,21 @@ def test_a_module_that_is_not_to_be_found_is_refused_in_one_line(made, tmp_path)
 
 
 def test_a_full_disk_leaves_the_page_that_was_there_and_no_piece_of_another(made, tmp_path):
-    output = tmp_path / "page.html"
+    output, run = tmp_path / "page.html", str(made("nag"))
     output.write_text("an older page")
     with full_disk(), pytest.raises(OSError, match="File too large"):
-        play([str(made("nag"))], output)
+        play([run], output)
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     assert output.read_text() == "an older page"
+
+
+def test_a_device_is_no_file_and_a_link_stays_one(made, tmp_path):
+    with pytest.raises(UserError, match=r"--output /dev/null: must be a file in a directory"):
+        play([str(made("nag"))], Path("/dev/null"))
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    play([str(made("nag"))], tmp_path / "link.html")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "page.html").stat().st_size > 1e6
 
 
 def test_an_axis_of_less_than_two_decades_has_whole_numbers_at_its_ticks():
