@@ -45,9 +45,11 @@ class LossCheck:
     @torch.no_grad()
     def take(self, loss: Tensor | None, batch: Any) -> None:
         """Looks at the loss of a batch; on a CPU at the batch only where the loss is bad."""
-        if loss is None or (self._on_cpu and loss.isfinite().all()):
+        if loss is None or self._device.type not in ("cpu", "cuda"):
             return
-        bad_loss = ~loss.detach().isfinite().all()
+        if self._on_cpu and loss.isfinite().all():
+            return
+        bad_loss = (~loss.detach().isfinite().all()).to(self._device)
         flags = torch.stack([bad_loss, *_find_bad(batch, self._device)])
         self._flags = self._flags + torch.stack([flags[0], flags[1:].any()])
 
