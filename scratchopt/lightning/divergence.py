@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
-from torch import Tensor
+from torch import Tensor, distributed
 
 from scratchopt.lightning.fully_shard import full_tensor
 from scratchopt.lightning.scalars import Rows
@@ -36,18 +36,19 @@ class LossCheck:
     """
 
     def __init__(self, trainer: Trainer) -> None:
-        self._strategy, self._alone = trainer.strategy, trainer.world_size == 1
+        self._alone = trainer.world_size == 1
         self._device = trainer.strategy.root_device
         self._on_cpu = self._device.type == "cpu"
+        self._looks = self._device.type in ("cpu", "cuda")
         self._flags = self._none = torch.zeros(2, device=self._device)  # a bad loss, a bad batch
         self._copied: tuple[int, Tensor, Any] | None = None  # flags on their way from the GPU
 
     @torch.no_grad()
     def take(self, loss: Tensor | None, batch: Any) -> None:
         """Looks at the loss of a batch; on a CPU at the batch only where the loss is bad."""
-        if loss is None or (self._on_cpu and loss.isfinite().all()):
+        if loss is None or not self._looks or (self._on_cpu and loss.isfinite().all()):
             return
-        bad_loss = ~loss.detach().isfinite().all()
+        bad_loss = (~loss.detach().isfinite().all()).to(self._device)
         flags = torch.stack([bad_loss, *_find_bad(batch, self._device)])
         self._flags = self._flags + torch.stack([flags[0], flags[1:].any()])
 
@@ -58,15 +59,14 @@ class LossCheck:
             step: that is under way, or was taken last.
             stepped: whether it was taken; all processes must then come here.
         """
-        if not (stepped or (self._alone and self._on_cpu)):
+        if not self._looks or not (stepped or (self._alone and self._on_cpu)):
             return None
         flags, self._flags = self._flags, self._none
         if not self._alone:
-            flags = self._strategy.reduce(flags.clone(), reduce_op="sum")
+            flags = flags.clone()
+            distributed.all_reduce(flags)  # the strategy's own would wait for the GPU
         if self._on_cpu:
             return _read(step, flags)
-        if self._device.type != "cuda":
-            return None
         earlier, self._copied = self._copied, (step, *_begin_copy(flags))
         if earlier is None:
             return None

@@ -24,7 +24,7 @@ FOLDERS = (
 )
 FILES = (
     "config/accelerator",
-    *(f"runs/{x}" for x in ("callbacks", "ending", "factory", "result", "trainer", "training")),
+    *(f"runs/{x}" for x in ("callbacks", "factory", "result", "trainer", "training")),
 )
 
 

@@ -218,7 +218,8 @@ class _Record:
             result.metrics |= {tag: rows[-1][1] for tag, rows in sharpness.history.items()}
         result.validations, result.training_seconds = validations.rows, validations.seconds
         result.metrics |= validations.latest  # where nothing was left to do but the test
-        result.seconds = time.perf_counter() - self.began
+        if self.trainer.is_global_zero:  # which alone prints and writes it
+            result.seconds = time.perf_counter() - self.began
 
     def write_training(self, failure: Diverged | None) -> None:
         """Writes what came of the training."""

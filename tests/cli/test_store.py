@@ -147,7 +147,7 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
     # The rest decides what is asked, refused, shown or kept, and no number.
     names = ("checkout", "fields", "groups", "paths", "processes", "schema")
     apart = {f"config/{name}" for name in names}
-    names = ("dashboard", "lock", "machine_limits", "provenance", "resume")
+    names = ("dashboard", "ending", "lock", "machine_limits", "provenance", "resume")
     apart |= {f"runs/{name}" for name in names}
     assert imported - apart == set(provenance.FILES)
 
@@ -380,22 +380,6 @@ def test_two_sweeps_share_a_store_and_do_each_run_once(folder):
     assert sum(out.count("complete already") for out, _ in told) == 4
     assert sum(out.count("status ") for out, _ in told) == 4
     assert sorted(result["seed"] for result in results(folder)) == [0, 1, 2, 3]
-
-
-def test_runs_for_which_there_is_no_room_are_told_of_and_done_when_there_is(tmp_path):
-    asked = ["-m", "store=runs", "task=toy", "seed=0,1", "figures=false", "max_steps=20"]
-    command = shlex.join(commands.command("train", *asked, kind="new"))
-    limited = ["bash", "-c", f"ulimit -f 8; exec {command}"]  # KiB in one file
-    done = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 1
-    one, other, last = done.stderr.splitlines()
-    assert re.match(r"train.py: runs.* seed=0 .*File too large", one)
-    assert re.match(r"train.py: runs.* seed=1 .*File too large", other)
-    assert last == "train.py: 2 of 2 runs failed"
-    assert not any(result["complete"] for result in results(tmp_path))
-    again = commands.run("train", *asked, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert [result["complete"] for result in results(tmp_path)] == [True, True]
 
 
 @pytest.mark.slow

@@ -469,6 +469,7 @@ def test_a_run_broken_off_after_its_checkpoint_shows_each_step_once(tmp_path, mo
     with pytest.raises(KeyError):
         run(asked, Result("toy", "sgd", hyperparameters(asked), 0), tmp_path)
     monkeypatch.setattr(BrokenOff, "at", -1)
+    time.sleep(1)  # the files of a log are read in the order of the seconds in their names
     result = Result("toy", "sgd", hyperparameters(asked), 0)
     run(asked | {"resume": str(tmp_path)}, result, tmp_path)
     assert result.updates == 20
