@@ -50,7 +50,6 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     result.hyperparameters |= hyperparameters(config)
     task, data = make_task(config), instantiate(config["datamodule"])
     check_float64(task, config["accelerator"]["accelerator"])
-    _fill_in_nulls(result, config, task)
     checkpoint, updates = _find_checkpoint(config, directory, task)
     instruments = make_instruments(config, directory, updates)
     trainer = make_trainer(config, directory, instruments)
@@ -115,14 +114,6 @@ def make_task(config: dict[str, Any]) -> LightningModule:
     module.hparams.pop("optimizer", None)
     module.hparams.update({k: v for k, v in config["task"].items() if not k.startswith("_")})
     return module
-
-
-def _fill_in_nulls(result: Result, config: dict[str, Any], module: LightningModule) -> None:
-    """Records what the task has made of keys that are null, by its attributes of these names."""
-    for key, value in config["task"].items():
-        made = getattr(module, key, None)
-        if value is None and isinstance(made, int | float | str | list):
-            result.hyperparameters[f"task.{key}"] = made
 
 
 def _find_checkpoint(
