@@ -48,7 +48,7 @@ class RunConfig:
     validate_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     test: bool = must_be("true or false")
     figures: bool = must_be("true or false")
-    threads: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    threads: int | None = must_be("an integer from 1 to 1024, or null", lambda n: 1 <= n <= 1024)
     store: str | None = must_be("a folder, or null")
     checkpoint_seconds: float = must_be("a number > 0", lambda x: x > 0)
     checkpoint_kept: bool = must_be("true or false")

@@ -1,21 +1,10 @@
-"""What a run asks of this machine that it does not have: cores and memory."""
+"""What a run asks of this machine that it does not have: memory."""
 
 import os
 from typing import Any
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.groups import SCHEMAS
-
-
-def check_threads(threads: int | None) -> None:
-    """Refuses more threads than the machine has cores: some millions of them end the process.
-
-    Raises:
-        UserError: with the number of cores.
-    """
-    cores = os.cpu_count() or 1
-    if threads is not None and threads > cores:
-        raise UserError(f"threads={threads}: this machine has {cores} cores; give up to {cores}")
 
 
 def check_memory(config: dict[str, Any]) -> None:

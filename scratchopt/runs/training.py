@@ -21,7 +21,7 @@ from scratchopt.memory_footprint import measure_memory
 from scratchopt.runs.callbacks import quiet_lightning
 from scratchopt.runs.ending import describe_ending
 from scratchopt.runs.factory import make_factory, refuse_arguments
-from scratchopt.runs.machine_limits import check_memory, check_threads
+from scratchopt.runs.machine_limits import check_memory
 from scratchopt.runs.provenance import refuse_hidden_targets
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.resume import CHECKPOINT, read_checkpoint
@@ -79,7 +79,6 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
 def _prepare(config: dict[str, Any]) -> dict[str, Any]:
     """Sets this process up; returns the configuration with what `auto` is on this machine."""
     refuse_hidden_targets(config)
-    check_threads(config["threads"])
     check_memory(config)
     quiet_lightning()
     watch_processes()

@@ -319,7 +319,6 @@ def test_a_file_of_configurations_that_cannot_be_read_is_named(content, script, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("threads=100000000", "threads=100000000: this machine has "),
         (
             "task=mnist task.hidden=[1000000,1000000]",
             "task.hidden: the task's tensors take 4,003",

@@ -167,6 +167,7 @@ def test_the_names_to_choose_from_are_the_code_s():
         ("max_epochs=0", "max_epochs=0", "-1 for no limit"),
         ("max_epochs=null", "max_epochs=null", "no run ends"),
         ("log_every=0", "log_every=0", "an integer >= 1"),
+        ("threads=100000000", "threads=100000000", "an integer from 1 to 1024"),
         ("task=toy task.start=abc", "task.start=abc", "a number or a list"),
         ("task=toy task.start=[1,b]", r"task.start=\[1", "a number or a list"),
         ("task=toy task.start=inf", "task.start=", "a number or a list"),
