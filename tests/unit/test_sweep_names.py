@@ -35,10 +35,9 @@ def directories(folder: Path, *arguments: str) -> list[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    sweep = f"{folder / 'sweep'}/"
-    return sorted(
-        line.removeprefix(sweep) for line in done.stdout.splitlines() if line.startswith(sweep)
-    )
+    sweep = str(folder / "sweep")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("/")]
+    return sorted(os.path.relpath(line, sweep) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +77,7 @@ def directories(folder: Path, *arguments: str) -> list[str]:
             ["-m", "task=toy", "seed=1,2", "hydra.job.config.override_dirname.exclude_keys=[]"],
             ["seed=1,task=toy", "seed=2,task=toy"],
         ),
+        (["-m"], ["."]),  # and not the root of the file system
         (["-m", "task=toy"], ["task=toy"]),
         (["-m", "task=toy", "optimizer=glob(n*)"], ["nag", "nag_torch", "newton"]),
         (  # each is one folder, whatever the values are
