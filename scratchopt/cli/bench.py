@@ -22,7 +22,7 @@ from typing import TextIO
 from scratchopt.bench.step_cases import METHODS, SIZES
 from scratchopt.bench.train_times import time_imports, time_mnist_loop, time_mnist_run, time_toy_run
 from scratchopt.cli.parser import Parser
-from scratchopt.cli.start import guard_streams
+from scratchopt.cli.streams import guard_streams
 
 STEP_OPTIONS = "device", "sizes", "methods", "rounds", "csv"
 COLUMNS = "{:<28}{:>12}{:>12}{:>9}{:>18}"

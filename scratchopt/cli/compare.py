@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from tqdm import tqdm
 
 from scratchopt.cli.parser import Parser
-from scratchopt.cli.start import guard_streams
+from scratchopt.cli.streams import guard_streams
 from scratchopt.compare.command_keys import parse_request
 from scratchopt.compare.comparison import Comparison
 from scratchopt.compare.request import Request

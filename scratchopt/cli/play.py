@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scratchopt.atomic_write import atomic_write
 from scratchopt.cli.parser import Parser
-from scratchopt.cli.start import guard_streams
+from scratchopt.cli.streams import guard_streams
 from scratchopt.config.fields import UserError
 
 MOST = 16  # runs: more are not told apart, and the file grows with each

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scratchopt.cli.parser import Parser
-from scratchopt.cli.start import guard_streams
+from scratchopt.cli.streams import guard_streams
 from scratchopt.config.fields import UserError
 from scratchopt.plots.x_axis import X_AXES
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scratchopt.atomic_write import atomic_write
 from scratchopt.cli.parser import Parser
-from scratchopt.cli.start import guard_streams
+from scratchopt.cli.streams import guard_streams
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from scratchopt.cli.arguments import rewrite_arguments
-from scratchopt.cli.start import guard_streams
+from scratchopt.cli.streams import guard_streams
 from scratchopt.cli.sweep import objective, tally_runs
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError

@@ -1,9 +1,8 @@
-"""What a command finds at its start: streams that may be closed, and a working directory."""
+"""The standard streams of a command, which may be closed while it has more to do than to print."""
 
 import io
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 
@@ -47,12 +46,3 @@ def _guard(stream: io.TextIOWrapper) -> _Output:
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
-
-
-def find_working_directory() -> str:
-    """The working directory; where it has been deleted, the end of the command."""
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        name = Path(sys.argv[0]).name
-        sys.exit(f"{name}: the working directory has been deleted; go to one that is there")
