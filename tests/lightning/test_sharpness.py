@@ -838,10 +838,6 @@ def test_whatever_was_measured_can_be_drawn(kind, tmp_path):
         assert sharpness_figures({"a": {"train/sharpness": series}}) == {}
 
 
-if __name__ == "__main__":
-    _process(Path(sys.argv[1]))
-
-
 class _WithoutIndex(Net):
     def training_step(self, batch):  # type: ignore[override]
         return super().training_step(batch, 0)
@@ -851,3 +847,7 @@ def test_a_training_step_that_takes_the_batch_alone_is_measured():
     alone, usual = (fit(cls(_sgd), Sharpness(1)) for cls in (_WithoutIndex, Net))
     assert alone == usual
     assert alone["sharpness"]
+
+
+if __name__ == "__main__":
+    _process(Path(sys.argv[1]))
