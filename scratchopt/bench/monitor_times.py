@@ -12,7 +12,7 @@ from scratchopt.bench.train_times import compose_config
 from scratchopt.lightning import Lookahead, OptimizerMonitor
 from scratchopt.runs.callbacks import NoProfiler, quiet_lightning
 from scratchopt.runs.dashboard import Dashboard
-from scratchopt.runs.training import make_task
+from scratchopt.runs.instantiation import make_task
 
 BLOCK = 50  # steps, as many as lie between two writes
 

@@ -58,7 +58,7 @@ def time_mnist_loop() -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from scratchopt.runs.training import make_task
+    from scratchopt.runs.instantiation import make_task
 
     config = compose_config()
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
 from scratchopt.config.fields import UserError
+from scratchopt.lightning.trajectory import parameter_names
 from scratchopt.playback.recordings import Recording
 from scratchopt.problems.functions import Function, find_function
 from scratchopt.runs.callbacks import quiet_lightning
@@ -115,8 +116,8 @@ def _module_landscape(recording: Recording) -> Landscape:
     from hydra.errors import InstantiationException
     from lightning.pytorch import seed_everything
 
+    from scratchopt.runs.instantiation import make_task
     from scratchopt.runs.targets import check_targets
-    from scratchopt.runs.training import make_task
 
     quiet_lightning()
     run, layout = recording.run, recording.layout
@@ -150,16 +151,10 @@ def _module_landscape(recording: Recording) -> Landscape:
         raise UserError(
             f"{run.directory}: its loss cannot be had apart from its training: {reason}"
         ) from error
-    few = parameters if layout.size <= 2 else {}
-    names = [
-        name if p.numel() == 1 else f"{name}[{i}]"
-        for name, p in few.items()
-        for i in range(p.numel())
-    ]
     return Landscape(
         title=run.task.replace("_", " "),
         over=f"{samples:,} training samples",
-        axes=names,
+        axes=parameter_names(layout) if layout.size <= 2 else [],
         loss=loss,
         minimum=None,
         minimizers=np.empty((0, layout.size)),
@@ -193,14 +188,14 @@ def _set(parameters: list[torch.nn.Parameter], theta: np.ndarray) -> None:
 
 def _restore_untrained(module: LightningModule, recording: Recording) -> None:
     """Restores the part of the module's state that is not trained, such as running means."""
-    from scratchopt.runs.resume import CHECKPOINT
+    from scratchopt.runs.checkpoints import CHECKPOINT, read_checkpoint
 
     if module.state_dict().keys() <= set(recording.layout.names):
         return
     path = recording.run.directory / CHECKPOINT
     if not path.exists():
         raise UserError(f"{path}: missing, and the module has more than its trained parameters")
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(read_checkpoint(path)["state_dict"])
 
 
 def _batches(module: LightningModule, datamodule: Any) -> tuple[list[tuple[Any, int]], int]:

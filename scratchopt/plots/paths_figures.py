@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -22,8 +21,8 @@ from scratchopt.problems.landscape import (
     evaluate,
     ring_minima,
 )
+from scratchopt.runs.checkpoints import CHECKPOINT, read_checkpoint
 from scratchopt.runs.directory import Run
-from scratchopt.runs.resume import CHECKPOINT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,12 +142,10 @@ def _read_path(run: Run) -> np.ndarray | None:
 
 
 def _read_path_in_checkpoint(run: Run) -> np.ndarray | None:
-    import torch
-
+    path = run.directory / CHECKPOINT
     try:
-        checkpoint = torch.load(run.directory / CHECKPOINT, "cpu", weights_only=True)
-        return checkpoint["path"][0].double().numpy()
+        return read_checkpoint(path)["path"][0].double().numpy()
     except FileNotFoundError:
         return None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
-        raise UserError(f"{run.directory / CHECKPOINT} is damaged: {error!r}") from error
+    except KeyError as error:
+        raise UserError(f"{path} has no path of a run; put back that of this run") from error

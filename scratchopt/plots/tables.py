@@ -9,7 +9,7 @@ import numpy as np
 
 from scratchopt.config.fields import UserError
 from scratchopt.lightning.trajectory import RecordLayout, parameter_names, read_records
-from scratchopt.runs.directory import Run
+from scratchopt.runs.directory import Run, has_one_value
 
 ALWAYS = ("task.start", "optimizer.lr", "optimizer.momentum")  # what tells the article's rows apart
 MEASURES = ("angle", "gradnorm", "gradnorm_clipped", "update_ratio", "velocity", "cost")
@@ -24,7 +24,7 @@ def outcome_table(runs: Sequence[Run]) -> str:
     curvature were counted too.
     """
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    shown = [key for key in keys if key in ("optimizer", *ALWAYS) or _differs(key, runs)]
+    shown = [key for key in keys if key in ("optimizer", *ALWAYS) or not has_one_value(key, runs)]
     rows = [_outcome_row(run, shown) for run in runs]
     columns = dict.fromkeys(column for row in rows for column in row)
     kept = [column for column in columns if any(row.get(column) for row in rows)]
@@ -88,10 +88,6 @@ def _outcome_row(run: Run, shown: Iterable[str]) -> dict[str, str]:
         if stage != "train" or not name.startswith(MEASURES):
             row[name if stage == "train" else tag] = f"{value:.6g}"
     return row
-
-
-def _differs(key: str, runs: Sequence[Run]) -> bool:
-    return len({_as_words(run.settings[key]) for run in runs if key in run.settings}) > 1
 
 
 def _as_words(value: Any) -> str:

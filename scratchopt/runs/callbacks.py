@@ -107,7 +107,8 @@ class Lines(Callback):
         known = {tag: self.monitor.latest.get(tag) for tag in ("train/loss",)}
         known |= {tag: float(value) for tag, value in trainer.callback_metrics.items()}
         words = [f"{tag} {value:.4g}" for tag, value in known.items() if value is not None]
-        place = f"step {trainer.global_step:,}, epoch {trainer.current_epoch + 1}"
+        updates = self.monitor.count_updates(trainer)
+        place = f"step {updates:,}, epoch {trainer.current_epoch + 1}"
         print(", ".join([place, *words]), flush=True)
 
 

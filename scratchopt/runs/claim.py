@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from scratchopt.atomic_write import atomic_write
 from scratchopt.config.fields import UserError
+from scratchopt.runs.checkpoints import CHECKPOINT
 from scratchopt.runs.lock import lock_directory
-from scratchopt.runs.resume import CHECKPOINT
 
 # What a run leaves; any of it says that a directory holds one.
 LEFT = (".hydra", "result.json", "checkpoints", "events.out.tfevents.*")

@@ -109,6 +109,11 @@ def read_run(directory: Path, trusted: bool = False) -> Run:
     return Run(directory, choices["task"], choices["optimizer"], config, result, trusted)
 
 
+def has_one_value(key: str, runs: Sequence[Run]) -> bool:
+    """Tells whether all runs that have the key have the same value."""
+    return len({json.dumps(run.settings[key]) for run in runs if key in run.settings}) == 1
+
+
 def label_runs(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
     """Names some runs by what differs between them, such as "nag, lr=0.1".
 
@@ -117,7 +122,7 @@ def label_runs(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
     """
     keys = dict.fromkeys(key for run in runs for key in run.settings if key not in without)
     columns = {key: tuple(json.dumps(run.settings.get(key)) for run in runs) for key in keys}
-    last = {column: key for key, column in columns.items() if not _has_one_value(key, runs)}
+    last = {column: key for key, column in columns.items() if not has_one_value(key, runs)}
     differing = [key for key in keys if key in last.values()]
     names = [
         ", ".join(_format(key, run.settings[key]) for key in differing if key in run.settings)
@@ -128,11 +133,6 @@ def label_runs(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
         f"{name} ({names[:i].count(name) + 1})" if names.count(name) > 1 else name
         for i, name in enumerate(names)
     ]
-
-
-def _has_one_value(key: str, runs: Sequence[Run]) -> bool:
-    """Tells whether all runs that have the key have the same value."""
-    return len({json.dumps(run.settings[key]) for run in runs if key in run.settings}) == 1
 
 
 def _format(key: str, value: Any) -> str:

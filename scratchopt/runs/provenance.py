@@ -3,7 +3,7 @@
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -14,6 +14,7 @@ from typing import Any
 
 from scratchopt.config.checkout import CHECKOUT
 from scratchopt.config.fields import UserError
+from scratchopt.runs.targets import MADE, list_targets
 
 PACKAGES = ("torch", "lightning", "scratchopt", "hydra-core")
 NUMERIC = ("torch", "lightning", "torchmetrics", "numpy")  # what a number may depend on
@@ -24,7 +25,7 @@ FOLDERS = (
 )
 FILES = (
     "config/accelerator",
-    *(f"runs/{x}" for x in ("callbacks", "factory", "result", "trainer", "training")),
+    *(f"runs/{x}" for x in ("callbacks", "instantiation", "result", "trainer", "training")),
 )
 
 
@@ -78,8 +79,8 @@ def refuse_hidden_targets(config: dict[str, Any]) -> None:
             )
 
 
-def _targets_of(config: dict[str, Any]) -> Iterator[str]:
-    return _targets([config[name] for name in ("task", "optimizer", "datamodule")])
+def _targets_of(config: dict[str, Any]) -> list[str]:
+    return [target for group in MADE for _, target in list_targets(config[group], group)]
 
 
 def _is_ours(target: str) -> bool:
@@ -88,17 +89,6 @@ def _is_ours(target: str) -> bool:
     return top == "scratchopt" or (
         top == "tasks" and (len(inner) < 2 or (CHECKOUT / "tasks" / f"{inner[0]}.py").exists())
     )
-
-
-def _targets(node: Any) -> Iterator[str]:
-    """The `_target_`s of a node and of all nodes in it."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        node = list(node.values())
-    if isinstance(node, list):
-        for inner in node:
-            yield from _targets(inner)
 
 
 @cache

@@ -2,9 +2,7 @@
 
 import re
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import ZipFile
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -12,12 +10,8 @@ from yaml import YAMLError
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.paths import quote_override
+from scratchopt.runs.checkpoints import CHECKPOINT, is_sound
 
-CHECKPOINT = Path("checkpoints", "last.ckpt")
-DESCRIBED = (
-    *("compress_type", "create_system", "create_version", "extract_version", "flag_bits"),
-    *("date_time", "external_attr", "internal_attr", "reserved", "volume", "comment", "extra"),
-)
 # What Hydra would obey in a primary configuration; that of a run has values alone.
 HYDRAS = ("hydra", "defaults")
 PACKAGE = re.compile(r"^\s*#\s*@", re.MULTILINE)
@@ -100,63 +94,3 @@ def _read_choices(path: Path, directory: str) -> dict[str, str]:
             "it; take hydra, defaults and @package out of that file"
         )
     return names
-
-
-class DamagedCheckpoint(UserError):
-    """A checkpoint that cannot be read."""
-
-
-def is_sound(checkpoint: Path) -> bool:
-    """Tells whether a checkpoint's bytes are as they were written.
-
-    Each of its parts has a checksum; what describes a part is the same for all of them but for
-    name, place, size and checksum.
-    """
-    try:
-        with ZipFile(checkpoint) as parts:
-            described = {
-                (*(getattr(part, name) for name in DESCRIBED), part.file_size - part.compress_size)
-                for part in parts.infolist()
-            }
-            return len(described) == 1 and parts.testzip() is None
-    except Exception:  # of many kinds, as the bytes may say anything
-        return False
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint, as plain values and tensors on the CPU.
-
-    Raises:
-        DamagedCheckpoint: one that is damaged, is none of a run, or holds other values.
-        OSError: one that is not there.
-    """
-    import torch
-
-    path.stat()
-    damaged = DamagedCheckpoint(f"{path} is damaged; put back a copy of it")
-    if not is_sound(path):
-        raise damaged
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        if not named:
-            raise damaged from error
-        raise DamagedCheckpoint(
-            f"{path} holds a {named[1]}, which is no plain value and is not loaded; have the task "
-            "save it as a number, a string or a tensor, and begin anew"
-        ) from error
-    except Exception as error:  # of many kinds, as the bytes may say anything
-        raise damaged from error
-    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
-        raise DamagedCheckpoint(f"{path} is no checkpoint of a run; put back that of this run")
-    return content
-
-
-def is_resumable(checkpoint: Path) -> bool:
-    """Tells whether a run can go on from a checkpoint. If there is one, it imports torch."""
-    try:
-        read_checkpoint(checkpoint)
-    except (DamagedCheckpoint, FileNotFoundError):
-        return False
-    return True

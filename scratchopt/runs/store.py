@@ -27,10 +27,10 @@ from omegaconf import OmegaConf
 from scratchopt.atomic_write import atomic_write
 from scratchopt.config.fields import UserError
 from scratchopt.config.paths import absolute_path, quote_override
+from scratchopt.runs.checkpoints import CHECKPOINT, is_resumable
 from scratchopt.runs.lock import LOCK, lock_directory
 from scratchopt.runs.provenance import has_changed, hash_code
 from scratchopt.runs.result import Result, hyperparameters
-from scratchopt.runs.resume import CHECKPOINT, is_resumable
 
 # In torch's errors, RuntimeErrors all.
 NO_MEMORY = ("out of memory", "allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")

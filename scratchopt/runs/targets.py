@@ -11,9 +11,25 @@ from scratchopt.config.fields import UserError
 from scratchopt.config.groups import SCHEMAS
 from scratchopt.method_files import read_class
 
-ARTICLES = {"task": "a LightningModule", "datamodule": "a LightningDataModule"}
-ARTICLES["optimizer"] = "an optimizer class"
+# The nodes of a configuration from which objects are made, and what these must be.
+MADE = {
+    "task": "a LightningModule",
+    "datamodule": "a LightningDataModule",
+    "optimizer": "an optimizer class",
+}
 WITHIN = "a class of modules, data or optimizers"  # of what is made for one of these
+
+
+def list_targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Lists the keys of a node, and of all nodes in it, that have a `_target_`, with that."""
+    inner = node.items() if isinstance(node, dict) else []
+    if isinstance(node, list):
+        inner = enumerate(node)
+    for name, value in inner:
+        if name == "_target_":
+            yield key, str(value)
+        else:
+            yield from list_targets(value, f"{key}.{name}")
 
 
 def check_targets(config: dict[str, Any], directory: Path, trusted: bool) -> None:
@@ -35,27 +51,15 @@ def check_targets(config: dict[str, Any], directory: Path, trusted: bool) -> Non
     Raises:
         UserError: a target that is none of these.
     """
-    for group in ARTICLES:
-        for key, target in () if trusted else _targets(config[group], group):
-            wanted = ARTICLES.get(key, WITHIN)
+    for group in MADE:
+        for key, target in () if trusted else list_targets(config[group], group):
+            wanted = MADE.get(key, WITHIN)
             if not _is_known(target) and not _is_allowed(target, key, directory):
                 raise UserError(
                     f"{directory}: its configuration has {key}._target_={target}, which is not "
                     f"{wanted}, and nothing else is made of what a file says; if you trust that "
                     "file, give trusted=true to train.py, or --trusted to play.py"
                 )
-
-
-def _targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Lists the keys of a node, and of all nodes in it, that have a `_target_`, with that."""
-    inner = node.items() if isinstance(node, dict) else []
-    if isinstance(node, list):
-        inner = enumerate(node)
-    for name, value in inner:
-        if name == "_target_":
-            yield key, str(value)
-        else:
-            yield from _targets(value, f"{key}.{name}")
 
 
 def _is_known(target: str) -> bool:

@@ -7,24 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch.nn.parameter import is_lazy
 
 from scratchopt.config.accelerator import check_float64, resolve_accelerator
-from scratchopt.config.fields import UserError, as_typed
+from scratchopt.config.fields import UserError
 from scratchopt.config.processes import watch_processes
 from scratchopt.lightning import Diverged, OptimizerMonitor
 from scratchopt.memory_footprint import measure_memory
 from scratchopt.runs.callbacks import quiet_lightning
+from scratchopt.runs.checkpoints import CHECKPOINT, check_same_run, read_checkpoint
 from scratchopt.runs.ending import describe_ending
-from scratchopt.runs.factory import make_factory, refuse_arguments
+from scratchopt.runs.instantiation import make_task
 from scratchopt.runs.machine_limits import check_memory
 from scratchopt.runs.provenance import refuse_hidden_targets
 from scratchopt.runs.result import Result, hyperparameters
-from scratchopt.runs.resume import CHECKPOINT, read_checkpoint
 from scratchopt.runs.trainer import Instruments, make_instruments, make_trainer
 from scratchopt.second_order.system import Singular
 
@@ -64,7 +62,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
             raise
         if checkpoint and not (failure or instruments.interrupt.trained or config["store"]):
             raise UserError(
-                f"resume={directory}: nothing is left to do after {trainer.global_step} updates; "
+                f"resume={directory}: nothing is left to do after {updates} updates; "
                 "give a greater max_steps or max_epochs"
             )
         record.write_training(failure)
@@ -88,33 +86,6 @@ def _prepare(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def make_task(config: dict[str, Any]) -> LightningModule:
-    """Makes the module that a validated configuration describes, with its optimizer's factory.
-
-    Raises:
-        UserError: a task that takes no optimizer or is no LightningModule.
-    """
-    refuse_arguments("task", config["task"])
-    try:
-        module = instantiate(config["task"], optimizer=make_factory(config["optimizer"]))
-    except InstantiationException as error:
-        if "unexpected keyword argument 'optimizer'" not in str(error.__cause__):
-            raise
-        raise UserError(
-            f"task._target_={config['task']['_target_']}: takes no optimizer; let its constructor "
-            "take one, and return self.optimizer(self.parameters()) from configure_optimizers"
-        ) from error
-    if not isinstance(module, LightningModule):
-        raise UserError(
-            f"task._target_={config['task']['_target_']}: must make a LightningModule, "
-            f"not {type(module).__name__}"
-        )
-    # For load_from_checkpoint. An optimizer would be no plain value, and is given to it anyway.
-    module.hparams.pop("optimizer", None)
-    module.hparams.update({k: v for k, v in config["task"].items() if not k.startswith("_")})
-    return module
-
-
 def _find_checkpoint(
     config: dict[str, Any], directory: Path, module: LightningModule
 ) -> tuple[Path | None, int]:
@@ -127,41 +98,9 @@ def _find_checkpoint(
         return None, 0
     path = directory / CHECKPOINT
     content = read_checkpoint(path)
-    _check_same_run(content, config, module, f"resume={directory}: {CHECKPOINT}")
+    check_same_run(content, config, module, f"resume={directory}: {CHECKPOINT}")
     unseen = content["callbacks"].get("OptimizerMonitor", {}).get("unseen", 0)
     return path, content["global_step"] + unseen
-
-
-def _check_same_run(
-    content: dict[str, Any], config: dict[str, Any], module: LightningModule, where: str
-) -> None:
-    """Refuses a checkpoint of another task, or of another optimizer."""
-    remedy = "put back the checkpoint of this run"
-    saved = content.get("run", {})
-    target = get_object(config["optimizer"]["_target_"])
-    wanted = [f"{target.__module__}.{target.__qualname__}"] if isinstance(target, type) else []
-    kind = type(module)
-    for now, then in (
-        (f"{kind.__module__}.{kind.__qualname__}", saved.get("module")),
-        *((name, saved.get("optimizers", [None])[0]) for name in wanted),
-    ):
-        if then is not None and now != then:
-            raise UserError(f"{where} is of {then}, and this run is of {now}; {remedy}")
-    known = content.get("hyper_parameters", {})
-    for key, value in config["task"].items():
-        if key in known and known[key] != value and not key.startswith("_"):
-            raise UserError(
-                f"{where} is of task.{key}={as_typed(known[key])}, and this run of "
-                f"{as_typed(value)}; {remedy}"
-            )
-    own, weights = module.state_dict(), content["state_dict"]
-    for name in own.keys() & weights.keys():
-        tensors = isinstance(own[name], torch.Tensor) and not is_lazy(own[name])
-        if tensors and own[name].shape != weights[name].shape:
-            raise UserError(
-                f"{where} has a {name} of shape {tuple(weights[name].shape)}, and this run one of "
-                f"{tuple(own[name].shape)}; {remedy}"
-            )
 
 
 def _fit(
@@ -251,7 +190,7 @@ def _validate_and_test(
 ) -> None:
     """Validates and tests the parameters that the training has come to, where there are data."""
     rows = record.instruments.validations.rows
-    is_unread = (rows[-1]["steps"] if rows else 0) < trainer.global_step
+    is_unread = (rows[-1]["steps"] if rows else 0) < record.result.updates
     if is_unread and config["validate_steps"] and _has(task, data, "validation_step", "val"):
         trainer.validate(task, datamodule=data, verbose=False)
         record.write(trainer.callback_metrics)

@@ -566,9 +566,8 @@ def test_paths_show_the_recorded_points(record, runs):
         write_path(record(f"nag{seed}", *toy, f"seed={seed}", logged={"train/loss": decay(0.9)}), x)
     adam = record("adam", *toy, "optimizer=adam", logged={"train/loss": decay(0.9)})
     (adam / "checkpoints").mkdir()
-    torch.save(
-        {"path": (torch.tensor(x[:9]), torch.ones(9, 2))}, adam / "checkpoints" / "last.ckpt"
-    )
+    kept = {"path": (torch.tensor(x[:9]), torch.ones(9, 2)), "pytorch-lightning_version": "2"}
+    torch.save(kept, adam / "checkpoints" / "last.ckpt")
     record("sgd", *toy, "optimizer=sgd", logged={"train/loss": decay(0.9)})
     told = []
     figures = paths_figures(

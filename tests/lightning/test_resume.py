@@ -32,7 +32,7 @@ from scratchopt.lightning import (
     RandomState,
     Recorder,
 )
-from scratchopt.runs.resume import DamagedCheckpoint, is_resumable, read_checkpoint
+from scratchopt.runs.checkpoints import DamagedCheckpoint, is_resumable, read_checkpoint
 from tests.shared.cases import CASES, row
 from tests.shared.checkpoints import differences, same
 from tests.shared.two_processes import run_by_two

@@ -1,0 +1,94 @@
+"""Makes what a configuration describes: a task, and the factory that it calls for its optimizer."""
+
+from collections.abc import Callable
+from inspect import signature
+from pkgutil import resolve_name
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch import LightningModule
+from torch.optim import Optimizer
+
+from scratchopt.config.fields import UserError
+
+
+def make_task(config: dict[str, Any]) -> LightningModule:
+    """Makes the module that a validated configuration describes, with its optimizer's factory.
+
+    Raises:
+        UserError: a task that takes no optimizer or is no LightningModule.
+    """
+    _refuse_arguments("task", config["task"])
+    try:
+        module = instantiate(config["task"], optimizer=make_factory(config["optimizer"]))
+    except InstantiationException as error:
+        if "unexpected keyword argument 'optimizer'" not in str(error.__cause__):
+            raise
+        raise UserError(
+            f"task._target_={config['task']['_target_']}: takes no optimizer; let its constructor "
+            "take one, and return self.optimizer(self.parameters()) from configure_optimizers"
+        ) from error
+    if not isinstance(module, LightningModule):
+        raise UserError(
+            f"task._target_={config['task']['_target_']}: must make a LightningModule, "
+            f"not {type(module).__name__}"
+        )
+    # For load_from_checkpoint. An optimizer would be no plain value, and is given to it anyway.
+    module.hparams.pop("optimizer", None)
+    module.hparams.update({k: v for k, v in config["task"].items() if not k.startswith("_")})
+    return module
+
+
+def make_factory(node: dict[str, Any]) -> Callable[..., Optimizer]:
+    """Makes the factory that a node describes.
+
+    Args:
+        node: `optimizer` of a validated configuration.
+
+    Raises:
+        UserError: a node that makes no factory of optimizers.
+    """
+    target = f"optimizer._target_={node['_target_']}"
+    try:
+        kind = resolve_name(node["_target_"])
+    except Exception:  # what is made of it below says what is wrong
+        kind = Optimizer
+    if isinstance(kind, type) and not issubclass(kind, Optimizer) and node.get("_partial_"):
+        raise UserError(
+            f"{target}: is no torch.optim.Optimizer; give an optimizer's class, or a function that "
+            "returns an optimizer"
+        )
+    _refuse_arguments("optimizer", node)
+    partial = f"{target}: is given its parameters by the task; add _partial_: true to its node"
+    try:
+        made: Any = instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if node.get("_partial_") or not isinstance(error.__cause__, TypeError):
+            raise
+        raise UserError(partial) from error
+    if not callable(made):
+        raise UserError(partial)
+    return made  # pyright: ignore[reportReturnType]
+
+
+def _refuse_arguments(group: str, node: dict[str, Any]) -> None:
+    """Refuses keys of a node that the class or function it names does not take.
+
+    Raises:
+        UserError: with the key, and those that there are.
+    """
+    try:
+        known = signature(resolve_name(node["_target_"])).parameters
+    except Exception:  # who makes it says what is wrong
+        return
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    keys = [key for key in node if key not in known and not key.startswith("_")]
+    if keys:
+        given = ("params", "optimizer")
+        names = ", ".join(name for name in known if name not in given) or "none"
+        raise UserError(
+            f"{group}.{keys[0]}: {node['_target_']} takes no such argument (it takes {names}); "
+            f"give ~{group}.{keys[0]}, or a YAML file of its own in {group}/ of a --config-dir"
+        )
