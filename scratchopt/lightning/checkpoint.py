@@ -12,18 +12,15 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.nn.parameter import is_lazy
 
-from scratchopt.lightning.numbered import choose_free, goes_on
+from scratchopt.lightning.checkpoint_content import make_content
+from scratchopt.lightning.file_versions import choose_version
 from scratchopt.lightning.packages import is_a
-from scratchopt.lightning.plain_values import PlainValues
 from scratchopt.lightning.resume_warnings import (
-    read_limits,
     read_schedules,
     warn_of_schedules,
     warn_of_workers,
 )
 from scratchopt.lightning.updates import Updates
-
-HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")  # not needed to go on
 
 
 class Checkpoint(LightningCheckpoint):
@@ -94,10 +91,7 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts steps and seconds from here; leaves a run alone that had been stopped early."""
-        root = Path(trainer.default_root_dir)
-        if not goes_on(trainer, root):
-            free = choose_free(root / "checkpoints", "last", ".ckpt")
-            self._name = trainer.strategy.broadcast(free)
+        self._name = choose_version(trainer, self._name, "checkpoints/last.ckpt")
         if self._limits is not None:
             warn_of_schedules(trainer, self._made, self._limits)
             warn_of_workers(trainer)
@@ -248,7 +242,8 @@ class Checkpoint(LightningCheckpoint):
         self._saving, self._between_epochs = True, between_epochs
         try:
             with _write_at_once(trainer):
-                content = self._dump(trainer)
+                content, warnings = make_content(trainer)
+                self._warn_once(warnings)
                 trainer.strategy.save_checkpoint(content, new)
             trainer.strategy.barrier()
             if trainer.is_global_zero:
@@ -265,48 +260,11 @@ class Checkpoint(LightningCheckpoint):
         self._held = position
         self._step, self._time = self._updates.count(trainer), time.monotonic()
 
-    def _dump(self, trainer: Trainer) -> dict[str, Any]:
-        """The content of a checkpoint, in plain values."""
-        content = trainer._checkpoint_connector.dump_checkpoint(False)
-        for key in HYPERPARAMETERS:
-            if key in content:
-                content[key] = self._make_plain(content[key], key)
-                content.pop(f"{key.removesuffix('hyper_parameters')}hparams_type", None)
-        plain = PlainValues()
-        content = {key: plain.make(value, f"[{key!r}]") for key, value in content.items()}
-        for what in plain.kept + plain.lost:
-            self._say(
-                f"The checkpoints of this run cannot be gone on from with weights_only=True: "
-                f"{what}; make it a plain value, as by float() or str()"
-            )
-        module = trainer.lightning_module
-        content["run"] = {
-            "module": _name_class(module),
-            "optimizers": [_name_class(optimizer) for optimizer in trainer.optimizers],
-            "limits": read_limits(trainer),
-            "trained": [name for name, p in module.named_parameters() if p.requires_grad],
-            "lost": plain.lost,
-        }
-        return content
-
-    def _make_plain(self, hyperparameters: Any, place: str) -> dict[str, Any]:
-        """Hyperparameters in plain values; those that cannot be made plain are left out."""
-        found = {}
-        for key, value in hyperparameters.items():
-            plain = PlainValues()
-            made = plain.make(value, f"{place}[{key!r}]")
-            if not (plain.kept or plain.lost):
-                found[key] = made
-            for what in plain.kept + plain.lost:
-                self._say(
-                    f"Left out of the checkpoint: {what}; load_from_checkpoint must be given it"
-                )
-        return found
-
-    def _say(self, warning: str) -> None:
-        if warning not in self._said:
-            self._said.add(warning)
-            rank_zero_warn(warning)
+    def _warn_once(self, warnings: list[str]) -> None:
+        for warning in warnings:
+            if warning not in self._said:
+                self._said.add(warning)
+                rank_zero_warn(warning)
 
     def _position(self, trainer: Trainer) -> tuple[int, int]:
         """Updates and batches so far."""
@@ -325,8 +283,3 @@ def _write_at_once(trainer: Trainer) -> Iterator[None]:
         yield
     finally:
         strategy.checkpoint_io = plugin
-
-
-def _name_class(instance: Any) -> str:
-    kind = type(instance)
-    return f"{kind.__module__}.{kind.__qualname__}"

@@ -10,8 +10,8 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from scratchopt.lightning.file_versions import choose_version
 from scratchopt.lightning.monitor import OptimizerMonitor
-from scratchopt.lightning.numbered import choose_free, goes_on
 from scratchopt.lightning.packages import is_a
 from scratchopt.lightning.sharpness import Sharpness
 from scratchopt.pictures.curves import History, training_curves
@@ -43,9 +43,7 @@ class Figures(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Chooses the folder, unless this fit goes on with an earlier one."""
-        root = Path(trainer.default_root_dir)
-        if not goes_on(trainer, root):
-            self._folder = choose_free(root, "figures")
+        self._folder = choose_version(trainer, self._folder, "figures")
 
     def state_dict(self) -> dict[str, Any]:
         """The folder."""

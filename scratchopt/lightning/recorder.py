@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from scratchopt.lightning.file_versions import choose_version
 from scratchopt.lightning.fully_shard import full_tensor, reshard
 from scratchopt.lightning.named_parameters import find_trained
-from scratchopt.lightning.numbered import choose_free, goes_on
 from scratchopt.lightning.trajectory import RecordFile, RecordLayout, read_records
 from scratchopt.lightning.updates import Updates
 from scratchopt.second_order.flat import common_dtype, dense_gradient, flatten
@@ -66,16 +66,15 @@ class Recorder(Callback):
         if trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
             return
         reshard(pl_module)
-        root = Path(trainer.default_root_dir)
-        if not goes_on(trainer, root):
-            self._folder = trainer.strategy.broadcast(choose_free(root, "path"))
+        self._folder = choose_version(trainer, self._folder, "path")
         self._updates.watch(trainer, pl_module, self.on_before_optimizer_step)
         self._step = self._updates.count(trainer)
         if self._step:
-            known = _find_layout(root / self._folder, pl_module) if trainer.is_global_zero else None
+            folder = Path(trainer.default_root_dir, self._folder)
+            known = _find_layout(folder, pl_module) if trainer.is_global_zero else None
             self._layout = trainer.strategy.broadcast(known)
             if known:
-                self._file = RecordFile(root / self._folder, known, self._step)
+                self._file = RecordFile(folder, known, self._step)
         self._every = self.every or 1
         self._take_parameters(trainer, pl_module)
         self._begin()
