@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import Self, TypedDict, Unpack
 
 from scratchopt.engine.eager import WIDER
-from scratchopt.engine.laws import read
+from scratchopt.engine.laws import read_programs
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.runner import Runner, update_for
 from scratchopt.engine.update import GroupOptions, Update, number_names, with_compensations
@@ -273,7 +273,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         """Refuses a group whose rule asks for what is not there, or does what no rule may do."""
         cls = type(self)
         if hasattr(cls, "rule") or cls.rule_for.__func__ is not Method.rule_for.__func__:
-            read(self._update_of(group), group)
+            read_programs(self._update_of(group), group)
         elif cls.step is Optimizer.step:
             raise RuleError(
                 f"{cls.__name__} has no rule: give it one, a static method rule(p, g, *, lr) "

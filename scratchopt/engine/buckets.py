@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from scratchopt.engine.program import Program
-from scratchopt.engine.replay import suits_lists
+from scratchopt.engine.stale_products import suits_lists
 from scratchopt.engine.update import Update
 
 # Elements. A list of up to so many is updated faster at once than tensor by tensor; in a longer

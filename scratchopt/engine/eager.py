@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scratchopt.engine.buckets import Bucket
-from scratchopt.engine.rows import take_rows
+from scratchopt.engine.sparse_rows import take_sparse_rows
 from scratchopt.engine.update import Numbers, Update
 from scratchopt.engine.vector import Vector
 
@@ -70,7 +70,7 @@ def _run_one(update: Update, row: list[Tensor], numbers: Numbers) -> None:
 def _vectors(columns: Sequence[list[Tensor]]) -> list[Vector]:
     p, g, *buffers = columns
     if g[0].layout != torch.strided:
-        return take_rows(list(columns))
+        return take_sparse_rows(list(columns))
     named = [Vector(column, role="named") for column in (p, *buffers)]
     return [named[0], Vector(g), *named[1:]]
 

@@ -17,7 +17,7 @@ WRITES_BUFFER = "a gradient_point must leave buffers as they are: write `p += mo
 NOT_MOVED = "a gradient_point must change p in place, as in `p += momentum * v`; this one has not"
 
 
-def read(update: Update, group: dict[str, Any]) -> list[Program]:
+def read_programs(update: Update, group: dict[str, Any]) -> list[Program]:
     """Reads the rule of a group, once for an update; see `scratchopt.engine.trace`.
 
     Returns:

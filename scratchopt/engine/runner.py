@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scratchopt.engine import eager
 from scratchopt.engine.buckets import Bucket
-from scratchopt.engine.laws import read
+from scratchopt.engine.laws import read_programs
 from scratchopt.engine.update import (
     GroupOptions,
     Rule,
@@ -170,7 +170,7 @@ def _sort(
                 [p for _, p, _ in members],
                 [s for _, _, s in members],
                 updates[index],
-                read(updates[index], groups[index]),
+                read_programs(updates[index], groups[index]),
             ),
         )
         for (index, *_), members in rows.items()

@@ -90,6 +90,7 @@ class Reader:
         read_only: dict[str, str],
         numbers: dict[str, int],
     ) -> Program:
+        """Reads a rule once; the arguments are those of `read_rule`."""
         tensors = [
             Tensor(self, f"x{i}", letter, read_only.get(letter, ""))
             for i, letter in enumerate(letters)

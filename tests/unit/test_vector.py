@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from scratchopt.engine import vector
-from scratchopt.engine.replay import suits_lists
+from scratchopt.engine.stale_products import suits_lists
 from scratchopt.engine.trace import read_rule
 from scratchopt.engine.vector import Vector
 

@@ -1,4 +1,4 @@
-"""Rows: the entries of parameters and buffers that sparse gradients have, as a rule sees them.
+"""The entries of parameters and buffers that sparse gradients have, as a rule sees them.
 
 A rule that leaves an element alone where its gradient is zero may be run on the others alone. The
 calls are those of torch's own optimizers, so the results agree to the last bit.
@@ -65,7 +65,7 @@ class SparseGradient(Vector):
     __rmul__ = __mul__
 
 
-class Rows(Vector):
+class SparseRows(Vector):
     """The entries of dense tensors at the indices of sparse gradients.
 
     Args:
@@ -102,9 +102,9 @@ class Rows(Vector):
         return self
 
 
-def take_rows(columns: list[list[Tensor]]) -> list[Vector]:
+def take_sparse_rows(columns: list[list[Tensor]]) -> list[Vector]:
     """The rows of p and of the buffers, and the values of g, from columns with a sparse g."""
     p, grads, *buffers = columns
     entries = Entries(grads)
-    rows = [Rows(column, entries) for column in (p, *buffers)]
+    rows = [SparseRows(column, entries) for column in (p, *buffers)]
     return [rows[0], SparseGradient(entries), *rows[1:]]
