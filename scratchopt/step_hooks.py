@@ -16,9 +16,8 @@ def without_idle_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(step)
     def wrapper(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if (
-            is_dynamo_compiling() or get_eval_frame_callback()
-        ):  # read by torch.compile, or called by it
+        # Read by torch.compile, or called by it.
+        if is_dynamo_compiling() or get_eval_frame_callback():
             return apart(self, *args, **kwargs)
         listens = (
             torch.autograd.profiler._is_profiler_enabled
@@ -45,8 +44,7 @@ def outside_of_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return (apart if is_dynamo_compiling() or get_eval_frame_callback() else function)(
-            *args, **kwargs
-        )
+        compiling = is_dynamo_compiling() or get_eval_frame_callback()
+        return (apart if compiling else function)(*args, **kwargs)
 
     return wrapper

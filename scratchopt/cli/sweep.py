@@ -106,18 +106,14 @@ def _check_search(config: DictConfig) -> None:
     given = OmegaConf.select(config, "hydra.sweeper.direction")
     if given is None:
         return
-    names = [getattr(name, "name", name) for name in given] if _is_list(given) else [given]
-    names = [getattr(name, "name", name) for name in names]
+    listed = given if OmegaConf.is_list(given) else [given]
+    names = [getattr(direction, "name", direction) for direction in listed]
     if names != [DIRECTIONS[mode]]:
         raise UserError(
             f"hydra.sweeper.direction={','.join(map(str, names))}: {metric} is the better the "
             f"{'greater' if mode == 'max' else 'less'} it is; give "
             f"hydra.sweeper.direction={DIRECTIONS[mode]}"
         )
-
-
-def _is_list(value: Any) -> bool:
-    return OmegaConf.is_list(value)
 
 
 def objective(config: dict[str, Any], result: Result) -> float | None:

@@ -1,10 +1,9 @@
 """How a run ended, in a word and in a sentence."""
 
-from collections.abc import Mapping, Sequence
-
 from lightning.pytorch import Trainer
 
 from scratchopt.lightning import Convergence, Diverged
+from scratchopt.pictures.curves import History
 
 LATEST = 100  # measured steps, that say whether anything still moves
 REST = 1e-6  # of ‖θ‖; a float32 has 6e-8
@@ -12,7 +11,7 @@ REST = 1e-6  # of ‖θ‖; a float32 has 6e-8
 
 def describe_ending(
     trainer: Trainer,
-    history: Mapping[str, Sequence[tuple[int, float]]],
+    history: History,
     *,
     failure: Diverged | None,
     interrupted: bool,
@@ -53,7 +52,7 @@ def _describe_limit(trainer: Trainer) -> str:
     return f"max_epochs={trainer.max_epochs} reached"
 
 
-def _describe_motion(history: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+def _describe_motion(history: History) -> str:
     """Words on the last steps, such as "; still moving: the last step by 0.3, 0.1 of ‖θ‖"."""
     moves = history.get("train/velocity")
     if not moves:
