@@ -71,7 +71,7 @@ def memory(
 
 
 def measure_memory(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Memory | None:
-    """Bytes of what a training holds, whose optimizers have taken a step.
+    """Measures the memory of a training whose optimizers have taken a step.
 
     Args:
         model: a module. Parameters without a shape, of lazy layers never used, are not counted.

@@ -166,7 +166,7 @@ class Optimizer(Method, torch.optim.Optimizer):
                 raise ValueError(f"{type(self).__name__} keeps no {key}: {remedy}")
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, as torch has it; warns where the parameters, likely saved with it, are not θ.
+        """The state, as torch has it; warns where the parameters are at the gradient point.
 
         Returns:
             `state` and `param_groups`.
@@ -270,7 +270,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         return sum(value.nbytes for values in self.state.values() for value in values.values())
 
     def _read_rule(self, group: dict[str, Any]) -> None:
-        """Refuses a group whose rule asks for what is not there, or does what no rule may do."""
+        """Reads the rule of a group; refuses one that takes what is not there or breaks a law."""
         cls = type(self)
         if hasattr(cls, "rule") or cls.rule_for.__func__ is not Method.rule_for.__func__:
             read_programs(self._update_of(group), group)

@@ -35,7 +35,7 @@ def without_idle_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def outside_of_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that a compiled one calls, and torch.compile leaves as it is.
+    """Keeps a function out of torch.compile, also where a compiled one calls it.
 
     What goes on between the tensors of many parameters is Python that each step reads anew: a graph
     of it would be compiled again and again. The arithmetic is what `fused=True` compiles.

@@ -96,7 +96,7 @@ class LinearRegression(LightningModule):
         return InOrder(self.data, len(self.data[0]))
 
     def fitted_data(self) -> tuple[Tensor, Tensor]:
-        """(x, y), whole, over which playback moves the line."""
+        """The data (x, y), whole, over which playback moves the line."""
         return self.data
 
     def forward(self, x: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def _draw_path_on_graph(function: Function, x: np.ndarray, f: np.ndarray) -> Fig
 
 
 def _draw_moves(axes: Axes, places: np.ndarray) -> None:
-    """Draws arrows from one place to the next: the first of those that are long enough to see."""
+    """Draws the first arrows from one place to the next, if they are long enough to be seen."""
     first = places[: MOVES + 1]
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     outside = (first < (left, bottom)) | (first > (right, top))

@@ -72,7 +72,9 @@ def check_choices(arguments: list[str]) -> None:
 
 
 def keep_hydra_from_writing(arguments: list[str]) -> list[str]:
-    """Adds that Hydra writes no `.hydra`: it would before a directory is known to be free.
+    """Adds an argument that keeps Hydra from writing `.hydra`.
+
+    It would write it before the directory is known to be free.
 
     Raises:
         UserError: another name for it, under which a run would not be found.

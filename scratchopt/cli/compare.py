@@ -72,9 +72,8 @@ def compare(request: Request) -> None:
     from scratchopt.compare.executor import Executor, Workers
 
     for key in ("store", "output"):
-        given = request.keys[key]
-        if given and absolute_path(given).is_file():
-            raise UserError(f"{key}={given}: is a file; give a folder")
+        if given := request.keys[key]:
+            check_folder(key, given)
     interrupted = threading.Event()
 
     def interrupt(*_: object) -> None:
@@ -83,14 +82,6 @@ def compare(request: Request) -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     schedule = Schedule(request)
-    for key in ("store", "output"):  # before hours of work
-        if given := request.keys[key]:
-            place = absolute_path(given)
-            try:
-                with TemporaryDirectory(dir=next(p for p in [place, *place.parents] if p.exists())):
-                    pass
-            except OSError as error:
-                raise UserError(f"{key}={given}: {error.strerror}; give another folder") from error
     store = absolute_path(request.keys["store"])
     count = request.keys["workers"] or _count_cores()
     with (
@@ -115,6 +106,22 @@ def compare(request: Request) -> None:
         comparison = Executor(schedule, workers, report_progress).execute()
         bar.total = bar.n  # fewer, where defaults are the best settings or trials all failed
     write_and_print(comparison, request.output)
+
+
+def check_folder(key: str, given: str) -> None:
+    """Refuses, before hours of work, a folder in which there will be no room for files.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    place = absolute_path(given)
+    if place.is_file():
+        raise UserError(f"{key}={given}: is a file; give a folder")
+    try:
+        with TemporaryDirectory(dir=next(p for p in [place, *place.parents] if p.exists())):
+            pass
+    except OSError as error:
+        raise UserError(f"{key}={given}: {error.strerror}; give another folder") from error
 
 
 def compare_earlier(place: Path, request: Request) -> None:

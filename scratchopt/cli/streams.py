@@ -1,4 +1,4 @@
-"""The standard streams of a command, which may be closed while it has more to do than to print."""
+"""The standard streams of a command, which goes on where they are closed."""
 
 import io
 import os
@@ -22,7 +22,7 @@ class _Output(io.TextIOWrapper):
 
 
 def guard_streams() -> None:
-    """Has a command go on when its output is closed: it has more to do than to print."""
+    """Lets a command go on when its output is closed, as it has more to do than to print."""
     for number in range(3):
         try:
             os.fstat(number)

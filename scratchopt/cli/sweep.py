@@ -116,8 +116,8 @@ def _check_search(config: DictConfig) -> None:
         )
 
 
-def objective(config: dict[str, Any], result: Result) -> float | None:
-    """What a sweeper that searches is told of a run: its last value of `comparison.metric`.
+def find_objective(config: dict[str, Any], result: Result) -> float | None:
+    """Finds what a sweeper that searches is told of a run: its last `comparison.metric`.
 
     Of a run that came to nothing it is the worst there is, ∞ or −∞; None, where the configuration
     names no metric.

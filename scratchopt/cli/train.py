@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from scratchopt.cli.arguments import rewrite_arguments
 from scratchopt.cli.streams import guard_streams
-from scratchopt.cli.sweep import objective, tally_runs
+from scratchopt.cli.sweep import find_objective, tally_runs
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError
 from scratchopt.config.messages import GIVEN_WRONG, find_cause, one_line
@@ -77,7 +77,7 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> float | None:
     """Validates the configuration, trains, and prints what came of it.
 
     Returns:
-        What `scratchopt.cli.sweep.objective` says of it.
+        What `scratchopt.cli.sweep.find_objective` says of it.
     """
     config = validate(cfg)
     hydras = HydraConfig.get().runtime
@@ -87,7 +87,7 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> float | None:
     if config["resume"]:
         check_targets(config, directory, config["trusted"])
     if config["store"]:
-        return objective(config, train_in_store(config, in_sweep, chosen))
+        return find_objective(config, train_in_store(config, in_sweep, chosen))
     if not is_rank_zero():
         held = nullcontext()
     elif config["resume"]:
@@ -95,7 +95,7 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> float | None:
     else:
         held = claim_directory(directory, cfg)
     with held:
-        return objective(config, train_in_directory(config, in_sweep, directory, chosen))
+        return find_objective(config, train_in_directory(config, in_sweep, directory, chosen))
 
 
 def train_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> Result:
@@ -166,7 +166,7 @@ def tell_of_failure(error: Exception) -> None:
 
 
 def describe(error: Exception) -> str:
-    """The message of an error on a line, after its kind if it was not made to be read."""
+    """Describes an error on a line: its message, after its kind if it was not made to be read."""
     words = one_line(error)
     return words if is_user_error(error) else f"{type(error).__name__}: {words}"
 

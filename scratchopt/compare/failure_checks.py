@@ -1,4 +1,4 @@
-"""The checks of a verdict that are about runs of which nothing came: none, lost, or with errors."""
+"""The checks of a verdict that are about optimizers without runs, and runs without a result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_failures(ranking: Ranking) -> Iterator[str]:
 
 
 def _describe_no_trial(study: Study) -> str:
-    """Says of an optimizer of which no trial came to anything what became of them."""
+    """Says what became of the trials of an optimizer, where none came to anything."""
     failed = [run for run in study.trials if run.result.status == "failed"]
     not_compared = f"No trial of {study.optimizer} came to anything, so it was not compared"
     if failed and len(failed) == len(study.trials):

@@ -106,7 +106,7 @@ def render_markdown_table(table: Table, with_title: bool = True) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Escapes all that means something to Markdown, HTML and GitHub's formulas in it; one line."""
+    """Escapes what Markdown, HTML and GitHub's formulas would take for theirs; gives one line."""
     text = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.splitlines()))
     text = re.sub(r"[\\`*_\[\]<|~$]", r"\\\g<0>", text)
     return re.sub(r"^(\s*(?:\d+)?)(#+|[>+\-=]|(?<=\d)[.)])(?=\s|$)", r"\1\\\2", text)

@@ -8,7 +8,6 @@ import shlex
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from scratchopt.compare.runs import Objective
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.schema import validate, validate_comparison
+from scratchopt.runs.sweep_names import name_folder
 
 # Of the keys of conf/compare.yaml, those that decide nothing of what is reported.
 UNREPORTED = ("store", "output", "workers")
-MAX_NAME = 200  # name of a directory; file systems have room for 255 bytes
 SEED_GAP = 100  # between the first seed of the tuning and the first fresh one
 
 
@@ -69,9 +68,7 @@ class Request:
         named = ("task", "optimizers", "budget", "seeds")
         more = [words for words in self.given_arguments if words.partition("=")[0] not in named]
         name = re.sub(r"[^\w=.,+-]+", "_", ",".join([*self.optimizers, always, *more]))
-        if len(name) > MAX_NAME:
-            name = f"{name[:MAX_NAME]}-{sha256(name.encode()).hexdigest()[:8]}"
-        return Path("comparisons", ",".join(self.tasks), name)
+        return Path("comparisons", ",".join(self.tasks), name_folder(name))
 
     @property
     def given_arguments(self) -> list[str]:

@@ -19,7 +19,7 @@ GROUPS = ("task", "optimizer", "accelerator")
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error, folded; of some errors of Hydra's, in words of our own."""
+    """Folds the message of an error into a line; puts some of Hydra's into words of our own."""
     message = str(error).partition("Config search path:")[0]
     if found := re.match(r"Could not override '([^']+)'.*use (\S+) ?", message, re.DOTALL):
         return _explain_unknown_key(found[1], found[2])
@@ -41,13 +41,13 @@ def one_line(error: BaseException) -> str:
 
 
 def find_cause(error: Exception) -> Exception:
-    """The error of what was to be made or found, where Hydra has raised its own because of it."""
+    """Finds the error because of which Hydra has raised another, if so; else gives it back."""
     made = isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception)
     return error.__cause__ if made else error  # pyright: ignore[reportReturnType]
 
 
 def _explain_unknown_key(key: str, added: str) -> str:
-    """Says what a key may have been meant to be; Hydra advises to add it, which is refused."""
+    """Suggests keys for one that is not known; Hydra advises to add it, which is refused."""
     known = list_keys()
     group, _, last = key.rpartition(".")
     if key in known:

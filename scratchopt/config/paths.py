@@ -25,6 +25,6 @@ def to_paste(path: Path) -> str:
 
 
 def quote_override(text: str) -> str:
-    """Quotes a value for Hydra's command line, where it is then that text, whatever is in it."""
+    """Quotes a text for Hydra's command line, so that it is read as it stands."""
     escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", text).replace("'", r"\'")
     return "'" + escaped.replace("${", r"\${") + "'"

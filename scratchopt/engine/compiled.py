@@ -35,7 +35,7 @@ def compiled(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
 
 
 def _choose(bucket: Bucket, numbers: list[float]) -> Any:
-    """The arithmetic and the kernel of the way that the numbers go through the rule."""
+    """Chooses the arithmetic and the kernel, by the way that the numbers go through the rule."""
     for program in bucket.programs:
         if program.arithmetic(*numbers) is not None:
             bucket.kernel = program.arithmetic, _kernel(bucket, program)

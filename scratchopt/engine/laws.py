@@ -1,4 +1,4 @@
-"""The laws of a rule, held before its first step: what it takes, and what it changes."""
+"""The laws of a rule, checked before its first step: what it takes, and what it changes."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -31,7 +31,7 @@ def read_programs(update: Update, group: dict[str, Any]) -> list[Program]:
 
 
 def _count(update: Update, name: str, group: dict[str, Any]) -> int:
-    """Of how many numbers a hyperparameter consists: 0 for a number, 2 for a pair."""
+    """Counts the numbers in a hyperparameter, 2 in a pair; 0 stands for a single number."""
     at_rule = name in number_names(update.rule)
     taker = _label(update.rule if at_rule or not update.gradient_point else update.gradient_point)
     if name not in group:

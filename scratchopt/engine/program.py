@@ -74,5 +74,5 @@ def flatten_numbers(numbers: dict[str, Any]) -> list[float]:
 
 
 def in_python(operand: str | float) -> str:
-    """An operand in a source of Python."""
+    """Spells an operand in Python."""
     return operand if isinstance(operand, str) else f"({operand!r})"

@@ -129,11 +129,11 @@ class Tensor(StandIn):
     __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _refuse("the remainder or floor of {}")
 
     def maximum(self, other: Any) -> Any:
-        """Of two tensors."""
+        """Takes the larger of two tensors, element by element."""
         return self._extreme("maximum", other, "min")
 
     def minimum(self, other: Any) -> Any:
-        """Of two tensors."""
+        """Takes the smaller of two tensors, element by element."""
         return self._extreme("minimum", other, "max")
 
     def _extreme(self, operation: str, other: Any, bound: str) -> Any:
@@ -142,7 +142,7 @@ class Tensor(StandIn):
         return self.reader.step(operation, self, other)
 
     def clamp(self, min: Any = None, max: Any = None) -> Any:
-        """With one bound or two; both numbers or both tensors, as torch wants them."""
+        """Bounds the tensor by one bound or two: both numbers or both tensors, as in torch."""
         bounds = [bound for bound in (min, max) if bound is not None]
         if len({isinstance(bound, Tensor) for bound in bounds}) != 1:
             raise self.reader.refuse("clamp without a bound, or with a tensor and a number")
@@ -150,11 +150,11 @@ class Tensor(StandIn):
         return low if max is None else low.clamp_max(max)
 
     def clamp_min(self, min: Any) -> Any:
-        """With a number or a tensor."""
+        """Bounds the tensor from below, by a number or a tensor."""
         return self.reader.step("clamp_min", self, min)
 
     def clamp_max(self, max: Any) -> Any:
-        """With a number or a tensor."""
+        """Bounds the tensor from above, by a number or a tensor."""
         return self.reader.step("clamp_max", self, max)
 
     clamp_min_ = _write("clamp_min")
@@ -178,7 +178,7 @@ class Mask(StandIn):
     )
 
     def where(self, a: Any, b: Any) -> Any:
-        """A choice for each element, of tensors or of a tensor and a number."""
+        """Chooses for each element; one of a and b may be a number."""
         if not any(isinstance(x, Tensor) for x in (a, b)):
             instead = "give it a tensor, as in torch.where(g > 0, lr * g, 0)"
             raise self.reader.refuse("torch.where of two numbers", instead)

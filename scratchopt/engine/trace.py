@@ -1,4 +1,4 @@
-"""A rule as lists of operations: once written for a reader, here read for every driver.
+"""Reads a rule, which is written for people, as lists of operations for every driver.
 
 A rule is read on stand-ins, which write down what is done to them and refuse what no rule may do.
 It is read before the first step, whatever the driver is, so that each refuses the same. Where it
@@ -26,7 +26,7 @@ def read_rule(
     read_only: dict[str, str],
     numbers: dict[str, int],
 ) -> list[Program]:
-    """Reads a rule on stand-ins, each way through it, and twice.
+    """Reads a rule on stand-ins: each way through its branches, twice.
 
     Args:
         name: of the rule, for messages.
@@ -121,7 +121,7 @@ class Reader:
         return Program(source, len(self._factors), tuple(self._steps), results)
 
     def refuse(self, what: str, instead: str = "") -> RuleError:
-        """The one message of all that a rule may not do."""
+        """Makes the one error of all that a rule may not do."""
         return RuleError(
             f"{self.name} uses {what}{instead and f' ({instead})'}. A rule works on each element "
             f"by itself and may use {PERMITTED}; what needs a whole tensor, such as a norm, a sum "
@@ -129,14 +129,14 @@ class Reader:
         )
 
     def refuse_branches(self) -> RuleError:
-        """What is said of a loop over numbers."""
+        """Makes the error of a rule with too many branches, as a loop over numbers has."""
         return RuleError(
             f"{self.name} branches on its numbers in more than {WAYS} ways: a loop that ends by "
             "them no rule may have (docs/rules.md)"
         )
 
     def step(self, operation: str, *operands: Any, in_place: bool = False) -> Any:
-        """Writes an operation on tensors down; its result."""
+        """Writes an operation on tensors down; returns its result."""
         wanted = _MASKS.get(operation, 0)
         for i, operand in enumerate(operands):
             if isinstance(operand, Mask) != (i < wanted):
@@ -147,7 +147,7 @@ class Reader:
         return kind(self, self._steps[-1].name, "(…)")
 
     def compute(self, template: str, *operands: Any) -> Number:
-        """Writes arithmetic of numbers down; its result."""
+        """Writes arithmetic of numbers down; returns its result."""
         values = [x.value if isinstance(x, Number) else self.constant(x) for x in operands]
         text = template.format(*map(in_python, values))
         if text not in self._known:

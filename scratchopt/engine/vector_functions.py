@@ -65,16 +65,16 @@ class Functions:
         return self.make_new(torch._foreach_pow(base, self.value()))
 
     def clamp(self, min: Any = None, max: Any = None) -> Any:
-        """Bounds it from one side or both."""
+        """Bounds the vector from one side or both."""
         low = self if min is None else self.clamp_min(min)
         return low if max is None else low.clamp_max(max)
 
     def clamp_min_(self, min: Any) -> Any:
-        """Bounds it from below, in place."""
+        """Bounds the vector from below, in place."""
         return self._bound("clamp_min", min)
 
     def clamp_max_(self, max: Any) -> Any:
-        """Bounds it from above, in place."""
+        """Bounds the vector from above, in place."""
         return self._bound("clamp_max", max)
 
     def __ipow__(self, exponent: Any) -> Any:

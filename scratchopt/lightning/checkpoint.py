@@ -170,7 +170,7 @@ class Checkpoint(LightningCheckpoint):
         return {"name": self._name, "unseen": self._updates.unseen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on with a file."""
+        """Goes on with the file of the run that is resumed."""
         self._name, self._updates.unseen = state_dict["name"], state_dict["unseen"]
 
     def on_load_checkpoint(
@@ -267,14 +267,14 @@ class Checkpoint(LightningCheckpoint):
                 rank_zero_warn(warning)
 
     def _position(self, trainer: Trainer) -> tuple[int, int]:
-        """Updates and batches so far."""
+        """The position in the training: the updates and the batches so far."""
         batches = trainer.fit_loop.epoch_loop.batch_progress.total
         return self._updates.count(trainer), batches.ready
 
 
 @contextmanager
 def _write_at_once(trainer: Trainer) -> Iterator[None]:
-    """Has files written by the time a call returns, under an AsyncCheckpointIO too."""
+    """Makes a strategy write files before its call returns, under an AsyncCheckpointIO too."""
     strategy: Any = trainer.strategy
     plugin = strategy.checkpoint_io
     if is_a(plugin, "AsyncCheckpointIO") and plugin.checkpoint_io is not None:

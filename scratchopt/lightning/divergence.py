@@ -132,7 +132,7 @@ def _read(step: int, flags: Tensor) -> BadLoss | None:
 
 
 def _find_bad(batch: Any, device: torch.device) -> list[Tensor]:
-    """For each tensor of a batch, on the device, whether a value is NaN or infinite; never none."""
+    """Tells of each tensor of a batch whether a value is not finite; the first flag is of none."""
     found = [torch.tensor(False, device=device)]
 
     def look(tensor: Tensor) -> None:

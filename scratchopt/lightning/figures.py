@@ -46,11 +46,11 @@ class Figures(Callback):
         self._folder = choose_version(trainer, self._folder, "figures")
 
     def state_dict(self) -> dict[str, Any]:
-        """The folder."""
+        """The name of the folder."""
         return {"folder": self._folder}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on with the folder."""
+        """Goes on with the folder of the run that is resumed."""
         self._folder = state_dict["folder"]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

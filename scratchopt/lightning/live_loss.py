@@ -61,11 +61,11 @@ class LiveLoss(Callback):
             self._batch.callback(skip_step(trainer, pl_module))
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Undoes that."""
+        """Gives torch its kernels back, and the module its step."""
         self._batch.close()
 
     def on_train_epoch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Undoes it where a batch was broken off."""
+        """Does the same where a batch was broken off."""
         self._batch.close()
 
     def on_before_backward(

@@ -1,4 +1,4 @@
-"""MeanGradient: accumulated gradients, averaged over the batches that there are."""
+"""MeanGradient: accumulated gradients, averaged over the examples of a step."""
 
 from typing import Any
 

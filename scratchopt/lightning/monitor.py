@@ -245,7 +245,7 @@ class OptimizerMonitor(Callback):
         self._scalars.load_state_dict(state_dict)
 
     def describe_divergence(self, trainer: Trainer, error: Exception) -> Diverged:
-        """Describes as a divergence an error that a step has ended with, as Newton's may.
+        """Describes as a divergence an error that ended a step, such as Newton's.
 
         If the loss of that step is not finite, it is that, and is in the history.
         """

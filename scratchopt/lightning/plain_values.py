@@ -18,7 +18,7 @@ KEPT = (type(None), bool, int, float, complex, str, bytes)
 
 @dataclass
 class PlainValues:
-    """Makes values, and all within them, of Python's own types and tensors.
+    """Turns values, and all within them, into tensors and values of Python's own types.
 
     NumPy's numbers become Python's, its arrays tensors, an enumeration's member its value, a path a
     string, other mappings, OmegaConf's among them, dicts, and other sequences lists. What is plain
@@ -33,7 +33,7 @@ class PlainValues:
     lost: list[str] = field(default_factory=list)
 
     def make(self, value: Any, place: str) -> Any:
-        """Makes a value plain; `place` is where it is, as in a message."""
+        """Makes a value plain; `place` is what messages call it."""
         if type(value) in KEPT or isinstance(value, Tensor):
             return value
         if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":

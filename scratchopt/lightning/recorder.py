@@ -188,7 +188,7 @@ class Recorder(Callback):
         )
 
     def _stop(self, size: int) -> None:
-        """Records no more of what has become too large."""
+        """Stops recording a model that has become too large."""
         self._flush()
         self._pending = None
         if self._layout:

@@ -1,4 +1,4 @@
-"""What a resumed run cannot go on with as if it had never stopped, said as it is resumed."""
+"""Warnings of what makes a resumed run differ from one that had never stopped."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,19 +16,19 @@ MOVING = {
 
 
 def read_schedules(trainer: Trainer) -> list[dict[str, Any]]:
-    """The states of the learning rates' schedules."""
+    """Reads the states of the learning rates' schedules."""
     return [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
 
 
 def read_limits(trainer: Trainer) -> dict[str, int | None]:
-    """The numbers that a schedule may have been made from."""
+    """Reads the numbers that a schedule may have been made from."""
     return {"max_steps": trainer.max_steps, "max_epochs": trainer.max_epochs}
 
 
 def warn_of_schedules(
     trainer: Trainer, made: list[dict[str, Any]], limits: Mapping[str, int | None]
 ) -> None:
-    """Warns of schedules that were made from a length that the run no longer has.
+    """Warns of schedules that were made for another length of the run.
 
     Args:
         trainer: of the resumed run, its schedules restored.
@@ -56,7 +56,7 @@ def warn_of_schedules(
 
 
 def warn_of_workers(trainer: Trainer) -> None:
-    """Warns of loaders whose processes outlive an epoch: no checkpoint has their numbers."""
+    """Warns of loaders whose workers outlive an epoch: no checkpoint has their random numbers."""
     combined = trainer.fit_loop._combined_loader
     loaders = [] if combined is None else combined.flattened
     if any(getattr(loader, "persistent_workers", False) for loader in loaders):
@@ -67,7 +67,7 @@ def warn_of_workers(trainer: Trainer) -> None:
 
 
 def _compare(made: Mapping[str, Any], restored: Mapping[str, Any]) -> list[str]:
-    """The fixed numbers of a schedule that differ, such as "total_steps=40, as saved, not 80"."""
+    """Finds fixed numbers of a schedule that differ, such as "total_steps=40, as saved, not 80"."""
     found = []
     for key in made.keys() & restored.keys() - MOVING:
         if key == "_schedulers":

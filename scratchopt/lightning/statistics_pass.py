@@ -14,7 +14,7 @@ def is_statistics_pass(trainer: Trainer) -> bool:
 
 
 def skip_step(trainer: Trainer, module: LightningModule) -> Callable[[], None]:
-    """Has a batch of a pass without backward take no step; calling what is returned undoes it.
+    """Keeps a batch of a pass without backward from a step; calling what is returned undoes it.
 
     Lightning 2.6 steps after the last one, by the gradients of a batch long ago.
     """

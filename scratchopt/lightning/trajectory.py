@@ -92,7 +92,7 @@ def read_records(directory: str | Path) -> tuple[RecordLayout, np.ndarray]:
 
 
 def _read_layout(directory: Path) -> tuple[RecordLayout, Path]:
-    """Reads the layout of some records, and in which file they are."""
+    """Reads the layout of the records in a directory, and finds their file."""
     described = directory / LAYOUT
     try:
         content = json.loads(described.read_text(encoding="utf-8"))
@@ -165,7 +165,7 @@ class RecordFile:
         self.last = steps[-1]
 
     def widen(self, layout: RecordLayout, values: Mapping[str, np.ndarray]) -> None:
-        """Gives the records more parameters: in those that are there they rest, without gradient.
+        """Adds parameters to the records; in those that are there they rest, without gradient.
 
         The records are written anew beside the old ones, whose place they take with the layout.
 
@@ -214,7 +214,7 @@ class RecordFile:
 def _widen(
     rows: np.ndarray, narrow: RecordLayout, wide: RecordLayout, values: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Records with more parameters, of which those that are new have one value and no gradient."""
+    """Adds parameters to some records, each with one value and no gradient."""
     widened = np.zeros(len(rows), wide.record)
     widened["step"] = rows["step"]
     for field in wide.fields:

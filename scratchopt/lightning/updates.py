@@ -1,4 +1,4 @@
-"""The updates of a training, those among them that Lightning does not count."""
+"""The updates of a training, with those that Lightning does not count."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ class Updates:
         self._handles: list[Any] = []
 
     def count(self, trainer: Trainer) -> int:
-        """The updates so far."""
+        """Counts the updates so far."""
         return trainer.global_step + self.unseen
 
     def watch(
@@ -33,7 +33,7 @@ class Updates:
         module: LightningModule,
         before_step: Callable[[Trainer, LightningModule, Optimizer], None] = _do_nothing,
     ) -> None:
-        """Counts from now on; to be called as training starts.
+        """Watches the optimizers from now on; to be called as training starts.
 
         Args:
             trainer: of the training.

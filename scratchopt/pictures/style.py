@@ -82,7 +82,7 @@ def new_figure(
 
 
 def as_label(name: str) -> str:
-    """A name as a label; of those that begin with an underscore matplotlib's legends show none."""
+    """Makes a label of a name, so that a legend shows it even if it begins with an underscore."""
     return f"\u200a{name}" if name.startswith("_") else name
 
 

@@ -35,7 +35,7 @@ def render_page(scene: Scene) -> str:
     return environment.get_template("page.html.jinja").render(
         title=title(scene),
         lines=[explain_picture(scene), *describe_plane(scene)],
-        ends=ends_before_the_last(scene),
+        ends=find_ends(scene),
         plot=plot,
     )
 
@@ -47,8 +47,8 @@ def title(scene: Scene) -> str:
     return f"{' against '.join(names)} on {scene.landscape.title}"
 
 
-def ends_before_the_last(scene: Scene) -> dict[int, str]:
-    """The steps at which runs end while others go on, rising, with their labels."""
+def find_ends(scene: Scene) -> dict[int, str]:
+    """Finds the steps at which runs end while others go on, rising, with their labels."""
     last = {track.recording.label: int(track.recording.steps[-1]) for track in scene.tracks}
     steps = sorted({step for step in last.values() if 0 < step < scene.frame_steps[-1]})
     return {step: ", ".join(k for k, end in last.items() if end == step) for step in steps}

@@ -19,7 +19,7 @@ DIVERGED, TOO_LONG = "diverged", "not within the run's steps"
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a run, as a number that is the better the lower it is, or its name says so.
+    """The outcome of a run: a number, the lower the better unless its name says otherwise.
 
     Args:
         name: of the number.

@@ -93,7 +93,7 @@ def common_tags(setting: Setting) -> set[str]:
 
 
 def draw_panel(axes: Axes, panel: Panel, styles: Mapping[Setting, LineStyle]) -> None:
-    """Draws the lines of some settings; values themselves, if there are, pale beneath the medians.
+    """Draws the lines of some settings; beneath medians, pale, the values of single runs.
 
     Markers are spread along the x axis, each line's between those of the others, and one is at its
     end; a run that diverged ends in a cross, at the top if it has left the picture.

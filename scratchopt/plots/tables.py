@@ -17,7 +17,7 @@ FEW = 4  # parameters that have room in a row
 
 
 def outcome_table(runs: Sequence[Run]) -> str:
-    """Makes a table with a row for each run: its settings, its status, what it cost and found.
+    """Makes a table with a row for each run: its settings, status, cost and metrics.
 
     The settings are the optimizer, where it started, its lr and momentum, and what else differs
     between the runs. `evaluations` counts gradients; `cost` stands beside it where products with a
@@ -107,7 +107,7 @@ def _read_small_path(run: Run) -> tuple[RecordLayout, np.ndarray] | None:
 
 
 def _format(name: str, value: float) -> str:
-    """Formats to the digits that there are: nine of what was recorded, six of the log's float32."""
+    """Formats a number to the digits that it has: nine if recorded, six of the log's float32."""
     if np.isnan(value):
         return ""
     if name == "step":

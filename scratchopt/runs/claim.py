@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -40,8 +41,11 @@ def claim_directory(directory: Path, cfg: DictConfig) -> Iterator[None]:
             raise UserError(f"{directory}: holds a run already; {remedy}, or give another folder")
         hydras = HydraConfig.instance().cfg
         overrides = HydraConfig.get().overrides.task
-        # The configuration last: by it a directory is known as a run's.
-        known = {"hydra": hydras, "overrides": overrides, "config": cfg}
-        for name, content in known.items():
-            atomic_write(directory / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(content))
+        write_configuration(directory, cfg, hydra=hydras, overrides=overrides)
         yield
+
+
+def write_configuration(directory: Path, config: Any, **others: Any) -> None:
+    """Writes the configuration of a run into `.hydra`, after the others: by it a run is known."""
+    for name, content in {**others, "config": config}.items():
+        atomic_write(directory / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(content))

@@ -52,7 +52,7 @@ class Run:
 
     @property
     def retrain(self) -> str:
-        """How to have the run anew: a store does none again that is there."""
+        """The words that tell how to train the run again; a store has to lose it before."""
         if self.config["store"] is None:
             return "train this run again"
         return f"remove {shlex.quote(str(self.directory))} and train this run again"

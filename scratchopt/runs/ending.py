@@ -5,7 +5,7 @@ from lightning.pytorch import Trainer
 from scratchopt.lightning import Convergence, Diverged
 from scratchopt.pictures.curves import History
 
-LATEST = 100  # measured steps, that say whether anything still moves
+LATEST = 100  # measured steps that say whether anything still moves
 REST = 1e-6  # of ‖θ‖; a float32 has 6e-8
 
 

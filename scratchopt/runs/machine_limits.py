@@ -1,4 +1,4 @@
-"""What a run asks of this machine that it does not have: memory."""
+"""Refuses a run for which this machine has not the memory."""
 
 import os
 from typing import Any

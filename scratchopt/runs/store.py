@@ -22,12 +22,11 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
 
-from scratchopt.atomic_write import atomic_write
 from scratchopt.config.fields import UserError
 from scratchopt.config.paths import absolute_path, quote_override
 from scratchopt.runs.checkpoints import CHECKPOINT, is_resumable
+from scratchopt.runs.claim import write_configuration
 from scratchopt.runs.lock import LOCK, lock_directory
 from scratchopt.runs.provenance import has_changed, hash_code
 from scratchopt.runs.result import Result, hyperparameters
@@ -93,17 +92,10 @@ class StoredRun:
                 for left in self.directory.iterdir():  # by somebody who was killed
                     if left.name != LOCK:
                         shutil.rmtree(left) if left.is_dir() else left.unlink()
-                self._describe()
+                hydras = {"hydra": {"runtime": {"choices": self.choices}}}
+                config = self.config | {"resume": None}
+                write_configuration(self.directory, config, hydra=hydras)
             yield self.config | {"resume": str(self.directory) if sound else None}
-
-    def _describe(self) -> None:
-        """Writes what Hydra writes for other runs."""
-        known = {  # the configuration last: by it a run is known as one
-            "hydra.yaml": {"hydra": {"runtime": {"choices": self.choices}}},
-            "config.yaml": self.config | {"resume": None},
-        }
-        for name, content in known.items():
-            atomic_write(self.directory / ".hydra" / name, OmegaConf.to_yaml(content))
 
 
 def complete_run(

@@ -26,7 +26,7 @@ MAX_BYTES = 200  # of a name; file systems have room for 255, and files beside i
 
 
 def name_folder(text: Any) -> str:
-    """Makes the name of one folder of a text, which it is unless no folder can be called so.
+    """Makes the name of one folder of a text; it is the text itself, if a folder can be called so.
 
     What a name cannot have is replaced by _, what is too long is cut off, and then a hash keeps the
     names of different texts distinct. It is a resolver of OmegaConf, `name_folder`.
@@ -44,7 +44,7 @@ def name_folder(text: Any) -> str:
 
 
 def name_trial(sweeper: str, number: int) -> str:
-    """Names a run that a sweeper searches with, as it may ask for the same twice: "trial=7".
+    """Names a run of a sweeper that searches, which may ask for the same run twice: "trial=7".
 
     It is empty for Hydra's own sweeper, which does not. It is a resolver of OmegaConf, too.
 

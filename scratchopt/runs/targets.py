@@ -1,4 +1,4 @@
-"""What the files of a run may have made: they name it, and may come from anybody."""
+"""The targets that a configuration names, and which of them a received run may have made."""
 
 import sys
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ WITHIN = "a class of modules, data or optimizers"  # of what is made for one of 
 
 
 def list_targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Lists the keys of a node, and of all nodes in it, that have a `_target_`, with that."""
+    """Lists each `_target_` in a node and in all nodes within it, after the key of its node."""
     inner = node.items() if isinstance(node, dict) else []
     if isinstance(node, list):
         inner = enumerate(node)

@@ -52,7 +52,7 @@ def make_product(
 
 
 def twice_differentiable() -> AbstractContextManager[Any]:
-    """A context in which torch's attention has second derivatives, unlike its fused kernels."""
+    """A context in which torch computes attention by the kernel that has second derivatives."""
     return sdpa_kernel(SDPBackend.MATH)
 
 
@@ -156,7 +156,7 @@ def flat_gradient(
 
 
 def _refuse_once_differentiable(gradient: Tensor) -> None:
-    """Raises where a second derivative would leave out what it should say is not there.
+    """Refuses a gradient with a `once_differentiable` part, which second derivatives leave out.
 
     torch marks what a once_differentiable function returns with a node that raises, but one that
     leads nowhere, so that a derivative with regard to given tensors never comes to it.

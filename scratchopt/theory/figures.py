@@ -174,7 +174,7 @@ def draw_oscillation() -> Figure:
 
 
 def _draw_roots(axes: Axes, method: str, fitted: complex) -> None:
-    """Draws where both roots are for every stable lr, those at the article's, and the fitted."""
+    """Draws both roots: their curves over all stable lrs, the article's, and the fitted ones."""
     color, _, marker = OSCILLATING[method]
     for z in eigenvalues(method, np.linspace(0, LIMITS[method](MOMENTUM), 4001), MOMENTUM):
         axes.plot(np.real(z), np.imag(z), ".", color=color, markersize=1.5, alpha=0.5)
