@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from scratchopt.config.fields import UserError
-from scratchopt.playback.landscape import Landscape, build_landscape, evaluate_each
+from scratchopt.playback.build_landscape import build_landscape
+from scratchopt.playback.landscape import Landscape, evaluate_each
 from scratchopt.playback.plane import principal_plane
 from scratchopt.playback.recordings import Recording
 from scratchopt.playback.scene import Scene, Track

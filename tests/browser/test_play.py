@@ -24,9 +24,9 @@ from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.lightning import Diverged
 from scratchopt.lightning.trajectory import read_records
+from scratchopt.playback.build_landscape import build_landscape
 from scratchopt.playback.build_scene import build_scene
 from scratchopt.playback.figure import _log_axis, build_figure
-from scratchopt.playback.landscape import build_landscape
 from scratchopt.playback.plane import principal_plane
 from scratchopt.playback.recordings import read_recordings
 from scratchopt.playback.scene import Scene
