@@ -186,8 +186,8 @@ class Checkpoint(LightningCheckpoint):
         saved = checkpoint.get("run", {})
         if saved.get("lost"):
             raise ValueError(
-                f"this checkpoint cannot be gone on from: {'; '.join(saved['lost'])}, which could "
-                "not be saved; make it a plain value, and begin anew"
+                f"no run can be resumed from this checkpoint: {'; '.join(saved['lost'])}, which "
+                "could not be saved; make it a plain value, and begin anew"
             )
         self._limits = saved.get("limits")
         if any(is_a(c, "BaseFinetuning") for c in trainer.callbacks):  # pyright: ignore

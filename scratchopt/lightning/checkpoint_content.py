@@ -14,8 +14,8 @@ def make_content(trainer: Trainer) -> tuple[dict[str, Any], list[str]]:
     """Makes the content of a checkpoint in plain values; its key `run` says whose it is.
 
     Returns:
-        The content, and warnings of values that are not plain: hyperparameters are left out then,
-        and with others the run cannot be gone on from.
+        The content, and warnings of values that are not plain: hyperparameters, which are left out,
+        and of others, with which no run can be resumed.
     """
     content = trainer._checkpoint_connector.dump_checkpoint(False)
     warnings = []
@@ -30,8 +30,8 @@ def make_content(trainer: Trainer) -> tuple[dict[str, Any], list[str]]:
     plain = PlainValues()
     content = {key: plain.make(value, f"[{key!r}]") for key, value in content.items()}
     warnings += [
-        "The checkpoints of this run cannot be gone on from with weights_only=True: "
-        f"{what}; make it a plain value, as by float() or str()"
+        f"No run can be resumed from these checkpoints with weights_only=True: {what}; make it a "
+        "plain value, as by float() or str()"
         for what in plain.kept + plain.lost
     ]
     module = trainer.lightning_module

@@ -21,6 +21,7 @@ from scratchopt.lightning import (
     RandomState,
 )
 from tests.shared.cases import CASES
+from tests.shared.trainers import quiet_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -85,15 +86,9 @@ def of(row: str) -> Any:
 
 
 def fit(module: Any, callbacks: Any = None, **options: Any) -> Trainer:
-    trainer = Trainer(
-        callbacks=[Lookahead(), MeanGradient(), LiveLoss()] if callbacks is None else callbacks,
+    trainer = quiet_trainer(
+        [Lookahead(), MeanGradient(), LiveLoss()] if callbacks is None else callbacks,
         **{"max_epochs": 2, "precision": "64-true", **options},
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks or ()),
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     trainer.fit(module)
     return trainer
@@ -211,17 +206,7 @@ def test_a_run_broken_off_before_a_short_step_goes_on_bit_for_bit(steps, tmp_pat
     whole, part, rest = (Net(of("nag"), 8, 70) for _ in range(3))
     all_of_it = fit(whole, callbacks(), **options | {"default_root_dir": tmp_path / "whole"})
     fit(part, callbacks(), max_steps=steps, **options)
-    trainer = Trainer(
-        callbacks=callbacks(),
-        max_epochs=2,
-        precision="64-true",
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+    trainer = quiet_trainer(callbacks(), max_epochs=2, precision="64-true", **options)
     trainer.fit(rest, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert torch.equal(theta(rest), theta(whole))
     histories = [t.callbacks[2].history for t in (all_of_it, trainer)]  # type: ignore[attr-defined]

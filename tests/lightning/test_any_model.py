@@ -26,6 +26,7 @@ from scratchopt.lightning import (
     read_records,
 )
 from tests.shared.cases import CASES, take_step
+from tests.shared.trainers import quiet_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -35,17 +36,7 @@ pytestmark = [
 
 
 def fit(module: LightningModule, folder: Any, callbacks: list[Any], epochs: int = 1) -> Trainer:
-    trainer = Trainer(
-        default_root_dir=folder,
-        callbacks=callbacks,
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
+    trainer = quiet_trainer(callbacks, default_root_dir=folder, max_epochs=epochs)
     trainer.fit(module)
     return trainer
 
@@ -219,16 +210,8 @@ def test_a_newton_s_transformer_accumulates():
         tokens = module.train_dataloader().dataset[:112]
         loader = torch.utils.data.DataLoader(tokens, batch_size=batch)  # type: ignore[arg-type]
         module.train_dataloader = lambda loader=loader: loader
-        trainer = Trainer(
-            callbacks=[Lookahead(), MeanGradient(), LiveLoss()],
-            max_epochs=1,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            accumulate_grad_batches=accumulate,
-        )
+        callbacks = [Lookahead(), MeanGradient(), LiveLoss()]
+        trainer = quiet_trainer(callbacks, max_epochs=1, accumulate_grad_batches=accumulate)
         trainer.fit(module)
         assert trainer.global_step == 4
         trained.append(torch.nn.utils.parameters_to_vector(module.parameters()))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, seed_everything
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import AsyncCheckpointIO
@@ -30,6 +30,7 @@ from scratchopt.lightning import (
     Validations,
     read_records,
 )
+from tests.shared.trainers import quiet_trainer
 
 DATA = torch.linspace(-1.0, 1.0, 8, dtype=torch.float64)
 
@@ -67,15 +68,8 @@ class Curved(LightningModule):
 @pytest.fixture
 def fit(tmp_path):
     def run(module, callbacks, ckpt_path=None, **options):
-        trainer = Trainer(
-            default_root_dir=options.pop("default_root_dir", tmp_path),
-            callbacks=callbacks,
-            accelerator="cpu",
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
-            **{"logger": False, "max_epochs": 2, "num_sanity_val_steps": 0, **options},
-        )
+        settings = {"default_root_dir": tmp_path, "max_epochs": 2} | options
+        trainer = quiet_trainer(callbacks, **settings)
         trainer.fit(module, ckpt_path=ckpt_path)
         return trainer
 
@@ -257,18 +251,8 @@ class Tuned(Curved):
 
 
 def tune(tmp_path, what: str, module: Any) -> Any:
-    trainer = Trainer(
-        default_root_dir=tmp_path,
-        callbacks=[Lookahead(), LiveLoss()],
-        accelerator="cpu",
-        max_epochs=20,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        accumulate_grad_batches=2,
-        limit_val_batches=0,
-    )
+    options = {"max_epochs": 20, "accumulate_grad_batches": 2, "limit_val_batches": 0}
+    trainer = quiet_trainer([Lookahead(), LiveLoss()], default_root_dir=tmp_path, **options)
     if what == "lr_find":
         return Tuner(trainer).lr_find(module, num_training=10, min_lr=1e-3, max_lr=0.1)
     return Tuner(trainer).scale_batch_size(module, max_trials=1, steps_per_trial=4)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import BackboneFinetuning
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
@@ -31,6 +31,7 @@ from scratchopt.lightning import (
     read_records,
 )
 from tests.shared import commands
+from tests.shared.trainers import quiet_trainer
 
 STEPS, BATCH = 6, 8
 OPTIMIZERS: dict[str, Any] = {
@@ -136,16 +137,8 @@ def _norm(tensors: dict[str, torch.Tensor]) -> float:
 def fit(
     module: LightningModule, monitor: OptimizerMonitor, extra=(), before=(), **options: Any
 ) -> None:
-    trainer = Trainer(
-        accelerator="cpu",
-        callbacks=[Lookahead(), *before, monitor, *extra],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in extra),
-        **{"max_epochs": 1, **options},
-    )
-    trainer.fit(module)
+    callbacks = [Lookahead(), *before, monitor, *extra]
+    quiet_trainer(callbacks, **({"max_epochs": 1} | options)).fit(module)
 
 
 def compare(history: Any, expected: dict[str, list[float]], tags: Any = None) -> None:

@@ -30,6 +30,7 @@ from scratchopt.lightning import (
 )
 from tests.shared import commands
 from tests.shared.full_disk import full_disk
+from tests.shared.trainers import quiet_trainer
 from tests.shared.two_processes import run_by_two
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -66,14 +67,9 @@ def fit(module: LightningModule, folder: Path, *more: Callback, **options: Any) 
     weights = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint else {}
     every = options.pop("every", None)
     settings: dict[str, Any] = {"max_epochs": 1} | options
-    trainer = Trainer(
+    trainer = quiet_trainer(
+        [Lookahead(), OptimizerMonitor(), Recorder(every), RandomState(), *more],
         default_root_dir=folder,
-        callbacks=[Lookahead(), OptimizerMonitor(), Recorder(every), RandomState(), *more],
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in more),
-        enable_progress_bar=False,
-        enable_model_summary=False,
         use_distributed_sampler=False,
         **settings,
     )

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, seed_everything
 from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping
 from lightning.pytorch.plugins.precision import MixedPrecision
 from omegaconf import OmegaConf
@@ -35,6 +35,7 @@ from scratchopt.lightning import (
 from scratchopt.runs.checkpoints import DamagedCheckpoint, is_resumable, read_checkpoint
 from tests.shared.cases import CASES, row
 from tests.shared.checkpoints import differences, same
+from tests.shared.trainers import quiet_trainer
 from tests.shared.two_processes import run_by_two
 
 pytestmark = [
@@ -128,21 +129,13 @@ def train(
     if "scale" in options:
         scaler = torch.amp.GradScaler("cpu", init_scale=options.pop("scale"), growth_interval=3)
         options["plugins"] = [MixedPrecision("16-mixed", "cpu", scaler)]
-    trainer = Trainer(
-        default_root_dir=folder,
-        callbacks=[
-            *(Lookahead(), OptimizerMonitor(3), LiveLoss(), RandomState(), checkpoint),
-            *options.pop("more", list)(),
-            broken,
-        ],
-        accelerator="cpu",
-        use_distributed_sampler=False,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **{"max_epochs": EPOCHS, **options},
-    )
+    callbacks = [
+        *(Lookahead(), OptimizerMonitor(3), LiveLoss(), RandomState(), checkpoint),
+        *options.pop("more", list)(),
+        broken,
+    ]
+    settings = {"max_epochs": EPOCHS, "use_distributed_sampler": False} | options
+    trainer = quiet_trainer(callbacks, default_root_dir=folder, **settings)
     path = folder / LAST
     with suppress(Broken):
         trainer.fit(module, ckpt_path=path if path.exists() else None, weights_only=True)
@@ -387,7 +380,7 @@ def test_what_cannot_be_plain_is_named_when_it_is_saved(tmp_path):
         read_checkpoint(tmp_path / "kept" / LAST)
     assert "['held']['odd'] is a builtins.function" in run(lambda: 0, "lost")
     assert final(tmp_path / "lost")["held"]["odd"] is None
-    with pytest.raises(ValueError, match=r"cannot be gone on from: .*'odd'.* could not be saved"):
+    with pytest.raises(ValueError, match=r"can be resumed from this.*'odd'.* could not be saved"):
         train(tmp_path / "lost", nag, module=Holding, max_epochs=9)
 
 

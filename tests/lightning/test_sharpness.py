@@ -36,6 +36,7 @@ from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
 from tests.shared import commands
 from tests.shared.cases import CASES, take_step
+from tests.shared.trainers import quiet_trainer
 from tests.shared.two_processes import run_by_two
 
 pytestmark = [
@@ -79,18 +80,9 @@ class Net(LightningModule):
 
 
 def trainer_of(callbacks: list[Any], folder: Any = None, **options: Any) -> Trainer:
-    settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "precision": "64-true"}
-    settings |= {"max_epochs": 2, "logger": False}
-    return Trainer(
-        default_root_dir=folder,
-        callbacks=callbacks,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        **(settings | options),
-    )
+    settings: dict[str, Any] = {"precision": "64-true", "max_epochs": 2}
+    settings |= {"use_distributed_sampler": False} | options
+    return quiet_trainer(callbacks, default_root_dir=folder, **settings)
 
 
 def fit(module: Any, sharpness: Sharpness | None, **options: Any) -> dict[str, list[Any]]:

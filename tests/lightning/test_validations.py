@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from scratchopt import SGD, Newton
 from scratchopt.batches import Batches, InOrder
 from scratchopt.lightning import LiveLoss, OptimizerMonitor, Validations
 from scratchopt.lightning import validations as module_of_the_clock
+from tests.shared.trainers import quiet_trainer
 
 
 class Line(LightningModule):
@@ -50,18 +51,7 @@ def validated(monkeypatch: Any, optimizer: Any, **options: Any) -> tuple[Line, V
     monkeypatch.setattr(module_of_the_clock.time, "perf_counter", lambda: clock[0])
     monitor = OptimizerMonitor()
     kept, line = Validations(monitor), Line(optimizer, clock)
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        callbacks=[monitor, kept, LiveLoss()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **options,
-    )
-    trainer.fit(line)
+    quiet_trainer([monitor, kept, LiveLoss()], **options).fit(line)
     return line, kept
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric import Fabric
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch.nn import functional as F
 
 from tests.shared.cases import CASES
+from tests.shared.trainers import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
@@ -145,15 +146,7 @@ class ByHand(LightningModule):
 
 def train_by_hand(row: str, run: Callable[[Loop], None]) -> list[torch.Tensor]:
     module = ByHand(row, run)
-    Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        precision="64-true",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(module)
+    quiet_trainer(max_epochs=1, precision="64-true").fit(module)
     return module.path
 
 

@@ -31,6 +31,7 @@ from scratchopt.cli.parser import Parser
 from scratchopt.lightning import LiveLoss, Lookahead, MeanGradient
 from tests.shared import paper
 from tests.shared.cases import CASES
+from tests.shared.trainers import quiet_trainer
 from tests.shared.two_processes import run_by_two
 
 EPOCHS, BATCH = 2, 6  # 8 micro-batches in an epoch
@@ -158,16 +159,11 @@ def expect(
 
 def fit(module: LightningModule | Any, **options: Any) -> Trainer:
     """Trains under a Trainer with the callbacks that docs/lightning.md asks for."""
-    trainer = Trainer(
-        callbacks=[Lookahead(), MeanGradient(), LiveLoss()],
+    trainer = quiet_trainer(
+        [Lookahead(), MeanGradient(), LiveLoss()],
         max_epochs=EPOCHS,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        **{"accelerator": "cpu", "devices": 1, "precision": "64-true", **options},
+        **{"precision": "64-true", **options},
     )
     trainer.fit(module)
     return trainer

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from scratchopt.batches import Batches, Endless, InOrder
+from tests.shared.trainers import quiet_trainer
 
 reproducible = settings(deadline=None, derandomize=True)
 sizes = {
@@ -268,16 +269,8 @@ class SaveAlways(Callback):
 
 def read(callbacks: list[Callback] | None = None, checkpoint: str | None = None, **options: Any):
     reader = Reader([torch.arange(10)])
-    Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    ).fit(reader, ckpt_path=checkpoint)
+    options = {"num_sanity_val_steps": 2} | options
+    quiet_trainer(callbacks or (), **options).fit(reader, ckpt_path=checkpoint)
     return reader
 
 

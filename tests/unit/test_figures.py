@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import FSDPStrategy
 from matplotlib.collections import PathCollection
@@ -29,6 +29,7 @@ from tasks.figures import regression_figures
 from tasks.mnist import MNIST
 from tasks.toy_figures import toy_figures
 from tests.shared.full_disk import full_disk
+from tests.shared.trainers import quiet_trainer
 
 FUNCTIONS = functions()
 SVG = "{http://www.w3.org/2000/svg}"
@@ -381,18 +382,8 @@ class Broken(Plain):
 @pytest.fixture
 def fit(tmp_path):
     def run(module, *callbacks, logger=False, max_steps=5, **options):
-        trainer = Trainer(
-            **options,
-            default_root_dir=tmp_path,
-            accelerator="cpu",
-            max_steps=max_steps,
-            max_epochs=-1,
-            logger=logger,
-            callbacks=[*callbacks, Figures()],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        options |= {"max_steps": max_steps, "max_epochs": -1, "logger": logger}
+        trainer = quiet_trainer([*callbacks, Figures()], default_root_dir=tmp_path, **options)
         trainer.fit(module)
         return trainer
 

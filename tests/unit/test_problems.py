@@ -27,6 +27,7 @@ from tasks.logistic_regression import LogisticRegression
 from tasks.noisy_quadratic import STEPS, NoisyQuadratic
 from tasks.transformer import Transformer
 from tests.shared.checkpoints import differences
+from tests.shared.trainers import quiet_trainer
 from tests.shared.two_processes import run_by_two
 
 descent = partial(SGD, lr=0.01)
@@ -45,16 +46,8 @@ PROBLEMS: dict[str, Callable[..., LightningModule]] = {
 
 
 def trainer(*callbacks: Callback, **options: Any) -> Trainer:
-    options = {"accelerator": "cpu", "devices": 1, "enable_checkpointing": False} | options
-    return Trainer(
-        logger=False,
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        **options,
-    )
+    options = {"enable_checkpointing": False, "use_distributed_sampler": False} | options
+    return quiet_trainer(callbacks, **options)
 
 
 def gradient(task: LightningModule, batch: Any) -> np.ndarray:

@@ -26,23 +26,14 @@ from tasks.mnist import MNIST
 from tasks.toy import RECORDED, Toy
 from tests.shared import commands
 from tests.shared.configs import config
+from tests.shared.trainers import quiet_trainer
 
 NAMES = list(functions())
 descent = partial(SGD, lr=1.0)
 
 
 def trainer(*callbacks: Callback, **options: Any) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        callbacks=list(callbacks),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **options,
-    )
+    return quiet_trainer(callbacks, enable_checkpointing=False, **options)
 
 
 def fit(task: LightningModule, *callbacks: Callback, **options: Any) -> Trainer:
