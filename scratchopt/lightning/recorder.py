@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from scratchopt.lightning.file_versions import choose_version
 from scratchopt.lightning.fully_shard import full_tensor, reshard
 from scratchopt.lightning.named_parameters import find_trained
-from scratchopt.lightning.trajectory import RecordFile, RecordLayout, read_records
+from scratchopt.lightning.record_file import RecordFile
+from scratchopt.lightning.trajectory import RecordLayout, read_records
 from scratchopt.lightning.updates import Updates
 from scratchopt.second_order.flat import common_dtype, dense_gradient, flatten
 

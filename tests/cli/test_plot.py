@@ -19,7 +19,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
-from scratchopt.lightning.trajectory import RecordFile, RecordLayout
+from scratchopt.lightning.record_file import RecordFile
+from scratchopt.lightning.trajectory import RecordLayout
 from scratchopt.pictures.style import PALETTE
 from scratchopt.plots.gallery import write_gallery
 from scratchopt.plots.history_figures import history_figures
