@@ -91,6 +91,9 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts steps and seconds from here; leaves a run alone that had been stopped early."""
+        # Lightning leaves the loaders at their first batch if `trainer.estimated_stepping_batches`
+        # had made them before it restored its loops.
+        trainer.fit_loop._load_combined_loader_states()
         self._name = choose_version(trainer, self._name, "checkpoints/last.ckpt")
         if self._limits is not None:
             warn_of_schedules(trainer, self._made, self._limits)

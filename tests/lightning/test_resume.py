@@ -166,6 +166,19 @@ class Shuffled(Dropped):
         return DataLoader(TensorDataset(*self.data), batch_size=4, shuffle=True)
 
 
+class OneCycle(Dropped):
+    """Its schedule has as many steps as Lightning estimates, which makes the loaders early."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.configure(self.parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
 class ByHand(Dropped):
     """Two optimizers, one of each layer."""
 
@@ -241,6 +254,7 @@ def thawing() -> list[Callback]:
 WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "plain": (nag, {}),
     "accumulating": (with_schedule, {"accumulate_grad_batches": 2}),
+    "a schedule of the estimated steps": (nag, {"module": OneCycle, "accumulate_grad_batches": 4}),
     "validating mid-epoch": (with_schedule, {"val_check_interval": 2, "steps": 2}),
     "on a plateau": (with_plateau, {"steps": 4}),
     "by max_steps": (with_schedule, {"max_steps": 15, "max_epochs": -1}),
