@@ -12,6 +12,17 @@ from scratchopt.engine.operations import FUNCTIONS, RuleError
 
 USE_WHERE = "write torch.where(g > 0, a, b) in its place"
 OUTSIDE = "keep it in a buffer or in the param group"
+# What a user of torch writes first, and how a rule writes it.
+SPELLINGS = {
+    **dict.fromkeys(("add", "add_", "sub", "sub_"), "write p -= lr * g"),
+    **dict.fromkeys(("mul", "mul_", "div", "div_"), "write m *= beta"),
+    **dict.fromkeys(("lerp", "lerp_"), "write m += (1 - beta) * (g - m)"),
+    **dict.fromkeys(("addcmul", "addcmul_"), "write v += (1 - beta) * g * g"),
+    **dict.fromkeys(("addcdiv", "addcdiv_"), "write p -= lr * m / d"),
+    **dict.fromkeys(("square", "square_"), "write g ** 2"),
+    **dict.fromkeys(("clone", "detach"), "write 1.0 * g"),
+    **dict.fromkeys(("neg", "neg_"), "write -g"),
+}
 _FLOAT = "a function of math reads it, too: write lr ** 0.5 in place of math.sqrt(lr)"
 
 
@@ -40,7 +51,7 @@ class StandIn:
         self.reader, self.value, self.label, self.law = reader, value, label, law
 
     def __getattr__(self, name: str) -> Any:
-        raise self.reader.refuse(f"{self.label}.{name}")
+        raise self.reader.refuse(f"{self.label}.{name}", SPELLINGS.get(name, ""))
 
     @classmethod
     def __torch_function__(
@@ -53,7 +64,7 @@ class StandIn:
             raise reader.refuse("a tensor from outside", OUTSIDE)
         name = torch.overrides.resolve_name(function) or f"torch.{function.__name__}"
         if function not in FUNCTIONS:
-            raise reader.refuse(name)
+            raise reader.refuse(name, SPELLINGS.get(name.rpartition(".")[2], ""))
         if not any(isinstance(x, Tensor | Mask) for x in found):
             raise reader.refuse(f"{name} of a number", "write lr ** 0.5, abs(lr) or max(lr, 0.1)")
         return FUNCTIONS[function](*args, **(kwargs or {}))

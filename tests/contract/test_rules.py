@@ -15,7 +15,7 @@ from torch import Tensor
 import scratchopt
 from scratchopt import memory
 from scratchopt.engine import compiled
-from scratchopt.engine.operations import OPERATIONS, RuleError
+from scratchopt.engine.operations import OPERATIONS, PERMITTED, RuleError
 from tests.shared.cases import CASES, DRIVERS, give, row, take_step
 from tests.shared.paths import ROOT
 
@@ -178,7 +178,7 @@ REFUSED = {
     of_a_mask: "a comparison as a number",
     of_two_numbers: "torch.where of two numbers",
     of_maximum: "maximum with a number",
-    of_method: "p.add_",
+    of_method: "p.add_ (write p -= lr * g)",
     of_data: "p.data",
 }
 
@@ -192,6 +192,12 @@ def test_what_is_not_elementwise_is_refused_in_one_message_whatever_the_driver(r
     assert said.startswith(f"{rule.__name__} uses {REFUSED[rule]}")
     assert "may use + - * / **, comparisons, abs, sign" in said
     assert "\n" not in said
+
+
+def test_the_list_in_the_message_is_the_list():
+    for operation in OPERATIONS.values():
+        word = re.sub(r"torch\.|\ba\.|\(.*|\b[abcd]\b", "", operation.spelling).strip()
+        assert word in PERMITTED or operation.gives_mask, word
 
 
 @pytest.mark.parametrize(
