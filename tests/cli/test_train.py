@@ -510,10 +510,14 @@ def test_newton_s_blow_up_is_a_divergence(bad, words, updates, tmp_path, monkeyp
     assert result.complete
 
 
-LAUNCHERS = [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")]
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+LAUNCHERS = [
+    pytest.param((), id="basic"),
+    pytest.param(JOBLIB, id="joblib", marks=pytest.mark.slow),
+]
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["basic", "joblib"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_sweep_goes_on_when_a_job_diverges(launcher, tmp_path):
     done = train(
         tmp_path,
@@ -535,8 +539,15 @@ def test_a_sweep_goes_on_when_a_job_diverges(launcher, tmp_path):
     assert results["nag", 1.0]["evaluations"] == 34
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["basic", "joblib"])
-@pytest.mark.parametrize("store", [None, "runs"])
+@pytest.mark.parametrize(
+    ("launcher", "store"),
+    [
+        ((), None),
+        ((), "runs"),
+        (JOBLIB, None),
+        pytest.param(JOBLIB, "runs", marks=pytest.mark.slow),
+    ],
+)
 def test_each_failed_job_of_a_sweep_is_told_of_with_its_folder(launcher, store, tmp_path):
     place = ["hydra.sweep.dir=sweep"] if store is None else [f"store={store}"]
     asked = ["task=toy", "max_steps=3", "figures=false", "optimizer.lr=-1,0.1,-2"]
