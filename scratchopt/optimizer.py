@@ -171,13 +171,21 @@ class Optimizer(Method, torch.optim.Optimizer):
         Returns:
             `state` and `param_groups`.
         """
+        self._warn_if_ahead()
+        return super().state_dict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle has; warns as `state_dict` does."""
+        self._warn_if_ahead()
+        return super().__getstate__()
+
+    def _warn_if_ahead(self) -> None:
         if self.ahead:
             warnings.warn(
-                "the parameters are at the gradient point, and a model saved now has these in "
-                "place of θ: call restore_() before",
-                stacklevel=2,
+                "the parameters are at the gradient point, and what is saved or copied now has "
+                "these in place of θ: call restore_() before",
+                stacklevel=3,
             )
-        return super().state_dict()
 
     @property
     def ahead(self) -> bool:
@@ -321,10 +329,10 @@ class Optimizer(Method, torch.optim.Optimizer):
             )
 
     def _columns(self, group: dict[str, Any]) -> list[list[Tensor]]:
-        """The group's parameters that have all their buffers, and each kind of buffer."""
+        """The group's parameters that train and have all their buffers, and each kind of buffer."""
         _, keys = self.rule_for(group)
         needed = set(keys)
-        rows = [(p, self.state.get(p, {})) for p in group["params"]]
+        rows = [(p, self.state.get(p, {})) for p in group["params"] if p.requires_grad]
         rows = [(p, kept) for p, kept in rows if kept.keys() >= needed]
         return [[p for p, _ in rows], *([kept[key] for _, kept in rows] for key in keys)]
 

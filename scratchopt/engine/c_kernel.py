@@ -80,7 +80,7 @@ class CKernel:
             strides = torch.empty_like(row[0], device="meta").stride()  # p's, if p has no gaps
             for i, tensor in enumerate(row):
                 copy = tensor
-                if tensor.stride() != strides:
+                if tensor.stride() != strides or tensor.is_neg():
                     copy = torch.empty_strided(tensor.shape, strides, dtype=self._dtype)
                     copy.copy_(tensor)
                     if i != 1:
@@ -126,7 +126,9 @@ class Layout:
                 )
         self.apart = are_disjoint(columns)
         self.straight = self.apart and all(
-            tensor.is_contiguous() for column in (columns[0], *columns[2:]) for tensor in column
+            tensor.is_contiguous() and not tensor.is_neg()
+            for column in (columns[0], *columns[2:])
+            for tensor in column
         )
 
     def fits(self, columns: list[list[Tensor]]) -> bool:

@@ -26,6 +26,8 @@ def compiled(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
     if factors is None:  # the rule branches on its numbers, and they go another way now
         arithmetic, run = _choose(bucket, flat)
         factors = arithmetic(*flat)
+    if any(map(Tensor.is_neg, grads)):  # whose memory has the negative
+        grads = [g.resolve_neg() for g in grads]
     columns = bucket.columns(grads)
     if not bucket.is_plain:
         bucket.is_plain = all(type(t) in (Tensor, Parameter) for column in columns for t in column)

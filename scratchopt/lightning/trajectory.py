@@ -93,11 +93,14 @@ def read_layout(directory: Path) -> tuple[RecordLayout, Path]:
         content = json.loads(described.read_text(encoding="utf-8"))
         if content.pop("version", None) != VERSION:
             raise ValueError(f"{described}: this version reads version {VERSION}")
-        file = directory / content.pop("file", FILE)
+        file = Path(content.pop("file", FILE))
+        if file.name != str(file):  # whoever goes on with it would write to another place
+            raise ValueError(f"its file is {file}, which is not beside it")
         layout = RecordLayout(**content)
-        _ = layout.record
+        if layout.record.hasobject:  # bytes would be taken for addresses
+            raise ValueError(f"its dtype is {layout.dtype}, which is no number")
     except FileNotFoundError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{described} is damaged: {error}") from error
-    return layout, file
+    return layout, directory / file

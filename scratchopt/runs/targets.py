@@ -4,8 +4,9 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
+
+from hydra._internal.utils import _locate
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.groups import SCHEMAS
@@ -74,9 +75,11 @@ def _is_allowed(target: str, key: str, directory: Path) -> bool:
     if any(place.is_relative_to(directory.resolve()) for place in _places(target)):
         return False
     try:
-        found = resolve_name(target)
-    except Exception:  # it cannot be made, and who makes it says so
+        found = _locate(target)  # as Hydra does, for which an attribute comes before a module
+    except ImportError:  # it is not there, and Hydra is about to say so
         return True
+    except Exception:
+        return False
     return isinstance(found, type) and issubclass(found, _kinds(key))
 
 

@@ -124,6 +124,8 @@ def test_what_a_run_tells_hydra_is_refused(received, text):
         ("optimizer", {"_target_": "torch.nn.Linear"}, False),
         ("optimizer", {"_target_": "antigravity.fly"}, False),
         ("optimizer", {"_target_": "builtins.exec"}, False),
+        # A function that has the name of its module, and is found before it.
+        ("optimizer", {"lr": {"_target_": "sympy.core.sympify.__call__"}}, False),
         ("task", {"_target_": "lightning.pytorch.LightningModule"}, True),
         ("task", {"_target_": "lightning.pytorch.LightningModule.load_from_checkpoint"}, False),
         ("task", {"_target_": "tasks.toy.Toy", "x": {"_target_": "torch.nn.ReLU"}}, True),

@@ -578,6 +578,13 @@ def expanded(p: Tensor) -> Tensor:
     return torch.randn((), dtype=p.dtype).expand(p.shape)
 
 
+def negative(p: Tensor) -> Tensor:
+    """A gradient whose memory holds its negative, as autograd makes one of a conjugate."""
+    gradient = torch.complex(torch.randn_like(p), torch.randn_like(p)).conj().imag
+    assert gradient.is_neg()
+    return gradient
+
+
 @pytest.mark.parametrize(
     ("case", "driver", "make"),
     [
@@ -589,8 +596,19 @@ def expanded(p: Tensor) -> Tensor:
     ],
 )
 def test_every_kind_of_parameter_works(case: Case, driver, make):
-    for gradient in (torch.randn_like, other_order, expanded):
+    for gradient in (torch.randn_like, other_order, expanded, negative):
         assert_like_its_oracle(case, driver, make, steps=3, gradient=gradient)
+
+
+def test_a_compiled_rule_reads_and_writes_a_parameter_that_is_held_as_its_negative():
+    """Lists of such tensors torch refuses."""
+    held = torch.full((3,), -1.0)
+    p = torch._neg_view(held).requires_grad_()
+    optimizer = scratchopt.SGD([p], lr=0.5, fused=True)
+    p.grad = torch.ones(3)
+    optimizer.step()
+    assert p.tolist() == [0.5] * 3
+    assert held.tolist() == [-0.5] * 3
 
 
 @every(lambda case: torch.complex64 in case.dtypes, core=True)

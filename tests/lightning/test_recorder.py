@@ -318,12 +318,16 @@ def test_damaged_or_foreign_records_are_named(tmp_path):
     _checkpointed(tmp_path, max_steps=10)
     layout = tmp_path / "path" / "layout.json"
     good = json.loads(layout.read_text())
-    for bad in ("{", "[]", json.dumps(good | {"version": 2}), json.dumps(good | {"dtype": "x"})):
+    changes = [{"version": 2}, {"dtype": "x"}, {"dtype": "object"}, {"file": "../victim"}]
+    changes += [{"file": str(tmp_path / "victim")}]
+    (tmp_path / "victim").write_text("mine")
+    for bad in ("{", "[]", *(json.dumps(good | change) for change in changes)):
         layout.write_text(bad)
         with pytest.raises(ValueError, match=r"layout\.json"):
             records(tmp_path)
         with pytest.raises(ValueError, match=r"layout\.json"):
             _checkpointed(tmp_path)
+    assert (tmp_path / "victim").read_text() == "mine"
     layout.write_text(json.dumps(good | {"names": ["a", "b"]}))
     with pytest.raises(ValueError, match="of other parameters than this run's; move it away"):
         _checkpointed(tmp_path)

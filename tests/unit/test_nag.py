@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -128,10 +129,23 @@ def test_a_checkpoint_away_from_theta_is_warned_of(moving):
     _, optimizer = moving
     optimizer.state_dict()
     optimizer.lookahead_()
-    with pytest.warns(UserWarning, match=r"call restore_\(\) before"):
-        optimizer.state_dict()
+    for save in (lambda o: o.state_dict(), copy.deepcopy, pickle.dumps):
+        with pytest.warns(UserWarning, match=r"call restore_\(\) before"):
+            save(optimizer)
     optimizer.restore_()
     optimizer.state_dict()
+
+
+def test_a_parameter_that_is_frozen_stays_at_theta(moving):
+    x, optimizer = moving
+    theta = x.detach().clone()
+    x.requires_grad_(False)
+    optimizer.lookahead_()
+    assert torch.equal(x, theta)
+    optimizer.restore_()
+    x.requires_grad_(True)
+    optimizer.lookahead_()
+    assert not torch.equal(x, theta)
 
 
 def test_a_lookahead_before_equals_a_closure(moving):
