@@ -116,8 +116,7 @@ def _label_x_axes(axes: Sequence[Axes], against: str) -> None:
     for place in axes:
         if against != "seconds":
             label_steps(place)
-    for place in _lowest(axes):
-        place.set_xlabel(X_AXES[against])
+        place.set_xlabel(X_AXES[against] if place in _lowest(axes) else "")
 
 
 def _lowest(axes: Sequence[Axes]) -> Sequence[Axes]:
