@@ -49,22 +49,30 @@ def main() -> None:
             print_steps(runs, arguments.rows)
             return
         from scratchopt.plots.gallery import write_gallery  # imports torch
-        from scratchopt.plots.tables import outcome_table
 
         paths = list(write_gallery(runs, output, arguments.against))
     except UserError as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"{output}: {error.strerror}")
-    print(outcome_table(runs), end="\n\n")
-    print(*paths, sep="\n")
+    print_outcomes(runs)
+    print("", *paths, sep="\n")
+
+
+def print_outcomes(runs: "Sequence[Run]") -> None:
+    """Prints a table of what came of each run, and notes on it."""
+    from scratchopt.plots.tables import outcome_notes, outcome_table
+
+    print(outcome_table(runs))
+    if notes := outcome_notes(runs):
+        print("", *notes, sep="\n")
 
 
 def print_steps(runs: "Sequence[Run]", every: int) -> None:
     """Prints what came of each run, and every so many of its steps in rows."""
-    from scratchopt.plots.tables import outcome_table, step_table
+    from scratchopt.plots.tables import step_table
     from scratchopt.runs.directory import label_runs
 
-    print(outcome_table(runs))
+    print_outcomes(runs)
     for run, label in zip(runs, label_runs(runs), strict=True):
         print(f"\n{label}\n{step_table(run, every)}")

@@ -23,9 +23,10 @@ def hover_texts(scene: Scene, track: Track) -> list[str]:
         ahead = bool((np.isfinite(point) & (point != theta)).any())
         vectors = {
             "θ": theta,
+            "velocity before": recording.velocity_before(rows),
             **({"lookahead": point} if ahead else {}),
             "gradient": recording.gradient(rows),
-            "velocity": recording.velocity(rows),
+            "velocity after": recording.velocity(rows),
         }
     losses = {"loss over the samples" if scene.landscape.over else "loss at θ": track.losses}
     if track.plane_losses is not None:

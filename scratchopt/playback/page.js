@@ -91,13 +91,20 @@ function tell() {
 plot.on("plotly_animatingframe", () => requestAnimationFrame(tell));
 tell();
 
-// Side by side where there is room, else one above the other, and a finger scrolls the page.
+// Side by side where there is room, else one above the other, and a finger scrolls the page. In a
+// low window the third panel is beside the second, so that the numbers are above the window's edge.
 const fitted = "xaxis3" in plot.layout; // the data of a regression, in a third panel
 const places = {
   beside: {
     "xaxis.domain": [0, 0.6], "yaxis.domain": [0, 1],
     "xaxis2.domain": [0.69, 1], "yaxis2.domain": fitted ? [0.58, 1] : [0, 1],
     ...(fitted && { "xaxis3.domain": [0.69, 1], "yaxis3.domain": [0, 0.4] }),
+    dragmode: "zoom", "font.size": 13, "margin.l": 60,
+  },
+  row: {
+    "xaxis.domain": [0, 0.42], "yaxis.domain": [0, 1],
+    "xaxis2.domain": [0.51, 0.72], "yaxis2.domain": [0, 1],
+    "xaxis3.domain": [0.81, 1], "yaxis3.domain": [0, 1],
     dragmode: "zoom", "font.size": 13, "margin.l": 60,
   },
   above: {
@@ -109,7 +116,8 @@ const places = {
 };
 let arranged = null;
 function arrange() {
-  const way = window.innerWidth < 760 ? "above" : "beside";
+  const low = fitted && window.innerHeight < 850;
+  const way = window.innerWidth < 760 ? "above" : low ? "row" : "beside";
   if (way === arranged) return;
   arranged = way;
   document.getElementById("plot").className = way;

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.io import to_html
 
@@ -36,6 +37,7 @@ def render_page(scene: Scene) -> str:
         title=title(scene),
         lines=[explain_picture(scene), *describe_plane(scene)],
         ends=find_ends(scene),
+        arrows=explain_arrows(scene),
         plot=plot,
     )
 
@@ -52,6 +54,20 @@ def find_ends(scene: Scene) -> dict[int, str]:
     last = {track.recording.label: int(track.recording.steps[-1]) for track in scene.tracks}
     steps = sorted({step for step in last.values() if 0 < step < scene.frame_steps[-1]})
     return {step: ", ".join(k for k, end in last.items() if end == step) for step in steps}
+
+
+def explain_arrows(scene: Scene) -> str:
+    """Explains where the arrow keys go: a step further only where every step is shown."""
+    shown = scene.frame_steps
+    if len(shown) == shown[-1] - shown[0] + 1:
+        return "go a step"
+    recorded = np.unique(np.concatenate([track.recording.steps for track in scene.tracks]))
+    if len(shown) == len(recorded):
+        return f"go to the next of the {len(shown):,} recorded steps"
+    return (
+        f"go to the next of {len(shown):,} steps shown, of {len(recorded):,} recorded, the first "
+        "ones densest"
+    )
 
 
 def describe_plane(scene: Scene) -> list[str]:
@@ -81,11 +97,11 @@ def explain_picture(scene: Scene) -> str:
     ground = "darker where it is lower" if scene.y is not None else "the curve"
     ring = "; the ring is the minimum" if len(scene.landscape.minimizers) else ""
     over = scene.landscape.over and f", over {scene.landscape.over}"
-    fit = " Beneath it the data, and what each run makes of them." if scene.landscape.fit else ""
+    fit = " Last the data, and what each run makes of them." if scene.landscape.fit else ""
     return (
         f"First the loss{over} ({ground}){ring}. Filled markers are θ, open "
-        "ones the lookahead point, where exact NAG takes its gradient. The solid arrow is the "
-        "velocity, which leads to the next θ; the dotted one is −lr·gradient, from where it was "
-        "taken, at most a quarter of the picture. Then the loss at θ, and faint, as logged: where "
-        f"the gradient was taken.{fit}"
+        "ones the lookahead point, where exact NAG takes its gradient: θ + μ·velocity before the "
+        "step. The solid arrow is the velocity after it, which leads to the next θ; the dotted one "
+        "is −lr·gradient, from where it was taken, at most a quarter of the picture. Then the loss "
+        f"at θ, and faint, as logged: where the gradient was taken.{fit}"
     )

@@ -55,6 +55,15 @@ class Recording:
         moved[self.steps[following] != self.steps[rows] + 1] = np.nan
         return moved
 
+    def velocity_before(self, rows: np.ndarray) -> np.ndarray:
+        """θ less that of the step before, and 0 at step 0; NaN where that is not recorded.
+
+        It is the v of the rules before a step: an exact NAG takes its gradient at θ + μ times it.
+        """
+        earlier = self.velocity(np.maximum(rows - 1, 0))
+        earlier[rows == 0] = np.nan if self.steps[0] else 0
+        return earlier
+
     def row(self, steps: np.ndarray) -> np.ndarray:
         """The record in force at each step: the last one that is not later."""
         return np.maximum(np.searchsorted(self.steps, steps, "right") - 1, 0)

@@ -34,7 +34,7 @@ def history_figures(
     than 500 noisy values medians of some steps are drawn, over the values themselves where no more
     than four runs are; fewer are drawn as they are, so that an oscillation stays one. Of more than
     a dozen lines there is a picture for each tag instead, `history_loss` and so on, with a panel
-    for each optimizer.
+    for each optimizer, as long as its own runs.
 
     Args:
         settings: whose runs have all logged `train/loss`.
@@ -53,7 +53,8 @@ def history_figures(
         for each, place in zip(panels, axes, strict=True):
             draw_panel(place, each, styles)
             place.set_title(each.title)
-        _share_x_axis(axes, against)
+        _share_x_axis(axes)
+        _label_x_axes(axes, against)
         return {"history": figure}
     variants = list(dict.fromkeys(setting.variant for setting in settings))
     shared = choose_line_styles([("", variant) for variant in variants])
@@ -66,7 +67,7 @@ def history_figures(
             own = {s: by_variant[s.variant] for s in settings if s.optimizer == optimizer}
             draw_panel(place, each, own)
             place.set_title(optimizer)
-        _share_x_axis(axes, against)
+        _label_x_axes(axes, against)
         figures[f"history_{each.tag.removeprefix('train/').replace('/', '_')}"] = figure
     return figures
 
@@ -102,15 +103,23 @@ def _describe_runs(panels: Sequence[Panel]) -> str | None:
     return f"medians of n = {n} runs, band: {span}"
 
 
-def _share_x_axis(axes: Sequence[Axes], against: str) -> None:
-    """Sets one x axis for all, labelled beneath the lowest of each column."""
+def _share_x_axis(axes: Sequence[Axes]) -> None:
+    """Sets one x axis for all, with numbers beneath the lowest of each column."""
     right = max(place.get_xlim()[1] for place in axes)
     left = min(place.get_xlim()[0] for place in axes)
-    columns = len({place.get_position().x0 for place in axes})
-    for i, place in enumerate(axes):
+    for place in axes:
         place.set_xlim(left, right)
+        place.tick_params(labelbottom=place in _lowest(axes))
+
+
+def _label_x_axes(axes: Sequence[Axes], against: str) -> None:
+    for place in axes:
         if against != "seconds":
             label_steps(place)
-        lowest = i + columns >= len(axes)
-        place.set_xlabel(X_AXES[against] if lowest else "")
-        place.tick_params(labelbottom=lowest)
+        place.set_xlabel(X_AXES[against] if place in _lowest(axes) else "")
+
+
+def _lowest(axes: Sequence[Axes]) -> Sequence[Axes]:
+    """The lowest axes of each column."""
+    columns = len({place.get_position().x0 for place in axes})
+    return axes[-columns:]

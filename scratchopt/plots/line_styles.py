@@ -43,24 +43,30 @@ class LineStyle:
         } | others
 
 
-def choose_line_styles(keys: Sequence[tuple[str, str]]) -> list[LineStyle]:
+def choose_line_styles(keys: Sequence[tuple[str, str]], lines: bool = True) -> list[LineStyle]:
     """Chooses colour and marker by the optimizer, dashes by the variant, for (optimizer, variant)s.
 
-    If there is a single optimizer, or one for every line, all three go by the line.
+    If there is a single optimizer, or one for every line, all three go by the line. Where no lines
+    are drawn, whose dashes would tell variants apart, each has a marker of its own; of more than
+    there are markers, each variant of an optimizer.
     """
     optimizers = list(dict.fromkeys(optimizer for optimizer, _ in keys))
     variants = list(dict.fromkeys(variant for _, variant in keys))
     if len(optimizers) in (1, len(keys)):
         return [_style(i, i, i) for i in range(len(keys))]
     places = [(optimizers.index(optimizer), variants.index(variant)) for optimizer, variant in keys]
+    if not lines:
+        enough = len(optimizers) * len(variants) <= len(MARKERS)
+        return [_style(i, j, i + len(optimizers) * j if enough else j) for i, j in places]
     return [_style(i, j, i + len(optimizers) * (j // len(DASHES))) for i, j in places]
 
 
-def legend_entry(style: LineStyle, label: str) -> Line2D:
-    """Makes an entry of a legend; a long label takes two lines."""
+def legend_entry(style: LineStyle, label: str, line: bool = True) -> Line2D:
+    """Makes an entry of a legend, a marker alone without a line; a long label takes two lines."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=as_label(fill(label, 40)), **style.kwargs())
+    others = {} if line else {"linestyle": "none"}
+    return Line2D([], [], label=as_label(fill(label, 40)), **style.kwargs(**others))
 
 
 def _style(color: int, dashes: int, marker: int) -> LineStyle:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 LR = "optimizer.lr"
+LINE_FROM = 3  # lrs
 MARKS = {
     DIVERGED: {"marker": "X", "markersize": 9, "markeredgecolor": "white"},
     TOO_LONG: {"marker": "^", "markersize": 7, "markerfacecolor": "white"},
@@ -56,7 +57,8 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
     figure.text(0.3 / 10, 1 - 0.3 / height, heading, fontsize=13, va="center")
     _set_scales(axes, drawn, [its.value for its in outcome.values()])
     tall = axes.get_position().height * height
-    chosen = choose_line_styles([setting.style_key for setting in swept])
+    lined = {s for s, own in swept.items() if len({r.settings[LR] for r in own}) >= LINE_FROM}
+    chosen = choose_line_styles([setting.style_key for setting in swept], lines=bool(lined))
     styles = dict(zip(swept, chosen, strict=True))
     for setting, own in swept.items():
         points = [(run.settings[LR], outcome[id(run)]) for run in own]
@@ -65,7 +67,7 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
     marks = sorted({its.mark for its in outcome.values()} - {""})
     axes.legend(
         handles=[
-            *(legend_entry(styles[s], s.name) for s in swept),
+            *(legend_entry(styles[s], s.name, line=s in lined) for s in swept),
             *(_mark_entry(mark) for mark in marks),
         ],
         loc="upper left",
@@ -98,7 +100,7 @@ def _draw_setting(
 ) -> None:
     lrs = np.unique([lr for lr, _ in points])
     medians = [np.median([its.value for lr, its in points if lr == x]) for x in lrs]
-    if len(lrs) > 2:
+    if len(lrs) >= LINE_FROM:
         axes.plot(lrs, medians, **style.kwargs(marker=None))
     got = [(lr, its.value) for lr, its in points if not its.mark]
     axes.plot(*np.array(got).reshape(-1, 2).T, **style.kwargs(linestyle="none"))

@@ -31,6 +31,21 @@ def outcome_table(runs: Sequence[Run]) -> str:
     return _align([kept, *([row.get(column, "") for column in kept] for row in rows)])
 
 
+def outcome_notes(runs: Sequence[Run]) -> list[str]:
+    """Says, in lines beneath the table, which criterion its "converged" and "finished" are of."""
+    notes = []
+    for run in runs:
+        if run.result is None or run.result.status not in ("converged", "finished"):
+            continue
+        why = run.result.ending.partition(";")[0]
+        if "tolerance" in why:
+            point = (
+                " (not θ where a method looks ahead)" if run.result.status == "converged" else ""
+            )
+            notes.append(f"{run.result.status}: {why}{point}")
+    return list(dict.fromkeys(notes))
+
+
 def step_table(run: Run, every: int) -> str:
     """Makes a table with a row for each `every`th step of a run, and for its end.
 

@@ -27,6 +27,8 @@ from scratchopt.lightning.trajectory import read_records
 from scratchopt.playback.build_landscape import build_landscape
 from scratchopt.playback.build_scene import build_scene
 from scratchopt.playback.figure import _log_axis, build_figure
+from scratchopt.playback.hover_text import hover_texts
+from scratchopt.playback.page import explain_arrows
 from scratchopt.playback.plane import principal_plane
 from scratchopt.playback.recordings import read_recordings
 from scratchopt.playback.scene import Scene
@@ -114,6 +116,24 @@ def test_frames_hold_the_records_and_a_run_that_ended_stays(made):
     )
 
 
+def test_the_numbers_of_a_page_agree_with_the_rule(made):
+    """NAG's g is taken at θ + 0.9·v, and v ← 0.9·v − g, θ ← θ + v: of the numbers as shown."""
+    for name in ("nag", "momentum"):
+        shown = scene(made(name))
+        found = []
+        for text in hover_texts(shown, shown.tracks[0])[:-1]:
+            lines = dict(line.split(": ") for line in text.split("<br>") if ": " in line)
+            names = ("θ", "velocity before", "lookahead", "gradient", "velocity after")
+            found.append([float(lines.get(n, "nan")) for n in names])
+        theta, before, ahead, gradient, after = np.array(found).T
+        assert before[0] == 0
+        np.testing.assert_array_equal(before[1:], after[:-1])
+        np.testing.assert_allclose(after, 0.9 * before - gradient, atol=2e-6)
+        np.testing.assert_allclose(theta[1:], (theta + after)[:-1], atol=2e-6)
+        if name == "nag":
+            np.testing.assert_allclose(ahead, theta + 0.9 * before, atol=2e-6)
+
+
 def test_losses_are_those_at_theta_and_the_log_s_are_beside_them(made):
     """NAG's log has the loss at the lookahead point, which is not θ: to float32."""
     for track in scene(made("nag"), made("momentum")).tracks:
@@ -182,9 +202,22 @@ def test_a_diverged_run_leaves_the_window_to_the_others(made):
     np.testing.assert_array_equal(with_it.window, alone.window)
 
 
+def test_a_page_says_where_the_arrow_keys_go(made):
+    """Where not every step is shown, they go several."""
+    assert explain_arrows(scene(made("nag"))) == "go a step"
+    assert explain_arrows(sparse := scene(made("every 7th"))) == (
+        f"go to the next of the {len(sparse.frame_steps)} recorded steps"
+    )
+    assert explain_arrows(thinned := scene(made("slow"))) == (
+        f"go to the next of {len(thinned.frame_steps)} steps shown, of 901 recorded, the first "
+        "ones densest"
+    )
+
+
 def test_sparse_records_have_no_velocity(made):
     (track,) = scene(made("every 7th")).tracks
     assert np.isnan(track.velocity).all()
+    assert np.isnan(track.recording.velocity_before(track.rows[1:])).all()
     assert np.isfinite(track.points[:-1]).all()
 
 
@@ -586,6 +619,37 @@ def test_the_slider_goes_to_the_end_of_the_shorter_run_and_the_speed_changes(
 
     assert seconds("¼") > 1.5 * seconds("4")
     page.close()
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "height"),
+    [
+        (("nag", "momentum"), 1500, 1100),
+        (("nag", "momentum"), 1024, 768),
+        (("line", "batches"), 1280, 720),
+    ],
+    ids=str,
+)
+def test_numbers_are_within_the_window_and_pause_moves_nothing(
+    names, width, height, made, tmp_path, browser
+):
+    def edge(name: str, side: str) -> float:
+        box = f"document.getElementById('{name}').getBoundingClientRect()"
+        return browser.execute_script(f"return {box}.{side}")
+
+    written(tmp_path, *map(made, names))
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        page = Page(browser, tmp_path / "page.html")
+        page.wait(lambda: edge("numbers", "bottom") <= height)
+        top, button = edge("plot", "top"), browser.find_element(By.ID, "play")
+        button.click()
+        page.wait(lambda: "pause" in button.text)
+        assert edge("plot", "top") == top
+        page.close()
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_line_of_a_regression_moves_over_its_data(made, tmp_path, browser):

@@ -30,7 +30,7 @@ from scratchopt.plots.outcome import DIVERGED, TOO_LONG
 from scratchopt.plots.paths_figures import paths_figures
 from scratchopt.plots.sensitivity_figure import sensitivity_figure
 from scratchopt.plots.settings import Setting, group_by_setting
-from scratchopt.plots.tables import step_table
+from scratchopt.plots.tables import outcome_notes, step_table
 from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.problems.functions import functions
 from scratchopt.runs.directory import find_runs
@@ -399,6 +399,23 @@ def test_more_than_a_dozen_lines_are_drawn_optimizer_by_optimizer(record, runs):
     assert [text.get_text() for text in legend.get_texts()] == [f"lr={lr:g}" for lr in lrs]
 
 
+def test_a_panel_of_an_optimizer_is_as_long_as_its_own_runs(record, runs):
+    for name, steps in (("momentum", 20), ("sgd", 200)):
+        for start in range(7):
+            logged = {"train/loss": decay(0.9, steps)}
+            record(
+                f"{name}{start}",
+                "task=toy",
+                f"optimizer={name}",
+                f"task.start={start}",
+                logged=logged,
+            )
+    (figure,) = history_figures(group_by_setting(runs()), "title").values()
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [round(axes.get_xlim()[1], -1) for axes in panels] == [20, 210]
+    assert all(axes.xaxis.get_tick_params()["labelbottom"] for axes in panels)
+
+
 # Room
 
 
@@ -526,6 +543,25 @@ def test_two_lrs_are_dots_and_no_line(record, runs):
         record(f"{lr}", f"optimizer.lr={lr}", logged={"train/loss": decay(0.9)}, test_loss=loss)
     figure: Any = sensitivity_figure(runs(), "title")
     assert [line.get_linestyle() for line in figure.axes[0].lines] == ["None"]
+
+
+def test_settings_of_two_lrs_are_told_apart_by_their_markers(record, runs):
+    for name in ("nag", "sgd"):
+        for start in (-8, 8):
+            for lr in (0.1, 1.0):
+                keys = (f"optimizer={name}", f"task.start={start}", f"optimizer.lr={lr}")
+                record(
+                    " ".join(keys),
+                    "task=toy",
+                    *keys,
+                    logged={"train/loss": decay(0.9)},
+                    train_loss=1,
+                )
+    figure: Any = sensitivity_figure(runs(), "title")
+    kinds = {(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}
+    assert len(kinds) == len({marker for _, marker in kinds}) == 4
+    (legend,) = legends(figure)
+    assert [line.get_linestyle() for line in legend.get_lines()] == ["None"] * 4
 
 
 def test_a_loss_out_of_all_bounds_has_diverged(record, runs):
@@ -781,7 +817,8 @@ def test_a_sweep_is_drawn_into_its_figures(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     names = ["history", "sensitivity", "paths", "oscillation"]
     expected = [f"sweep/figures/{name}.{kind}" for name in names for kind in ("png", "svg")]
-    table, _, paths = done.stdout.partition("\n\n")
+    table, note, paths = done.stdout.split("\n\n")
+    assert note.count("converged: ") == 1
     assert [row.split()[1:4] for row in table.splitlines()[1:]] == [
         ["-8", "0.1", "0.9"],
         ["-8", "1", "0.9"],
@@ -796,7 +833,8 @@ def test_the_tables_have_a_row_for_each_run_and_for_each_step_asked_for(tmp_path
     assert swept.returncode == 0, swept.stderr
     done = commands.run("plot", "sweep", "--rows", "30", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    head, *runs, _, label, columns, first, later, last = done.stdout.splitlines()[:9]
+    head, *runs, _, note, _, label, columns, first, later, last = done.stdout.splitlines()[:11]
+    assert note.startswith("converged: the last evaluated point is within the tolerance of 1e-06")
     assert head.split()[:4] == ["optimizer", "start", "lr", "momentum"]
     assert [row.split()[1:7] for row in runs] == [
         ["-8", "1", "0.9", "converged", "33", "34"],
@@ -808,6 +846,26 @@ def test_the_tables_have_a_row_for_each_run_and_for_each_step_asked_for(tmp_path
     assert first.split() == ["0", "-8", "-8", "5.41064", "-1.74550009"]
     assert [row.split()[0] for row in (later, last)] == ["30", "33"]
     assert not (tmp_path / "sweep" / "figures").exists()
+
+
+def test_notes_say_by_which_criterion_runs_are_converged_or_finished(record, runs):
+    endings = {
+        "converged": "the last evaluated point is within the tolerance of 1e-06; still moving: …",
+        "finished": "max_steps=9 reached, not within the tolerance of 1e-06; at rest: …",
+    }
+    for status, ending in endings.items():
+        for seed in (0, 1):
+            name = f"{status}{seed}"
+            where = record(name, f"seed={seed}", logged={"train/loss": decay(0.9)}, status=status)
+            file = where / "result.json"
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"ending": ending}))
+    assert outcome_notes(runs()) == [
+        "converged: the last evaluated point is within the tolerance of 1e-06 "
+        "(not θ where a method looks ahead)",
+        "finished: max_steps=9 reached, not within the tolerance of 1e-06",
+    ]
+    record("net", logged={"train/loss": decay(0.9)})
+    assert outcome_notes(runs()[-1:]) == []
 
 
 def test_rows_of_a_net_are_the_log_s(record, runs):
