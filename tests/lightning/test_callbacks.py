@@ -377,7 +377,9 @@ def test_a_batch_that_is_not_finite_ends_the_run_there_and_is_named(fit, options
     monitor = OptimizerMonitor()
     accumulated = options.get("accumulate_grad_batches", 1)
     step = 1 // accumulated
-    with pytest.raises(Diverged, match=rf"diverged at step {step}: .*of its batch.*mend the data"):
+    with pytest.raises(
+        Diverged, match=rf"diverged at step {step}, counted from 0: .*of its batch.*mend the data"
+    ):
         fit(module, [monitor, Validations(monitor)], max_epochs=1, **options)
     assert monitor.evaluations == 2
     assert monitor.count_updates(module.trainer) == 2 // accumulated
