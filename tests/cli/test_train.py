@@ -272,6 +272,10 @@ def without_torch(tmp_path_factory):
         ("precision=64", ["precision: no such key; did you mean accelerator.precision?"]),
         ("optimizer.foo=1", ["optimizer.foo: no such key", "is added by +optimizer.foo=1"]),
         ("optimizer=sgd optimizer.momentum=0.5", ["the chosen optimizer has no such key"]),
+        (
+            "optimizer=sgd optimizer.betas=[0.9]",
+            ["the chosen optimizer has no such key", "is added by +optimizer.betas=[0.9]"],
+        ),
         ("~seed", ["seed: is missing; leave ~seed out"]),
         ("~task", ["task: is missing; leave ~task out"]),
         ("~log_every", ["log_every: is missing; leave ~log_every out"]),
