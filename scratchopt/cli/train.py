@@ -146,8 +146,8 @@ def train_in_directory(
         print(f"train.py: {to_paste(directory)}: {error}", file=sys.stderr)  # it may well
         signum = 0
     except Exception as error:
-        restored = not config["resume"] or result.updates  # else an earlier result stays
-        if is_outcome(error) and restored and is_rank_zero():
+        earlier = not result.updates and (directory / "result.json").exists()  # of a resumed run
+        if is_outcome(error) and not earlier and is_rank_zero():
             write_failure(result, describe_error(error), directory)
         raise
     if result.seconds:  # which the first process alone has filled in

@@ -888,7 +888,7 @@ def test_a_mistake_in_a_task_shows_where_it_is_and_its_result_is_that_of_a_store
     assert (result["updates"], result["evaluations"], result["complete"]) == (3, 3, True)
 
     done = train(elsewhere, *broken, "hydra.run.dir=broken")  # refused, with a remedy that works
-    assert "holds a run already; go on with it by resume=" in done.stderr
+    assert "holds a run already; mend what it ended in and go on with it by resume=" in done.stderr
     assert train(elsewhere, "resume=broken", MENDED="1").returncode == 0
     result = result_of(elsewhere / "broken")
     assert (result["status"], result["error"], result["updates"]) == ("finished", None, 4)
