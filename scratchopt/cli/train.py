@@ -29,9 +29,10 @@ from scratchopt.config.processes import (
 )
 from scratchopt.config.schema import validate
 from scratchopt.runs.claim import claim_directory
+from scratchopt.runs.failure import NO_MEMORY, describe_error, is_outcome, write_failure
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
-from scratchopt.runs.store import NO_MEMORY, StoredRun, complete_run
+from scratchopt.runs.store import StoredRun, complete_run
 from scratchopt.runs.targets import check_targets
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants them
@@ -126,7 +127,7 @@ def train_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> Resul
 def train_in_directory(
     config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any
 ) -> Result:
-    """Trains, and prints what came of it."""
+    """Trains, and prints what came of it; where that is an error, its result is written."""
     gc.disable()  # the imports make a million objects and no garbage: half a second's vain search
     from scratchopt.runs.training import (  # imports torch: only for a configuration that is right
         Diverged,
@@ -144,6 +145,11 @@ def train_in_directory(
             raise
         print(f"train.py: {to_paste(directory)}: {error}", file=sys.stderr)  # it may well
         signum = 0
+    except Exception as error:
+        earlier = not result.updates and (directory / "result.json").exists()  # of a resumed run
+        if is_outcome(error) and not earlier and is_rank_zero():
+            write_failure(result, describe_error(error), directory)
+        raise
     if result.seconds:  # which the first process alone has filled in
         print(f"\n{result.table(directory)}", flush=True)
     if signum and is_rank_zero():
@@ -172,15 +178,18 @@ def describe(error: Exception) -> str:
 
 
 def exit_with_error(error: Exception) -> NoReturn:
-    """Exits with one line if the error was made to be read, else with a traceback."""
+    """Exits with a line, after a traceback if the error was not made to be read."""
     reason: Any = find_cause(error)
     if not is_rank_zero():
         await_rank_zero()
     if is_process_lost(reason):
         exit_with("train.py: another process of this run has ended, so this one does too")
     if TRACEBACKS or not is_user_error(reason):
-        raise error
-    exit_with(f"train.py: {one_line(reason)}")
+        traceback.print_exception(reason)
+    message = describe(reason)
+    if HydraConfig.initialized() and is_outcome(reason) and not isinstance(reason, GIVEN_WRONG):
+        message = f"{to_paste(Path(HydraConfig.get().runtime.output_dir))}: {message}"
+    exit_with(f"train.py: {message}")
 
 
 def is_user_error(error: Exception) -> bool:

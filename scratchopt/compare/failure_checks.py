@@ -25,16 +25,36 @@ def check_studies(ranking: Ranking) -> Iterator[str]:
 
 
 def check_failures(ranking: Ranking) -> Iterator[str]:
-    """Refuses errors of anyone, and a leader that diverged."""
+    """Refuses errors of anyone, in tuning too, and a leader that diverged."""
     for study in ranking.contest.studies:
-        for status, verb in (("failed", "ended with an error"), ("diverged", "diverged")):
-            count = sum(run.result.status == status for run in study.tuned)
-            if count and (status == "failed" or study.optimizer == ranking.leader):
-                errors = _describe_errors(study.tuned)
-                yield (
-                    f"{count} of {len(study.tuned)} runs of {study.optimizer} {verb}"
-                    + (f": {errors}" if errors and status == "failed" else ".")
-                )
+        runs = _list_runs(study)
+        failed = [run for run in runs if run.result.status == "failed"]
+        if failed and study.chosen is not None:  # else `check_studies` says it
+            errors = _describe_errors(failed)
+            yield (
+                f"{len(failed)} of {len(runs)} runs of {study.optimizer} ended in an error"
+                + (f": {errors}" if errors else ".")
+            )
+        diverged = sum(run.result.status == "diverged" for run in study.tuned)
+        if diverged and study.optimizer == ranking.leader:
+            yield f"{diverged} of {len(study.tuned)} runs of {study.optimizer} diverged."
+
+
+def is_beside_errors(study: Study, key: str) -> bool:
+    """Tells whether runs at the tried value that is next to the chosen one ended in an error."""
+    chosen = study.chosen and study.chosen[key]
+    others = [run for run in study.trials if run.settings.get(key) not in (None, chosen)]
+    if not others or chosen is None:
+        return False
+    nearest = min((run.settings[key] for run in others), key=lambda value: abs(value - chosen))
+    near = [run for run in others if run.settings[key] == nearest]
+    return any(run.result.status == "failed" for run in near)
+
+
+def _list_runs(study: Study) -> list[ScoredRun]:
+    """Lists all runs of an optimizer, once if they are of two roles."""
+    runs = [*study.trials, *study.tuned, *study.untuned]
+    return list({run.address or i: run for i, run in enumerate(runs)}.values())
 
 
 def _describe_no_trial(study: Study) -> str:
@@ -42,10 +62,10 @@ def _describe_no_trial(study: Study) -> str:
     failed = [run for run in study.trials if run.result.status == "failed"]
     not_compared = f"No trial of {study.optimizer} came to anything, so it was not compared"
     if failed and len(failed) == len(study.trials):
-        return f"{not_compared}: each ended with an error. {_describe_errors(failed)}".rstrip()
+        return f"{not_compared}: each ended in an error. {_describe_errors(failed)}".rstrip()
     remedy = "a larger budget, or a default lr nearer to what works."
     if failed:
-        count = f"{len(failed)} of {len(study.trials)} ended with an error"
+        count = f"{len(failed)} of {len(study.trials)} ended in an error"
         return f"{not_compared}: {count}. {_describe_errors(failed)} For the others {remedy}"
     return f"{not_compared}: {remedy}"
 

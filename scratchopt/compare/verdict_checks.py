@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from statistics import fmean
 
-from scratchopt.compare.failure_checks import check_failures, check_studies
+from scratchopt.compare.failure_checks import check_failures, check_studies, is_beside_errors
 from scratchopt.compare.formatting import format_count, format_number, format_p, format_p_clause
 from scratchopt.compare.nesting import DECISIVE, includes
 from scratchopt.compare.ranking import Ranking
@@ -15,6 +15,7 @@ from scratchopt.compare.statistics import ALPHA, Interval, min_p
 from scratchopt.compare.trials import LR
 
 MIN_SEEDS = 3  # of which anything is said
+MEDIAN_SEEDS = 6  # of which a median has an interval
 MAX_NAMES = 4  # in one sentence
 SLACK = 0.01  # by which the evaluations of runs may differ whose metrics are compared
 
@@ -151,9 +152,11 @@ def check_intervals(ranking: Ranking) -> Iterator[str]:
                 f"{_format_interval(ranking, one)} and {_format_interval(ranking, other)}."
             )
     if unknown:
+        few = min(map(len, ranking.values.values())) < MEDIAN_SEEDS
         yield (
-            f"No 95 % intervals of the {what} of {leader} and {_join_names(unknown)} are known: "
-            "where a run missed or all came to the same it is the median's, which six seeds have."
+            f"No 95 % intervals of the {what} of {leader} and {_join_names(unknown)} are known, as "
+            "a run came to none or all came to the same"
+            + (f": seeds={MEDIAN_SEEDS}." if few else ".")
         )
     yield from crossing[:MAX_NAMES]
     if len(crossing) > MAX_NAMES:
@@ -167,6 +170,8 @@ def check_edges(ranking: Ranking) -> Iterator[str]:
             if study.chosen is not None:
                 value = study.chosen[key]
                 remedy = "a larger budget" if key == LR else "values beyond it in tune="
+                if is_beside_errors(study, key):
+                    remedy = "the next one ended in an error, so mend that first"
                 yield (
                     f"{study.optimizer} is undertuned: its best {key}={value} is on the edge of "
                     f"what was tried; {remedy}."

@@ -10,6 +10,8 @@ from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.processes import launcher
 
 PROCESSES = 2  # on CPUs, where a strategy for several has devices=auto; the fewest that are several
+# More would wait for a core; each holds a copy of torch, 300 MB or more.
+PER_CORE, ALWAYS = 4, 8  # processes on CPUs
 SAME = {"32": "32-true", "64": "64-true"}  # Lightning's short names of precisions
 PRECISIONS = ("32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", *SAME)
 
@@ -107,6 +109,8 @@ def resolve_accelerator(node: dict[str, Any]) -> dict[str, Any]:
         )
     if devices == "auto":
         devices = _all(kind, gpus, several)
+    if kind == "cpu" and not launcher():  # which has started them already
+        _check_cores(devices)
     wanted = devices if isinstance(devices, list) else range(devices)
     if kind == "cuda" and max(wanted) >= gpus:
         raise UserError(
@@ -117,6 +121,17 @@ def resolve_accelerator(node: dict[str, Any]) -> dict[str, Any]:
     found = node | {"accelerator": kind, "devices": devices, "precision": precision}
     check_accelerator(found)
     return found
+
+
+def _check_cores(devices: Any) -> None:
+    """Refuses more CPU processes than a machine can be expected to hold, before any is started."""
+    cores = os.cpu_count() or 1
+    most = max(PER_CORE * cores, ALWAYS)
+    if isinstance(devices, int) and devices > most:
+        raise UserError(
+            f"accelerator.devices={devices}: so many processes would exhaust this machine of "
+            f"{cores} core{'s' * (cores > 1)}; give {most} or fewer"
+        )
 
 
 def _all(kind: str, gpus: int, several: bool) -> int:

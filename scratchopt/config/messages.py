@@ -50,14 +50,13 @@ def _explain_unknown_key(key: str, added: str) -> str:
     """Suggests keys for one that is not known; Hydra advises to add it, which is refused."""
     known = list_keys()
     group, _, last = key.rpartition(".")
+    own = f"; an argument of a class of your own is added by {added}" if group in GROUPS else ""
     if key in known:
-        return (
-            f"{key}: the chosen {group} has no such key; train.py {group}=… --help shows its keys"
-        )
+        shown = f"train.py {group}=… --help shows its keys"
+        return f"{key}: the chosen {group} has no such key; {shown}{own}"
     alike = [name for name in known if name.rpartition(".")[2] == last]
     near = [name for name in known if name.startswith(f"{group}.")] if group else known
     alike = alike or get_close_matches(key, near or known, 2)
-    own = f"; an argument of a class of your own is added by {added}" if group in GROUPS else ""
     if alike:
         return f"{key}: no such key; did you mean {' or '.join(alike[:3])}?{own}"
     return f"{key}: no such key; --help lists them{own}"

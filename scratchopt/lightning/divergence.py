@@ -17,6 +17,11 @@ class Diverged(RuntimeError):
     """A loss or a parameter became NaN or infinite."""
 
 
+def diverged_at(step: int) -> str:
+    """The beginning of a message; steps are counted as the logs count them, updates from 1."""
+    return f"diverged at step {step}, counted from 0"
+
+
 class BadLoss(NamedTuple):
     """A loss that is not finite: of which step, and whether a batch of that step is not either."""
 
@@ -96,7 +101,7 @@ def check_values(trainer: Trainer, written: Rows, found: BadLoss | None = None) 
     step, tag, value = min(bad)
     if found and found.bad_batch and (step, tag) == (found.step, "train/loss"):
         raise Diverged(
-            f"diverged at step {step}: {tag} is {value}, and so is a value of its batch, NaN or "
+            f"{diverged_at(step)}: {tag} is {value}, and so is a value of its batch, NaN or "
             "infinite: mend the data, or let training_step return None for such a batch"
         )
     raise _diverged(trainer, step, f"{tag} is {value}")
@@ -121,7 +126,7 @@ def check_parameters(trainer: Trainer, parameters: Sequence[Tensor], step: int) 
 def _diverged(trainer: Trainer, step: int, what: str) -> Diverged:
     optimizer = trainer.optimizers[0]
     return Diverged(
-        f"diverged at step {step}: {what} with {type(optimizer).__name__}, "
+        f"{diverged_at(step)}: {what} with {type(optimizer).__name__}, "
         f"lr={float(optimizer.param_groups[0]['lr']):g}: try a smaller lr"
     )
 

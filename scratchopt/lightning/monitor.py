@@ -15,6 +15,7 @@ from scratchopt.lightning.divergence import (
     LossCheck,
     check_parameters,
     check_values,
+    diverged_at,
 )
 from scratchopt.lightning.evaluations import Evaluations
 from scratchopt.lightning.fully_shard import reshard
@@ -257,7 +258,7 @@ class OptimizerMonitor(Callback):
                 self.write(trainer, self._losses.find(self._step, stepped=True))
             except Diverged as diverged:
                 return diverged
-        return Diverged(f"diverged at step {self._step}: {error}")
+        return Diverged(f"{diverged_at(self._step)}: {error}")
 
     def write(self, trainer: Trainer, bad: BadLoss | None = None) -> None:
         """Writes the gathered numbers to the loggers; raises `Diverged` if one is not finite."""

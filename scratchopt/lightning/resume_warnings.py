@@ -5,7 +5,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR
+from lightning.pytorch.utilities.types import LRSchedulerConfig
+from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR, OneCycleLR
 
 # The keys of a schedule's state that move as it goes, or come from the optimizer.
 MOVING = {
@@ -28,7 +29,7 @@ def read_limits(trainer: Trainer) -> dict[str, int | None]:
 def warn_of_schedules(
     trainer: Trainer, made: list[dict[str, Any]], limits: Mapping[str, int | None]
 ) -> None:
-    """Warns of schedules that were made for another length of the run.
+    """Warns of schedules that were made for another length of the run, or end before it does.
 
     Args:
         trainer: of the resumed run, its schedules restored.
@@ -36,23 +37,23 @@ def warn_of_schedules(
         limits: of the run that was saved.
     """
     now = read_limits(trainer)
-    if now == limits:
-        return
     changed = ", ".join(f"{k}={now[k]} (saved: {limits[k]})" for k in now if now[k] != limits[k])
     for config, fresh in zip(trainer.lr_scheduler_configs, made, strict=True):
         name = type(config.scheduler).__name__
-        differing = _compare(fresh, config.scheduler.state_dict())
+        differing = _compare(fresh, config.scheduler.state_dict()) if changed else []
         if differing:
             rank_zero_warn(
                 f"Resumed with {changed}: {name} goes on with {', '.join(differing)}. A schedule "
                 "made for another length is not that of an uninterrupted run, and what comes after "
                 "its end is torch's affair: OneCycleLR raises an error, a cosine rises again"
             )
-        elif isinstance(config.scheduler, LambdaLR | MultiplicativeLR):
+        elif changed and isinstance(config.scheduler, LambdaLR | MultiplicativeLR):
             rank_zero_warn(
                 f"Resumed with {changed}: if {name}'s function knows the number of steps, the "
                 "learning rates from here on are not those of an uninterrupted run"
             )
+        elif isinstance(config.scheduler, OneCycleLR):
+            _warn_of_end(trainer, config, config.scheduler)
 
 
 def warn_of_workers(trainer: Trainer) -> None:
@@ -63,6 +64,18 @@ def warn_of_workers(trainer: Trainer) -> None:
         rank_zero_warn(
             "Resumed with persistent_workers=True: the workers begin anew, so the random numbers "
             "that they draw are not those of an uninterrupted run; persistent_workers=False is"
+        )
+
+
+def _warn_of_end(trainer: Trainer, config: LRSchedulerConfig, schedule: OneCycleLR) -> None:
+    """Warns where the run is to make more steps of the schedule than its fixed number."""
+    by_epoch = config.interval == "epoch"
+    length = trainer.max_epochs if by_epoch else trainer.estimated_stepping_batches
+    steps = (length or 0) // config.frequency  # below 0 where nobody knows
+    if steps > schedule.total_steps:
+        rank_zero_warn(
+            f"Resumed for {steps:,} {config.interval}s in all, and OneCycleLR has total_steps="
+            f"{schedule.total_steps}: torch ends the run with an error after that many"
         )
 
 

@@ -13,6 +13,7 @@ from scratchopt.atomic_write import atomic_write
 from scratchopt.config.fields import UserError
 from scratchopt.runs.checkpoints import CHECKPOINT
 from scratchopt.runs.lock import lock_directory
+from scratchopt.runs.result import Result
 
 # What a run leaves; any of it says that a directory holds one.
 LEFT = (".hydra", "result.json", "checkpoints", "events.out.tfevents.*")
@@ -38,11 +39,21 @@ def claim_directory(directory: Path, cfg: DictConfig) -> Iterator[None]:
         if any(found for pattern in LEFT for found in directory.glob(pattern)):
             trained = (directory / CHECKPOINT).exists()
             remedy = f"go on with it by resume={quote(str(directory))}" if trained else "delete it"
+            if trained and _has_failed(directory):
+                remedy = f"mend what it ended in and {remedy}, delete it"
             raise UserError(f"{directory}: holds a run already; {remedy}, or give another folder")
         hydras = HydraConfig.instance().cfg
         overrides = HydraConfig.get().overrides.task
         write_configuration(directory, cfg, hydra=hydras, overrides=overrides)
         yield
+
+
+def _has_failed(directory: Path) -> bool:
+    """Tells whether the run in a directory ended in an error, which it would meet again."""
+    try:
+        return Result.read(directory / "result.json").status == "failed"
+    except (OSError, ValueError):
+        return False
 
 
 def write_configuration(directory: Path, config: Any, **others: Any) -> None:

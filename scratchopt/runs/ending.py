@@ -6,7 +6,7 @@ from scratchopt.lightning import Convergence, Diverged
 from scratchopt.pictures.curves import History
 
 LATEST = 100  # measured steps that say whether anything still moves
-REST = 1e-6  # of ‖θ‖; a float32 has 6e-8
+SMALL = 1e-6  # of ‖θ‖; a float32 has 6e-8
 
 
 def describe_ending(
@@ -18,8 +18,9 @@ def describe_ending(
 ) -> tuple[str, str]:
     """The status of a run, and in words why it ended and whether the parameters still moved.
 
-    They are at rest if none of the last 100 measured steps was longer than a millionth of ‖θ‖. A
-    run may be converged and still move: its criterion is one point that is near enough.
+    If none of the last 100 measured steps was longer than a millionth of ‖θ‖, that is said, with
+    the gradient's norm: a run may be at its end, or have hardly begun with a small lr. It may be
+    converged and still move, too: its criterion is one point that is near enough.
 
     Args:
         trainer: of the run.
@@ -59,9 +60,13 @@ def _describe_motion(history: History) -> str:
         return ""
     ratios = dict(history.get("train/update_ratio", ()))
     latest = moves[-LATEST:]
-    if all(ratios.get(step, float(move > 0)) <= REST for step, move in latest):
+    if all(ratios.get(step, float(move > 0)) <= SMALL for step, move in latest):
+        lasts = f"each of the last {len(latest)} measured steps"
         longest = max(move for _, move in latest)
-        return f"; at rest: no move of the last {len(latest)} measured is longer than {longest:.2g}"
+        length = f"at most {longest:.2g}, a millionth of ‖θ‖ or less" if longest else "of length 0"
+        gradnorm = dict(history.get("train/gradnorm", ())).get(latest[-1][0])
+        gradient = "" if gradnorm is None else f", and the last gradnorm {gradnorm:.2g}"
+        return f"; {lasts} was {length}{gradient}"
     step, last = latest[-1]
     part = f", {ratios[step]:.2g} of ‖θ‖" if step in ratios else ""
     return f"; still moving: the last step by {last:.2g}{part}"

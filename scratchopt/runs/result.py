@@ -44,7 +44,7 @@ class Result:
         optimizer: name of the choice in conf/optimizer.
         hyperparameters: by the key that overrides them, such as `optimizer.lr`.
         seed: of the run.
-        status: finished, converged, diverged, interrupted, or in a store failed.
+        status: finished, converged, diverged, interrupted or failed.
         ending: why it ended, and whether the parameters still moved, in words.
         steps: of training, the same as updates.
         evaluations: of the gradient; with accumulated gradients each micro-batch counts.

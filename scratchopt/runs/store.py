@@ -21,18 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import OverrideParseException
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.paths import absolute_path, quote_override
 from scratchopt.runs.checkpoints import CHECKPOINT, is_resumable
 from scratchopt.runs.claim import write_configuration
+from scratchopt.runs.failure import describe_error, is_outcome, write_failure
 from scratchopt.runs.lock import LOCK, lock_directory
 from scratchopt.runs.provenance import has_changed, hash_code
 from scratchopt.runs.result import Result, hyperparameters
 
-# In torch's errors, RuntimeErrors all.
-NO_MEMORY = ("out of memory", "allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 # Keys that say where a run lies or what is asked of it later, not what it is.
 APART = ("comparison", "resume", "store", "trusted")
 
@@ -104,8 +103,8 @@ def complete_run(
     """Does what is left to do of a run, whatever comes of it.
 
     An error in training is an outcome: its `result.json` then has the status `failed`, and the
-    error. What is about this machine and not about the run is none, and is raised: a file that
-    cannot be written, memory, a device or a package that is missing, a target that cannot be made.
+    error. What is about this machine and not about the run is none, and is raised; see
+    `scratchopt.runs.failure.is_outcome`.
 
     Args:
         stored: the run.
@@ -138,13 +137,11 @@ def complete_run(
             return result, run(config, result, stored.directory)
         except Diverged:
             return result, 0
-        except (OSError, MemoryError, ImportError, UserError, HydraException):
-            raise
         except Exception as error:
-            if any(words in str(error) for words in NO_MEMORY):
+            if not is_outcome(error):
                 raise
             traceback.print_exc()
-            return _write_failure(result, f"{type(error).__name__}: {error}", stored), 0
+            return write_failure(result, describe_error(error), stored.directory), 0
 
 
 def give_up(stored: StoredRun, error: str) -> None:
@@ -155,20 +152,13 @@ def give_up(stored: StoredRun, error: str) -> None:
     """
     with stored.lock(wait=False) as config:
         if stored.result is None:
-            _write_failure(_begin_result(stored, config), error, stored)
+            write_failure(_begin_result(stored, config), error, stored.directory)
 
 
 def _begin_result(stored: StoredRun, config: dict[str, Any]) -> Result:
     task, optimizer = stored.choices["task"], stored.choices["optimizer"]
     result = Result(task, optimizer, hyperparameters(config), config["seed"])
     result.versions["code"] = hash_code(config)
-    return result
-
-
-def _write_failure(result: Result, error: str, stored: StoredRun) -> Result:
-    result.status, result.complete = "failed", True
-    result.error = error.partition("\n")[0]
-    result.write(stored.directory)
     return result
 
 

@@ -272,6 +272,10 @@ def without_torch(tmp_path_factory):
         ("precision=64", ["precision: no such key; did you mean accelerator.precision?"]),
         ("optimizer.foo=1", ["optimizer.foo: no such key", "is added by +optimizer.foo=1"]),
         ("optimizer=sgd optimizer.momentum=0.5", ["the chosen optimizer has no such key"]),
+        (
+            "optimizer=sgd optimizer.betas=[0.9]",
+            ["the chosen optimizer has no such key", "is added by +optimizer.betas=[0.9]"],
+        ),
         ("~seed", ["seed: is missing; leave ~seed out"]),
         ("~task", ["task: is missing; leave ~task out"]),
         ("~log_every", ["log_every: is missing; leave ~log_every out"]),
@@ -439,6 +443,7 @@ def test_divergence_is_one_line_and_what_came_before_is_kept(tmp_path):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "step 9" in line
+    assert line.startswith("train.py: run: diverged")
     assert "SGD, lr=1000" in line
     result = result_of(tmp_path / "run")
     assert result["status"] == "diverged"
@@ -446,6 +451,16 @@ def test_divergence_is_one_line_and_what_came_before_is_kept(tmp_path):
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
     assert len(events.Scalars("train/loss")) >= 9
+
+
+def test_short_steps_of_a_run_that_has_hardly_begun_are_said_with_its_gradnorm(tmp_path):
+    asked = ["task=toy", "task.start=-8", "optimizer=sgd", "optimizer.lr=1e-6", "max_steps=120"]
+    result = in_process(tmp_path, *asked, "task.dtype=float64", "figures=false")
+    assert result.ending.endswith(
+        "; each of the last 100 measured steps was at most 1.7e-06, a millionth of ‖θ‖ or less, "
+        "and the last gradnorm 1.7"
+    )
+    assert result.metrics["train/gradnorm"] == pytest.approx(1.7, abs=0.05)
 
 
 class BrokenOff(Toy):
@@ -493,8 +508,8 @@ class Steep(Toy):
 @pytest.mark.parametrize(
     ("bad", "words", "updates"),
     [
-        (1000, "diverged at step 3: Newton's curvature is singular or not finite", 3),
-        (2, "diverged at step 2: train/loss is nan with Newton", 2),
+        (1000, "diverged at step 3, counted from 0: Newton's curvature is singular or not", 3),
+        (2, "diverged at step 2, counted from 0: train/loss is nan with Newton", 2),
     ],
 )
 def test_newton_s_blow_up_is_a_divergence(bad, words, updates, tmp_path, monkeypatch):
@@ -798,6 +813,8 @@ def test_an_older_version_s_checkpoint_of_other_shapes_is_refused(tmp_path):
 # Other people's tasks
 
 THEIRS = """
+import os
+
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch.utils.data import DataLoader, TensorDataset
@@ -823,6 +840,8 @@ class Closed(LightningModule):
 
 class Broken(Task):
     def training_step(self, batch, batch_idx):
+        if self.global_step < 3 or "MENDED" in os.environ:
+            return super().training_step(batch, batch_idx)
         return {}["loss"]
 """
 
@@ -864,11 +883,26 @@ def test_a_task_that_takes_no_optimizer_is_told_to(elsewhere):
     assert "theirs.Closed: takes no optimizer; let its constructor take one" in line
 
 
-def test_a_mistake_in_a_task_shows_where_it_is(elsewhere):
-    done = train(elsewhere, *CHOICE, "task._target_=theirs.Broken")
+def test_a_mistake_in_a_task_shows_where_it_is_and_its_result_is_that_of_a_store(elsewhere):
+    broken = (*CHOICE, "task._target_=theirs.Broken", "max_epochs=2", "checkpoint_steps=1")
+    done = train(elsewhere, *broken, "hydra.run.dir=broken")
     assert done.returncode == 1
     assert 'return {}["loss"]' in done.stderr
-    assert "KeyError: 'loss'" in done.stderr
+    assert done.stderr.splitlines()[-1] == "train.py: broken: KeyError: 'loss'"
+    in_store = train(elsewhere, *broken, "store=store")
+    assert in_store.stderr.splitlines()[-1].endswith(": KeyError: 'loss'; it stays so in the store")
+    [stored] = (elsewhere / "store").glob("*/result.json")
+    result, theirs = result_of(elsewhere / "broken"), result_of(stored.parent)
+    kept = [key for key in result if key not in ("seconds", "training_seconds", "versions")]
+    assert {key: result[key] for key in kept} == {key: theirs[key] for key in kept}
+    assert (result["status"], result["error"]) == ("failed", "KeyError: 'loss'")
+    assert (result["updates"], result["evaluations"], result["complete"]) == (3, 3, True)
+
+    done = train(elsewhere, *broken, "hydra.run.dir=broken")  # refused, with a remedy that works
+    assert "holds a run already; mend what it ended in and go on with it by resume=" in done.stderr
+    assert train(elsewhere, "resume=broken", MENDED="1").returncode == 0
+    result = result_of(elsewhere / "broken")
+    assert (result["status"], result["error"], result["updates"]) == ("finished", None, 4)
 
 
 class Line(LightningModule):

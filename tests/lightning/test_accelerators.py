@@ -140,6 +140,20 @@ def test_what_this_machine_lacks_is_refused_with_the_remedy(overrides, has, refu
     assert "\n" not in str(refused.value)
 
 
+def test_more_cpu_processes_than_a_machine_holds_are_refused_but_two_on_a_core_are_not(
+    machine, monkeypatch
+):
+    machine()
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert resolve_accelerator(node("accelerator=ddp accelerator.devices=2"))["devices"] == 2
+    refused = pytest.raises(UserError, match=r"devices=1000: .* of 1 core; give 8 or fewer")
+    for overrides in ("accelerator=ddp", "accelerator=cpu", "accelerator=fsdp"):
+        with refused:
+            resolve_accelerator(node(f"{overrides} accelerator.devices=1000"))
+    monkeypatch.setattr("os.cpu_count", lambda: 250)
+    assert resolve_accelerator(node("accelerator=ddp accelerator.devices=1000"))["devices"] == 1000
+
+
 def test_it_is_refused_before_the_task_and_its_data_are_made(machine, monkeypatch, tmp_path):
     machine()
     monkeypatch.setattr(run_module, "make_task", lambda config: pytest.fail("a task was made"))

@@ -356,7 +356,9 @@ def test_divergence_names_step_optimizer_and_lr_and_keeps_the_last_good_checkpoi
                 module.x.data.fill_(math.inf)
 
     monitor, module = OptimizerMonitor(write_every=100), Curved(lambda p: SGD(p, lr=0.5))
-    with pytest.raises(Diverged, match=r"step 5: train/loss is nan with SGD, lr=0.5"):
+    with pytest.raises(
+        Diverged, match=r"step 5, counted from 0: train/loss is nan with SGD, lr=0.5"
+    ):
         fit(module, [Poison(), monitor, Checkpoint()])
     assert [step for step, _ in monitor.history["train/loss"]] == list(range(6))
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
@@ -377,7 +379,9 @@ def test_a_batch_that_is_not_finite_ends_the_run_there_and_is_named(fit, options
     monitor = OptimizerMonitor()
     accumulated = options.get("accumulate_grad_batches", 1)
     step = 1 // accumulated
-    with pytest.raises(Diverged, match=rf"diverged at step {step}: .*of its batch.*mend the data"):
+    with pytest.raises(
+        Diverged, match=rf"diverged at step {step}, counted from 0: .*of its batch.*mend the data"
+    ):
         fit(module, [monitor, Validations(monitor)], max_epochs=1, **options)
     assert monitor.evaluations == 2
     assert monitor.count_updates(module.trainer) == 2 // accumulated
@@ -389,7 +393,9 @@ def test_a_loss_that_no_batch_explains_is_blamed_on_the_lr(fit):
     module = Curved(lambda p: SGD(p, lr=0.5))
     module.loss = lambda b: module.x * (math.nan if module.trainer.global_step == 3 else 1.0)
     monitor = OptimizerMonitor()
-    with pytest.raises(Diverged, match=r"step 3: train/loss is nan with SGD, lr=0.5: try a"):
+    with pytest.raises(
+        Diverged, match=r"step 3, counted from 0: train/loss is nan with SGD, lr=0.5: try a"
+    ):
         fit(module, [monitor])
     assert monitor.evaluations == 4
 

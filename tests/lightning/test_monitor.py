@@ -203,7 +203,10 @@ def test_a_bad_batch_of_one_process_ends_both_at_its_step_and_is_named(tmp_path)
     assert done.returncode == 0, done.stderr
     for rank in (0, 1):
         message, *counts = json.loads((tmp_path / str(rank)).read_text())
-        assert "diverged at step 2: train/loss is nan, and so is a value of its batch" in message
+        assert (
+            "diverged at step 2, counted from 0: train/loss is nan, and so is a value of its batch"
+            in message
+        )
         assert counts == [3, 6]  # updates; evaluations, of two micro-batches each
 
 
@@ -233,7 +236,9 @@ def test_a_last_update_to_infinity_is_a_divergence_though_it_was_not_measured():
             if self.trainer.global_step == STEPS:
                 self.idle.data[0] = math.inf
 
-    with pytest.raises(Diverged, match="diverged at step 5: a parameter is not finite with SGD"):
+    with pytest.raises(
+        Diverged, match="diverged at step 5, counted from 0: a parameter is not finite with SGD"
+    ):
         fit(Explodes("sgd"), OptimizerMonitor(5))
 
 

@@ -557,7 +557,9 @@ def bad_batch(device: str, row: str) -> float:
             dropped(device, row, folder, Poison(), monitor, max_steps=20)
         except Diverged as error:
             message = str(error)
-    named = message.startswith("diverged at step 5: train/loss is nan, and so is a value of its")
+    named = message.startswith(
+        "diverged at step 5, counted from 0: train/loss is nan, and so is a value of its"
+    )
     return abs(monitor.evaluations - (6 if device == "cpu" else 7)) + (0 if named else 100)
 
 

@@ -384,7 +384,7 @@ def near(costs: Sequence[float]) -> list[float]:
             ],
             [study("a", FAST), study("b", SLOW)],
             "check_failures",
-            "1 of 10 runs of b ended with an error.",
+            "1 of 10 runs of b ended in an error.",
         ),
     ],
 )
@@ -429,7 +429,7 @@ def test_what_is_not_known_of_several_is_said_once():
     reasons = reasons_of(contest(study("a", FAST[:5]), *few))
     [unknown] = [reason for reason in reasons if reason.startswith("No 95 % intervals")]
     assert "of a and b, c, d, e and 3 others are known" in unknown
-    assert unknown.endswith("which six seeds have.")
+    assert unknown.endswith("all came to the same: seeds=6.")
     assert max(map(len, reasons)) < 400
 
 
@@ -663,18 +663,18 @@ def lost(*errors: str | None) -> tuple[ScoredRun, ...]:
     [
         (
             lost("TypeError: no closure", "TypeError: no closure"),
-            "No trial of c came to anything, so it was not compared: each ended with an error. "
+            "No trial of c came to anything, so it was not compared: each ended in an error. "
             "TypeError: no closure.",
         ),
         (
             lost("TypeError: no closure", None, None),
-            "No trial of c came to anything, so it was not compared: 1 of 3 ended with an error. "
+            "No trial of c came to anything, so it was not compared: 1 of 3 ended in an error. "
             "TypeError: no closure. For the others a larger budget, or a default lr nearer to what "
             "works.",
         ),
         (
             lost("A: 1", "B: 2", "B: 2", "C: 3"),
-            "No trial of c came to anything, so it was not compared: each ended with an error. "
+            "No trial of c came to anything, so it was not compared: each ended in an error. "
             "B: 2; A: 1; and 1 other errors.",
         ),
     ],
@@ -687,5 +687,23 @@ def test_an_optimizer_whose_runs_raised_has_its_exception_in_the_verdict(trials,
 def test_runs_that_raised_after_tuning_have_their_exception_in_the_verdict():
     failed = make_run("b", [], status="failed", error="RuntimeError: it broke")
     some = study("b", SLOW, tuned=(*study("b", SLOW).tuned[:9], failed))
-    expected = "1 of 10 runs of b ended with an error: RuntimeError: it broke."
+    expected = "1 of 10 runs of b ended in an error: RuntimeError: it broke."
     assert expected in reasons_of(contest(study("a", FAST), some))
+
+
+def test_an_optimizer_that_raised_in_part_is_not_told_to_take_a_larger_budget():
+    broke: dict[str, Any] = {"status": "failed", "error": "RuntimeError: it broke"}
+    trials = (
+        make_run("b", [0.4], lr=0.03, objective=LOSS),
+        *(make_run("b", [], lr=lr, **broke) for lr in (0.1, 0.3)),
+    )
+    untuned = tuple(make_run("b", [], seed=seed, **broke) for seed in range(1, 6))
+    tuning: dict[str, Any] = {"trials": trials, "chosen": {LR: 0.03}, "edges": (LR,)}
+    partly = study("b", SLOW[:5], untuned=untuned, **tuning)
+    reasons = reasons_of(contest(study("a", FAST), partly))
+    assert "7 of 13 runs of b ended in an error: RuntimeError: it broke." in reasons
+    [edge] = [reason for reason in reasons if "undertuned" in reason]
+    assert edge == (
+        "b is undertuned: its best optimizer.lr=0.03 is on the edge of what was tried; "
+        "the next one ended in an error, so mend that first."
+    )
