@@ -173,10 +173,11 @@ def test_the_gradient_is_clipped_as_the_mean_that_it_is():
     check_same(small, large)
 
 
+@pytest.mark.parametrize("accumulated", [4, 3])  # the last step is of 6 rows, or of 8, 8 and 6
 @pytest.mark.parametrize("row", ["nag", "newton"])
-def test_the_log_has_the_loss_and_the_gradient_of_the_large_batch(row):
+def test_the_log_has_the_loss_and_the_gradient_of_the_large_batch(row, accumulated):
     kept = []
-    for size, batches in ((8, 4), (32, 1)):
+    for size, batches in ((8, accumulated), (8 * accumulated, 1)):
         monitor = OptimizerMonitor()
         callbacks = [Lookahead(), MeanGradient(), monitor, LiveLoss()]
         fit(Net(of(row), size, 70), callbacks, accumulate_grad_batches=batches)
