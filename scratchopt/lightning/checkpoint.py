@@ -45,8 +45,9 @@ class Checkpoint(LightningCheckpoint):
 
     What a Trainer itself forgets stays forgotten: the mean over an epoch of a metric of training
     counts from the resume, a GradientAccumulationScheduler begins within an epoch with its first
-    factor, and a DataLoader begins an epoch that was broken off with its first batch. Random
-    numbers are for `RandomState` to restore, but for those of `persistent_workers`. A schedule of
+    factor, StochasticWeightAveraging has within an epoch no schedule till the next, and a
+    DataLoader begins an epoch that was broken off with its first batch. Random numbers are for
+    `RandomState` to restore, but for those of `persistent_workers`. A schedule of
     learning rates that was made from the number of steps stays as it was made, if a run is resumed
     with another `max_steps` or `max_epochs`. A warning says so of both. Layers that a
     BackboneFinetuning had thawed are thawed.

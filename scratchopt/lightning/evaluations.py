@@ -61,11 +61,12 @@ class Evaluations:
             loss = self.first
         if not isinstance(loss, Tensor):
             return None
-        factor = 1.0
+        weighed = loss
         if automatic:  # else the module weighs its losses itself
-            factor = self._window.begin(batch)
+            self._window.begin(batch)
             self._window.count()
-        self._loss = loss if self._loss is None else self._loss * factor + loss
+            weighed = loss * self._window.weight
+        self._loss = weighed if self._loss is None else self._loss + weighed
         return loss
 
     def end_step(self, batches: int) -> tuple[Tensor | None, float | None]:
@@ -95,7 +96,9 @@ class Evaluations:
         if last is None or not counts:
             return None
         self.cost += 0 if self._costly else passes
+        self._window.begin(None)
         self._window.count()
+        last = last * self._window.weight
         return (last if self._loss is None else last + self._loss) * self._window.close(batches)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,5 +1,10 @@
 """Gradient accumulation: a step is that of one batch with all its examples."""
 
+import os
+import sys
+from collections import UserDict
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +25,10 @@ from scratchopt.lightning import (
     OptimizerMonitor,
     RandomState,
 )
+from scratchopt.lightning.accumulation import AccumulationWindow
 from tests.shared.cases import CASES
 from tests.shared.trainers import quiet_trainer
+from tests.shared.two_processes import run_by_two
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -102,11 +109,15 @@ def check_same(a: Any, b: Any) -> None:
     torch.testing.assert_close(theta(a), theta(b), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("rows", [72, 70])  # a last batch of 8, or of 6
+@pytest.mark.parametrize(
+    ("rows", "batches"),  # the last step has 1 batch, or 3
+    [(72, 4), (70, 4), (70, 3)],
+    ids=["of 8", "of 6", "of 8, 8 and 6"],
+)
 @pytest.mark.parametrize("row", CASES)
-def test_accumulated_batches_are_one_large_batch_to_the_end_of_an_epoch(row, rows):
-    small, large = Net(of(row), 8, rows), Net(of(row), 32, rows)
-    fit(small, accumulate_grad_batches=4)
+def test_accumulated_batches_are_one_large_batch_to_the_end_of_an_epoch(row, rows, batches):
+    small, large = Net(of(row), 8, rows), Net(of(row), 8 * batches, rows)
+    fit(small, accumulate_grad_batches=batches)
     fit(large)
     check_same(small, large)
 
@@ -162,10 +173,11 @@ def test_the_gradient_is_clipped_as_the_mean_that_it_is():
     check_same(small, large)
 
 
+@pytest.mark.parametrize("accumulated", [4, 3])  # the last step is of 6 rows, or of 8, 8 and 6
 @pytest.mark.parametrize("row", ["nag", "newton"])
-def test_the_log_has_the_loss_and_the_gradient_of_the_large_batch(row):
+def test_the_log_has_the_loss_and_the_gradient_of_the_large_batch(row, accumulated):
     kept = []
-    for size, batches in ((8, 4), (32, 1)):
+    for size, batches in ((8, accumulated), (8 * accumulated, 1)):
         monitor = OptimizerMonitor()
         callbacks = [Lookahead(), MeanGradient(), monitor, LiveLoss()]
         fit(Net(of(row), size, 70), callbacks, accumulate_grad_batches=batches)
@@ -253,9 +265,104 @@ def test_batches_without_a_size_count_alike():
 
     module = Odd(lambda params: SGD(params, lr=0.1), 8)
     module.loader = stream(pieces)
-    fit(module, accumulate_grad_batches=4, max_epochs=1)
+    with pytest.warns(UserWarning, match="counts a batch as the one before it") as caught:
+        fit(module, accumulate_grad_batches=4, max_epochs=1)
+    assert len([w for w in caught if "the one before it" in str(w.message)]) == 1
     by_hand = Odd(lambda params: SGD(params, lr=0.1), 8).double()
     loss = torch.stack([by_hand.training_step(batch, 0) for batch in pieces]).mean()
     loss.backward()
     by_hand.configure_optimizers().step()
     check_same(module, by_hand)
+
+
+def test_of_batches_without_data_no_warning_is_given():
+    module = Ones(of("sgd"), 8)
+    module.loader = stream([torch.empty(0)] * 5)
+    fit(module, accumulate_grad_batches=4, max_epochs=1)
+
+
+@dataclass
+class Pair:
+    """Inputs and labels, as users have them."""
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+
+@pytest.mark.parametrize("kind", ["dataclass", "UserDict"])
+def test_examples_are_counted_in_batches_of_users_kinds(kind):
+    class Kinds(Net):
+        def training_step(self, batch, batch_idx):
+            pair = list(vars(batch).values()) if kind == "dataclass" else list(batch.values())
+            return super().training_step(pair, batch_idx)
+
+    make: Any = Pair if kind == "dataclass" else lambda x, y: UserDict(inputs=x, labels=y)
+    small, large = Kinds(of("sgd"), 8), Net(of("sgd"), 10)
+    small.loader = stream([make(INPUTS[:8], LABELS[:8]), make(INPUTS[8:10], LABELS[8:10])])
+    large.loader = stream([(INPUTS[:10], LABELS[:10])])
+    fit(small, accumulate_grad_batches=2, max_epochs=1)
+    fit(large, max_epochs=1)
+    check_same(small, large)
+
+
+def test_a_live_loss_before_it_is_refused_with_a_newton():
+    with pytest.raises(RuntimeError, match=r"LiveLoss would see .* list MeanGradient before it"):
+        fit(Net(of("newton"), 8), [LiveLoss(), MeanGradient()], accumulate_grad_batches=4)
+
+
+# Processes
+
+
+def test_processes_scale_by_one_factor_and_weigh_by_all_their_examples():
+    """Two in one: each batch's weight, and the factor, as two processes would agree on them."""
+    totals = 2 + 3, 6 + 1
+    weights, factors = [], []
+    for sizes in ((2, 3), (6, 1)):
+        window = AccumulationWindow(agree=lambda size: 6.0, add=lambda total: sum(totals) / 2)
+        for size in sizes:
+            window.begin(INPUTS[:size])
+            window.count()
+            weights.append(window.weight / 2 / 2)  # by k, and by the mean over two
+        factors.append(window.close(2))
+    assert factors[0] == factors[1]
+    shares = [weight * factors[0] for weight in weights]
+    assert shares == pytest.approx([2 / 12, 3 / 12, 6 / 12, 1 / 12], abs=1e-15)
+
+
+SIZES = (8, 8, 8, 8, 8), (8, 4, 2, 7, 4)  # of the batches of each
+PROCESSES = ("sgd", "nag", "newton")
+
+
+def batches_of(rank: int) -> list[list[torch.Tensor]]:
+    end = 72 if rank else 40
+    parts = (data[end - sum(SIZES[rank]) : end].split(SIZES[rank]) for data in (INPUTS, LABELS))
+    return [list(batch) for batch in zip(*parts, strict=True)]
+
+
+@pytest.mark.slow
+def test_processes_whose_batches_differ_in_size_have_the_mean_over_all_examples(tmp_path):
+    run_by_two(__name__, tmp_path)
+    for row in PROCESSES:
+        one, both = Net(of(row), 8), [batches_of(rank) for rank in (0, 1)]
+        windows = [[*both[0][i : i + 2], *both[1][i : i + 2]] for i in (0, 2, 4)]
+        one.loader = stream(
+            [[torch.cat(column) for column in zip(*window, strict=True)] for window in windows]
+        )
+        fit(one, max_epochs=1)
+        ranks = [torch.load(tmp_path / f"{row}-{rank}.pt") for rank in (0, 1)]
+        assert torch.equal(*ranks)
+        torch.testing.assert_close(ranks[0], theta(one), rtol=0, atol=1e-12)
+
+
+def _process(folder: Path) -> None:
+    for row in PROCESSES:
+        module = Net(of(row), 8)
+        rank = int(os.environ["RANK"])
+        module.loader = stream(batches_of(rank))
+        options: dict[str, Any] = {"accumulate_grad_batches": 2, "max_epochs": 1}
+        fit(module, devices=2, strategy="ddp", **options)
+        torch.save(theta(module), folder / f"{row}-{rank}.pt")
+
+
+if __name__ == "__main__":
+    _process(Path(sys.argv[1]))
