@@ -12,6 +12,7 @@ from scratchopt.runs.store import direct_to_store
 from scratchopt.runs.sweep_names import name_sweep_runs
 
 SUBDIR = "hydra.output_subdir"
+PLACES = ("hydra.run.dir", "hydra.sweep.dir")
 
 
 def rewrite_arguments(arguments: list[str]) -> list[str]:
@@ -48,7 +49,7 @@ def put_options_first(arguments: list[str]) -> list[str]:
 
 
 def check_choices(arguments: list[str]) -> None:
-    """Refuses what cannot be the choice of a group.
+    """Refuses what cannot be the choice of a group, or the folder of a run.
 
     Raises:
         UserError: with the remedy.
@@ -59,6 +60,8 @@ def check_choices(arguments: list[str]) -> None:
         return  # Hydra is about to say what is wrong
     for override in given:
         value = override.value()
+        if override.key_or_group in PLACES and value in ("", None):
+            raise UserError(f"{override.input_line}: must be a folder")
         if override.key_or_group not in GROUPS or override.is_delete():
             continue
         if isinstance(value, list):

@@ -51,7 +51,13 @@ class TallyingLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Launches the jobs, and counts."""
+        """Launches the jobs, and counts.
+
+        Raises:
+            UserError: no job.
+        """
+        if not job_overrides:
+            raise UserError("-m: the sweep has no run; give each of what it varies some value")
         if not self.tracebacks:  # in the processes that may be started now
             os.environ.pop("HYDRA_FULL_ERROR", None)
         try:

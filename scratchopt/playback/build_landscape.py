@@ -147,8 +147,9 @@ def _restore_untrained(module: LightningModule, recording: Recording) -> None:
 
 def _batches(module: LightningModule, datamodule: Any) -> tuple[list[tuple[Any, int]], int]:
     """The first batches, each with its number of samples, and how many these are in all."""
-    from hydra.utils import instantiate
     from lightning.pytorch import Trainer
+
+    from scratchopt.runs.instantiation import make_data
 
     trainer = Trainer(
         accelerator="cpu",
@@ -159,7 +160,7 @@ def _batches(module: LightningModule, datamodule: Any) -> tuple[list[tuple[Any, 
         enable_model_summary=False,
     )
     module.trainer = trainer
-    source: Any = module if datamodule is None else instantiate(datamodule)
+    source: Any = module if datamodule is None else make_data(datamodule)
     source.trainer = trainer
     for part in dict.fromkeys((source, module)):
         part.prepare_data()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scratchopt.config.fields import UserError
+from scratchopt.config.fields import UserError, as_typed
 from scratchopt.playback.build_landscape import build_landscape
 from scratchopt.playback.landscape import Landscape, evaluate_each
 from scratchopt.playback.plane import principal_plane
@@ -173,7 +173,13 @@ def _shorten(arrows: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 def _learning_rate(recording: Recording) -> float:
     """The learning rate; NaN, which draws no arrow, where the optimizer has none."""
-    return float(recording.run.config["optimizer"].get("lr", np.nan))
+    lr = recording.run.config["optimizer"].get("lr", np.nan)
+    if not isinstance(lr, int | float):
+        raise UserError(
+            f"{recording.run.directory}: its optimizer.lr={as_typed(lr)} is no number; put a copy "
+            "of .hydra/config.yaml back, or leave this run out"
+        )
+    return float(lr)
 
 
 def _logged_losses(recording: Recording) -> np.ndarray:

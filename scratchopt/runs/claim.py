@@ -17,6 +17,7 @@ from scratchopt.runs.result import Result
 
 # What a run leaves; any of it says that a directory holds one.
 LEFT = (".hydra", "result.json", "checkpoints", "events.out.tfevents.*")
+FOLDERS = (".hydra", "checkpoints", "figures", "path")  # in which a run has its files
 
 
 @contextmanager
@@ -32,9 +33,12 @@ def claim_directory(directory: Path, cfg: DictConfig) -> Iterator[None]:
 
     Raises:
         Busy: another run is there.
-        UserError: the directory holds a run.
+        UserError: the directory holds a run, or is one of those in which a run has its files.
         OSError: nothing can be written.
     """
+    for parent in directory.parents:
+        if (parent / ".hydra").is_dir() and directory.relative_to(parent).parts[0] in FOLDERS:
+            raise UserError(f"{directory}: is a folder of the run {parent}; give one outside of it")
     with lock_directory(directory):
         if any(found for pattern in LEFT for found in directory.glob(pattern)):
             trained = (directory / CHECKPOINT).exists()

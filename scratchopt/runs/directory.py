@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
+from scratchopt.runs.control_characters import escape_controls
 from scratchopt.runs.result import Result, hyperparameters
 
 if TYPE_CHECKING:  # half a second
@@ -103,7 +104,7 @@ def read_run(directory: Path, trusted: bool = False) -> Run:
         UserError: a file that cannot be read.
     """
     choices = _load(directory / ".hydra" / "hydra.yaml", _choices)
-    config = _load(directory / CONFIG, lambda path: validate(OmegaConf.load(path)))  # pyright: ignore
+    config = _load(directory / CONFIG, _config)
     written = directory / "result.json"
     result = _load(written, Result.read) if written.exists() else None
     return Run(directory, choices["task"], choices["optimizer"], config, result, trusted)
@@ -143,7 +144,12 @@ def _format(key: str, value: Any) -> str:
 
 
 def _choices(path: Path) -> Any:
-    return OmegaConf.load(path).hydra.runtime.choices
+    choices = OmegaConf.load(path).hydra.runtime.choices
+    return {name: escape_controls(str(choices[name])) for name in ("task", "optimizer")}
+
+
+def _config(path: Path) -> dict[str, Any]:
+    return escape_controls(validate(OmegaConf.load(path)))  # pyright: ignore[reportArgumentType]
 
 
 def _load(path: Path, load: Callable[[Path], Any]) -> Any:
@@ -151,7 +157,7 @@ def _load(path: Path, load: Callable[[Path], Any]) -> Any:
     try:
         return load(path)
     except readable as error:
-        reason = str(error).partition("\n")[0]
+        reason = escape_controls(str(error).partition("\n")[0])
         raise UserError(
             f"{path} cannot be read: {reason}; put a copy back, or leave this run out"
         ) from error

@@ -30,8 +30,7 @@ def describe_ending(
     """
     if failure:
         return "diverged", str(failure)
-    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-    criteria = [callback for callback in callbacks if isinstance(callback, Convergence)]
+    criteria = _list_criteria(trainer)
     within = ", ".join(f"{criterion.tolerance:g}" for criterion in criteria)
     motion = _describe_motion(history)
     if interrupted:
@@ -40,6 +39,17 @@ def describe_ending(
         return "converged", f"the last evaluated point is within the tolerance of {within}{motion}"
     missed = f", not within the tolerance of {within}" if criteria else ""
     return "finished", f"{_describe_limit(trainer)}{missed}{motion}"
+
+
+def describe_convergence(trainer: Trainer) -> str:
+    """Says by which tolerance a run that cannot go on has converged; empty, where it has not."""
+    within = ", ".join(f"{c.tolerance:g}" for c in _list_criteria(trainer) if c.converged)
+    return within and f"it has converged, within the tolerance of {within}; train a new run"
+
+
+def _list_criteria(trainer: Trainer) -> list[Convergence]:
+    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    return [callback for callback in callbacks if isinstance(callback, Convergence)]
 
 
 def _describe_limit(trainer: Trainer) -> str:

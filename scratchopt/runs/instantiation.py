@@ -1,5 +1,6 @@
 """Makes what a configuration describes: a task, and the factory that it calls for its optimizer."""
 
+import sys
 from collections.abc import Callable
 from inspect import signature
 from pkgutil import resolve_name
@@ -7,10 +8,13 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch import LightningModule
+from lightning.fabric.utilities.types import Optimizable
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch.optim import Optimizer
 
 from scratchopt.config.fields import UserError
+
+REMEDY = "give an optimizer's class, or a function that returns an optimizer"
 
 
 def make_task(config: dict[str, Any]) -> LightningModule:
@@ -40,6 +44,21 @@ def make_task(config: dict[str, Any]) -> LightningModule:
     return module
 
 
+def make_data(node: dict[str, Any] | None) -> LightningDataModule | None:
+    """Makes the data that a validated node describes; None, where there is no node.
+
+    Raises:
+        UserError: a node that makes something else.
+    """
+    made = instantiate(node)
+    if node is not None and not isinstance(made, LightningDataModule):
+        raise UserError(
+            f"datamodule._target_={node['_target_']}: must make a LightningDataModule, "
+            f"not {type(made).__name__}"
+        )
+    return made
+
+
 def make_factory(node: dict[str, Any]) -> Callable[..., Optimizer]:
     """Makes the factory that a node describes.
 
@@ -54,11 +73,11 @@ def make_factory(node: dict[str, Any]) -> Callable[..., Optimizer]:
         kind = resolve_name(node["_target_"])
     except Exception:  # what is made of it below says what is wrong
         kind = Optimizer
-    if isinstance(kind, type) and not issubclass(kind, Optimizer) and node.get("_partial_"):
-        raise UserError(
-            f"{target}: is no torch.optim.Optimizer; give an optimizer's class, or a function that "
-            "returns an optimizer"
-        )
+    is_class = isinstance(kind, type)
+    is_pythons = node["_target_"].partition(".")[0] in sys.stdlib_module_names
+    is_other = is_class and not issubclass(kind, Optimizer) and node.get("_partial_")
+    if is_other or is_pythons or not callable(kind):
+        raise UserError(f"{target}: is no torch.optim.Optimizer; {REMEDY}")
     _refuse_arguments("optimizer", node)
     partial = f"{target}: is given its parameters by the task; add _partial_: true to its node"
     try:
@@ -69,7 +88,26 @@ def make_factory(node: dict[str, Any]) -> Callable[..., Optimizer]:
         raise UserError(partial) from error
     if not callable(made):
         raise UserError(partial)
-    return made  # pyright: ignore[reportReturnType]
+    return made if is_class else _check_made(made, target)  # pyright: ignore[reportReturnType]
+
+
+def _check_made(factory: Callable[..., Any], target: str) -> Callable[..., Any]:
+    """Makes a function of the user's say in a line what it cannot take, or has not returned."""
+
+    def make_optimizer(*arguments: Any, **named: Any) -> Any:
+        try:
+            signature(factory).bind(*arguments, **named)
+        except TypeError as error:
+            raise UserError(f"{target}: does not take what the task gives it: {error}") from error
+        except ValueError:  # a function that does not tell what it takes
+            pass
+        made = factory(*arguments, **named)
+        if not isinstance(made, (Optimizable, dict, list, tuple)):  # Lightning looks into these
+            kind = type(made).__name__
+            raise UserError(f"{target}: returns no torch.optim.Optimizer, but {kind}; {REMEDY}")
+        return made
+
+    return make_optimizer
 
 
 def _refuse_arguments(group: str, node: dict[str, Any]) -> None:

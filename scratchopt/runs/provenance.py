@@ -113,6 +113,8 @@ def _theirs(name: str) -> str:
         return name
     if spec.origin is None:  # a package without an __init__.py
         return _hash_folders(sorted(spec.submodule_search_locations or []))
+    if not spec.has_location:  # built into Python, whose version is told beside it
+        return name
     origin = Path(spec.origin)
     if "site-packages" in origin.parts:
         packages = _distributions().get(name, [name])  # of a namespace there may be several

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 from scratchopt.atomic_write import atomic_write
 from scratchopt.config.checkout import CHECKOUT
 from scratchopt.config.paths import to_paste
+from scratchopt.runs.control_characters import escape_controls
 from scratchopt.runs.provenance import versions
 
 # Of the Trainer's arguments, those that decide what a step is.
@@ -98,7 +99,7 @@ class Result:
             OSError: a file that cannot be read.
             ValueError: one that is no result.
         """
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = escape_controls(json.loads(path.read_text(encoding="utf-8")))
         if not (isinstance(content, dict) and content.keys() >= ALWAYS):
             raise ValueError("it is no result of a run")
         content = LATER | {"training_seconds": content["seconds"]} | content

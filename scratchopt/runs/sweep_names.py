@@ -1,14 +1,23 @@
 """Directories of a sweep's runs, named by what differs between the runs."""
 
 import re
+from decimal import Decimal, InvalidOperation
 from hashlib import sha256
+from math import ceil, prod
 from os import fsencode
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, QuotedString, Transformer
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    Override,
+    QuotedString,
+    RangeSweep,
+    Transformer,
+)
 from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
@@ -22,6 +31,7 @@ TRIAL = "${name_trial:${hydra:sweeper._target_},${hydra:job.num}}"
 NAMING = re.compile(r"hydra\.sweep(\.subdir)?|hydra\.job\.config(\.override_dirname(\.\w+)?)?")
 PLAIN = re.compile(r"\w+([./]\w+)*")  # a key that an interpolation may name
 NOT_IN_NAMES = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$")
+MOST_RUNS = 10_000  # of a sweep; Hydra lists them all before the first
 MAX_BYTES = 200  # of a name; file systems have room for 255, and files beside it have longer names
 
 
@@ -70,7 +80,7 @@ def name_sweep_runs(arguments: list[str]) -> list[str]:
     of his own, the arguments are as they were.
 
     Raises:
-        UserError: a value that is given twice, whose runs would be one.
+        UserError: a value that is given twice, whose runs would be one, or too many runs.
     """
     given = get_args(arguments)
     if not (given.multirun or "hydra.mode=MULTIRUN" in given.overrides):
@@ -80,6 +90,10 @@ def name_sweep_runs(arguments: list[str]) -> list[str]:
     except OverrideParseException:
         return arguments  # Hydra is about to say what is wrong
     swept = [o for o in overrides if o.is_sweep_override()]
+    searching = any(o.key_or_group == "hydra/sweeper" for o in overrides)
+    if not searching and (runs := prod(map(_count_values, swept))) > MOST_RUNS:
+        varied = " ".join(str(o.input_line) for o in swept)
+        raise UserError(f"{varied}: {runs:,} runs; a sweep has at most {MOST_RUNS:,}, give fewer")
     for override in swept:
         _refuse_values_given_twice(override)
     usual = all(o.package is None and PLAIN.fullmatch(o.key_or_group) for o in swept)
@@ -110,13 +124,23 @@ def name_sweep_runs(arguments: list[str]) -> list[str]:
 def _refuse_values_given_twice(override: Override) -> None:
     if not override.is_discrete_sweep() or isinstance(override.value(), Glob):
         return
-    values = [_text(value) for value in override.sweep_iterator(Transformer.identity)]
-    twice = next((value for value in values if values.count(value) > 1), None)
-    if twice is not None:
-        raise UserError(
-            f"{override.input_line}: {twice} is there twice, and its runs would be one; give each "
-            "value once"
-        )
+    seen = set()
+    for value in override.sweep_iterator(Transformer.identity):
+        if (number := _number(value)) in seen:
+            raise UserError(
+                f"{override.input_line}: {_text(value)} is there twice, and its runs would be one; "
+                "give each value once"
+            )
+        seen.add(number)
+
+
+def _count_values(override: Override) -> int:
+    """Counts the values of an override without making them; 1 of what is not known yet."""
+    value = override.value()
+    if isinstance(value, RangeSweep):
+        start, stop, step = value.start or 0, value.stop or 0, value.step
+        return max(0, ceil((stop - start) / step)) if step else 1
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
 
 def _text(value: Any) -> str:
@@ -124,3 +148,14 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return str([_text(inner) for inner in value])
     return value.text if isinstance(value, QuotedString) else str(value)
+
+
+def _number(value: Any) -> Any:
+    """A value as it is compared with others: 1 is 1.0, whatever the names of their folders."""
+    if isinstance(value, list):
+        return tuple(map(_number, value))
+    try:
+        number = Decimal(_text(value))
+    except InvalidOperation:
+        return _text(value)
+    return number if number.is_finite() else _text(value)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -18,8 +17,8 @@ from scratchopt.lightning import Diverged, OptimizerMonitor
 from scratchopt.memory_footprint import measure_memory
 from scratchopt.runs.callbacks import quiet_lightning
 from scratchopt.runs.checkpoints import CHECKPOINT, check_same_run, read_checkpoint
-from scratchopt.runs.ending import describe_ending
-from scratchopt.runs.instantiation import make_task
+from scratchopt.runs.ending import describe_convergence, describe_ending
+from scratchopt.runs.instantiation import make_data, make_task
 from scratchopt.runs.machine_limits import check_memory
 from scratchopt.runs.provenance import refuse_hidden_targets
 from scratchopt.runs.result import Result, hyperparameters
@@ -46,7 +45,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     """
     config = _prepare(config)
     result.hyperparameters |= hyperparameters(config)
-    task, data = make_task(config), instantiate(config["datamodule"])
+    task, data = make_task(config), make_data(config["datamodule"])
     check_float64(task, config["accelerator"]["accelerator"])
     checkpoint, updates = _find_checkpoint(config, directory, task)
     instruments = make_instruments(config, directory, updates)
@@ -61,9 +60,9 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
             record.count_training()
             raise
         if checkpoint and not (failure or instruments.interrupt.trained or config["store"]):
+            remedy = describe_convergence(trainer) or "give a greater max_steps or max_epochs"
             raise UserError(
-                f"resume={directory}: nothing is left to do after {updates} updates; "
-                "give a greater max_steps or max_epochs"
+                f"resume={directory}: nothing is left to do after {updates} updates; {remedy}"
             )
         record.write_training(failure)
         if not (failure or instruments.interrupt.stopped):

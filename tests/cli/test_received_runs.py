@@ -98,6 +98,14 @@ def test_a_factory_of_the_user_s_own_is_made_when_the_user_says_so(received, com
     assert command[0] == "play" or (received.parent / "made").exists()
 
 
+def test_a_learning_rate_that_is_no_number_is_refused_by_playback(received):
+    node = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": {"a": 1}}
+    change(received, optimizer=node)
+    done = commands.run("play", "run", cwd=received.parent)
+    [line] = done.stderr.splitlines()
+    assert 'run: its optimizer.lr={"a": 1} is no number' in line
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -331,6 +331,7 @@ def test_a_file_of_configurations_that_cannot_be_read_is_named(content, script, 
         ("task=mnist task.hidden=[10000000000,10000000000]", "more bytes than there are numbers"),
         ("optimizer._target_=torch.optim.SGD", "optimizer.compensated: torch.optim.SGD takes no"),
         ("optimizer._target_=torch.nn.Linear", "torch.nn.Linear: is no torch.optim.Optimizer"),
+        ("optimizer._target_=os.system", "os.system: is no torch.optim.Optimizer; give"),
         ("optimizer._target_=torch.optim.Nope", "_target_=torch.optim.Nope: "),
         ("task._target_=nowhere.T", "there is no module nowhere here; give the command where it"),
         ("task._target_=tasks.toy.Nope", "tasks.toy has no Nope"),
@@ -415,6 +416,27 @@ def test_a_directory_that_holds_a_run_is_refused_and_left_as_it_was(toy, without
         assert done.returncode == 1
         assert f"{directory}: holds a run already; go on with it by resume=" in done.stderr
     assert contents(directory) == before
+
+
+def test_a_folder_of_another_run_and_a_folder_without_a_name_are_refused(toy, without_torch):
+    _, directory = toy
+    before = contents(directory)
+    for folder, words in (
+        (f"'{directory}/checkpoints'", f"is a folder of the run {directory}; give one outside"),
+        ("", "hydra.run.dir=: must be a folder"),
+    ):
+        asked = ["task=toy", f"hydra.run.dir={folder}"]
+        done = train(directory.parent, *asked, kind="light", **without_torch)
+        assert done.returncode == 1
+        assert words in done.stderr
+    assert contents(directory) == before
+
+
+def test_a_sweep_without_a_run_is_refused(tmp_path, without_torch):
+    asked = ["-m", "task=toy", "seed=range(0)"]
+    done = train(tmp_path, *asked, kind="light", **without_torch)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("train.py: -m: the sweep has no run;")
 
 
 def test_a_directory_without_a_checkpoint_is_refused_with_another_remedy(tmp_path, without_torch):
@@ -776,7 +798,7 @@ def test_a_finished_run_has_nothing_to_resume(toy, tmp_path):
     done = train(tmp_path, f"resume={toy[1]}", "max_steps=20")
     (line,) = done.stderr.splitlines()
     assert done.returncode == 1
-    assert "nothing is left to do after 33 updates" in line
+    assert "nothing is left to do after 33 updates; it has converged, within the toler" in line
     assert (toy[1] / "result.json").read_text() == before
 
 

@@ -113,3 +113,23 @@ def test_a_result_is_read_without_torch():
     code = "import sys, scratchopt.runs.directory, scratchopt.runs.store as _\n"
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_control_characters_of_a_run_s_files_are_escaped(tmp_path):
+    hydras = tmp_path / ".hydra"
+    hydras.mkdir()
+    bad = "nag\x1b]0;x\x07\x9b"
+    choices = {"hydra": {"runtime": {"choices": {"task": "toy", "optimizer": bad}}}}
+    node = config("task=toy") | {"optimizer": {"_target_": "torch.optim.SGD", f"lr{bad}": bad}}
+    (hydras / "hydra.yaml").write_text(OmegaConf.to_yaml(choices))
+    (hydras / "config.yaml").write_text(OmegaConf.to_yaml(node))
+    Result("toy", bad, {bad: bad}, 0, ending=bad, metrics={bad: 1.0}).write(tmp_path)
+    run = read_run(tmp_path)
+    escaped = r"nag\x1b]0;x\x07\x9b"
+    assert (run.optimizer, run.settings[f"optimizer.lr{escaped}"]) == (escaped, escaped)
+    assert run.result is not None
+    assert (run.result.ending, run.result.metrics) == (escaped, {escaped: 1.0})
+    (hydras / "config.yaml").write_text(OmegaConf.to_yaml(node | {bad: 1}))
+    with pytest.raises(UserError) as refused:
+        read_run(tmp_path)
+    assert str(refused.value).isprintable()

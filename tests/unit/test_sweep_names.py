@@ -118,6 +118,7 @@ def test_names_that_are_too_long_are_cut_off_and_stay_distinct(tmp_path):
     [
         ("optimizer=nag,sgd,nag", "nag"),
         ("optimizer.lr=0.1,1e-1", "0.1"),
+        ("optimizer.lr=1,1.0", "1.0"),
         ("task.start=[1,2],[1, 2]", "['1', '2']"),
         ("task.function=toy,'toy'", "toy"),
     ],
@@ -125,6 +126,13 @@ def test_names_that_are_too_long_are_cut_off_and_stay_distinct(tmp_path):
 def test_a_value_that_is_given_twice_is_refused(override, value):
     with pytest.raises(UserError, match=re.escape(f"{override}: {value} is there twice")):
         name_sweep_runs(["-m", "task=toy", override])
+
+
+@pytest.mark.parametrize("seeds", [("range(1,1000000000)",), ("range(200)", "range(0,1000,10)")])
+def test_a_sweep_of_too_many_runs_is_refused_before_they_are_listed(seeds):
+    keys = [f"{key}={values}" for key, values in zip(("seed", "task.seed"), seeds, strict=False)]
+    with pytest.raises(UserError, match=r": (999,999,999|20,000) runs; a sweep has at most 10,000"):
+        name_sweep_runs(["-m", "task=toy", *keys])
 
 
 @pytest.mark.parametrize(

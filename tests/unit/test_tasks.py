@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,8 +18,10 @@ from torch.optim import SGD
 
 from scratchopt import NAG
 from scratchopt.batches import Batches, Endless
+from scratchopt.config.fields import UserError
 from scratchopt.lightning import Lookahead
 from scratchopt.problems.functions import functions
+from scratchopt.runs.instantiation import make_data, make_factory
 from tasks import mnist_data
 from tasks.linear_regression import LinearRegression
 from tasks.mnist import MNIST
@@ -553,3 +555,30 @@ def test_a_task_can_be_copied_and_pickled(make):
 def test_importing_the_package_does_not_import_torch():
     code = "import tasks, sys; sys.exit('torch' in sys.modules)"
     assert commands.run_code(code, kind="light").returncode == 0
+
+
+def takes_keywords_alone(**_: Any) -> None: ...
+
+
+def returns_nothing(params: Any, **_: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (takes_keywords_alone, "does not take what the task gives it: too many positional"),
+        (returns_nothing, "returns no torch.optim.Optimizer, but NoneType; give an optimizer's"),
+    ],
+)
+def test_a_factory_that_makes_no_optimizer_is_refused_when_it_is_called(function, words):
+    target = f"{__name__}.{function.__name__}"
+    factory = make_factory({"_target_": target, "_partial_": True, "lr": 0.1})
+    with pytest.raises(UserError, match=f"optimizer._target_={target}: {words}"):
+        factory([torch.zeros(1, requires_grad=True)])
+
+
+def test_a_datamodule_that_is_none_is_refused():
+    with pytest.raises(UserError, match=r"os.getcwd: must make a LightningDataModule, not str"):
+        make_data({"_target_": "os.getcwd"})
+    assert isinstance(make_data({"_target_": "lightning.LightningDataModule"}), LightningDataModule)
+    assert make_data(None) is None
