@@ -147,7 +147,15 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
     # The rest decides what is asked, refused, shown or kept, and no number.
     names = ("checkout", "fields", "groups", "paths", "processes", "schema")
     apart = {f"config/{name}" for name in names}
-    names = ("checkpoints", "dashboard", "ending", "lock", "machine_limits", "provenance")
+    names = (
+        "checkpoints",
+        "control_characters",
+        "dashboard",
+        "ending",
+        "lock",
+        "machine_limits",
+        "provenance",
+    )
     apart |= {f"runs/{name}" for name in (*names, "targets")}
     assert imported - apart == set(provenance.FILES)
 
