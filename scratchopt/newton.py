@@ -367,7 +367,7 @@ class Newton(Optimizer):
 
     @property
     def _tries(self) -> bool:
-        """Whether a step is tried before it is taken."""
+        """True if a step is tried before it is taken."""
         group = self.param_groups[0]
         return group["adapt_damping"] or group["line_search"]
 

@@ -175,7 +175,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         return super().state_dict()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle has; warns as `state_dict` does."""
+        """The state for a copy or a pickle; warns as `state_dict` does."""
         self._warn_if_ahead()
         return super().__getstate__()
 

@@ -1,4 +1,4 @@
-"""What a rule may do to its tensors: the one list, which every driver and docs/rules.md have."""
+"""The list of what a rule may do to its tensors, for every driver and docs/rules.md."""
 
 import operator
 from collections.abc import Callable

@@ -34,7 +34,7 @@ def _refuse(what: str, instead: str = "") -> Callable[..., Any]:
 
 
 class StandIn:
-    """What stands for a tensor, for a truth value of each element, or for a number.
+    """A stand-in for a tensor, for a truth value of each element, or for a number.
 
     Args:
         reader: writes down what is done.

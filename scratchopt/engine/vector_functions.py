@@ -43,7 +43,7 @@ def _call(
 
 
 class Functions:
-    """What a rule may call on a `Vector`, and compare it with."""
+    """The functions and comparisons of a `Vector` that a rule may use."""
 
     factor: float
     make_new: Callable[..., Any]

@@ -40,7 +40,7 @@ class StepMetrics:
         self._gradient = [gradient for _, gradient in copies]
 
     def _copies(self) -> dict[int, tuple[Tensor, Tensor]]:
-        """Of each parameter, by its id, the start and the gradient."""
+        """The start and the gradient of each parameter, by its id."""
         ids = map(id, self._parameters)
         return dict(zip(ids, zip(self._start, self._gradient, strict=True), strict=True))
 
