@@ -174,7 +174,17 @@ def check(command: str, folder: Path) -> str:
 TABLE = [line for line in commands(PAGES["README.md"]) if re.search(r"start=-8,8|plot\.py", line)]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/article.md"])
+QUICK = ["README.md", "docs/your_code.md", "docs/extend.md", "docs/compare.md", "docs/speed.md"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page in QUICK else pytest.mark.slow)
+        for page in PAGES
+        if page != "docs/article.md"
+    ],
+)
 def test_the_commands_of_a_page_run_in_its_order(page: str, folder: Path, done: set[str]):
     left_out = {*ELSEWHERE, *BY_HAND, *done, *(TABLE if page == "README.md" else ())}
     for command in commands(PAGES[page]):
@@ -276,6 +286,7 @@ def test_the_commands_of_the_article_s_table_print_its_rows(folder: Path):
     assert found == 9
 
 
+@pytest.mark.slow
 def test_the_article_s_page_shows_what_its_commands_print(folder: Path):
     """Row by row; a gradient of nothing but rounding is left out: it is the processor's."""
     page = PAGES["docs/article.md"]

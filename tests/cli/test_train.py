@@ -338,7 +338,9 @@ def test_a_file_of_configurations_that_cannot_be_read_is_named(content, script, 
         ("task._target_=wrong.T", "wrong.py, line 2: "),
     ],
 )
-@pytest.mark.parametrize("store", [[], ["store=runs"]], ids=["", "store"])
+@pytest.mark.parametrize(
+    "store", [[], pytest.param(["store=runs"], marks=pytest.mark.slow)], ids=["", "store"]
+)
 def test_what_only_the_machine_or_a_module_can_tell_is_one_line_too(
     store, arguments, words, tmp_path
 ):
@@ -581,7 +583,7 @@ def test_a_sweep_goes_on_when_a_job_diverges(launcher, tmp_path):
     [
         ((), None),
         ((), "runs"),
-        (JOBLIB, None),
+        pytest.param(JOBLIB, None, marks=pytest.mark.slow),
         pytest.param(JOBLIB, "runs", marks=pytest.mark.slow),
     ],
 )
@@ -663,7 +665,15 @@ def test_a_search_for_nothing_or_the_wrong_way_is_refused_before_its_first_run(
 
 
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
-@pytest.mark.parametrize("closing", ["| head -1", "2>&1 | head -1", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closing",
+    [
+        "| head -1",
+        "2>&1 | head -1",
+        pytest.param(">&-", marks=pytest.mark.slow),
+        pytest.param("<&- >&- 2>&-", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_ends_well_though_nobody_reads_its_output(closing, sweep, tmp_path):
     command = commands.command("train", *sweep, "task=toy", "figures=false")
     shell = ["bash", "-o", "pipefail", "-c", f"{shlex.join(command)} {closing}"]
