@@ -590,6 +590,7 @@ def test_keys_slider_and_button_go_through_the_steps_and_hover_tells_the_log(
     page.close()
 
 
+@pytest.mark.slow
 def test_the_slider_goes_to_the_end_of_the_shorter_run_and_the_speed_changes(
     made, tmp_path, browser
 ):
@@ -625,8 +626,8 @@ def test_the_slider_goes_to_the_end_of_the_shorter_run_and_the_speed_changes(
     ("names", "width", "height"),
     [
         (("nag", "momentum"), 1500, 1100),
-        (("nag", "momentum"), 1024, 768),
-        (("line", "batches"), 1280, 720),
+        pytest.param(("nag", "momentum"), 1024, 768, marks=pytest.mark.slow),
+        pytest.param(("line", "batches"), 1280, 720, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -251,6 +251,7 @@ def test_the_first_command_prints_what_the_page_shows_and_the_run_resumes(folder
     assert results(folder)[-1]["updates"] > before
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_article_s_table_print_its_rows(folder: Path):
     """Those that README.md shows beneath the table, from SGD to NAG."""
     train, plot = TABLE

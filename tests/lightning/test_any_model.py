@@ -150,7 +150,14 @@ def run_with_all_callbacks(package: Any, row: str, folder: Path) -> tuple[Any, .
     return theta, monitor.history, sharpness.history, rows, records, figures
 
 
-@pytest.mark.parametrize("row", ["nag", "newton", "newton_cg", "adam"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "nag",
+        "newton",
+        *(pytest.param(row, marks=pytest.mark.full) for row in ("newton_cg", "adam")),
+    ],
+)
 def test_a_trainer_of_pytorch_lightning_is_one_of_lightning(row, tmp_path):
     ours = run_with_all_callbacks(lightning.pytorch, row, tmp_path / "lightning")
     theirs = run_with_all_callbacks(pytorch_lightning, row, tmp_path / "pytorch_lightning")

@@ -152,7 +152,14 @@ def train_by_hand(row: str, run: Callable[[Loop], None]) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("train", [train_by_fabric, train_by_hand])
 @pytest.mark.parametrize("run", LOOPS)
-@pytest.mark.parametrize("row", ["sgd", "nag", "adam", "newton", "newton_cg"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "nag",
+        "newton",
+        *(pytest.param(r, marks=pytest.mark.full) for r in ("sgd", "adam", "newton_cg")),
+    ],
+)
 def test_a_wrapped_optimizer_trains_as_a_bare_one(row, run, train):
     expected, came = train_bare(row, run), train(row, run)
     assert len(came) == len(expected) > 5

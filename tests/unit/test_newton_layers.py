@@ -117,7 +117,9 @@ def test_the_curvature_is_the_derivative_of_the_gradient(layer):
         torch.testing.assert_close(product(directions[0]), differences[0], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("curvature", ["hessian", "gauss_newton"])
+@pytest.mark.parametrize(
+    "curvature", ["hessian", pytest.param("gauss_newton", marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_network_of_it_trains_alike_by_every_solver(layer, curvature):
     ends = []
