@@ -337,6 +337,6 @@ class Optimizer(Method, torch.optim.Optimizer):
         return [[p for p, _ in rows], *([kept[key] for _, kept in rows] for key in keys)]
 
     def _may_be_elsewhere(self) -> bool:
-        """Whether the gradient point may differ from θ, which it does not before it has buffers."""
+        """True if the gradient point may differ from θ, as it may once there are buffers."""
         kept = (key in state for state in self.state.values() for key in self.buffers)
         return not self.buffers or any(kept)

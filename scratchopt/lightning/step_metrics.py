@@ -97,7 +97,7 @@ class StepMetrics:
 
 
 def _copy(p: Tensor) -> tuple[Tensor, Tensor]:
-    """What a parameter holds, and a gradient of zero."""
+    """Copies what a parameter holds, and makes a gradient of zero."""
     return p.detach().clone(), torch.zeros_like(p, requires_grad=False)
 
 

@@ -41,7 +41,7 @@ class RecordLayout:
 
     @property
     def slices(self) -> dict[str, slice]:
-        """Where the numbers of each parameter lie in a vector."""
+        """The slice of a vector that holds each parameter, by its name."""
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes]).tolist()
         starts = [0, *ends[:-1]]
         return dict(zip(self.names, map(slice, starts, ends), strict=True))

@@ -203,7 +203,7 @@ def test_a_diverged_run_leaves_the_window_to_the_others(made):
 
 
 def test_a_page_says_where_the_arrow_keys_go(made):
-    """Where not every step is shown, they go several."""
+    """They go several steps where not every step is shown."""
     assert explain_arrows(scene(made("nag"))) == "go a step"
     assert explain_arrows(sparse := scene(made("every 7th"))) == (
         f"go to the next of the {len(sparse.frame_steps)} recorded steps"

@@ -132,7 +132,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
-    """What the runs beneath a directory came to, the latest last."""
+    """The results of the runs beneath a directory, the latest last."""
     files = sorted(folder.glob("**/result.json"), key=lambda file: file.stat().st_mtime_ns)
     return [json.loads(file.read_text()) for file in files]
 
@@ -398,7 +398,7 @@ def test_a_command_for_two_nodes_makes_one_run_of_two_processes(command: str, fo
 
 
 def slurm(task: int) -> dict[str, str]:
-    """What srun tells a task, of which each of two nodes has one."""
+    """The variables that srun gives a task, of which each of two nodes has one."""
     of_all = {"NTASKS": 2, "NTASKS_PER_NODE": 1, "NNODES": 2}
     of_step = {"STEP_NUM_TASKS": 2, "STEP_NUM_NODES": 2, "PROCID": task, "NODEID": task}
     named = {"JOB_NAME": "run", "NODELIST": "localhost", "JOB_ID": os.getpid(), "LOCALID": 0}
