@@ -13,6 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from scratchopt.config.composition import SweepConfigLoader
 from scratchopt.config.fields import UserError
 from scratchopt.runs.result import Result
 from scratchopt.runs.sweep_names import BASIC_SWEEPER
@@ -86,6 +87,8 @@ def tally_runs(tracebacks: bool) -> Iterator[Tally]:
         searching = config.hydra.sweeper._target_ != BASIC_SWEEPER
         if searching:
             _check_search(config)
+        context = others["hydra_context"]  # the sweeper's too
+        context.config_loader = SweepConfigLoader(context.config_loader.get_search_path())
         launcher = instantiate(config=config, **others)
         return TallyingLauncher(launcher, tally, tracebacks, searching)
 

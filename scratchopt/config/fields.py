@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import field, fields
+from functools import cache
 from math import isfinite
 from typing import Any
 
@@ -67,7 +68,7 @@ def validate_fields(schema: type, content: Any, prefix: str) -> dict[str, Any]:
         keys = ", ".join(list(known)[:2])
         raise UserError(f"{prefix[:-1]}={as_typed(content)}: must be keys ({keys}, …) with values")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), content)
+        merged = OmegaConf.merge(_make_node(schema), content)
     except ConfigKeyError as error:
         raise UserError(
             f"{prefix}{error.key}: no such key (there are {', '.join(known)})"
@@ -88,6 +89,11 @@ def validate_fields(schema: type, content: Any, prefix: str) -> dict[str, Any]:
         if not rule["holds"](value):
             raise UserError(f"{prefix}{name}={as_typed(content[name])}: must be {rule['what']}")
     return values
+
+
+@cache
+def _make_node(schema: type) -> Any:
+    return OmegaConf.structured(schema)
 
 
 def is_finite(value: Any) -> bool:
