@@ -1,4 +1,4 @@
-"""Composes the configurations of a sweep's jobs, which have most in common, once for all of them."""
+"""Composes the configurations of a sweep's jobs, what they have in common once for all."""
 
 import pickle
 from functools import cache
