@@ -70,6 +70,8 @@ def _choose_best(settings: Sequence[Setting]) -> list[Setting]:
     if all(len(own) <= room for own in by_optimizer.values()):
         return list(settings)
     runs = _find_ended([run for setting in settings for run in setting.runs])
+    if not runs:
+        return list(settings)
     rank = {id(run): its.rank for run, its in zip(runs, compute_outcomes(runs), strict=True)}
     ranks = {s: median(rank.get(id(run), inf) for run in s.runs) for s in settings}
     best = {s for own in by_optimizer.values() for s in sorted(own, key=ranks.__getitem__)[:room]}
@@ -78,7 +80,7 @@ def _choose_best(settings: Sequence[Setting]) -> list[Setting]:
 
 def _find_ended(runs: Sequence[Run]) -> list[Run]:
     """The runs that have come to something, be it that they diverged."""
-    return [r for r in runs if r.result and r.result.updates and r.result.status != "interrupted"]
+    return [run for run in runs if run.result and run.result.status != "interrupted"]
 
 
 def _outcome_figures(runs: Sequence[Run], title: str) -> Iterator[tuple[str, Figure]]:

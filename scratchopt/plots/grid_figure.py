@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANELS = 12  # that a picture has room for
-ROOM = 0.06  # of an axis, between two labels
+ROOM = (0.5, 0.17)  # inches between the labels of two values, along x and along y
 _MARKS: dict[str, dict[str, Any]] = {DIVERGED: {"marker": "x"}, TOO_LONG: {"marker": "^"}}
 _NOTHING = "#E9E9E9"  # of a cell without a number
 
@@ -163,6 +163,7 @@ def _set_scales(axes: Axes, places: np.ndarray, edges: Sequence[np.ndarray]) -> 
     """Sets both axes, logarithmic where the numbers lie so, the values as labels if they fit."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+    size = axes.get_position().size * axes.get_figure().get_size_inches()
     for i, (axis, set_scale, set_limits) in enumerate(
         ((axes.xaxis, axes.set_xscale, axes.set_xlim), (axes.yaxis, axes.set_yscale, axes.set_ylim))
     ):
@@ -171,7 +172,7 @@ def _set_scales(axes: Axes, places: np.ndarray, edges: Sequence[np.ndarray]) -> 
         set_scale("log" if log else "linear")
         set_limits(edges[i][0], edges[i][-1])
         scaled = np.log(unique) if log else unique
-        few = np.diff(scaled).min() > ROOM * np.ptp(scaled)
+        few = size[i] * np.diff(scaled).min() / np.ptp(scaled) > ROOM[i]
         several = LogLocator(subs=(1, 2, 5), numticks=9) if log else MaxNLocator(6)
         axis.set_major_locator(FixedLocator(list(unique)) if few else several)
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

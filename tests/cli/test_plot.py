@@ -698,10 +698,10 @@ def test_files_are_png_and_svg_with_text_as_text_and_always_the_same(record, run
     sweep(record)
     first, again = (list(write_gallery(runs(), tmp_path / place)) for place in ("first", "again"))
     assert [path.name for path in first] == [
-        "history.png",
-        "history.svg",
         "sensitivity.png",
         "sensitivity.svg",
+        "history.png",
+        "history.svg",
     ]
     for one, other in zip(first, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -809,13 +809,17 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(arguments, message, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sweep_is_drawn_into_its_figures(tmp_path):
+def test_a_sweep_is_drawn_into_its_figures_when_it_ends_and_by_plot_py(tmp_path):
     asked = ["task=toy", "task.start=-8", "optimizer=nag", "optimizer.lr=0.1,1.0"]
     swept = commands.run("train", "-m", *asked, "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr
+    names = ["sensitivity", "history", "paths", "oscillation"]
+    told = f"2 runs drawn together in sweep/figures: {', '.join(names)}"
+    assert swept.stdout.splitlines()[-1] == told
+    assert not list(tmp_path.glob("sweep/lr=*/figures"))  # nobody has asked for each run's own
+    at_its_end = {path.name: path.read_bytes() for path in tmp_path.glob("sweep/figures/*")}
     done = commands.run("plot", "sweep", cwd=tmp_path, kind="new")
     assert (done.returncode, done.stderr) == (0, "")
-    names = ["history", "sensitivity", "paths", "oscillation"]
     expected = [f"sweep/figures/{name}.{kind}" for name in names for kind in ("png", "svg")]
     table, note, paths = done.stdout.split("\n\n")
     assert note.count("converged: ") == 1
@@ -825,10 +829,12 @@ def test_a_sweep_is_drawn_into_its_figures(tmp_path):
     ]
     assert paths.split() == expected
     assert all((tmp_path / path).stat().st_size < 500_000 for path in expected)
+    drawn = {path.name: path.read_bytes() for path in tmp_path.glob("sweep/figures/*")}
+    assert drawn == at_its_end
 
 
 def test_the_tables_have_a_row_for_each_run_and_for_each_step_asked_for(tmp_path):
-    asked = ["task=toy", "task.start=-8,8", "optimizer=nag", "optimizer.lr=1.0"]
+    asked = ["task=toy", "task.start=-8,8", "optimizer=nag", "optimizer.lr=1.0", "figures=false"]
     swept = commands.run("train", "-m", *asked, "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr
     done = commands.run("plot", "sweep", "--rows", "30", cwd=tmp_path)
