@@ -2,6 +2,7 @@
 
 import pickle
 from functools import cache
+from io import BytesIO
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -14,6 +15,7 @@ from omegaconf import DictConfig
 # Of this process, since a launcher may send the loader to its processes anew with each job.
 _repositories: dict[Any, CachingConfigRepository] = {}
 _composed: dict[Any, bytes] = {}
+_classes: dict[int, type] = {}
 
 
 class SweepConfigLoader(ConfigLoaderImpl):
@@ -44,12 +46,36 @@ class SweepConfigLoader(ConfigLoaderImpl):
         if key not in _composed:
             # What is composed has nodes of the repository's, which the values of a job may change.
             own = CachingConfigRepository(repo)  # which copies it
-            _composed[key] = pickle.dumps(super()._compose_config_from_defaults_list(defaults, own))
-        return pickle.loads(_composed[key])  # an eighth of the time of a deepcopy
+            _composed[key] = _dump(super()._compose_config_from_defaults_list(defaults, own))
+        return _Unpickler(BytesIO(_composed[key])).load()  # a fifth of the time of a deepcopy
 
     def _key(self, *parts: Any) -> tuple[Any, ...]:
         places = ((place.provider, place.path) for place in self.config_search_path.get_path())
         return (*places, *parts)
+
+
+class _Pickler(pickle.Pickler):
+    """A pickler for this process alone: classes stay themselves, also those found by no name.
+
+    Such are the dataclasses of a plugin, whose module Hydra loads once more.
+    """
+
+    def persistent_id(self, obj: Any) -> int | None:
+        if not isinstance(obj, type):
+            return None
+        _classes[id(obj)] = obj
+        return id(obj)
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, pid: int) -> type:
+        return _classes[pid]
+
+
+def _dump(config: DictConfig) -> bytes:
+    target = BytesIO()
+    _Pickler(target).dump(config)
+    return target.getvalue()
 
 
 @cache

@@ -593,7 +593,7 @@ def test_each_failed_job_of_a_sweep_is_told_of_with_its_folder(launcher, store, 
     done = train(tmp_path, "-m", *launcher, *place, *asked)
     assert done.returncode == 1
     *told, last = [line for line in done.stderr.splitlines() if "train.py: " in line]
-    assert last == "train.py: 2 of 3 runs failed"
+    assert last == "train.py: 2 of 3 runs failed: optimizer.lr=-1; optimizer.lr=-2"
     where = {lr: f"sweep/lr={lr}" if store is None else "runs (" for lr in (-1, -2)}
     for lr in (-1, -2):
         [line] = [line for line in told if f"optimizer.lr={lr}: Invalid learning rate" in line]
