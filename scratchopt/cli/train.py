@@ -132,14 +132,17 @@ def train_in_directory(
     config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any
 ) -> Result:
     """Trains, and prints what came of it; where that is an error, its result is written."""
-    gc.disable()  # the imports make a million objects and no garbage: half a second's vain search
+    first = "scratchopt.runs.training" not in sys.modules  # of a sweep, which makes garbage
+    if first:
+        gc.disable()  # the imports make a million objects and none: half a second's vain search
     from scratchopt.runs.training import (  # imports torch: only for a configuration that is right
         Diverged,
         run,
     )
 
-    gc.freeze()
-    gc.enable()
+    if first:
+        gc.freeze()
+        gc.enable()
 
     result = Result(chosen["task"], chosen["optimizer"], hyperparameters(config), config["seed"])
     try:
