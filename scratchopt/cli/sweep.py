@@ -152,7 +152,8 @@ def draw_sweep(tally: Tally) -> None:
             words = one_line(error)
             print(f"train.py: the sweep's pictures were not drawn: {words}", file=sys.stderr)
         else:
-            print(f"\n{len(own)} runs drawn together in {to_paste(folder)}: {', '.join(names)}")
+            together = f"{len(own)} runs drawn together" if len(own) > 1 else "1 run drawn"
+            print(f"\n{together} in {to_paste(folder)}: {', '.join(names)}")
 
 
 @contextmanager

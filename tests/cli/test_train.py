@@ -561,9 +561,12 @@ def test_a_sweep_goes_on_when_a_job_diverges(launcher, tmp_path):
     done = train(
         tmp_path,
         *("-m", *launcher, "hydra.sweep.dir=sweep", "task=toy", "task.start=-8"),
-        *("optimizer=sgd,nag", "optimizer.lr=1000,1.0"),
+        *("optimizer=sgd,nag", "optimizer.lr=1000,1.0", "figures=true"),
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("4 runs drawn together in sweep/figures: ")
+    assert len(list(tmp_path.glob("sweep/figures/history.png"))) == 1
+    assert len(list(tmp_path.glob("sweep/*/figures/path.png"))) == 4
     results = {
         (result["optimizer"], result["hyperparameters"]["optimizer.lr"]): result
         for result in (result_of(path.parent) for path in tmp_path.rglob("result.json"))
@@ -749,6 +752,7 @@ def test_ctrl_c_ends_a_sweep(tmp_path):
     assert done.returncode == 128 + signal.SIGINT
     (directory,) = (path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
     assert result_of(directory)["status"] == "interrupted"
+    assert "drawn" not in done.stdout
 
 
 # Going on
