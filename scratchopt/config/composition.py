@@ -27,19 +27,24 @@ class SweepConfigLoader(ConfigLoaderImpl):
     """
 
     def load_configuration(
-        self, config_name: str | None, overrides: list[str], run_mode: RunMode, **options: Any
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         """Composes a configuration, as Hydra does."""
         parsed = [_parse(line) for line in overrides]
         values = [override for override in parsed if self._is_value(override)]
         common = [line for line in overrides if _parse(line) not in values]
-        key = (self._places, config_name, tuple(common), run_mode, *options.items())
+        how = (run_mode, from_shell, validate_sweep_overrides)
+        key = (self._places, config_name, tuple(common), how)
         if key not in _composed:
-            _composed[key] = _dump(
-                super().load_configuration(config_name, common, run_mode, **options)
-            )
+            _composed[key] = _dump(super().load_configuration(config_name, common, *how))
         cfg = _Unpickler(BytesIO(_composed[key])).load()  # a fifth of the time of a deepcopy
-        self.validate_sweep_overrides_legal(values, run_mode, options.get("from_shell", True))
+        if validate_sweep_overrides:
+            self.validate_sweep_overrides_legal(values, run_mode, from_shell)
         try:
             self._apply_overrides_to_config(values, cfg)
         except OmegaConfBaseException as error:

@@ -38,6 +38,11 @@ class _Panel:
         good = [place for place, its in self.points.items() if not its.mark]
         return min(good, key=lambda place: self.points[place].rank, default=None)
 
+    @property
+    def rank(self) -> float:
+        """That of the best outcome."""
+        return min(its.rank for its in self.points.values())
+
 
 @house_style()
 def grid_figure(runs: Sequence[Run], title: str) -> Figure | None:
@@ -61,7 +66,7 @@ def grid_figure(runs: Sequence[Run], title: str) -> Figure | None:
         return None
     left_out = len(panels) - PANELS
     if left_out > 0:
-        panels = sorted(panels, key=lambda panel: panel.points[panel.best].rank)[:PANELS]
+        panels = sorted(panels, key=lambda panel: panel.rank)[:PANELS]
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     each = (6.4, 4.4) if len(panels) == 1 else (3.9, 3.2)
@@ -84,7 +89,8 @@ def grid_figure(runs: Sequence[Run], title: str) -> Figure | None:
     drawn = np.array([place for panel in panels for place in panel.points])
     edges = [_find_edges(values) for values in drawn.T]
     for i, (axes, panel) in enumerate(zip(places, panels, strict=False)):
-        _set_scales(axes, drawn, edges)
+        size = axes.get_position().size * (width, height)
+        _set_scales(axes, drawn, edges, size)
         _draw(axes, panel, norm, keys[:2])
         lowest, leftmost = i + columns >= len(panels), i % columns == 0
         axes.set_xlabel(_name(keys[0]) if lowest else "")
@@ -159,11 +165,12 @@ def _draw(axes: Axes, panel: _Panel, norm: Any, keys: Sequence[str]) -> None:
     axes.set_title(fill(words, 46), fontsize=10, pad=6)
 
 
-def _set_scales(axes: Axes, places: np.ndarray, edges: Sequence[np.ndarray]) -> None:
+def _set_scales(
+    axes: Axes, places: np.ndarray, edges: Sequence[np.ndarray], size: np.ndarray
+) -> None:
     """Sets both axes, logarithmic where the numbers lie so, the values as labels if they fit."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    size = axes.get_position().size * axes.get_figure().get_size_inches()
     for i, (axis, set_scale, set_limits) in enumerate(
         ((axes.xaxis, axes.set_xscale, axes.set_xlim), (axes.yaxis, axes.set_yscale, axes.set_ylim))
     ):
