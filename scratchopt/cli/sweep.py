@@ -108,7 +108,7 @@ def _find_varied(jobs: Sequence[Sequence[str]]) -> set[str]:
 
 
 def _find_run(job: JobReturn) -> Run | None:
-    """The run that a job has left here; None, if it has left no result."""
+    """The run that a job has left here; None, if it has left nothing to draw."""
     hydras: Any = job.hydra_cfg
     try:
         config = configure(job.cfg, hydras.hydra)
@@ -116,7 +116,9 @@ def _find_run(job: JobReturn) -> Run | None:
         if config["store"]:
             directory = StoredRun(config["store"], config, choices).directory
         result = Result.read(directory / "result.json")
-    except (UserError, OSError, ValueError):  # it has told of its error, or lies elsewhere
+    except Exception:  # it has told of its error, or lies on another machine
+        return None
+    if result.failed and not result.updates:
         return None
     return Run(directory, choices["task"], choices["optimizer"], config, result)
 

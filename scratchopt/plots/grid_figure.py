@@ -89,7 +89,7 @@ def grid_figure(runs: Sequence[Run], title: str) -> Figure | None:
     drawn = np.array([place for panel in panels for place in panel.points])
     edges = [_find_edges(values) for values in drawn.T]
     for i, (axes, panel) in enumerate(zip(places, panels, strict=False)):
-        size = axes.get_position().size * (width, height)
+        size = np.array(axes.get_position().size) * (width, height)
         _set_scales(axes, drawn, edges, size)
         _draw(axes, panel, norm, keys[:2])
         lowest, leftmost = i + columns >= len(panels), i % columns == 0
