@@ -1,13 +1,12 @@
 """The point where a method takes its gradient, if that is not where its parameters are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from scratchopt.engine.update import Rule, as_number, number_names
-from scratchopt.engine.vector import Vector
+from scratchopt.engine.sorting import Buckets, Group, Kept, Sorting
+from scratchopt.engine.update import Rule, Update, as_number, number_names
 from scratchopt.snapshot import Snapshot
 
 _REMEDY = (
@@ -24,59 +23,73 @@ class GradientPoint:
     Lightning's and Fabric's wrappers make one.
 
     Args:
-        move: p, the buffers and numbers by name, to p at the point, in place; see `Optimizer`.
+        point: p, the buffers and numbers by name, to p at the point, in place; see `Optimizer`.
         name: of the method, for messages.
     """
 
-    def __init__(self, move: Rule, name: str) -> None:
-        self._move, self._name, self._number_names = move, name, number_names(move)
+    def __init__(self, point: Rule, name: str) -> None:
+        self._name, self._number_names = name, number_names(point)
+        self._sorting = Sorting()
         self.forget()
 
     def forget(self) -> None:
         """Forgets the iterate, which is then not given back."""
-        self.iterate = Snapshot()  # θ, while ahead; and its memory
+        self._sorting.forget()
+        self._buckets: Buckets | None = None
+        self._memory: list[Snapshot] = []  # for the iterate of each of the buckets
+        self._away: list[Snapshot] = []  # those that hold it now
+        self.ahead = False  # whether the parameters are at the point now
         self._numbers: dict[str, list[Any]] | None = None  # of a move since the last step
         self.zeroed = False  # whether zero_grad was called since the closure began
 
     @property
-    def ahead(self) -> bool:
-        """True if the parameters are at the point now."""
-        return self.iterate.full
+    def away(self) -> list[Kept]:
+        """The parameters that are not at θ now, and their θ."""
+        return [(snapshot.tensors, snapshot.copies) for snapshot in self._away]
 
-    def enter(self, groups: list[Any], columns: list[list[list[Tensor]]]) -> None:
+    def enter(
+        self, groups: list[Group], moves: list[Update], state: dict[Any, dict[str, Any]]
+    ) -> None:
         """Moves the parameters to the point; does nothing where they are there already.
+
+        Those that do not train, or have not all their buffers yet, stay where they are.
 
         Args:
             groups: of the optimizer.
-            columns: of each group, the parameters that have all their buffers, and each kind of
-                buffer.
+            moves: of the groups.
+            state: of the parameters.
         """
         now = self._read(groups)
-        if self.iterate.full:
+        if self.ahead:
             if self._numbers == now:
                 return
             self.leave()
-        self._numbers = now
-        differentiable = any(group["differentiable"] for group in groups)
-        with torch.set_grad_enabled(differentiable):
-            self.iterate.take([p for params, *_ in columns for p in params])
-            try:
-                for i, (params, *buffers) in enumerate(columns):
-                    if params:
-                        numbers = {name: values[i] for name, values in now.items()}
-                        self._move_group(params, buffers, numbers)
-            except BaseException:
-                self.leave()
-                raise
+        self._numbers, self.ahead = now, True
+        try:
+            self._move(groups, moves, state)
+        except BaseException:
+            self.leave()
+            raise
 
-    def leave(self) -> None:
-        """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
-        self.iterate.give_back()
+    def leave(self, but: Container[int] = ()) -> None:
+        """Moves the parameters back to θ, bit for bit; does nothing where they are there.
+
+        Args:
+            but: ids of parameters that stay away.
+        """
+        for snapshot in reversed(self._away):  # the first kept what two parameters share
+            snapshot.give_back(but)
+        if not but:
+            self.land()
+
+    def land(self) -> None:
+        """Leaves the parameters where an update that started from θ has brought them."""
+        self._away, self.ahead = [], False
 
     def evaluate(
         self, closure: Callable[[], Any] | None, enter: Callable[[], None], groups: list[Any]
     ) -> Any:
-        """Runs the closure of a step at the point, and goes back to θ, whatever happens.
+        """Runs the closure of a step at the point, where the parameters then are.
 
         Args:
             closure: of the step, or None.
@@ -88,14 +101,11 @@ class GradientPoint:
                 that changed since.
         """
         loss = None
-        try:
-            if closure is not None and self.ahead:
-                with torch.enable_grad():
-                    loss = closure()
-            elif closure is not None:
-                loss = self._look_ahead_for(closure, enter, groups)
-        finally:
-            self.leave()
+        if closure is not None and self.ahead:
+            with torch.enable_grad():
+                loss = closure()
+        elif closure is not None:
+            loss = self._look_ahead_for(closure, enter, groups)
         taken, self._numbers = self._numbers, None
         if taken is not None and taken != (now := self._read(groups)):
             (name, *_) = (name for name in now if taken[name] != now[name])
@@ -110,10 +120,29 @@ class GradientPoint:
         """Raises an error: the gradients of a step were not taken at the point."""
         raise RuntimeError(f"{self._name} needs its gradient at the lookahead point: {_REMEDY}")
 
-    def _move_group(self, params: Any, buffers: list[Any], numbers: dict[str, Any]) -> None:
-        if any(map(Tensor.is_complex, params)):
-            params, *buffers = map(_as_pairs, (params, *buffers))
-        self._move(Vector(params, role="named"), *map(Vector, buffers), **numbers)
+    def _move(
+        self, groups: list[Group], moves: list[Update], state: dict[Any, dict[str, Any]]
+    ) -> None:
+        movable = [
+            p if p.requires_grad and state.get(p, {}).keys() >= needed else None
+            for group, needed in zip(groups, (set(move.keys) for move in moves), strict=True)
+            for p in group["params"]
+        ]
+        found = self._sorting.sort(groups, movable, moves, state, lambda p, *_: state.get(p, {}))
+        differentiable = any(group["differentiable"] for group in groups)
+        if found is not self._buckets or differentiable:  # autograd needs new memory each time
+            self._memory = [Snapshot(bucket.params) for _, _, bucket in found.rows]
+            self._buckets = found
+        for (index, _, bucket), snapshot in zip(found.rows, self._memory, strict=True):
+            move, group = bucket.update, groups[index]
+            numbers = {name: as_number(group[name]) for name in move.names}
+            with torch.set_grad_enabled(move.options.differentiable):
+                if not move.options.fused:  # else θ is kept by the kernel that moves
+                    snapshot.take()
+                    self._away.append(snapshot)
+                move.driver(bucket, snapshot.copies, numbers)
+                if move.options.fused:
+                    self._away.append(snapshot)
 
     def _read(self, groups: list[Any]) -> dict[str, list[Any]]:
         return {name: [as_number(group[name]) for group in groups] for name in self._number_names}
@@ -140,8 +169,3 @@ class GradientPoint:
                 f"{self._name} got gradients that were taken before its lookahead, at θ: {_REMEDY}"
             )
         return loss
-
-
-def _as_pairs(tensors: list[Tensor]) -> list[Tensor]:
-    """Complex numbers as pairs of real ones, as a rule sees them."""
-    return [torch.view_as_real(t) if t.is_complex() else t for t in tensors]

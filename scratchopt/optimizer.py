@@ -11,7 +11,8 @@ from typing_extensions import Self, TypedDict, Unpack
 from scratchopt.engine.eager import WIDER
 from scratchopt.engine.laws import read_programs
 from scratchopt.engine.operations import RuleError
-from scratchopt.engine.runner import Runner, update_for
+from scratchopt.engine.runner import run, update_for
+from scratchopt.engine.sorting import Sorting
 from scratchopt.engine.update import GroupOptions, Update, number_names, with_compensations
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
@@ -88,7 +89,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         RuntimeError: options that exclude each other.
     """
 
-    _runner: Runner
+    _sorting: Sorting
     _point: GradientPoint | None
 
     def __init_subclass__(cls) -> None:
@@ -104,7 +105,7 @@ class Optimizer(Method, torch.optim.Optimizer):
     def _make_objects(self) -> None:
         """Makes the objects that outlive a step; wrappers that copy `__dict__` share them."""
         point = type(self).gradient_point
-        self._runner, self._point = Runner(), point and GradientPoint(point, type(self).__name__)
+        self._sorting, self._point = Sorting(), point and GradientPoint(point, type(self).__name__)
 
     def __init__(
         self, params: Params, defaults: dict[str, Any], **options: Unpack[Options]
@@ -139,7 +140,7 @@ class Optimizer(Method, torch.optim.Optimizer):
             self.state.clear()
             self.state.update(states)
             self.param_groups[:] = groups
-        self._runner.forget()
+        self._sorting.forget()
         if self._point:
             self._point.forget()
         for group in self.param_groups:
@@ -202,7 +203,8 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     @outside_of_graphs
     def _look_ahead(self, point: GradientPoint) -> None:
-        point.enter(self.param_groups, [self._columns(g) for g in self.param_groups])
+        moves = [move for g in self.param_groups if (move := self._update_of(g).move)]
+        point.enter(self.param_groups, moves, self.state)
 
     def restore_(self) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there."""
@@ -233,14 +235,19 @@ class Optimizer(Method, torch.optim.Optimizer):
                 since then. The parameters are then at θ.
         """
         loss = None
-        if self._point:
-            if closure is None and not self._point.ahead and self._may_be_elsewhere():
-                self._point.refuse_elsewhere()
+        if self._point is None:
+            if closure is not None:
+                with torch.enable_grad():
+                    loss = closure()
+            self._update()
+            return loss
+        if closure is None and not self.ahead and self._may_be_elsewhere():
+            self._point.refuse_elsewhere()
+        try:
             loss = self._point.evaluate(closure, self.lookahead_, self.param_groups)
-        elif closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        self._update()
+            self._update()
+        finally:
+            self._point.leave()
         return loss
 
     def first_value(self, key: str, p: Tensor, group: dict[str, Any]) -> Tensor:
@@ -293,8 +300,16 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     def _update(self) -> None:
         """Runs the rule on the parameters that have a gradient."""
-        updates = [self._update_of(group) for group in self.param_groups]
-        self._runner.run(self.param_groups, updates, self.state, self._prepare)
+        groups, point = self.param_groups, self._point
+        updates = [self._update_of(group) for group in groups]
+        grads = [p.grad for group in groups for p in group["params"]]
+        away = point.away if point else ()
+        found = self._sorting.sort(groups, grads, updates, self.state, self._prepare, away)
+        if point:
+            point.leave(but=found.from_kept)
+        run(found, groups, grads)
+        if point:
+            point.land()
 
     def _prepare(self, p: Tensor, group: dict[str, Any], update: Update) -> dict[str, Any]:
         options = update.options
@@ -327,14 +342,6 @@ class Optimizer(Method, torch.optim.Optimizer):
                 f"differentiable=True is not compatible with {name}'s sparse gradients: use an "
                 "embedding with sparse=False"
             )
-
-    def _columns(self, group: dict[str, Any]) -> list[list[Tensor]]:
-        """The group's parameters that train and have all their buffers, and each kind of buffer."""
-        _, keys = self.rule_for(group)
-        needed = set(keys)
-        rows = [(p, self.state.get(p, {})) for p in group["params"] if p.requires_grad]
-        rows = [(p, kept) for p, kept in rows if kept.keys() >= needed]
-        return [[p for p, _ in rows], *([kept[key] for _, kept in rows] for key in keys)]
 
     def _may_be_elsewhere(self) -> bool:
         """True if the gradient point may differ from θ, as it may once there are buffers."""

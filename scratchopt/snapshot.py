@@ -1,6 +1,6 @@
 """Values of parameters, kept while they are away and given back bit for bit."""
 
-from operator import is_
+from collections.abc import Container
 
 import torch
 from torch import Tensor
@@ -8,35 +8,34 @@ from torch.nn import Parameter
 
 
 class Snapshot:
-    """Copies of tensors; their memory is used again, since new memory is the slower half of a copy.
+    """Memory for the values of tensors; used again and again, it is faster than new memory.
 
     Where autograd is on, it sees the copies.
+
+    Args:
+        tensors: whose values are kept.
     """
 
-    def __init__(self) -> None:
-        self.full = False
-        self._tensors: list[Tensor] = []
-        self._copies: list[Tensor] = []
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.tensors = tensors
+        self.copies = [torch.empty_like(t) for t in tensors]
 
-    def take(self, tensors: list[Tensor]) -> None:
+    def take(self) -> None:
         """Keeps what the tensors hold now."""
-        known = len(tensors) == len(self._tensors) and all(map(is_, tensors, self._tensors))
-        if known and not torch.is_grad_enabled() and all(map(_alike, tensors, self._copies)):
-            _copy(self._copies, tensors)
-        else:
-            self._tensors, self._copies = tensors, [t.clone() for t in tensors]
-        self.full = True
+        _copy(self.copies, self.tensors)
 
-    def give_back(self) -> None:
-        """Writes it back, if it was not yet."""
-        if self.full:
-            self.full = False
-            with torch.set_grad_enabled(any(copy.requires_grad for copy in self._copies)):
-                _copy(self._tensors, self._copies)
+    def give_back(self, but: Container[int] = ()) -> None:
+        """Writes it back.
 
-
-def _alike(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
+        Args:
+            but: ids of tensors that are left as they are.
+        """
+        tensors, copies = self.tensors, self.copies
+        if but:
+            pairs = [(t, c) for t, c in zip(tensors, copies, strict=True) if id(t) not in but]
+            tensors, copies = [t for t, _ in pairs], [c for _, c in pairs]
+        with torch.set_grad_enabled(any(copy.requires_grad for copy in copies)):
+            _copy(tensors, copies)
 
 
 def _copy(into: list[Tensor], source: list[Tensor]) -> None:

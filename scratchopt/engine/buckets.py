@@ -1,5 +1,6 @@
 """Buckets: parameters that one call serves, with their state and the count of their steps."""
 
+from itertools import pairwise
 from operator import is_
 from typing import Any
 
@@ -23,6 +24,7 @@ class Bucket:
         states: the state of each.
         update: what is done to them.
         programs: its rule as it was read.
+        kept: where p is to be read, if that is not where it is written.
     """
 
     def __init__(
@@ -31,8 +33,10 @@ class Bucket:
         states: list[dict[str, Any]],
         update: Update,
         programs: list[Program],
+        kept: list[Tensor],
     ) -> None:
-        self.params, self.states, self.update, self.programs = params, states, update, programs
+        self.params, self.states, self.update, self.kept = params, states, update, kept
+        self.programs = [p.reading_from_last() for p in programs] if kept else programs
         self.in_lists = all(map(suits_lists, programs))
         self.keys, self.device = update.all_keys, params[0].device
         self.parts = _parts(params, update.options.foreach)
@@ -66,12 +70,12 @@ class Bucket:
         return self._count
 
     def columns(self, grads: list[Tensor]) -> list[list[Tensor]]:
-        """Parameters, gradients, each kind of buffer, and the compensations.
+        """Parameters, gradients, each kind of buffer, the compensations, and what was kept.
 
         Complex numbers are seen as pairs of real ones.
         """
         buffers = ([state[key] for state in self.states] for key in self.keys)
-        columns = [self.params, grads, *buffers]
+        columns = [self.params, grads, *buffers, *([self.kept] if self.kept else [])]
         if self.params[0].is_complex():
             columns[1] = [g.resolve_conj() for g in grads]
             return [[torch.view_as_real(t) for t in column] for column in columns]
@@ -95,3 +99,15 @@ def _parts(params: list[Tensor], foreach: bool | None) -> list[slice]:
             total = 0
         total += p.numel()
     return [slice(start, end) for start, end in zip([0, *ends], [*ends, None], strict=True)]
+
+
+def are_disjoint(tensors: list[Tensor]) -> bool:
+    """True if no two of the tensors share memory."""
+    spans = sorted((t.data_ptr(), t.data_ptr() + _extent(t)) for t in tensors if t.numel())
+    return all(a[1] <= b[0] for a, b in pairwise(spans))
+
+
+def _extent(tensor: Tensor) -> int:
+    """Bytes from the first element to the end of the last."""
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return (sum((size - 1) * stride for size, stride in steps) + 1) * tensor.element_size()

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from array import array
 from collections.abc import Iterable
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from scratchopt.engine.buckets import Bucket
+from scratchopt.engine.buckets import Bucket, are_disjoint
 from scratchopt.engine.c_source import DTYPES, write_source
 from scratchopt.engine.program import Program
 
@@ -47,7 +47,7 @@ class CKernel:
         if dtype not in DTYPES:
             raise RuntimeError(f"fused=True does not support {dtype} on a CPU: use foreach=True")
         self._run = _built(write_source(program, dtype, compensated))
-        self._dtype = dtype
+        self._program, self._dtype = program, dtype
 
     def __call__(
         self, bucket: Bucket, columns: list[list[Tensor]], factors: tuple[float, ...]
@@ -66,8 +66,8 @@ class CKernel:
         else:
             for row in zip(*columns, strict=True):
                 self._detour([[tensor] for tensor in row], factors)
-        for column in columns[:1] + columns[2:]:  # autograd then knows, as of any operation
-            increment_version(column)
+        for i in self._program.written(len(columns)):  # autograd then knows, as of any operation
+            increment_version(columns[i])
 
     def _call(self, sizes: Any, addresses: Iterable[int], factors: tuple[float, ...]) -> None:
         arrays = sizes, array("Q", addresses), array("d", factors)
@@ -76,6 +76,7 @@ class CKernel:
     def _detour(self, columns: list[list[Tensor]], factors: tuple[float, ...]) -> None:
         """Runs on copies of tensors that do not lie in memory as their parameter does."""
         straight, changed = [[] for _ in columns], []
+        written = self._program.written(len(columns))
         for row in zip(*columns, strict=True):
             strides = torch.empty_like(row[0], device="meta").stride()  # p's, if p has no gaps
             for i, tensor in enumerate(row):
@@ -83,7 +84,7 @@ class CKernel:
                 if tensor.stride() != strides or tensor.is_neg():
                     copy = torch.empty_strided(tensor.shape, strides, dtype=self._dtype)
                     copy.copy_(tensor)
-                    if i != 1:
+                    if i in written:
                         changed.append((tensor, copy))
                 straight[i].append(copy)
         sizes = array("q", map(Tensor.numel, straight[0]))
@@ -124,7 +125,7 @@ class Layout:
                     f"fused=True has a parameter of {dtype} with a gradient or state of "
                     f"{tensor.dtype}: make the optimizer after the conversion"
                 )
-        self.apart = are_disjoint(columns)
+        self.apart = are_disjoint([*columns[0], *chain.from_iterable(columns[2:])])
         self.straight = self.apart and all(
             tensor.is_contiguous() and not tensor.is_neg()
             for column in (columns[0], *columns[2:])
@@ -136,19 +137,6 @@ class Layout:
         if self.straight and not all(map(Tensor.is_contiguous, columns[0])):
             return False
         return array("q", map(Tensor.numel, columns[1])) == self.sizes
-
-
-def are_disjoint(columns: list[list[Tensor]]) -> bool:
-    """True if no two of the tensors that a kernel writes share memory: all can go at once."""
-    written = [t for column in columns[:1] + columns[2:] for t in column if t.numel()]
-    spans = sorted((t.data_ptr(), t.data_ptr() + _extent(t)) for t in written)
-    return all(a[1] <= b[0] for a, b in pairwise(spans))
-
-
-def _extent(tensor: Tensor) -> int:
-    """Bytes from the first element to the end of the last."""
-    steps = zip(tensor.shape, tensor.stride(), strict=True)
-    return (sum((size - 1) * stride for size, stride in steps) + 1) * tensor.element_size()
 
 
 def _built(source: str) -> Any:

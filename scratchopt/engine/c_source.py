@@ -71,26 +71,25 @@ def write_source(program: Program, dtype: torch.dtype, compensated: bool) -> str
         compensated: whether the tensors that it writes are sums of two.
     """
     stored, number, load, store = (_WIDE if compensated else DTYPES)[dtype]
-    arity = len(program.results)
-    written = [i for i in range(arity) if i != 1]
+    tensors = range(len(program.results))
+    written = program.written(len(tensors))
     short = {i: f"short{i}" for i in written} if compensated else {}
-    body = []
-    for i in range(arity):
-        value = load.format(f"tensor{i}[i]")
+    body = [f"const stored s{i} = tensor{i}[i];" for i in tensors]
+    for i in tensors:
         rest = f" + {load.format(f'{short[i]}[i]')}" if i in short else ""
-        body.append(f"number x{i} = {value}{rest};")
+        body.append(f"const number x{i} = {load.format(f's{i}')}{rest};")
     for step in program.steps:
         operation = OPERATIONS[step.operation]
         kind = "int" if operation.gives_mask else "number"
-        body.append(f"{kind} {step.name} = {operation.c.format(*map(_in_c, step.operands))};")
+        body.append(f"const {kind} {step.name} = {operation.c.format(*map(_in_c, step.operands))};")
     for i in written:
-        body.append(f"x{i} = {program.results[i]};")
-    for i in written:
-        body.append(f"tensor{i}[i] = {store.format(f'x{i}')};")
+        result = program.results[i]
+        same = result.startswith("x")  # as it was stored, bit for bit
+        body.append(f"tensor{i}[i] = {f's{result[1:]}' if same else store.format(result)};")
     for i, name in short.items():
-        error = f"x{i} - {load.format(f'tensor{i}[i]')}"
+        error = f"{program.results[i]} - {load.format(f'tensor{i}[i]')}"
         body.append(f"{name}[i] = {store.format(error)};")
-    pointers = [f"tensor{i}" for i in range(arity)] + list(short.values())
+    pointers = [f"tensor{i}" for i in tensors] + list(short.values())
     parts = {
         "STORED": stored,
         "NUMBER": number,

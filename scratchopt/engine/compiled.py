@@ -1,6 +1,7 @@
 """The compiled driver: a rule as one kernel, which reads and writes every number once."""
 
 import sys
+from itertools import chain
 from typing import Any
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 from torch.nn import Parameter
 
-from scratchopt.engine.buckets import Bucket
-from scratchopt.engine.c_kernel import CKernel, are_disjoint
+from scratchopt.engine.buckets import Bucket, are_disjoint
+from scratchopt.engine.c_kernel import CKernel
 from scratchopt.engine.eager import with_wider
 from scratchopt.engine.program import Program, flatten_numbers
 from scratchopt.engine.update import Numbers
@@ -84,6 +85,7 @@ class TorchKernel:
 
     def __init__(self, program: Program) -> None:
         self._compiled = torch.compile(program.function(), dynamic=True, fullgraph=True)
+        self._program = program
 
     def __call__(
         self, bucket: Bucket, columns: list[list[Tensor]], factors: tuple[float, ...]
@@ -92,7 +94,7 @@ class TorchKernel:
         scalars = [torch.tensor(f, dtype=torch.float64) for f in factors]
         rows = list(zip(*columns, strict=True))
         if bucket.layout is None:
-            bucket.layout = are_disjoint(columns)
+            bucket.layout = are_disjoint([*columns[0], *chain.from_iterable(columns[2:])])
         large = [row[0].numel() >= SMALL and _flat_alike(row) for row in rows]
         for row, is_large in zip(rows, large, strict=True):
             if is_large:
@@ -107,10 +109,10 @@ class TorchKernel:
         flats = [_flatten_dense_tensors(column) for column in columns]
         self._run(bucket, flats, scalars)
         sizes = [p.numel() for p in columns[0]]
-        for column, flat in zip(columns[:1] + columns[2:], flats[:1] + flats[2:], strict=True):
-            parts = flat.split(sizes)
-            views = [part.view(t.shape) for part, t in zip(parts, column, strict=True)]
-            torch._foreach_copy_(column, views)
+        for i in self._program.written(len(columns)):
+            parts = flats[i].split(sizes)
+            views = [part.view(t.shape) for part, t in zip(parts, columns[i], strict=True)]
+            torch._foreach_copy_(columns[i], views)
 
     def _run(self, bucket: Bucket, flats: list[Tensor], scalars: list[Tensor]) -> None:
         def work(*tensors: Tensor) -> None:

@@ -49,13 +49,18 @@ def plain_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None
 
 
 def _run(bucket: Bucket, columns: Columns, numbers: Numbers) -> None:
-    update = bucket.update
+    update, kept = bucket.update, columns.pop() if bucket.kept else []
     if not bucket.in_lists and columns[1][0].layout == torch.strided:
+        if kept:
+            torch._foreach_copy_(columns[0], kept)
         for row in zip(*columns, strict=True):
             _run_one(update, list(row), numbers)
-        return
-    if update.options.compensated:
+    elif update.options.compensated:
         with_wider(lambda *wide: update.apply(*_vectors(wide), **numbers), columns)
+    elif kept:
+        p, *others = _vectors([kept, *columns[1:]])
+        p.target = columns[0]
+        update.apply(p, *others, **numbers)
     else:
         update.apply(*_vectors(columns), **numbers)
 

@@ -1,6 +1,7 @@
 """The laws of a rule, checked before its first step: what it takes, and what it changes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from inspect import signature
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.program import Program
 from scratchopt.engine.trace import read_rule
-from scratchopt.engine.update import Rule, Update, number_names
+from scratchopt.engine.update import Update, number_names
 
 WRITES_G = "a rule must leave g as it is: write `d = lr * g` in place of `g *= lr`"
 WRITES_BUFFER = "a gradient_point must leave buffers as they are: write `p += momentum * v`"
@@ -33,7 +34,7 @@ def read_programs(update: Update, group: dict[str, Any]) -> list[Program]:
 def _count(update: Update, name: str, group: dict[str, Any]) -> int:
     """Counts the numbers in a hyperparameter, 2 in a pair; 0 stands for a single number."""
     at_rule = name in number_names(update.rule)
-    taker = _label(update.rule if at_rule or not update.gradient_point else update.gradient_point)
+    taker = _label(update.rule if at_rule or not update.move else update.move.rule)
     if name not in group:
         raise RuleError(
             f"{taker} takes {name}, and its param group has none: give it a default, as in "
@@ -52,7 +53,11 @@ def _count(update: Update, name: str, group: dict[str, Any]) -> int:
 
 @cache
 def _read(update: Update, numbers: tuple[tuple[str, int], ...]) -> list[Program]:
-    rule, point, counts = update.rule, update.gradient_point, dict(numbers)
+    return (_read_move if update.is_move else _read_rule)(update, dict(numbers))
+
+
+def _read_rule(update: Update, counts: dict[str, int]) -> list[Program]:
+    rule, options = update.rule, update.options
     label = _label(rule)
     letters = _letters(rule, label, ("p", "g"), update.keys)
     laws = {letters[1]: WRITES_G}
@@ -66,7 +71,6 @@ def _read(update: Update, numbers: tuple[tuple[str, int], ...]) -> list[Program]
                     f"{label}: a rule must change {name} in place{where}, as in "
                     "`m *= 0.9; m += g`; this one has not"
                 )
-    options = update.options
     if options.weight_decay and options.decoupled_weight_decay and "lr" not in counts:
         raise RuleError(
             f"{label}: decoupled_weight_decay is lr·weight_decay: the rule must take lr"
@@ -76,23 +80,28 @@ def _read(update: Update, numbers: tuple[tuple[str, int], ...]) -> list[Program]
             f"{label} branches on its numbers, and a CUDA graph would repeat one way for ever: "
             "leave capturable out"
         )
-    if point is not None:
-        _read_point(point, update.keys, counts)
+    if update.move:
+        _read_move(update.move, counts)
     return read_rule(label, update.apply, letters, {}, counts)
 
 
-def _read_point(point: Rule, keys: tuple[str, ...], counts: dict[str, int]) -> None:
+def _read_move(update: Update, counts: dict[str, int]) -> list[Program]:
+    """Reads the move to a gradient point; its programs keep θ in the second tensor."""
+    point = update.rule
     label, names = _label(point), number_names(point)
     if "t" in names:
         raise RuleError(
             f"{label} takes t, and a gradient is taken before its step is counted: a gradient "
             "point has the numbers of its param group alone"
         )
-    letters = _letters(point, label, ("p",), keys)
-    laws = dict.fromkeys(letters[1:], WRITES_BUFFER)
-    for program in read_rule(label, point, letters, laws, {name: counts[name] for name in names}):
-        if program.results[0] == "x0":
-            raise RuleError(f"{label}: {NOT_MOVED}")
+    letters = _letters(point, label, ("p",), update.keys)
+    letters.insert(1, "")  # θ's copy, of which the method knows nothing
+    laws = dict.fromkeys(letters[2:], WRITES_BUFFER)
+    own = {name: counts[name] for name in names}
+    programs = read_rule(label, update.apply, letters, laws, own)
+    if any(program.results[0] == "x0" for program in programs):
+        raise RuleError(f"{label}: {NOT_MOVED}")
+    return [replace(p, results=(p.results[0], "x0", *p.results[2:])) for p in programs]
 
 
 def _letters(

@@ -1,7 +1,7 @@
 """A program: a rule, or a way through its branches, as lists of operations for a compiler."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, nan
 from typing import Any, NamedTuple
@@ -41,6 +41,24 @@ class Program:
     steps: tuple[Step, ...]
     results: tuple[str, ...]
 
+    def written(self, count: int) -> list[int]:
+        """Indices of the tensors that get another value, among so many: its own, then others.
+
+        The others are compensations of its own, which change with them.
+        """
+        own = [i for i, result in enumerate(self.results) if result != f"x{i}"]
+        return [*own, *range(len(self.results), count)]
+
+    def reading_from_last(self) -> "Program":
+        """The program with one more tensor, where it reads what it takes for the first's value."""
+        last = f"x{len(self.results)}"
+
+        def moved(names: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(last if name == "x0" else name for name in names)
+
+        steps = tuple(step._replace(operands=moved(step.operands)) for step in self.steps)
+        return replace(self, steps=steps, results=(*moved(self.results), last))
+
     @cached_property
     def arithmetic(self) -> Callable[..., tuple[float, ...] | None]:
         """The function of the source."""
@@ -54,7 +72,9 @@ class Program:
             f"{step.name} = {step.operation}({', '.join(map(in_python, step.operands))})"
             for step in self.steps
         ]
-        lines += [f"x{i}.copy_({y})" for i, y in enumerate(self.results) if y != f"x{i}"]
+        copies = [(i, self.results[i]) for i in self.written(len(self.results))]
+        copies.sort(key=lambda copy: not copy[1].startswith("x"))  # before these are overwritten
+        lines += [f"x{i}.copy_({result})" for i, result in copies]
         source = f"def whole({', '.join(names)}):\n" + "\n".join(f"    {line}" for line in lines)
         functions = {name: operation.function for name, operation in OPERATIONS.items()}
         return _run_source(source, "whole", functions)

@@ -45,23 +45,25 @@ class Update:
 
     Args:
         rule: the method's own.
-        gradient_point: the method's own, or None.
+        move: the move of p to the point where the gradient is taken, or None if that is p.
         keys: of the rule's buffers in the state, in the rule's order.
         names: of the numbers that it takes from the group.
         apply: the rule with what comes before it, a function of p, g, the buffers and the numbers.
         driver: runs it on a bucket, given the gradients and the numbers.
         counts_steps: whether the rule asks for t, the number of the step.
         options: of the group.
+        is_move: whether it is such a move itself.
     """
 
     rule: Rule
-    gradient_point: Rule | None
+    move: "Update | None"
     keys: tuple[str, ...]
     names: tuple[str, ...]
     apply: Callable[..., None]
     driver: Callable[..., None]
     counts_steps: bool
     options: GroupOptions
+    is_move: bool = False
 
     @property
     def takes_tensors(self) -> bool:

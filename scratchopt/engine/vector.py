@@ -12,9 +12,9 @@ name is ␣):
 >>> calls("p -= lr * g")
 _foreach_add_(p, g, alpha=-0.5)
 >>> calls("p -= lr * g * m")
-_foreach_addcmul_(p, g, m, -0.5)
+_foreach_addcmul_(p, g, m, value=-0.5)
 >>> calls("p -= lr * m / v")
-_foreach_addcdiv_(p, m, v, -0.5)
+_foreach_addcdiv_(p, m, v, value=-0.5)
 >>> calls("m += lr * (g - m)")
 _foreach_lerp_(m, g, 0.5)
 >>> calls("m *= lr")
@@ -33,7 +33,7 @@ _foreach_add_(p, ␣, alpha=-1.0)
 >>> calls("p -= m / (v.sqrt() + 1)")
 _foreach_sqrt(v)
 _foreach_add_(␣, 1)
-_foreach_addcdiv_(p, m, ␣, -1.0)
+_foreach_addcdiv_(p, m, ␣, value=-1.0)
 >>> calls("p -= 1 - v")
 _foreach_mul(v, -1.0)
 _foreach_add_(␣, 1)
@@ -77,10 +77,14 @@ class Vector(Functions):
         tensors, factor: the list and the number.
         op: "mul", "div" or "sub", what comes before `other`, the second list; or empty.
         role: "named" for a rule's own list, "temporary" for nobody's, empty for a product.
+
+    Attributes:
+        target: what the next write goes to, if that is not the list itself.
     """
 
     def __init__(self, tensors: Any, factor=1.0, op="", other: Any = (), role="") -> None:
         self.lists, self.factor, self.op, self.role = (tensors, other), factor, op, role
+        self.target: list[torch.Tensor] = []
         self._versions = None if role == "named" else self._now()
 
     @property
@@ -155,14 +159,18 @@ class Vector(Functions):
         if term.op == "sub" and self.role and term.lists[1] is self.lists[0]:
             return call("lerp", term.tensors, term.factor)
         if term.op in ("mul", "div"):
-            return call(f"addc{term.op}", term.tensors, term.lists[1], term.factor)
+            return call(f"addc{term.op}", term.tensors, term.lists[1], value=term.factor)
         return call("add", term._settled().tensors, alpha=term.factor)
 
     def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
         if not self.role:  # nobody's list: it becomes that of the result
             vars(self).update(vars(self._new(name, *arguments, **options)))
             return self
-        _in_place(name, self.tensors, *arguments, **options)
+        if self.target:
+            _into(self.target, name, self.tensors, *arguments, **options)
+            self.lists, self.target = (self.target, ()), []
+        else:
+            _in_place(name, self.tensors, *arguments, **options)
         self._versions = self._versions and self._now()
         return self
 
@@ -179,3 +187,12 @@ def _in_place(name: str, tensors: list[torch.Tensor], *arguments: Any, **options
     getattr(torch, f"_foreach_{name}_")(tensors, *arguments, **options)
     if name == "lerp":  # of which torch's kernel on a GPU does not say that it has written
         torch.autograd.graph.increment_version(tensors[0])
+
+
+def _into(
+    target: list[torch.Tensor], name: str, tensors: Any, *arguments: Any, **options: float
+) -> None:
+    function = getattr(torch, name)
+    columns = [a if isinstance(a, list) else [a] * len(tensors) for a in arguments]
+    for out, *row in zip(target, tensors, *columns, strict=True):
+        function(*row, **options, out=out)

@@ -69,9 +69,9 @@ class Replay:
 @contextmanager
 def set_parameters(parameters: list[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
     """Sets the parameters to these values for the block, then back, bit for bit."""
-    kept = Snapshot()
+    kept = Snapshot(parameters)
     with torch.no_grad():
-        kept.take(parameters)
+        kept.take()
         for p, value in zip(parameters, values, strict=True):
             p.copy_(value)
     try:

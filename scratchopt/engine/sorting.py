@@ -1,0 +1,159 @@
+"""Sorts the parameters of an optimizer's groups into buckets, anew only where something changed."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from operator import is_
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from scratchopt.engine.buckets import Bucket, are_disjoint
+from scratchopt.engine.laws import read_programs
+from scratchopt.engine.update import Update
+
+Group: TypeAlias = dict[str, Any]
+Kept: TypeAlias = tuple[list[Tensor], list[Tensor]]  # parameters away from θ, and their θ
+
+
+class Buckets(NamedTuple):
+    """The buckets, and all that the sorting depended on."""
+
+    params: list[Tensor]
+    kinds: tuple[list[Any], list[Any]]  # dtypes and layouts of the gradients
+    updates: list[Update]
+    states: list[dict[str, Any]]
+    away: Sequence[Kept]
+    rows: list[tuple[int, list[int], Bucket]]  # index of the group, indices of gradients
+    from_kept: frozenset[int]  # ids of the parameters whose update starts from the θ that was kept
+    addresses: list[int]  # of these
+
+    def fits(
+        self,
+        params: list[Tensor],
+        kinds: Any,
+        updates: list[Update],
+        state: dict[Any, Any],
+        away: Sequence[Kept],
+    ) -> bool:
+        """True if all is as it was: no group added, no gradient late, no state replaced."""
+        return (
+            len(params) == len(self.params)
+            and all(map(is_, params, self.params))
+            and kinds == self.kinds
+            and all(bucket.device == bucket.params[0].device for _, _, bucket in self.rows)
+            and updates == self.updates
+            and len(state) == len(self.states)
+            and all(map(is_, state.values(), self.states))
+            and all(bucket.undisturbed for _, _, bucket in self.rows)
+            and len(away) == len(self.away)
+            and all(now[1] is then[1] for now, then in zip(away, self.away, strict=True))
+            and (not self.addresses or self.addresses == _addresses(self.rows))
+        )
+
+    def walk(self, grads: list[Any]) -> list[tuple[int, list[Any], Bucket]]:
+        """Each bucket with the index of its group before it, and its gradients."""
+        if len(self.rows) == 1 and len(self.rows[0][1]) == len(grads):
+            return [(self.rows[0][0], grads, self.rows[0][2])]
+        return [(i, [grads[j] for j in members], bucket) for i, members, bucket in self.rows]
+
+
+class Sorting:
+    """Puts parameters of a kind together, so that one call serves them."""
+
+    def __init__(self) -> None:
+        self._found: Buckets | None = None
+
+    def forget(self) -> None:
+        """Sorts the parameters anew the next time."""
+        self._found = None
+
+    def sort(
+        self,
+        groups: list[Group],
+        grads: list[Any],
+        updates: list[Update],
+        state: dict[Any, Any],
+        prepare: Callable[[Tensor, Group, Update], dict[str, Any]],
+        away: Sequence[Kept] = (),
+    ) -> Buckets:
+        """The buckets of the parameters that have a gradient; the same object while it fits.
+
+        Args:
+            groups: of parameters.
+            grads: of all parameters, None where there is none.
+            updates: of the groups.
+            state: of the parameters.
+            prepare: gives a parameter of a group its state, or refuses it.
+            away: parameters that are not at θ, and the θ that was kept of them.
+        """
+        params = [p for group in groups for p in group["params"]]
+        kinds = (
+            [g if g is None else g.dtype for g in grads],
+            [g if g is None else g.layout for g in grads],
+        )
+        found = self._found
+        if found is None or not found.fits(params, kinds, updates, state, away):
+            rows = _sort(groups, grads, updates, prepare, away)
+            started = [bucket for _, _, bucket in rows if bucket.kept]
+            ids = frozenset(id(p) for bucket in started for p in bucket.params)
+            found = self._found = Buckets(
+                params, kinds, updates, list(state.values()), away, rows, ids, _addresses(rows)
+            )
+        return found
+
+
+@torch.no_grad()
+def _sort(
+    groups: list[Group], grads: list[Any], updates: list[Update], prepare: Any, away: Any
+) -> list[tuple[int, list[int], Bucket]]:
+    """Puts parameters of a kind together, and gives those that are new their state."""
+    kept = {id(p): copy for params, copies in away for p, copy in zip(params, copies, strict=True)}
+    if not are_disjoint([p for params, _ in away for p in params if _is_plain(p)]):
+        kept = {}  # what two parameters share is updated twice, one time after the other
+    rows = defaultdict(list)
+    numbered = enumerate(grads)
+    for index, (group, update) in enumerate(zip(groups, updates, strict=True)):
+        for p, (i, g) in zip(group["params"], numbered, strict=False):
+            if g is None:
+                continue
+            state = prepare(p, group, update)
+            age = state["step"].item() if update.counts_alike else 0.0
+            starts = _starts_from(kept.get(id(p)), p, g, update)
+            rows[index, p.device, p.dtype, g.dtype, g.layout, age, starts].append((i, p, state))
+    return [
+        (
+            index,
+            [i for i, _, _ in members],
+            Bucket(
+                [p for _, p, _ in members],
+                [s for _, _, s in members],
+                updates[index],
+                read_programs(updates[index], groups[index]),
+                [kept[id(p)] for _, p, _ in members] if starts else [],
+            ),
+        )
+        for (index, *_, starts), members in rows.items()
+    ]
+
+
+def _starts_from(kept: Tensor | None, p: Tensor, g: Tensor, update: Update) -> bool:
+    """True if the update can read p where its θ was kept, so that θ is not written back before."""
+    options = update.options
+    return (
+        kept is not None
+        and (p.device.type == "cpu" or options.fused)  # a foreach call there is one for all tensors
+        and not (options.compensated or update.takes_tensors)
+        and g.layout == torch.strided
+        and _is_plain(p)
+        and (p.shape, p.dtype, p.device) == (kept.shape, kept.dtype, kept.device)
+    )
+
+
+def _is_plain(p: Tensor) -> bool:
+    return type(p) in (Tensor, Parameter)
+
+
+def _addresses(rows: list[tuple[int, list[int], Bucket]]) -> list[int]:
+    return [p.data_ptr() for _, _, bucket in rows if bucket.kept for p in bucket.params]
