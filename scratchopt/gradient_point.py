@@ -77,7 +77,7 @@ class GradientPoint:
         Args:
             but: ids of parameters that stay away.
         """
-        for snapshot in reversed(self._away):  # the first kept what two parameters share
+        for snapshot in reversed(self._away):  # the first has what two parameters share
             snapshot.give_back(but)
         if not but:
             self.land()
@@ -131,7 +131,8 @@ class GradientPoint:
         found = self._sorting.sort(groups, movable, moves, state, lambda p, *_: state.get(p, {}))
         differentiable = any(group["differentiable"] for group in groups)
         if found is not self._buckets or differentiable:  # autograd needs new memory each time
-            self._memory = [Snapshot(bucket.params) for _, _, bucket in found.rows]
+            buckets = [bucket for _, _, bucket in found.rows]
+            self._memory = [Snapshot(b.params, b.update.options.fused) for b in buckets]
             self._buckets = found
         for (index, _, bucket), snapshot in zip(found.rows, self._memory, strict=True):
             move, group = bucket.update, groups[index]

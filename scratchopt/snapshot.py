@@ -14,10 +14,12 @@ class Snapshot:
 
     Args:
         tensors: whose values are kept.
+        one_by_one: whether each may have changed before the next is kept, as by a kernel that does
+            both. The first then has what two tensors share.
     """
 
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self.tensors = tensors
+    def __init__(self, tensors: list[Tensor], one_by_one: bool = False) -> None:
+        self.tensors, self._one_by_one = tensors, one_by_one
         self.copies = [torch.empty_like(t) for t in tensors]
 
     def take(self) -> None:
@@ -32,15 +34,22 @@ class Snapshot:
         """
         tensors, copies = self.tensors, self.copies
         if but:
-            pairs = [(t, c) for t, c in zip(tensors, copies, strict=True) if id(t) not in but]
-            tensors, copies = [t for t, _ in pairs], [c for _, c in pairs]
+            rows = [(t, c) for t, c in zip(tensors, copies, strict=True) if id(t) not in but]
+            tensors, copies = [t for t, _ in rows], [c for _, c in rows]
         with torch.set_grad_enabled(any(copy.requires_grad for copy in copies)):
-            _copy(tensors, copies)
+            if self._one_by_one:
+                _copy_each(tensors[::-1], copies[::-1])
+            else:
+                _copy(tensors, copies)
 
 
 def _copy(into: list[Tensor], source: list[Tensor]) -> None:
     if torch.is_grad_enabled() or not {type(t) for t in into} <= {Tensor, Parameter}:
-        for to, of in zip(into, source, strict=True):  # a DTensor has no foreach copy
-            to.copy_(of)
+        _copy_each(into, source)  # a DTensor has no foreach copy
     elif into:
         torch._foreach_copy_(into, source)
+
+
+def _copy_each(into: list[Tensor], source: list[Tensor]) -> None:
+    for to, of in zip(into, source, strict=True):
+        to.copy_(of)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scratchopt.engine.buckets import Bucket
+from scratchopt.engine.kept_vector import KeptVector
 from scratchopt.engine.sparse_rows import take_sparse_rows
 from scratchopt.engine.update import Numbers, Update
 from scratchopt.engine.vector import Vector
@@ -57,12 +58,9 @@ def _run(bucket: Bucket, columns: Columns, numbers: Numbers) -> None:
             _run_one(update, list(row), numbers)
     elif update.options.compensated:
         with_wider(lambda *wide: update.apply(*_vectors(wide), **numbers), columns)
-    elif kept:
-        p, *others = _vectors([kept, *columns[1:]])
-        p.target = columns[0]
-        update.apply(p, *others, **numbers)
     else:
-        update.apply(*_vectors(columns), **numbers)
+        p, *others = _vectors(columns)
+        update.apply(KeptVector(kept, columns[0]) if kept else p, *others, **numbers)
 
 
 def _run_one(update: Update, row: list[Tensor], numbers: Numbers) -> None:

@@ -77,14 +77,10 @@ class Vector(Functions):
         tensors, factor: the list and the number.
         op: "mul", "div" or "sub", what comes before `other`, the second list; or empty.
         role: "named" for a rule's own list, "temporary" for nobody's, empty for a product.
-
-    Attributes:
-        target: what the next write goes to, if that is not the list itself.
     """
 
     def __init__(self, tensors: Any, factor=1.0, op="", other: Any = (), role="") -> None:
         self.lists, self.factor, self.op, self.role = (tensors, other), factor, op, role
-        self.target: list[torch.Tensor] = []
         self._versions = None if role == "named" else self._now()
 
     @property
@@ -166,11 +162,7 @@ class Vector(Functions):
         if not self.role:  # nobody's list: it becomes that of the result
             vars(self).update(vars(self._new(name, *arguments, **options)))
             return self
-        if self.target:
-            _into(self.target, name, self.tensors, *arguments, **options)
-            self.lists, self.target = (self.target, ()), []
-        else:
-            _in_place(name, self.tensors, *arguments, **options)
+        _in_place(name, self.tensors, *arguments, **options)
         self._versions = self._versions and self._now()
         return self
 
@@ -187,12 +179,3 @@ def _in_place(name: str, tensors: list[torch.Tensor], *arguments: Any, **options
     getattr(torch, f"_foreach_{name}_")(tensors, *arguments, **options)
     if name == "lerp":  # of which torch's kernel on a GPU does not say that it has written
         torch.autograd.graph.increment_version(tensors[0])
-
-
-def _into(
-    target: list[torch.Tensor], name: str, tensors: Any, *arguments: Any, **options: float
-) -> None:
-    function = getattr(torch, name)
-    columns = [a if isinstance(a, list) else [a] * len(tensors) for a in arguments]
-    for out, *row in zip(target, tensors, *columns, strict=True):
-        function(*row, **options, out=out)

@@ -1,0 +1,34 @@
+"""Parameters that are away from θ, as a rule sees them: at θ, where it was kept."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratchopt.engine.vector import Vector
+
+
+class KeptVector(Vector):
+    """Parameters that are read where θ was kept, until the first write goes to where they lie.
+
+    So θ need not be copied back before a step. The results are those of the write in place, to the
+    last bit.
+
+    Args:
+        kept: the values of θ, which stay as they are.
+        params: the parameters, whose own values are not read.
+    """
+
+    def __init__(self, kept: list[Tensor], params: list[Tensor]) -> None:
+        super().__init__(kept, role="named")
+        self._params = params
+
+    def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
+        if self.lists[0] is self._params:
+            return super()._write(name, *arguments, **options)
+        function = getattr(torch, name)
+        columns = [a if isinstance(a, list) else [a] * len(self._params) for a in arguments]
+        for out, *row in zip(self._params, self.tensors, *columns, strict=True):
+            function(*row, **options, out=out)
+        self.lists = (self._params, ())
+        return self
