@@ -1,6 +1,6 @@
 """The point where a method takes its gradient, if that is not where its parameters are."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -71,14 +71,15 @@ class GradientPoint:
             self.leave()
             raise
 
-    def leave(self, but: Container[int] = ()) -> None:
+    def leave(self, but: Collection[int] = ()) -> None:
         """Moves the parameters back to θ, bit for bit; does nothing where they are there.
 
         Args:
-            but: ids of parameters that stay away.
+            but: ids of parameters that stay away, of those that are.
         """
-        for snapshot in reversed(self._away):  # the first has what two parameters share
-            snapshot.give_back(but)
+        if len(but) < sum(len(snapshot.tensors) for snapshot in self._away):
+            for snapshot in reversed(self._away):  # the first has what two parameters share
+                snapshot.give_back(but)
         if not but:
             self.land()
 
@@ -123,12 +124,24 @@ class GradientPoint:
     def _move(
         self, groups: list[Group], moves: list[Update], state: dict[Any, dict[str, Any]]
     ) -> None:
-        movable = [
-            p if p.requires_grad and state.get(p, {}).keys() >= needed else None
-            for group, needed in zip(groups, (set(move.keys) for move in moves), strict=True)
-            for p in group["params"]
-        ]
-        found = self._sorting.sort(groups, movable, moves, state, lambda p, *_: state.get(p, {}))
+        params = [p for group in groups for p in group["params"]]
+        kinds = (
+            [p.requires_grad for p in params],
+            [p.dtype for p in params],
+            sum(map(len, state.values())),  # grows with each buffer
+        )
+
+        def find_movable() -> list[Any]:
+            pairs = zip(groups, (set(move.keys) for move in moves), strict=True)
+            needed = [keys for group, keys in pairs for _ in group["params"]]
+            return [
+                p if p.requires_grad and state.get(p, {}).keys() >= keys else None
+                for p, keys in zip(params, needed, strict=True)
+            ]
+
+        found = self._sorting.sort(
+            groups, find_movable, kinds, moves, state, lambda p, *_: state.get(p, {})
+        )
         differentiable = any(group["differentiable"] for group in groups)
         if found is not self._buckets or differentiable:  # autograd needs new memory each time
             buckets = [bucket for _, _, bucket in found.rows]

@@ -12,7 +12,7 @@ from scratchopt.engine.eager import WIDER
 from scratchopt.engine.laws import read_programs
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.runner import run, update_for
-from scratchopt.engine.sorting import Sorting
+from scratchopt.engine.sorting import Sorting, kinds_of
 from scratchopt.engine.update import GroupOptions, Update, number_names, with_compensations
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
@@ -304,7 +304,9 @@ class Optimizer(Method, torch.optim.Optimizer):
         updates = [self._update_of(group) for group in groups]
         grads = [p.grad for group in groups for p in group["params"]]
         away = point.away if point else ()
-        found = self._sorting.sort(groups, grads, updates, self.state, self._prepare, away)
+        found = self._sorting.sort(
+            groups, lambda: grads, kinds_of(grads), updates, self.state, self._prepare, away
+        )
         if point:
             point.leave(but=found.from_kept)
         run(found, groups, grads)

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import tempfile
 from array import array
-from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ class CKernel:
         if dtype not in DTYPES:
             raise RuntimeError(f"fused=True does not support {dtype} on a CPU: use foreach=True")
         self._run = _built(write_source(program, dtype, compensated))
-        self._program, self._dtype = program, dtype
+        self._dtype, self._written = dtype, program.written(compensated)
 
     def __call__(
         self, bucket: Bucket, columns: list[list[Tensor]], factors: tuple[float, ...]
@@ -60,23 +59,23 @@ class CKernel:
         if layout is None or layout.addresses != [p, *others] or not layout.fits(columns):
             layout = bucket.layout = Layout(columns, [p, *others], self._dtype)
         if layout.straight and all(map(Tensor.is_contiguous, columns[1])):
-            self._call(layout.sizes, chain(p, g, *others), factors)
+            self._call(layout.sizes, [*p, *g, *chain.from_iterable(others)], factors)
         elif layout.apart:
             self._detour(columns, factors)
         else:
             for row in zip(*columns, strict=True):
                 self._detour([[tensor] for tensor in row], factors)
-        for i in self._program.written(len(columns)):  # autograd then knows, as of any operation
-            increment_version(columns[i])
+        for i in self._written:
+            if i != 1:  # a copy of θ, of which nobody else knows
+                increment_version(columns[i])  # autograd then knows, as of any operation
 
-    def _call(self, sizes: Any, addresses: Iterable[int], factors: tuple[float, ...]) -> None:
+    def _call(self, sizes: Any, addresses: list[int], factors: tuple[float, ...]) -> None:
         arrays = sizes, array("Q", addresses), array("d", factors)
         self._run(len(sizes), *(a.buffer_info()[0] for a in arrays), torch.get_num_threads())
 
     def _detour(self, columns: list[list[Tensor]], factors: tuple[float, ...]) -> None:
         """Runs on copies of tensors that do not lie in memory as their parameter does."""
         straight, changed = [[] for _ in columns], []
-        written = self._program.written(len(columns))
         for row in zip(*columns, strict=True):
             strides = torch.empty_like(row[0], device="meta").stride()  # p's, if p has no gaps
             for i, tensor in enumerate(row):
@@ -84,11 +83,11 @@ class CKernel:
                 if tensor.stride() != strides or tensor.is_neg():
                     copy = torch.empty_strided(tensor.shape, strides, dtype=self._dtype)
                     copy.copy_(tensor)
-                    if i in written:
+                    if i in self._written:
                         changed.append((tensor, copy))
                 straight[i].append(copy)
         sizes = array("q", map(Tensor.numel, straight[0]))
-        self._call(sizes, map(Tensor.data_ptr, chain.from_iterable(straight)), factors)
+        self._call(sizes, list(map(Tensor.data_ptr, chain.from_iterable(straight))), factors)
         for tensor, copy in changed:
             tensor.copy_(copy)
 

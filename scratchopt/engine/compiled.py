@@ -64,7 +64,7 @@ def _kernel(bucket: Bucket, program: Program) -> Any:
             dtype = p.dtype.to_real() if p.is_complex() else p.dtype
             _KERNELS[key] = CKernel(program, dtype, compensated)
         else:
-            _KERNELS[key] = TorchKernel(program)
+            _KERNELS[key] = TorchKernel(program, compensated)
     return _KERNELS[key]
 
 
@@ -81,11 +81,12 @@ class TorchKernel:
 
     Args:
         program: what the rule does.
+        compensated: whether the tensors that it writes are sums of two.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, compensated: bool) -> None:
         self._compiled = torch.compile(program.function(), dynamic=True, fullgraph=True)
-        self._program = program
+        self._written = program.written(compensated)
 
     def __call__(
         self, bucket: Bucket, columns: list[list[Tensor]], factors: tuple[float, ...]
@@ -109,7 +110,7 @@ class TorchKernel:
         flats = [_flatten_dense_tensors(column) for column in columns]
         self._run(bucket, flats, scalars)
         sizes = [p.numel() for p in columns[0]]
-        for i in self._program.written(len(columns)):
+        for i in self._written:
             parts = flats[i].split(sizes)
             views = [part.view(t.shape) for part, t in zip(parts, columns[i], strict=True)]
             torch._foreach_copy_(columns[i], views)

@@ -41,13 +41,11 @@ class Program:
     steps: tuple[Step, ...]
     results: tuple[str, ...]
 
-    def written(self, count: int) -> list[int]:
-        """Indices of the tensors that get another value, among so many: its own, then others.
-
-        The others are compensations of its own, which change with them.
-        """
+    def written(self, compensated: bool = False) -> list[int]:
+        """Indices of the tensors that get another value, and of their compensations at the end."""
+        count = len(self.results)
         own = [i for i, result in enumerate(self.results) if result != f"x{i}"]
-        return [*own, *range(len(self.results), count)]
+        return [*own, *range(count, count + compensated * len(own))]
 
     def reading_from_last(self) -> "Program":
         """The program with one more tensor, where it reads what it takes for the first's value."""
@@ -72,7 +70,7 @@ class Program:
             f"{step.name} = {step.operation}({', '.join(map(in_python, step.operands))})"
             for step in self.steps
         ]
-        copies = [(i, self.results[i]) for i in self.written(len(self.results))]
+        copies = [(i, self.results[i]) for i in self.written()]
         copies.sort(key=lambda copy: not copy[1].startswith("x"))  # before these are overwritten
         lines += [f"x{i}.copy_({result})" for i, result in copies]
         source = f"def whole({', '.join(names)}):\n" + "\n".join(f"    {line}" for line in lines)

@@ -21,7 +21,7 @@ class Buckets(NamedTuple):
     """The buckets, and all that the sorting depended on."""
 
     params: list[Tensor]
-    kinds: tuple[list[Any], list[Any]]  # dtypes and layouts of the gradients
+    kinds: Any
     updates: list[Update]
     states: list[dict[str, Any]]
     away: Sequence[Kept]
@@ -72,36 +72,43 @@ class Sorting:
     def sort(
         self,
         groups: list[Group],
-        grads: list[Any],
+        seconds: Callable[[], list[Any]],
+        kinds: Any,
         updates: list[Update],
         state: dict[Any, Any],
         prepare: Callable[[Tensor, Group, Update], dict[str, Any]],
         away: Sequence[Kept] = (),
     ) -> Buckets:
-        """The buckets of the parameters that have a gradient; the same object while it fits.
+        """The buckets of the parameters that take part; the same object while it fits.
 
         Args:
             groups: of parameters.
-            grads: of all parameters, None where there is none.
+            seconds: gives the second tensor of the updates for each parameter, such as its
+                gradient; None where it takes no part.
+            kinds: what tells that those which take part, or their dtypes and layouts, are others.
             updates: of the groups.
             state: of the parameters.
             prepare: gives a parameter of a group its state, or refuses it.
             away: parameters that are not at θ, and the θ that was kept of them.
         """
         params = [p for group in groups for p in group["params"]]
-        kinds = (
-            [g if g is None else g.dtype for g in grads],
-            [g if g is None else g.layout for g in grads],
-        )
         found = self._found
         if found is None or not found.fits(params, kinds, updates, state, away):
-            rows = _sort(groups, grads, updates, prepare, away)
+            rows = _sort(groups, seconds(), updates, prepare, away)
             started = [bucket for _, _, bucket in rows if bucket.kept]
             ids = frozenset(id(p) for bucket in started for p in bucket.params)
             found = self._found = Buckets(
                 params, kinds, updates, list(state.values()), away, rows, ids, _addresses(rows)
             )
         return found
+
+
+def kinds_of(tensors: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Dtypes and layouts, None where there is no tensor."""
+    return (
+        [t if t is None else t.dtype for t in tensors],
+        [t if t is None else t.layout for t in tensors],
+    )
 
 
 @torch.no_grad()
