@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from scratchopt.engine.sorting import Buckets, Group, Kept, Sorting
+from scratchopt.engine.sorting import Buckets, Group, Sorting
 from scratchopt.engine.update import Rule, Update, as_number, number_names
 from scratchopt.snapshot import Snapshot
 
@@ -36,16 +36,12 @@ class GradientPoint:
         """Forgets the iterate, which is then not given back."""
         self._sorting.forget()
         self._buckets: Buckets | None = None
-        self._memory: list[Snapshot] = []  # for the iterate of each of the buckets
-        self._away: list[Snapshot] = []  # those that hold it now
+        self._differentiable = False  # whether any of them is
+        self._memory: list[Snapshot] = []  # for the iterate θ of each of the buckets
+        self.away: list[Snapshot] = []  # the parameters that are not at θ now, and their θ
         self.ahead = False  # whether the parameters are at the point now
         self._numbers: dict[str, list[Any]] | None = None  # of a move since the last step
         self.zeroed = False  # whether zero_grad was called since the closure began
-
-    @property
-    def away(self) -> list[Kept]:
-        """The parameters that are not at θ now, and their θ."""
-        return [(snapshot.tensors, snapshot.copies) for snapshot in self._away]
 
     def enter(
         self, groups: list[Group], moves: list[Update], state: dict[Any, dict[str, Any]]
@@ -77,15 +73,15 @@ class GradientPoint:
         Args:
             but: ids of parameters that stay away, of those that are.
         """
-        if len(but) < sum(len(snapshot.tensors) for snapshot in self._away):
-            for snapshot in reversed(self._away):  # the first has what two parameters share
+        if not but or len(but) < sum(len(snapshot.tensors) for snapshot in self.away):
+            for snapshot in reversed(self.away):  # the first has what two parameters share
                 snapshot.give_back(but)
         if not but:
             self.land()
 
     def land(self) -> None:
         """Leaves the parameters where an update that started from θ has brought them."""
-        self._away, self.ahead = [], False
+        self.away, self.ahead = [], False
 
     def evaluate(
         self, closure: Callable[[], Any] | None, enter: Callable[[], None], groups: list[Any]
@@ -142,10 +138,12 @@ class GradientPoint:
         found = self._sorting.sort(
             groups, find_movable, kinds, moves, state, lambda p, *_: state.get(p, {})
         )
-        differentiable = any(group["differentiable"] for group in groups)
-        if found is not self._buckets or differentiable:  # autograd needs new memory each time
+        if (
+            found is not self._buckets or self._differentiable
+        ):  # autograd needs new memory each time
             buckets = [bucket for _, _, bucket in found.rows]
             self._memory = [Snapshot(b.params, b.update.options.fused) for b in buckets]
+            self._differentiable = any(move.options.differentiable for move in moves)
             self._buckets = found
         for (index, _, bucket), snapshot in zip(found.rows, self._memory, strict=True):
             move, group = bucket.update, groups[index]
@@ -153,10 +151,10 @@ class GradientPoint:
             with torch.set_grad_enabled(move.options.differentiable):
                 if not move.options.fused:  # else θ is kept by the kernel that moves
                     snapshot.take()
-                    self._away.append(snapshot)
+                    self.away.append(snapshot)
                 move.driver(bucket, snapshot.copies, numbers)
                 if move.options.fused:
-                    self._away.append(snapshot)
+                    self.away.append(snapshot)
 
     def _read(self, groups: list[Any]) -> dict[str, list[Any]]:
         return {name: [as_number(group[name]) for group in groups] for name in self._number_names}

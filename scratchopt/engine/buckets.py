@@ -53,7 +53,9 @@ class Bucket:
 
     @property
     def undisturbed(self) -> bool:
-        """True if nobody else has changed a step."""
+        """True if the parameters are still where they were, and nobody else has changed a step."""
+        if self.device != self.params[0].device:
+            return False
         if not self._steps:
             return True
         steps = [state["step"] for state in self.states]

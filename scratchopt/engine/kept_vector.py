@@ -26,9 +26,9 @@ class KeptVector(Vector):
     def _write(self, name: str, *arguments: Any, **options: float) -> Vector:
         if self.lists[0] is self._params:
             return super()._write(name, *arguments, **options)
+        kept, self.lists = self.lists[0], (self._params, ())
         function = getattr(torch, name)
-        columns = [a if isinstance(a, list) else [a] * len(self._params) for a in arguments]
-        for out, *row in zip(self._params, self.tensors, *columns, strict=True):
+        columns = [a if isinstance(a, list) else [a] * len(kept) for a in arguments]
+        for out, *row in zip(self._params, kept, *columns, strict=True):
             function(*row, **options, out=out)
-        self.lists = (self._params, ())
         return self

@@ -74,7 +74,7 @@ def _move_for(gradient_point: Rule, keys: tuple[str, ...], options: GroupOptions
         apply=apply,
         driver=_compiled_or_lists(options),
         counts_steps=False,
-        options=options._replace(compensated=False),
+        options=options._replace(compensated=False, foreach=True),  # one operation, for all at once
         is_move=True,
     )
 

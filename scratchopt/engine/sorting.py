@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from operator import is_
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,8 +13,18 @@ from scratchopt.engine.buckets import Bucket, are_disjoint
 from scratchopt.engine.laws import read_programs
 from scratchopt.engine.update import Update
 
+# Elements. Without a kernel θ is read where it was kept by a call for each tensor, which costs more
+# than it saves where these are small, or on a GPU.
+LARGE = 2**17
+
 Group: TypeAlias = dict[str, Any]
-Kept: TypeAlias = tuple[list[Tensor], list[Tensor]]  # parameters away from θ, and their θ
+
+
+class Away(Protocol):
+    """Parameters that are not at θ, and the θ that was kept of them."""
+
+    tensors: list[Tensor]
+    copies: list[Tensor]
 
 
 class Buckets(NamedTuple):
@@ -24,7 +34,7 @@ class Buckets(NamedTuple):
     kinds: Any
     updates: list[Update]
     states: list[dict[str, Any]]
-    away: Sequence[Kept]
+    away: Sequence[Away]
     rows: list[tuple[int, list[int], Bucket]]  # index of the group, indices of gradients
     from_kept: frozenset[int]  # ids of the parameters whose update starts from the θ that was kept
     addresses: list[int]  # of these
@@ -35,20 +45,18 @@ class Buckets(NamedTuple):
         kinds: Any,
         updates: list[Update],
         state: dict[Any, Any],
-        away: Sequence[Kept],
+        away: Sequence[Away],
     ) -> bool:
         """True if all is as it was: no group added, no gradient late, no state replaced."""
         return (
             len(params) == len(self.params)
             and all(map(is_, params, self.params))
             and kinds == self.kinds
-            and all(bucket.device == bucket.params[0].device for _, _, bucket in self.rows)
             and updates == self.updates
             and len(state) == len(self.states)
             and all(map(is_, state.values(), self.states))
             and all(bucket.undisturbed for _, _, bucket in self.rows)
-            and len(away) == len(self.away)
-            and all(now[1] is then[1] for now, then in zip(away, self.away, strict=True))
+            and away == self.away
             and (not self.addresses or self.addresses == _addresses(self.rows))
         )
 
@@ -77,7 +85,7 @@ class Sorting:
         updates: list[Update],
         state: dict[Any, Any],
         prepare: Callable[[Tensor, Group, Update], dict[str, Any]],
-        away: Sequence[Kept] = (),
+        away: Sequence[Away] = (),
     ) -> Buckets:
         """The buckets of the parameters that take part; the same object while it fits.
 
@@ -89,7 +97,8 @@ class Sorting:
             updates: of the groups.
             state: of the parameters.
             prepare: gives a parameter of a group its state, or refuses it.
-            away: parameters that are not at θ, and the θ that was kept of them.
+            away: parameters that are not at θ; the update starts from the θ that was kept, where
+                it can.
         """
         params = [p for group in groups for p in group["params"]]
         found = self._found
@@ -116,8 +125,8 @@ def _sort(
     groups: list[Group], grads: list[Any], updates: list[Update], prepare: Any, away: Any
 ) -> list[tuple[int, list[int], Bucket]]:
     """Puts parameters of a kind together, and gives those that are new their state."""
-    kept = {id(p): copy for params, copies in away for p, copy in zip(params, copies, strict=True)}
-    if not are_disjoint([p for params, _ in away for p in params if _is_plain(p)]):
+    kept = {id(p): c for some in away for p, c in zip(some.tensors, some.copies, strict=True)}
+    if not are_disjoint([p for some in away for p in some.tensors if _is_plain(p)]):
         kept = {}  # what two parameters share is updated twice, one time after the other
     rows = defaultdict(list)
     numbered = enumerate(grads)
@@ -150,7 +159,7 @@ def _starts_from(kept: Tensor | None, p: Tensor, g: Tensor, update: Update) -> b
     options = update.options
     return (
         kept is not None
-        and (p.device.type == "cpu" or options.fused)  # a foreach call there is one for all tensors
+        and (options.fused or (p.device.type == "cpu" and p.numel() >= LARGE))
         and not (options.compensated or update.takes_tensors)
         and g.layout == torch.strided
         and _is_plain(p)
