@@ -121,11 +121,8 @@ class GradientPoint:
         self, groups: list[Group], moves: list[Update], state: dict[Any, dict[str, Any]]
     ) -> None:
         params = [p for group in groups for p in group["params"]]
-        kinds = (
-            [p.requires_grad for p in params],
-            [p.dtype for p in params],
-            sum(map(len, state.values())),  # grows with each buffer
-        )
+        kinds = [(p.requires_grad, p.dtype, p.shape) for p in params]
+        buffers = sum(map(len, state.values()))  # grows with each
 
         def find_movable() -> list[Any]:
             pairs = zip(groups, (set(move.keys) for move in moves), strict=True)
@@ -136,7 +133,7 @@ class GradientPoint:
             ]
 
         found = self._sorting.sort(
-            groups, find_movable, kinds, moves, state, lambda p, *_: state.get(p, {})
+            groups, find_movable, (kinds, buffers), moves, state, lambda p, *_: state.get(p, {})
         )
         if (
             found is not self._buckets or self._differentiable

@@ -28,7 +28,7 @@ class KeptVector(Vector):
             return super()._write(name, *arguments, **options)
         kept, self.lists = self.lists[0], (self._params, ())
         function = getattr(torch, name)
-        columns = [a if isinstance(a, list) else [a] * len(kept) for a in arguments]
+        columns = [a if isinstance(a, list | tuple) else [a] * len(kept) for a in arguments]
         for out, *row in zip(self._params, kept, *columns, strict=True):
             function(*row, **options, out=out)
         return self
