@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from scratchopt.engine.runner import keeps
 from scratchopt.engine.sorting import Buckets, Group, Sorting
 from scratchopt.engine.update import Rule, Update, as_number, number_names
 from scratchopt.snapshot import Snapshot
@@ -135,22 +136,20 @@ class GradientPoint:
         found = self._sorting.sort(
             groups, find_movable, (kinds, buffers), moves, state, lambda p, *_: state.get(p, {})
         )
-        if (
-            found is not self._buckets or self._differentiable
-        ):  # autograd needs new memory each time
+        if found is not self._buckets or self._differentiable:  # autograd wants new memory
             buckets = [bucket for _, _, bucket in found.rows]
-            self._memory = [Snapshot(b.params, b.update.options.fused) for b in buckets]
+            self._memory = [Snapshot(bucket.params, keeps(bucket)) for bucket in buckets]
             self._differentiable = any(move.options.differentiable for move in moves)
             self._buckets = found
         for (index, _, bucket), snapshot in zip(found.rows, self._memory, strict=True):
             move, group = bucket.update, groups[index]
             numbers = {name: as_number(group[name]) for name in move.names}
             with torch.set_grad_enabled(move.options.differentiable):
-                if not move.options.fused:  # else θ is kept by the kernel that moves
+                if not snapshot.one_by_one:
                     snapshot.take()
                     self.away.append(snapshot)
                 move.driver(bucket, snapshot.copies, numbers)
-                if move.options.fused:
+                if snapshot.one_by_one:  # before, the copies had nothing to give back
                     self.away.append(snapshot)
 
     def _read(self, groups: list[Any]) -> dict[str, list[Any]]:

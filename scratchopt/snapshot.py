@@ -14,12 +14,12 @@ class Snapshot:
 
     Args:
         tensors: whose values are kept.
-        one_by_one: whether each may have changed before the next is kept, as by a kernel that does
-            both. The first then has what two tensors share.
+        one_by_one: whether others write the copies in place of `take`, and each tensor may have
+            changed before the next is copied; the first then has what two share.
     """
 
     def __init__(self, tensors: list[Tensor], one_by_one: bool = False) -> None:
-        self.tensors, self._one_by_one = tensors, one_by_one
+        self.tensors, self.one_by_one = tensors, one_by_one
         self.copies = [torch.empty_like(t) for t in tensors]
 
     def take(self) -> None:
@@ -37,7 +37,7 @@ class Snapshot:
             rows = [(t, c) for t, c in zip(tensors, copies, strict=True) if id(t) not in but]
             tensors, copies = [t for t, _ in rows], [c for _, c in rows]
         with torch.set_grad_enabled(any(copy.requires_grad for copy in copies)):
-            if self._one_by_one:
+            if self.one_by_one:
                 _copy_each(tensors[::-1], copies[::-1])
             else:
                 _copy(tensors, copies)

@@ -60,7 +60,7 @@ def _kernel(bucket: Bucket, program: Program) -> Any:
     p, compensated = bucket.params[0], bucket.update.options.compensated
     key = (program, p.dtype, p.device, compensated)
     if key not in _KERNELS:
-        if _runs_c(p.device):
+        if runs_c(p.device):
             dtype = p.dtype.to_real() if p.is_complex() else p.dtype
             _KERNELS[key] = CKernel(program, dtype, compensated)
         else:
@@ -68,7 +68,8 @@ def _kernel(bucket: Bucket, program: Program) -> Any:
     return _KERNELS[key]
 
 
-def _runs_c(device: torch.device) -> bool:
+def runs_c(device: torch.device) -> bool:
+    """True if a kernel is C there; it then copies, too, what torch.compile's finds copied."""
     return device.type == "cpu" and sys.platform == "linux"
 
 

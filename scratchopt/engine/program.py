@@ -63,16 +63,18 @@ class Program:
         return _run_source(self.source, "arithmetic", {})
 
     def function(self) -> Callable[..., None]:
-        """A function of tensors and factors, which changes the tensors in place."""
+        """A function of tensors and factors, which changes the tensors in place.
+
+        A tensor that gets what another was, without arithmetic, has it already.
+        """
         names = [f"x{i}" for i in range(len(self.results))]
         names += [f"f{k}" for k in range(self.factors)]
         lines = [
             f"{step.name} = {step.operation}({', '.join(map(in_python, step.operands))})"
             for step in self.steps
         ]
-        copies = [(i, self.results[i]) for i in self.written()]
-        copies.sort(key=lambda copy: not copy[1].startswith("x"))  # before these are overwritten
-        lines += [f"x{i}.copy_({result})" for i, result in copies]
+        changed = [i for i in self.written() if not self.results[i].startswith("x")]
+        lines += [f"x{i}.copy_({self.results[i]})" for i in changed]
         source = f"def whole({', '.join(names)}):\n" + "\n".join(f"    {line}" for line in lines)
         functions = {name: operation.function for name, operation in OPERATIONS.items()}
         return _run_source(source, "whole", functions)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from scratchopt.engine import eager
+from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.sorting import Buckets, Group
 from scratchopt.engine.update import (
     GroupOptions,
@@ -77,6 +78,15 @@ def _move_for(gradient_point: Rule, keys: tuple[str, ...], options: GroupOptions
         options=options._replace(compensated=False, foreach=True),  # one operation, for all at once
         is_move=True,
     )
+
+
+def keeps(bucket: Bucket) -> bool:
+    """True if a move writes θ into the copies itself, as a kernel in C does in the same pass."""
+    if not bucket.update.options.fused:
+        return False
+    from scratchopt.engine.compiled import runs_c
+
+    return runs_c(bucket.device)
 
 
 def run(found: Buckets, groups: list[Group], grads: list[Any]) -> None:

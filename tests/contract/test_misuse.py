@@ -118,7 +118,7 @@ def test_a_compiled_step_takes_a_dtensor_s_local_part(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is:DeprecationWarning")
 def test_torch_compiles_kernel_updates_parameters_that_share_memory_one_by_one(monkeypatch):
-    monkeypatch.setattr(compiled, "_runs_c", lambda device: False)
+    monkeypatch.setattr(compiled, "runs_c", lambda device: False)
     monkeypatch.setattr(compiled, "_KERNELS", {})
     shared = torch.ones(4)
     params = [torch.nn.Parameter(shared), torch.nn.Parameter(shared.view(2, 2))]

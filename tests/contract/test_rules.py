@@ -541,7 +541,7 @@ def _wide(x: Tensor) -> Tensor:
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is:DeprecationWarning")
 @pytest.mark.parametrize("method", METHODS)
 def test_torch_compiles_kernel_takes_the_same_steps(method, monkeypatch):
-    monkeypatch.setattr(compiled, "_runs_c", lambda device: False)
+    monkeypatch.setattr(compiled, "runs_c", lambda device: False)
     monkeypatch.setattr(compiled, "_KERNELS", {})
     ends = []
     for way in ({"fused": True}, {"foreach": True}):
