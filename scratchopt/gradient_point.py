@@ -38,6 +38,7 @@ class GradientPoint:
         self._sorting.forget()
         self._buckets: Buckets | None = None
         self._differentiable = False  # whether any of them is
+        self._count = 0  # of the parameters in them
         self._memory: list[Snapshot] = []  # for the iterate θ of each of the buckets
         self.away: list[Snapshot] = []  # the parameters that are not at θ now, and their θ
         self.ahead = False  # whether the parameters are at the point now
@@ -74,7 +75,9 @@ class GradientPoint:
         Args:
             but: ids of parameters that stay away, of those that are.
         """
-        if not but or len(but) < sum(len(snapshot.tensors) for snapshot in self.away):
+        if not self.ahead:
+            return
+        if not but or len(but) < self._count:
             for snapshot in reversed(self.away):  # the first has what two parameters share
                 snapshot.give_back(but)
         if not but:
@@ -140,7 +143,7 @@ class GradientPoint:
             buckets = [bucket for _, _, bucket in found.rows]
             self._memory = [Snapshot(bucket.params, keeps(bucket)) for bucket in buckets]
             self._differentiable = any(move.options.differentiable for move in moves)
-            self._buckets = found
+            self._buckets, self._count = found, sum(len(b.params) for b in buckets)
         for (index, _, bucket), snapshot in zip(found.rows, self._memory, strict=True):
             move, group = bucket.update, groups[index]
             numbers = {name: as_number(group[name]) for name in move.names}
