@@ -66,8 +66,8 @@ class Executor:
             if not self._running:
                 time.sleep(PATIENCE)
 
-    def find_run(self, spec: RunSpec, objective: Objective) -> ScoredRun | None:
-        """Finds a run in the store; None, if it is not complete."""
+    def find_run(self, spec: RunSpec, objective: Objective, max_cost: float) -> ScoredRun | None:
+        """Finds a run in the store; None, if it has come neither to its end nor to that cost."""
         stored = self._find_stored(spec)
         if stored.address not in self._complete:
             result = stored.result
@@ -85,7 +85,7 @@ class Executor:
             self._stored[spec] = StoredRun(self.workers.store, spec.config, spec.choices)
         return self._stored[spec]
 
-    def _submit(self, missing: list[RunSpec]) -> None:
+    def _submit(self, missing: dict[RunSpec, float]) -> None:
         """Submits the missing runs to the workers, but for those that somebody else is at."""
         running = {self._find_stored(spec).address for spec in self._running.values()}
         for spec in missing:

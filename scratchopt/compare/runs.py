@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nan
 from typing import Any
 
@@ -86,6 +86,19 @@ class ScoredRun:
         return self.result.failed
 
     @property
+    def stopped(self) -> bool:
+        """Tells whether the run was stopped at a cost, as what came after it did not matter.
+
+        It then has neither failed nor missed the target: it needs `more_than` that cost.
+        """
+        return self.result.status == "stopped"
+
+    @property
+    def more_than(self) -> float:
+        """The gradient evaluations that a stopped run has spent short of the target; else 0."""
+        return self.result.cost if self.stopped else 0.0
+
+    @property
     def batch_size(self) -> int | None:
         """The examples in a batch: what one evaluation is of; None, if the task has no such key."""
         return self.result.hyperparameters.get("task.batch_size")
@@ -136,6 +149,35 @@ class ScoredRun:
     def final(self, objective: Objective) -> float:
         """The metric at the end: the worst there is, where the run diverged or failed."""
         return objective.worst if self.failed or not self.readings else self.readings[-1].value
+
+    def truncate(self, cost: float) -> ScoredRun:
+        """The run as it is known after so many gradient evaluations.
+
+        One that took no more is itself. Any other is stopped there, whatever came of it later: at
+        the target, diverged, or stopped at a greater cost.
+
+        Args:
+            cost: gradient evaluations, > 0; a reading at just that cost is still known.
+        """
+        known = tuple(reading for reading in self.readings if reading.cost <= cost)
+        at_target = self.to_target is not None and self.to_target.cost <= cost
+        if at_target or self.result.cost <= cost:
+            return self
+        last = known[-1] if known else Reading(0, 0.0, 0.0, nan)
+        result = replace(
+            self.result,
+            status="stopped",
+            ending=f"stopped after {cost:,.10g} gradient evaluations",
+            steps=last.steps,
+            updates=last.steps,
+            evaluations=int(cost),
+            cost=cost,
+            validations=[row for row in self.result.validations if row["cost"] <= cost],
+            metrics={},
+            training_seconds=last.seconds,
+            error=None,
+        )
+        return replace(self, result=result, readings=known, to_target=None)
 
     def best(self, objective: Objective) -> float:
         """The best reading of the metric."""

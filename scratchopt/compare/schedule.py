@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from typing import Any
 
 from scratchopt.compare.comparison import Comparison, Contest, Study
@@ -18,8 +19,9 @@ from scratchopt.compare.search import GridSearch, Search
 from scratchopt.compare.trials import LR, Trial
 from scratchopt.config.fields import UserError
 
-# Finds a run, held against an objective; None, if it is not complete.
-FindRun = Callable[["RunSpec", Objective], "ScoredRun | None"]
+# Finds a run, held against an objective, that has come to its end or to a cost beyond the given
+# one; None, if there is none.
+FindRun = Callable[["RunSpec", Objective, float], "ScoredRun | None"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,21 +96,26 @@ class Entrant:
     def _specify_judged(self, settings: Mapping[str, Any]) -> list[RunSpec]:
         return [self._specify(settings, seed, True) for seed in self.request.seeds]
 
-    def plan(self, find_run: FindRun) -> tuple[list[RunSpec], Study]:
-        """Plans the runs that can be done now, and gathers those that are complete."""
+    def plan(self, find_run: FindRun) -> tuple[dict[RunSpec, float], Study]:
+        """Plans the runs that can be done now, and gathers those that are complete.
+
+        Returns:
+            The missing runs, each with the cost at which it may be stopped (∞, never); and what
+            is known.
+        """
         results = self._results
         while found := {
             trial: run
             for trial in self.search.next_trials(results)
-            if (run := find_run(self._specify_trial(trial), self.objective)) is not None
+            if (run := find_run(self._specify_trial(trial), self.objective, inf)) is not None
         }:
             results.update(found)
-        missing = [self._specify_trial(trial) for trial in self.search.next_trials(results)]
+        missing = {self._specify_trial(trial): inf for trial in self.search.next_trials(results)}
         choice = self.search.choose(results) if results and not missing else None
         tuned = self._specify_judged(choice.settings) if choice and choice.settings else []
         untuned = self._specify_judged(self.default)
-        judged = {spec: find_run(spec, self.objective) for spec in [*untuned, *tuned]}
-        missing += [spec for spec in dict.fromkeys([*tuned, *untuned]) if judged[spec] is None]
+        judged = {spec: find_run(spec, self.objective, inf) for spec in [*untuned, *tuned]}
+        missing |= {spec: inf for spec in [*tuned, *untuned] if judged[spec] is None}
         trials = self.search.list_trials(results)
         return missing, Study(
             optimizer=self.optimizer,
@@ -152,13 +159,18 @@ class Schedule:
         entrants = len(self.request.tasks) * len(self.request.optimizers)
         return entrants * (keys["budget"] + 2 * keys["seeds"])
 
-    def plan(self, find_run: FindRun) -> tuple[list[RunSpec], Comparison]:
-        """Plans the runs that can be done now, none if all are complete; and gathers the others."""
-        missing: list[RunSpec] = []
+    def plan(self, find_run: FindRun) -> tuple[dict[RunSpec, float], Comparison]:
+        """Plans the runs that can be done now, none if all are complete; and gathers the others.
+
+        Returns:
+            The missing runs, each with the cost at which it may be stopped (∞, never); and what
+            is known.
+        """
+        missing: dict[RunSpec, float] = {}
         contests: list[Contest] = []
         for task, entrants in self.entrants.items():
             plans = [entrant.plan(find_run) for entrant in entrants]
-            missing += [spec for specs, _ in plans for spec in specs]
+            missing |= {spec: cost for specs, _ in plans for spec, cost in specs.items()}
             studies = tuple(study for _, study in plans)
             contests.append(Contest(task, entrants[0].objective, studies))
         keys = self.request.keys

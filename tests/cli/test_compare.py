@@ -383,8 +383,8 @@ def _no_hydra():
 def test_the_schedule_asks_for_the_same_whatever_came_first():
     request = parse_request([*SMALL, "tune={momentum:[0.5,0.9]}"])
     schedule = Schedule(request)
-    missing, _ = schedule.plan(lambda spec, objective: None)
-    other, _ = Schedule(request).plan(lambda spec, objective: None)
+    missing, _ = schedule.plan(lambda *_: None)
+    other, _ = Schedule(request).plan(lambda *_: None)
     assert [w.config for w in missing] == [w.config for w in other]
     momenta = {w.settings.get("optimizer.momentum") for w in missing}
     assert momenta == {None, 0.5, 0.9}
@@ -400,7 +400,7 @@ def test_the_library_s_defaults_are_not_the_task_s():
 def test_the_search_space_says_whose_default_it_begins_at():
     def space(*more: str) -> str:
         schedule = Schedule(parse_request(["task=mnist", "optimizers=[sgd]", *more]))
-        return schedule.plan(lambda spec, objective: None)[1].space["sgd"]
+        return schedule.plan(lambda *_: None)[1].space["sgd"]
 
     assert space() == "lr around 0.01 (its own default)"
     assert space("start=task") == "lr around 0.3 (the task's)"
