@@ -154,6 +154,8 @@ def _describe(run: ScoredRun) -> str:
     result = run.result
     settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in run.settings.items())
     reached = f"{run.cost_to_target:,g} evaluations" if run.to_target else "target not reached"
+    if run.stopped:
+        reached = f"stopped after {run.more_than:,g} evaluations"
     ending = result.error or (result.status if run.failed else reached)
     return f"{result.optimizer} {settings} seed={result.seed}: {ending}"
 

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from scratchopt.lightning import (
     RandomState,
     Recorder,
     Sharpness,
+    StopAtTarget,
     Validations,
 )
-from scratchopt.runs.callbacks import Interrupt, Lines, NoProfiler, Progress
+from scratchopt.objective import Objective
+from scratchopt.runs.callbacks import Interrupt, Lines, NoProfiler, Progress, StopAtCost
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.result import STEP
 
@@ -32,16 +35,21 @@ class Instruments:
     validations: Validations
     sharpness: Sharpness | None
     interrupt: Interrupt
+    cost_limit: StopAtCost
+    target: StopAtTarget | None
     dashboard: Dashboard
 
 
-def make_instruments(config: dict[str, Any], directory: Path, updates: int = 0) -> Instruments:
+def make_instruments(
+    config: dict[str, Any], directory: Path, updates: int = 0, max_cost: float = inf
+) -> Instruments:
     """Makes the instruments that a configuration asks for.
 
     Args:
         config: validated.
         directory: of the run.
         updates: of the checkpoint that the run goes on from.
+        max_cost: gradient evaluations after which it is stopped.
     """
     every = config["sharpness_every"]
     monitor = OptimizerMonitor(
@@ -52,8 +60,16 @@ def make_instruments(config: dict[str, Any], directory: Path, updates: int = 0) 
         validations=Validations(monitor),
         sharpness=Sharpness(every) if every else None,
         interrupt=Interrupt(),
+        cost_limit=StopAtCost(max_cost, monitor),
+        target=_make_target(config, monitor),
         dashboard=Dashboard(directory, updates),
     )
+
+
+def _make_target(config: dict[str, Any], monitor: OptimizerMonitor) -> StopAtTarget | None:
+    if config["until"] == "end":
+        return None
+    return StopAtTarget(Objective.from_keys(config["comparison"]), monitor)
 
 
 def make_trainer(config: dict[str, Any], directory: Path, instruments: Instruments) -> Trainer:
@@ -86,6 +102,8 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         LiveLoss(),
         *([instruments.sharpness] if instruments.sharpness else []),
         instruments.interrupt,
+        instruments.cost_limit,
+        *([instruments.target] if instruments.target else []),
         Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
         RandomState(),
         *([Figures()] if config["figures"] else []),
