@@ -18,6 +18,7 @@ from scratchopt.lightning import (
     RandomState,
     Recorder,
     Sharpness,
+    SpacedValidations,
     StopAtTarget,
     Validations,
 )
@@ -36,7 +37,6 @@ class Instruments:
     sharpness: Sharpness | None
     interrupt: Interrupt
     cost_limit: StopAtCost
-    target: StopAtTarget | None
     dashboard: Dashboard
 
 
@@ -61,15 +61,8 @@ def make_instruments(
         sharpness=Sharpness(every) if every else None,
         interrupt=Interrupt(),
         cost_limit=StopAtCost(max_cost, monitor),
-        target=_make_target(config, monitor),
         dashboard=Dashboard(directory, updates),
     )
-
-
-def _make_target(config: dict[str, Any], monitor: OptimizerMonitor) -> StopAtTarget | None:
-    if config["until"] == "end":
-        return None
-    return StopAtTarget(Objective.from_keys(config["comparison"]), monitor)
 
 
 def make_trainer(config: dict[str, Any], directory: Path, instruments: Instruments) -> Trainer:
@@ -103,12 +96,24 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         *([instruments.sharpness] if instruments.sharpness else []),
         instruments.interrupt,
         instruments.cost_limit,
-        *([instruments.target] if instruments.target else []),
+        *_stop_at_target(config, instruments.monitor),
         Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
         RandomState(),
         *([Figures()] if config["figures"] else []),
         Progress(instruments.monitor) if sys.stdout.isatty() else Lines(instruments.monitor),
     ]
+
+
+def _stop_at_target(config: dict[str, Any], monitor: OptimizerMonitor) -> list[Callback]:
+    """The callbacks that end a run at its target, and validate seldom while that is far off."""
+    if config["until"] == "end":
+        return []
+    objective = Objective.from_keys(config["comparison"])
+    stop = StopAtTarget(objective, monitor)
+    every = _validation_interval(config).get("val_check_interval")
+    if objective.target is None or every is None:
+        return [stop]
+    return [stop, SpacedValidations(objective, every)]
 
 
 def _validation_interval(config: dict[str, Any]) -> dict[str, Any]:
