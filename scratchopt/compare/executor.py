@@ -88,9 +88,14 @@ class Executor:
         return self._stored[spec]
 
     def _submit(self, missing: dict[RunSpec, float]) -> None:
-        """Submits the missing runs to the workers, but for those that somebody else is at."""
+        """Submits missing runs to idle workers, but for those that somebody else is at.
+
+        None waits for a worker: at what cost it may be stopped is known best when it begins.
+        """
         running = {self._find_stored(spec).address for spec in self._running.values()}
         for spec, max_cost in missing.items():
+            if len(self._running) == self.workers.count:
+                return
             address = self._find_stored(spec).address
             lately = time.monotonic() - self._elsewhere.get(address, -PATIENCE) < PATIENCE
             if address not in running and not lately:
@@ -132,7 +137,7 @@ class Workers:
     """
 
     def __init__(self, count: int, store: Path) -> None:
-        self.store = store
+        self.count, self.store = count, store
         self._threads = ThreadPoolExecutor(count)
         self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
         self._all: list[subprocess.Popen[str]] = []
