@@ -64,7 +64,7 @@ class Executor:
             done, _ = wait(self._running, PATIENCE, FIRST_COMPLETED)
             for future in done:
                 self._handle(self._running.pop(future), future.result())
-            if not self._running:
+            if not (done or self._running):
                 time.sleep(PATIENCE)
 
     def find_run(self, spec: RunSpec, objective: Objective, max_cost: float) -> ScoredRun | None:
