@@ -46,11 +46,13 @@ class SpacedValidations(Callback):
         value = trainer.callback_metrics.get(self.objective.metric)
         if trainer.state.fn == "fit" and not trainer.sanity_checking and value is not None:
             batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-            wait = max(self._count_batches(batch, float(value)) // self.every, 1) * self.every
-            self._due = trainer.strategy.broadcast(
-                batch + wait
-            )  # processes may differ in the value
+            # processes may differ in the value
+            self._due = trainer.strategy.broadcast(self.find_next(batch, float(value)))
             trainer.val_check_batch = self._due
+
+    def find_next(self, batch: int, value: float) -> int:
+        """Finds the batch of the next validation, after one at `batch`; to be called in order."""
+        return batch + max(int(self._count_batches(batch, value) // self.every), 1) * self.every
 
     def state_dict(self) -> dict[str, Any]:
         """The batch of the next validation, and where the target was farthest."""
