@@ -78,7 +78,9 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
     ]
     contests = tuple(contest for part in parts for contest in part.contests)
     seeds = sorted({seed for part in parts for seed in part.seeds})
-    return replace(parts[0], contests=contests, seeds=tuple(seeds)), unended, trials
+    until = "target" if any(run.config.get("until") == "target" for run in ended) else "end"
+    together = replace(parts[0], contests=contests, seeds=tuple(seeds), until=until)
+    return together, unended, trials
 
 
 def score_run(run: Run, objective: Objective, settings: Mapping[str, Any]) -> ScoredRun:

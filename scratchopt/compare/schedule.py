@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from math import inf
 from typing import Any
 
@@ -16,7 +17,7 @@ from scratchopt.compare.comparison import Comparison, Contest, Study
 from scratchopt.compare.request import Request
 from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.search import GridSearch, Search
-from scratchopt.compare.trials import LR, Trial
+from scratchopt.compare.trials import LR, MARGIN, Trial, truncate_trials
 from scratchopt.config.fields import UserError
 
 # Finds a run, held against an objective, that has come to its end or to a cost beyond the given
@@ -65,13 +66,12 @@ class Entrant:
         """The search for the best settings."""
         keys = self.request.keys
         axes = {f"optimizer.{key}": values for key, values in keys["tune"].items()}
+        how = keys["decide"], keys["budget"], MARGIN if keys["until"] == "target" else inf
         if keys["search"] == "optuna":
             from scratchopt.compare.optuna_search import TPESearch
 
-            return TPESearch(
-                self.default, list(axes), self.objective, keys["decide"], keys["budget"]
-            )
-        return GridSearch(self.default, axes, self.objective, keys["decide"], keys["budget"])
+            return TPESearch(self.default, list(axes), self.objective, *how)
+        return GridSearch(self.default, axes, self.objective, *how)
 
     @cached_property
     def _specs(self) -> dict[Any, RunSpec]:
@@ -106,21 +106,22 @@ class Entrant:
         results = self._results
         while found := {
             trial: run
-            for trial in self.search.next_trials(results)
-            if (run := find_run(self._specify_trial(trial), self.objective, inf)) is not None
+            for trial, cap in self.search.next_trials(results).items()
+            if (run := find_run(self._specify_trial(trial), self.objective, cap)) is not None
         }:
             results.update(found)
-        missing = {self._specify_trial(trial): inf for trial in self.search.next_trials(results)}
+        trials = self.search.next_trials(results)
+        missing = {self._specify_trial(trial): cap for trial, cap in trials.items()}
         choice = self.search.choose(results) if results and not missing else None
         tuned = self._specify_judged(choice.settings) if choice and choice.settings else []
         untuned = self._specify_judged(self.default)
         judged = {spec: find_run(spec, self.objective, inf) for spec in [*untuned, *tuned]}
         missing |= {spec: inf for spec in [*tuned, *untuned] if judged[spec] is None}
-        trials = self.search.list_trials(results)
+        known = truncate_trials(self.search.list_trials(results), results)
         return missing, Study(
             optimizer=self.optimizer,
             default=self.default,
-            trials=tuple(results[trial] for trial in trials if trial in results),
+            trials=tuple(known.values()),
             chosen=choice.settings if choice else None,
             edges=choice.edges if choice else (),
             tuned=tuple(run for spec in tuned if (run := judged[spec])),
@@ -163,24 +164,28 @@ class Schedule:
         """Plans the runs that can be done now, none if all are complete; and gathers the others.
 
         Returns:
-            The missing runs, each with the cost at which it may be stopped (∞, never); and what
-            is known.
+            The missing runs in the order in which to begin them, the optimizers in turn and the
+            trials first, each with the cost at which it may be stopped (∞, never); and what is
+            known.
         """
-        missing: dict[RunSpec, float] = {}
+        missing: list[tuple[RunSpec, float]] = []
         contests: list[Contest] = []
         for task, entrants in self.entrants.items():
             plans = [entrant.plan(find_run) for entrant in entrants]
-            missing |= {spec: cost for specs, _ in plans for spec, cost in specs.items()}
+            turns = zip_longest(*(specs.items() for specs, _ in plans))
+            missing += [item for turn in turns for item in turn if item]
             studies = tuple(study for _, study in plans)
             contests.append(Contest(task, entrants[0].objective, studies))
         keys = self.request.keys
-        return missing, Comparison(
+        missing.sort(key=lambda item: item[0].config["test"])  # a trial is not tested
+        return dict(missing), Comparison(
             contests=tuple(contests),
             decide=keys["decide"],
             budget=keys["budget"],
             tuning_seed=keys["seed"],
             seeds=self.request.seeds,
             space=self._spaces,
+            until=keys["until"],
             command=self.request.command,
         )
 
