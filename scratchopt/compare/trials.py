@@ -13,7 +13,7 @@ from scratchopt.compare.runs import Objective, ScoredRun
 CRITERIA = ("cost", "metric")  # by which runs are judged
 LR = "optimizer.lr"
 LEAST = 8  # the budget from which on there are further seeds for the best settings
-MARGIN = 1.5  # times the least cost so far, after which a trial is stopped
+MARGIN = 1.25  # times the least cost so far, after which a trial is stopped
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ def make_sort_key(
 
     The share of runs that failed comes first, then the share of those that missed the target or
     were stopped short of it, if costs decide, then the outcome: the mean of the logarithms of the
-    costs, or of the metrics. If none reached the target, or two are alike, the best reading of the metric decides; then, what
-    is nearer to the default lr. Of settings of which all runs failed the least lr comes first:
-    it is the one to go on from.
+    costs, or of the metrics. If none reached the target, or two are alike, the best reading of the
+    metric decides; then, what is nearer to the default lr. Of settings of which all runs failed
+    the least lr comes first: it is the one to go on from.
     """
     lr = float(runs[0].settings[LR])
     failed = fmean(run.failed for run in runs)
