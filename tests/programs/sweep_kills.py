@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from scratchopt.cli.parser import Parser
 from tests.shared.paths import SCRIPTS
 
 RUNS = 60
@@ -136,4 +137,8 @@ def compare_reports(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    parser = Parser(__doc__)
+    parser.add_argument("kills", type=int, help="how many")
+    parser.add_argument("seed", type=int, help="of the moments")
+    asked = parser.parse_args()
+    main(asked.kills, asked.seed)
