@@ -178,8 +178,9 @@ class _Record:
         """Closes the dashboard, and writes that the run is complete, unless it was broken off."""
         self.instruments.dashboard.end(self.result, self.directory)
         if not self.instruments.interrupt.stopped and self.trainer.is_global_zero:
-            self.result.complete = self.result.status != "stopped"
-            self.result.write(self.directory)
+            if self.result.status != "stopped":
+                self.result.complete = True
+                self.result.write(self.directory)
             if not checkpoint_kept:
                 (self.directory / CHECKPOINT).unlink(missing_ok=True)
 

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from scratchopt import NAG, Newton, from_torch, to_torch
 from scratchopt.batches import Batches
+from scratchopt.cli.parser import Parser
 from scratchopt.lightning import (
     Checkpoint,
     Diverged,
@@ -869,7 +870,9 @@ def run(device: str, names: Iterable[str] = CHECKS) -> int:
 
 def main() -> None:
     """Makes the checks whose names begin as the arguments say; all, if there are none."""
-    beginnings = tuple(sys.argv[1:]) or ("",)
+    parser = Parser(__doc__)
+    parser.add_argument("beginnings", nargs="*", help="of the names of checks; by default all")
+    beginnings = tuple(parser.parse_args().beginnings) or ("",)
     if not torch.cuda.is_available():
         sys.exit(f"gpu.py: torch {torch.__version__} finds no GPU here")
     names = [name for name in CHECKS if name.startswith(beginnings)]

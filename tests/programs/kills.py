@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from scratchopt.batches import Batches, InOrder
+from scratchopt.cli.parser import Parser
 from scratchopt.cli.train import main as main_of_train
 from tests.shared.checkpoints import differences
 from tests.shared.paths import OPTIMIZERS, SCRIPTS
@@ -206,4 +207,9 @@ def main(count: int, of_two_processes: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    parser = Parser(__doc__)
+    parser.add_argument("kills", type=int, help="of runs of one process")
+    parser.add_argument("of_two", type=int, help="kills of runs of two processes")
+    parser.add_argument("seed", type=int, help="of the moments")
+    asked = parser.parse_args()
+    main(asked.kills, asked.of_two, asked.seed)
