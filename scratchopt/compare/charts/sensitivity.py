@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchopt.compare.charts.canvas import (
+    make_arrow,
     make_canvas,
     make_mark_handle,
     make_optimizer_handle,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 DIVERGED: dict[str, Any] = {"marker": "X", "markersize": 8, "markeredgecolor": "white"}
 MISSED: dict[str, Any] = {"marker": "^", "markersize": 6.5, "markerfacecolor": "white"}
-STOPPED: dict[str, Any] = {"marker": "$\u2191$", "markersize": 10}  # an arrow upwards
 CHOSEN: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "mew": 1.6}
 DEFAULT: dict[str, Any] = {"marker": 6, "markersize": 8}  # a triangle that stands on the axis
 _ROW = 0.18  # inches between the marks of two optimizers
@@ -160,7 +160,7 @@ def _draw_trials(
     on_top = plain | {"transform": axes.get_xaxis_transform(), "clip_on": False}
     if quantity.stops:
         stopped = [(run.settings[LR], run.more_than) for run in runs if run.stopped]
-        axes.plot(*np.array(stopped).reshape(-1, 2).T, **(plain | STOPPED))
+        axes.plot(*np.array(stopped).reshape(-1, 2).T, **(plain | make_arrow(0, 1)))
     diverged = [run.settings[LR] for run in runs if run.failed]
     missing = [run.settings[LR] for run in runs if quantity.is_missing(run)]
     axes.plot(diverged, [above] * len(diverged), **(on_top | DIVERGED))
@@ -179,7 +179,7 @@ def _make_mark_handles(runs: Sequence[ScoredRun], cost: _Quantity | None) -> lis
     if cost and any(map(cost.is_missing, runs)):
         handles.append(make_mark_handle("target not reached", **MISSED))
     if cost and any(run.stopped for run in runs):
-        handles.append(make_mark_handle("stopped: needs more", **STOPPED))
+        handles.append(make_mark_handle("stopped: needs more", **make_arrow(0, 1)))
     ring = CHOSEN | {"markersize": 9}
     return [
         *handles,

@@ -6,9 +6,15 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from statistics import median
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scratchopt.compare.charts.canvas import make_canvas, make_mark_handle, set_cost_scale, shorten
+from scratchopt.compare.charts.canvas import (
+    make_arrow,
+    make_canvas,
+    make_mark_handle,
+    set_cost_scale,
+    shorten,
+)
 from scratchopt.compare.comparison import RunSet
 from scratchopt.compare.formatting import format_target
 from scratchopt.compare.report import TaskReport
@@ -21,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STOPPED: dict[str, Any] = {"marker": "$\u2192$", "markersize": 11}  # an arrow to the right
 _ROW = 0.3  # inches
 _LETTERS = 20  # of a name, in a line
 
@@ -55,7 +60,7 @@ def draw_target_chart(
             1, make_mark_handle("with default settings", marker="o", markerfacecolor="none")
         )
     if any(run.stopped for run in everything):
-        handles.append(make_mark_handle("stopped: needs more", **STOPPED))
+        handles.append(make_mark_handle("stopped: needs more", **make_arrow(1, 0)))
     names = {name: _break_name(name) for name, _, _ in rows}
     left = 0.3 + 0.08 * max(len(line) for name in names.values() for line in name.split("\n"))
     tall = max(_ROW, 0.34 * any("\n" in name for name in names.values()))
@@ -66,6 +71,8 @@ def draw_target_chart(
         left,
     )
     set_cost_scale(axes, costs)
+    if any(run.stopped for run in everything):
+        _add_room_for_arrows(axes)
     edge = _add_margin_of_misses(axes) if missed else 0.0
     first: dict[str, int] = {}
     for y, (name, role, own) in enumerate(rows):
@@ -85,6 +92,14 @@ def draw_target_chart(
 def _break_name(name: str) -> str:
     first, *others = wrap(name, _LETTERS, break_on_hyphens=False) or [name]
     return "\n".join([first, shorten(" ".join(others), _LETTERS)] if others else [first])
+
+
+def _add_room_for_arrows(axes: Axes) -> None:
+    low, high = axes.get_xlim()
+    further = (
+        high * (high / low) ** 0.1 if axes.get_xscale() == "log" else high + 0.1 * (high - low)
+    )
+    axes.set_xlim(low, further)
 
 
 def _add_margin_of_misses(axes: Axes) -> float:
@@ -139,13 +154,13 @@ def _draw_row(
         color=style.color,
     )
     for cost in dict.fromkeys(stopped):  # one arrow, and how many runs it stands for
-        axes.plot([cost], [y], linestyle="none", color=style.color, **STOPPED)
+        axes.plot([cost], [y], linestyle="none", color=style.color, **make_arrow(1, 0))
     for count, x in ((len(stopped), max(stopped, default=0.0)), (lost, edge)):
         if count:
             axes.annotate(
                 f"{count} of {len(costs)}",
                 (x, y),
-                (12, 0),
+                (14, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=9,
