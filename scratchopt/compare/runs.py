@@ -68,6 +68,16 @@ class ScoredRun:
         return self.result.cost if self.stopped else 0.0
 
     @property
+    def least_cost(self) -> float:
+        """Gradient evaluations that the target takes at least: of a stopped run `more_than`."""
+        return self.more_than if self.stopped else self.cost_to_target
+
+    @property
+    def least_steps(self) -> float:
+        """Updates that the target takes at least, as `least_cost`."""
+        return self.result.updates if self.stopped else self.steps_to_target
+
+    @property
     def batch_size(self) -> int | None:
         """The examples in a batch: what one evaluation is of; None, if the task has no such key."""
         return self.result.hyperparameters.get("task.batch_size")

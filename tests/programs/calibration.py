@@ -77,7 +77,7 @@ def make_cases() -> list[Case]:
 
 
 class Valley:
-    """Runs whose cost depends on the lr, 1000·10^(0.8 d²) at d decades from the best, and on chance.
+    """Runs whose cost is 1000·10^(0.8 d²) at an lr d decades from the best, times chance.
 
     The chance is log-normal, the cost read to one percent, and a run that needs more than 4000 has
     missed the target. Twelve times the best lr diverges.
@@ -112,7 +112,7 @@ Results = dict[Trial, ScoredRun]
 def tune(
     search: GridSearch, results: Sequence[Results], do_runs: DoRuns | Sequence[DoRuns]
 ) -> list[Choice]:
-    """Tunes once for each of the results, which are added to; a trial that is there is not redone."""
+    """Tunes once for each of the results, doing the trials that are not there."""
     count = len(results)
     while wanted := [(i, t) for i in range(count) for t in search.next_trials(results[i])]:
         if isinstance(do_runs, Sequence):

@@ -46,7 +46,7 @@ from tests.shared.browser import chromium
 from tests.shared.made_comparisons import ACCURACY, SECONDS, make_known, make_plausible, make_run
 
 CLOCK = {"times.md", "times.json", "times.csv"}
-MADE = {"task", "name", "role", "final", "best", "readings"}  # in the row of a run
+MADE = {"task", "name", "role", "final", "best", "readings", "more_than"}  # in the row of a run
 OWN = {"optimizer", "seed", "status", "updates", "cost", "error", "versions"}  # its result's
 
 
@@ -152,6 +152,7 @@ def test_json_has_every_run_with_its_readings(written: Path):
             {"task": of.task, "name": of.name, "role": of.role}
             | {"final": run.final(of.objective), "best": run.best(of.objective)}
             | {"readings": [[r.steps, r.cost, r.value] for r in run.readings]}
+            | {"more_than": run.more_than or None}
             | {key: getattr(run.result, key) for key in OWN}
             | {key: getattr(run, key) for key in row.keys() - MADE - OWN}
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scratchopt.compare.analysis import Profile
 from scratchopt.compare.charts.canvas import (
     make_canvas,
+    make_mark_handle,
     make_optimizer_handle,
     set_cost_scale,
     set_metric_scale,
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figure | None:
     """Draws the expected best of k trials over k: the cost above, the metric at the end beneath.
 
-    A line begins where there is a number: where k trials cannot all come to nothing.
+    A line begins where there is a number: where k trials cannot all come to nothing. Its dots are
+    open where they may all have been stopped. Where runs ended at the target, and some reached it,
+    the metric says nothing and is left out.
 
     Args:
         task: of the report.
@@ -34,13 +37,17 @@ def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figu
 
     lines = {criterion: _find_lines(task, criterion) for criterion in CRITERIA}
     lines = {criterion: found for criterion, found in lines.items() if found}
+    if "cost" in lines and task.until == "target":
+        lines.pop("metric", None)
     if not lines:
         return None
     names = [e.name for e in task.entries if any(e.name in found for found in lines.values())]
     title = f"{task.task}: expected best of k trials"
-    figure, panels = make_canvas(
-        title, [make_optimizer_handle(styles[name], name) for name in names], [2.2] * len(lines)
-    )
+    handles = [make_optimizer_handle(styles[name], name) for name in names]
+    inexact = {e.name: e.exact_from for e in task.entries}
+    if any(k < inexact[name] for name, points in lines.get("cost", {}).items() for k, _ in points):
+        handles.append(make_mark_handle("more than that", marker="o", markerfacecolor="white"))
+    figure, panels = make_canvas(title, handles, [2.2] * len(lines))
     for axes, (criterion, found) in zip(panels, lines.items(), strict=True):
         values = [value for points in found.values() for _, value in points]
         if criterion == "cost":
@@ -51,6 +58,11 @@ def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figu
             axes.set_ylabel(task.objective.metric)
         for name, points in found.items():
             axes.plot(*zip(*points, strict=True), **styles[name].kwargs())
+            if criterion == "cost" and (least := [p for p in points if p[0] < inexact[name]]):
+                open_dots = {"markerfacecolor": "white", "markeredgecolor": styles[name].color}
+                axes.plot(
+                    *zip(*least, strict=True), **styles[name].kwargs(linestyle="none", **open_dots)
+                )
     most = max(k for found in lines.values() for points in found.values() for k, _ in points)
     panels[-1].set_xlim(0.7, most + 0.3)
     panels[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
