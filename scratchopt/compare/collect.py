@@ -25,15 +25,19 @@ from scratchopt.runs.result import Result
 
 ENDED = ("finished", "converged", *FAILURES)  # ways in which a run can have ended
 READING_KEYS = ("validate_every", "validate_steps", "until")  # which are no settings of a run
+UNTESTED = "that were not tested, a comparison's trials"
+STOPPED = "of settings that were stopped before the target, for costing more than others"
 KEYS = ("decide", "output", "task")  # those of conf/compare.yaml that may be given with --from
 
 
-def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path], list[Path]]:
+def collect_runs(
+    place: Path, request: Request
+) -> tuple[Comparison, list[Path], dict[str, list[Path]]]:
     """Collects the runs beneath a directory into a comparison.
 
     Where some runs of a task were tested and others not, the others have tuned something, and
-    count neither as settings of their own nor as seeds of those that they chose. Nor do runs that
-    were stopped, which have tuned something too.
+    count neither as settings of their own nor as seeds of those that they chose. Nor do settings
+    count of which runs were stopped: of others' costs, these may be less or more.
 
     What is asked of a task is what the runs' own configuration says, or that of conf/task, unless
     `comparison.metric`, `comparison.mode` and `comparison.target` are given.
@@ -43,7 +47,8 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
         request: with no keys but those that say how to compare.
 
     Returns:
-        The comparison; the directories of runs that have not ended; and those of trials.
+        The comparison; the directories of runs that have not ended; and those of runs that are
+        left out, by what they are.
 
     Raises:
         UserError: other keys, no run that has ended, or a task that says nothing of its metric.
@@ -54,20 +59,15 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
         found = [run for run in found if run.task in request.tasks]
     if not found:
         raise UserError(f"{place}: no run of task={','.join(request.tasks)}")
-    trials = [run.directory for run in found if run.result and run.result.status == "stopped"]
-    ended = [run for run in found if _is_complete(run)]
-    known = {run.directory for run in ended}.union(trials)
-    unended = [run.directory for run in found if run.directory not in known]
-    if not ended:
-        raise UserError(f"{place}: none of its {len(found)} runs has ended; go on with them first")
+    ended = [run for run in found if _is_complete(run) or _was_stopped(run)]
+    unended = [run.directory for run in found if run not in ended]
     by_task: dict[str, list[Run]] = {}
-    for run in ended:
-        by_task.setdefault(run.task, []).append(run)
-    for task, runs in by_task.items():
-        judged = [run for run in runs if run.config.get("test", True)]
-        if judged:
-            trials += [run.directory for run in runs if run not in judged]
-            by_task[task] = judged
+    left_out: dict[str, list[Path]] = {UNTESTED: [], STOPPED: []}
+    for task in dict.fromkeys(run.task for run in ended):
+        runs = _leave_out([run for run in ended if run.task == task], left_out)
+        by_task |= {task: runs} if runs else {}
+    if not by_task:
+        raise UserError(f"{place}: none of its {len(found)} runs has ended; go on with them first")
     command = shlex.join(
         ["python", "scripts/compare.py", "--from", "DIR", *request.given_arguments]
     )
@@ -80,7 +80,7 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
     seeds = sorted({seed for part in parts for seed in part.seeds})
     until = "target" if any(run.config.get("until") == "target" for run in ended) else "end"
     together = replace(parts[0], contests=contests, seeds=tuple(seeds), until=until)
-    return together, unended, trials
+    return together, unended, left_out
 
 
 def score_run(run: Run, objective: Objective, settings: Mapping[str, Any]) -> ScoredRun:
@@ -138,6 +138,25 @@ def _read_log(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
         Reading(int(step), float(cost), float(second), float(value))
         for step, cost, second, value in zip(steps, costs, seconds, values, strict=True)
     )
+
+
+def _leave_out(runs: Sequence[Run], left_out: Mapping[str, list[Path]]) -> list[Run]:
+    """Leaves out trials among tested runs, and settings of which a run was stopped.
+
+    Args:
+        runs: of a task.
+        left_out: to which their directories are added.
+    """
+    judged = [run for run in runs if run.config.get("test", True)] or runs
+    groups = [setting.runs for setting in group_by_setting(judged)]
+    whole = [run for group in groups if not any(map(_was_stopped, group)) for run in group]
+    left_out[UNTESTED] += [run.directory for run in runs if run not in judged]
+    left_out[STOPPED] += [run.directory for run in judged if run not in whole]
+    return whole
+
+
+def _was_stopped(run: Run) -> bool:
+    return run.result is not None and run.result.status == "stopped"
 
 
 def _is_complete(run: Run) -> bool:

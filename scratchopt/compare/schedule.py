@@ -6,7 +6,7 @@ again, and does what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -17,7 +17,7 @@ from scratchopt.compare.comparison import Comparison, Contest, Study
 from scratchopt.compare.request import Request
 from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.search import GridSearch, Search
-from scratchopt.compare.trials import LR, MARGIN, Trial, truncate_trials
+from scratchopt.compare.trials import LR, MARGIN, Choice, Trial, truncate_trials
 from scratchopt.config.fields import UserError
 
 # Finds a run, held against an objective, that has come to its end or to a cost beyond the given
@@ -93,9 +93,6 @@ class Entrant:
     def _specify_trial(self, trial: Trial) -> RunSpec:
         return self._specify(trial.settings, self.request.keys["seed"] + trial.repeat, False)
 
-    def _specify_judged(self, settings: Mapping[str, Any]) -> list[RunSpec]:
-        return [self._specify(settings, seed, True) for seed in self.request.seeds]
-
     def plan(self, find_run: FindRun) -> tuple[dict[RunSpec, float], Study]:
         """Plans the runs that can be done now, and gathers those that are complete.
 
@@ -113,20 +110,44 @@ class Entrant:
         trials = self.search.next_trials(results)
         missing = {self._specify_trial(trial): cap for trial, cap in trials.items()}
         choice = self.search.choose(results) if results and not missing else None
-        tuned = self._specify_judged(choice.settings) if choice and choice.settings else []
-        untuned = self._specify_judged(self.default)
-        judged = {spec: find_run(spec, self.objective, inf) for spec in [*untuned, *tuned]}
-        missing |= {spec: inf for spec in [*tuned, *untuned] if judged[spec] is None}
+        chosen = choice.settings if choice else None
+        tuned = self._find_judged(chosen, inf, find_run) if chosen else {}
+        cap = self._cap_defaults(choice, list(tuned.values()))
+        untuned = {} if cap is None else self._find_judged(self.default, cap, find_run)
+        missing |= {spec: inf for spec, run in tuned.items() if run is None}
+        missing |= {spec: cap for spec, run in untuned.items() if run is None and cap}
         known = truncate_trials(self.search.list_trials(results), results)
         return missing, Study(
             optimizer=self.optimizer,
             default=self.default,
             trials=tuple(known.values()),
-            chosen=choice.settings if choice else None,
+            chosen=chosen,
             edges=choice.edges if choice else (),
-            tuned=tuple(run for spec in tuned if (run := judged[spec])),
-            untuned=tuple(run for spec in untuned if (run := judged[spec])),
+            tuned=tuple(run for run in tuned.values() if run),
+            untuned=tuple(run.truncate(cap or inf) for run in untuned.values() if run),
         )
+
+    def _find_judged(
+        self, settings: Mapping[str, Any], cap: float, find_run: FindRun
+    ) -> dict[RunSpec, ScoredRun | None]:
+        """Finds the runs by which some settings are judged, None for each that is missing."""
+        specs = [self._specify(settings, seed, True) for seed in self.request.seeds]
+        return {spec: find_run(spec, self.objective, cap) for spec in specs}
+
+    def _cap_defaults(
+        self, choice: Choice | None, tuned: Sequence[ScoredRun | None]
+    ) -> float | None:
+        """The cost after which a run at the default settings is stopped, or None if not known yet.
+
+        Where all tuned runs reached the target, that is `MARGIN` times the greatest of their
+        costs: it then costs more than any of them.
+        """
+        if self.request.keys["until"] == "end":
+            return inf
+        if choice is None or None in tuned:
+            return None
+        costs = [run.cost_to_target for run in tuned if run]
+        return inf if choice.settings in (None, self.default) else MARGIN * max(costs)
 
 
 class Schedule:
