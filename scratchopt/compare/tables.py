@@ -20,6 +20,7 @@ from scratchopt.compare.formatting import (
 from scratchopt.compare.report import Entry, TaskReport
 from scratchopt.compare.statistics import Interval
 from scratchopt.compare.summary import Mean, Summary
+from scratchopt.compare.trials import MARGIN
 
 ROLES = {"tuned": "", "untuned": " (default)"}
 ON_EDGE = (
@@ -31,8 +32,8 @@ MARGIN = (
     "runs are made worse by about that much before they are tested."
 )
 STOPPED = (
-    "Stopped: runs at the default settings that had taken well more than the dearest tuned run, "
-    "and so mattered no more. “> 1,050” is more than that, nobody knows how much."
+    f"Stopped: runs at the default settings that had taken {MARGIN:g} times as much as the dearest "
+    "tuned run, and so mattered no more. “> 1,050”: more than that, nobody knows how much."
 )
 AT_STOP = (
     "The runs ended where they reached the target: they are about as good as each other for that "
