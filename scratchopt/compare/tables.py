@@ -27,7 +27,7 @@ ON_EDGE = (
     "On edge: settings whose best value was the least or greatest tried, so that a better one may "
     "lie beyond."
 )
-MARGIN = (
+BEYOND = (
     "Margin: which settings a tuning of a few seeds comes to is partly luck, so the better one's "
     "runs are made worse by about that much before they are tested."
 )
@@ -182,7 +182,7 @@ def make_pairs_table(task: TaskReport, decide: str) -> Table | None:
             f"({task.verdict.test}). Corrected: for the number of pairs; a difference counts as "
             f"shown at {task.verdict.alpha:g} or less.",
             *([f"Of {len(pairs)} pairs those of {leader}."] if len(shown) < len(pairs) else []),
-            *([MARGIN] if any(entry.chosen for entry in task.entries) else []),
+            *([BEYOND] if any(entry.chosen for entry in task.entries) else []),
         ],
     )
 
