@@ -20,19 +20,20 @@ from scratchopt.compare.formatting import (
 from scratchopt.compare.report import Entry, TaskReport
 from scratchopt.compare.statistics import Interval
 from scratchopt.compare.summary import Mean, Summary
+from scratchopt.compare.trials import MARGIN
 
 ROLES = {"tuned": "", "untuned": " (default)"}
 ON_EDGE = (
     "On edge: settings whose best value was the least or greatest tried, so that a better one may "
     "lie beyond."
 )
-MARGIN = (
+BEYOND = (
     "Margin: which settings a tuning of a few seeds comes to is partly luck, so the better one's "
     "runs are made worse by about that much before they are tested."
 )
 STOPPED = (
-    "Stopped: runs at the default settings that had taken well more than the dearest tuned run, "
-    "and so mattered no more. “> 1,050” is more than that, nobody knows how much."
+    f"Stopped: runs at the default settings that had taken {MARGIN:g} times as much as the dearest "
+    "tuned run, and so mattered no more. “> 1,050”: more than that, nobody knows how much."
 )
 AT_STOP = (
     "The runs ended where they reached the target: they are about as good as each other for that "
@@ -181,7 +182,7 @@ def make_pairs_table(task: TaskReport, decide: str) -> Table | None:
             f"({task.verdict.test}). Corrected: for the number of pairs; a difference counts as "
             f"shown at {task.verdict.alpha:g} or less.",
             *([f"Of {len(pairs)} pairs those of {leader}."] if len(shown) < len(pairs) else []),
-            *([MARGIN] if any(entry.chosen for entry in task.entries) else []),
+            *([BEYOND] if any(entry.chosen for entry in task.entries) else []),
         ],
     )
 

@@ -195,12 +195,22 @@ def train(
     parts = [slice(i * SEEDS, (i + 1) * SEEDS) for i in range(count)]
     return [
         Trained(
-            make_study(case.name, search, mine, choice, tuned[part], untuned[part]),
+            make_study(
+                *(case.name, search, mine, choice, tuned[part]),
+                cap_defaults(untuned[part], tuned[part], search.margin),
+            ),
             fixed[part],
             mine,
         )
         for mine, choice, part in zip(results, choices, parts, strict=True)
     ]
+
+
+def cap_defaults(
+    untuned: Sequence[ScoredRun], tuned: Sequence[ScoredRun], margin: float
+) -> list[ScoredRun]:
+    """Stops runs at the default settings as scripts/compare.py does."""
+    return [run.truncate(margin * max(r.cost_to_target for r in tuned)) for run in untuned]
 
 
 def find_winners(
