@@ -74,7 +74,7 @@ class ScoredRun:
 
     @property
     def least_steps(self) -> float:
-        """Updates that the target takes at least: at a stop as many as that cost by its readings."""
+        """Updates that the target takes at least; of a stopped run those of its cost so far."""
         if not self.stopped:
             return self.steps_to_target
         last = self.readings[-1] if self.readings else None
