@@ -140,7 +140,7 @@ def _read_log(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
     )
 
 
-def _leave_out(runs: Sequence[Run], left_out: Mapping[str, list[Path]]) -> list[Run]:
+def _leave_out(runs: Sequence[Run], left_out: dict[str, list[Path]]) -> list[Run]:
     """Leaves out trials among tested runs, and settings of which a run was stopped.
 
     Args:

@@ -24,8 +24,8 @@ class SpacedValidations(Callback):
     no more than a quarter of the batches so far, as some trainings do speed up. What decides is in
     the validations alone, so that a resumed run has the same ones.
 
-    All of 274 runs that reached their target on MNIST, logistic regression and a noisy quadratic
-    did so at the same validation as with all of them, of which a third was left out.
+    Of 289 runs of default comparisons on MNIST, logistic regression and a noisy quadratic 288 found
+    their target at the same validation as with all of them, of which 39 % were left out.
 
     Works under a Trainer with `check_val_every_n_epoch=None` and `val_check_interval=every`.
 

@@ -51,7 +51,8 @@ def write_gallery(runs: Sequence[Run], output: Path, against: str = "steps") -> 
 def _figures(runs: Sequence[Run], against: str) -> Iterator[tuple[str, Figure]]:
     settings, title = group_by_setting(runs), _title(runs)
     yield from history_figures(settings, title, against).items()
-    ended = [run for run in runs if run.result and run.result.status != "interrupted"]
+    broken_off = "interrupted", "stopped"
+    ended = [run for run in runs if run.result and run.result.status not in broken_off]
     if ended and (figure := sensitivity_figure(ended, title)):
         yield "sensitivity", figure
     sharp = [run for run in runs if run.history.get("train/sharpness")]

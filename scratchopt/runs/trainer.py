@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         LiveLoss(),
         *([instruments.sharpness] if instruments.sharpness else []),
         instruments.interrupt,
-        instruments.cost_limit,
+        *([instruments.cost_limit] if isfinite(instruments.cost_limit.max_cost) else []),
         *_stop_at_target(config, instruments.monitor),
         Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
         RandomState(),

@@ -408,7 +408,7 @@ def test_a_worker_ends_after_a_run_that_failed(folder, monkeypatch):
     for seed in (0, 1):
         kept = StoredRun(folder / "runs", odd | {"seed": seed}, CHOICES)
         asked = {"store": str(folder / "runs"), "config": kept.config, "choices": kept.choices}
-        lines.append(json.dumps(asked | {"address": kept.address}))
+        lines.append(json.dumps(asked | {"address": kept.address, "max_cost": None}))
     done = subprocess.run(
         commands.command("compare", "--worker"),
         input="\n".join(lines) + "\n",

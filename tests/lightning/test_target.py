@@ -63,8 +63,8 @@ def train(
     """Trains a curve, at most 400 steps; gives the steps of its validations, too."""
     monitor = OptimizerMonitor(write_every=5)
     validations, stop = Validations(monitor), StopAtTarget(objective, monitor)
-    spacing = [SpacedValidations(objective, every)] if spaced else []
     batches = options.get("accumulate_grad_batches", 1) * every
+    spacing = [SpacedValidations(objective, batches)] if spaced else []
     limits = {"check_val_every_n_epoch": None, "val_check_interval": batches, "max_steps": 400}
     limits |= {"max_epochs": -1}
     trainer = quiet_trainer(
@@ -130,9 +130,7 @@ def test_of_a_curve_that_falls_late_the_target_is_found_within_a_quarter_of_the_
 
 def test_validations_are_spaced_in_steps_under_accumulation():
     _, _, plain = train(CURVES["exponential"])
-    options = {"accumulate_grad_batches": 7}  # an epoch
-    monitored = Objective("val/loss", "min", 0.25)
-    trainer, _, steps = train(CURVES["exponential"], monitored, every=14, **options)
+    trainer, _, steps = train(CURVES["exponential"], accumulate_grad_batches=7)  # an epoch
     assert trainer.global_step == plain[-1]
     assert steps == plain
 
