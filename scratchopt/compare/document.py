@@ -58,8 +58,8 @@ CAPTIONS = {
     "plateau, forgives a badly chosen lr. An arrow: a trial that was stopped there, as it could "
     "not become the best any more. In the grey margin: trials without a value.",
     "budget": "What the best of k lrs, drawn at random, comes to on average; a line begins where k "
-    "of them cannot all come to nothing. Open dots: it is more than that, as all k may have been "
-    "stopped. Lines that still improve at the right want a larger budget.",
+    "of them cannot all come to nothing or be stopped. Lines that still improve at the right want "
+    "a larger budget.",
     "profile": "The share of tasks on which an optimizer needs at most τ times the evaluations of "
     "the best one. Higher and further left is better.",
 }

@@ -74,8 +74,11 @@ class ScoredRun:
 
     @property
     def least_steps(self) -> float:
-        """Updates that the target takes at least, as `least_cost`."""
-        return self.result.updates if self.stopped else self.steps_to_target
+        """Updates that the target takes at least; of a stopped run those of its cost so far."""
+        if not self.stopped:
+            return self.steps_to_target
+        last = self.readings[-1] if self.readings else None
+        return last.steps * self.more_than // last.cost if last else 0
 
     @property
     def batch_size(self) -> int | None:

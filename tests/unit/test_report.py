@@ -10,6 +10,7 @@ from math import inf, nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -186,10 +187,22 @@ def test_charts_have_an_arrow_for_stopped_runs_and_no_metric_of_runs_that_ended_
     for name in ("mnist_target", "mnist_sensitivity"):
         assert _legend(stopped[name]).count("stopped: needs more") == 1, name
         assert "stopped: needs more" not in _legend(whole[name]), name
-    assert "more than that" in _legend(stopped["mnist_budget"])
-    for name, panels in (("mnist_sensitivity", 2), ("mnist_budget", 2)):
-        assert len(whole[name].axes) == panels
-        assert [axes.get_ylabel() for axes in stopped[name].axes] == ["evaluations to target"]
+    name = "mnist_sensitivity"
+    assert len(whole[name].axes) == 2
+    assert [axes.get_ylabel() for axes in stopped[name].axes] == ["evaluations to target"]
+
+
+def test_the_chart_of_the_budget_has_what_is_known_for_certain():
+    stopped, whole = make_report(make_stopped()), draw_charts(make_report(make_known()))
+    assert len(whole["mnist_budget"].axes) == 2
+    [first, *_] = stopped.tasks
+    assert not draw_charts(stopped).keys() & {"mnist_budget", "autoencoder_budget"}
+    entries = [replace(entry, exact_from=3) for entry in first.entries]
+    [axes] = draw_charts(replace(stopped, tasks=[replace(first, entries=entries)]))[
+        "mnist_budget"
+    ].axes
+    drawn = [k for line in axes.lines for k in np.atleast_1d(line.get_xdata())]
+    assert min(drawn) == 3
 
 
 def _legend(figure: Any) -> list[str]:

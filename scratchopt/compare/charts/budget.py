@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from scratchopt.compare.analysis import Profile
 from scratchopt.compare.charts.canvas import (
     make_canvas,
-    make_mark_handle,
     make_optimizer_handle,
     set_cost_scale,
     set_metric_scale,
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figure | None:
     """Draws the expected best of k trials over k: the cost above, the metric at the end beneath.
 
-    A line begins where there is a number: where k trials cannot all come to nothing. Its dots are
-    open where they may all have been stopped. Where runs ended at the target, and some reached it,
-    the metric says nothing and is left out.
+    A line begins where there is a number: where k trials cannot all come to nothing or be stopped.
+    Where runs ended at the target, there is no metric at the end; and no chart, if too many trials
+    were stopped for a line.
 
     Args:
         task: of the report.
@@ -37,17 +36,17 @@ def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figu
 
     lines = {criterion: _find_lines(task, criterion) for criterion in CRITERIA}
     lines = {criterion: found for criterion, found in lines.items() if found}
-    if "cost" in lines and task.until == "target":
+    if task.until == "target" and any(entry.stopped for entry in task.entries):
         lines.pop("metric", None)
+        if all(len(points) == 1 for points in lines.get("cost", {}).values()):
+            return None
     if not lines:
         return None
     names = [e.name for e in task.entries if any(e.name in found for found in lines.values())]
     title = f"{task.task}: expected best of k trials"
-    handles = [make_optimizer_handle(styles[name], name) for name in names]
-    inexact = {e.name: e.exact_from for e in task.entries}
-    if any(k < inexact[name] for name, points in lines.get("cost", {}).items() for k, _ in points):
-        handles.append(make_mark_handle("more than that", marker="o", markerfacecolor="white"))
-    figure, panels = make_canvas(title, handles, [2.2] * len(lines))
+    figure, panels = make_canvas(
+        title, [make_optimizer_handle(styles[name], name) for name in names], [2.2] * len(lines)
+    )
     for axes, (criterion, found) in zip(panels, lines.items(), strict=True):
         values = [value for points in found.values() for _, value in points]
         if criterion == "cost":
@@ -58,11 +57,6 @@ def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figu
             axes.set_ylabel(task.objective.metric)
         for name, points in found.items():
             axes.plot(*zip(*points, strict=True), **styles[name].kwargs())
-            if criterion == "cost" and (least := [p for p in points if p[0] < inexact[name]]):
-                open_dots = {"markerfacecolor": "white", "markeredgecolor": styles[name].color}
-                axes.plot(
-                    *zip(*least, strict=True), **styles[name].kwargs(linestyle="none", **open_dots)
-                )
     most = max(k for found in lines.values() for points in found.values() for k, _ in points)
     panels[-1].set_xlim(0.7, most + 0.3)
     panels[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -72,7 +66,11 @@ def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figu
 
 def _find_lines(task: TaskReport, criterion: str) -> dict[str, list[tuple[int, float]]]:
     found = {
-        entry.name: [(k, x) for k, x in entry.expected_best[criterion] if abs(x) < DRAWABLE]
+        entry.name: [
+            (k, x)
+            for k, x in entry.expected_best[criterion]
+            if abs(x) < DRAWABLE and (criterion == "metric" or k >= entry.exact_from)
+        ]
         for entry in task.entries
     }
     return {name: points for name, points in found.items() if points}
