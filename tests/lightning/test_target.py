@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from math import exp, inf, isfinite, nan
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -78,10 +79,9 @@ def test_a_run_ends_at_the_first_validation_that_is_at_its_target():
     trainer, stop, steps = train(lambda n: 1 / (n + 1), spaced=False, every=1)
     assert (trainer.global_step, stop.reached) == (3, 0.25)  # 1/4 is at a target of 1/4
     assert steps == [1, 2, 3]
-    accuracy = Objective("val/loss", "max", 0.3)
-    trainer, stop, _ = train(lambda n: n / 10, accuracy, spaced=False)
-    assert trainer.global_step == 4
-    assert stop.reached == pytest.approx(0.4)
+    accuracy = Objective("val/loss", "max", 0.25)
+    trainer, stop, _ = train(lambda n: n / 16, accuracy, spaced=False)
+    assert (trainer.global_step, stop.reached) == (4, 0.25)
 
 
 def test_a_run_that_never_is_at_its_target_takes_all_its_steps():
@@ -117,6 +117,21 @@ def test_spaced_validations_find_the_target_where_all_validations_do(name):
     assert spaced.global_step == full.global_step < 400
     assert set(some) < set(every_other)
     assert len(some) <= 0.75 * len(every_other)
+
+
+@pytest.mark.parametrize(("noise", "constant"), [(0.05, 60), (0.1, 200)])
+def test_spaced_validations_find_what_noise_brings_to_the_target(noise, constant):
+    def read(n: int) -> float:
+        return 0.2 + 3 * exp(-n / constant) + Random(1000 * seed + n).gauss(0, noise)
+
+    found = 0
+    for seed in range(100):
+        first = next(n for n in range(2, 2000, 2) if LOSS.is_reached(read(n)))
+        spacing, n = SpacedValidations(LOSS, 2), 2
+        while n < first:
+            n = spacing.find_next(n, read(n))
+        found += n == first
+    assert found >= 95
 
 
 def test_of_a_curve_that_falls_late_the_target_is_found_within_a_quarter_of_the_steps():
