@@ -121,15 +121,15 @@ def test_spaced_validations_find_the_target_where_all_validations_do(name):
 
 @pytest.mark.parametrize(("noise", "constant"), [(0.05, 60), (0.1, 200)])
 def test_spaced_validations_find_what_noise_brings_to_the_target(noise, constant):
-    def read(n: int) -> float:
+    def read(seed: int, n: int) -> float:
         return 0.2 + 3 * exp(-n / constant) + Random(1000 * seed + n).gauss(0, noise)
 
     found = 0
     for seed in range(100):
-        first = next(n for n in range(2, 2000, 2) if LOSS.is_reached(read(n)))
+        first = next(n for n in range(2, 2000, 2) if LOSS.is_reached(read(seed, n)))
         spacing, n = SpacedValidations(LOSS, 2), 2
         while n < first:
-            n = spacing.find_next(n, read(n))
+            n = spacing.find_next(n, read(seed, n))
         found += n == first
     assert found >= 95
 
