@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite
+from dataclasses import replace
+from math import inf, isfinite
 
 from scratchopt.compare.failure_checks import is_beside_errors
 from scratchopt.compare.formatting import format_count, format_number, format_p_clause
 from scratchopt.compare.nesting import DECISIVE, includes
 from scratchopt.compare.ranking import Ranking, estimate
-from scratchopt.compare.statistics import ALPHA, mann_whitney
+from scratchopt.compare.statistics import ALPHA, holm
 from scratchopt.compare.trials import LR, judge
-from scratchopt.compare.tuning_margin import cliffs_delta
+from scratchopt.compare.tuning_margin import (
+    TunedRuns,
+    cliffs_delta,
+    judge_tuned_runs,
+    p_beyond_margin,
+)
 
 
 def check_defaults(ranking: Ranking) -> Iterator[str]:
     """Refuses tuned runs that are worse than those at the optimizer's own default settings.
 
-    They are if more of them failed or missed the target, or by Mann and Whitney's test. A tuning
-    begins at the defaults, so it has then chosen by a lucky seed.
+    They are if more of them failed or missed the target, or by more than tuning leaves to chance,
+    by the test of `p_beyond_margin` with Holm's correction for all optimizers. A tuning begins at
+    the defaults, so it has then chosen by a lucky seed.
     """
     objective, decide = ranking.contest.objective, ranking.decide
-    for study in ranking.contest.studies:
-        if not study.tuned or not study.untuned or study.chosen == study.default:
-            continue
-        tuned, untuned = (
-            [judge(run, objective, decide) for run in runs] for runs in (study.tuned, study.untuned)
+    studies = [
+        study
+        for study in ranking.contest.studies
+        if study.tuned and study.untuned and study.chosen != study.default
+    ]
+    judged = [
+        (
+            replace(judge_tuned_runs(study, objective, decide), runner_up=inf),
+            TunedRuns([judge(run, objective, decide) for run in study.untuned]),
         )
-        lost, lost_untuned = (sum(not isfinite(x) for x in runs) for runs in (tuned, untuned))
-        p = mann_whitney(tuned, untuned)
+        for study in studies
+    ]
+    ps = holm([p_beyond_margin(tuned, untuned, decide) for tuned, untuned in judged])
+    for study, runs, p in zip(studies, judged, ps, strict=True):
+        tuned, untuned = (part.values for part in runs)
+        lost, lost_untuned = (sum(not isfinite(x) for x in each) for each in (tuned, untuned))
         figures = ""
         if lost * len(untuned) > lost_untuned * len(tuned):
             what = "missed the target or failed" if decide == "cost" else "failed"

@@ -315,7 +315,7 @@ def measure_power(
 
 def measure_margin(
     search: GridSearch, results: Sequence[Results], do_runs: DoRuns | Sequence[DoRuns]
-) -> tuple[list[Mapping[str, float] | None], float]:
+) -> tuple[Sequence[Mapping[str, float] | None], float]:
     """Measures what the tunings choose, and what all trials cost, each begun when it was asked for.
 
     The runs of a trial are the same whatever the margin: what is there is truncated.
@@ -352,7 +352,7 @@ def main(count: int, seed: int = 0, budget: int = BUDGET) -> None:
         f"\n{'problem':17} optimizer decides           seeds spread  A/A names a winner    "
         "speed-up is found"
     )
-    met, quarter = True, max(1, count // 4)
+    met, quarter, half = True, max(1, count // 4), max(1, count // 2)
     lines = []
     for case in make_cases():
         for decide in ("cost", "metric"):
@@ -373,13 +373,13 @@ def main(count: int, seed: int = 0, budget: int = BUDGET) -> None:
 
                 lines.append(make_margin_line(name, search, results, do_runs))
     print(
-        f"\n{quarter} comparisons a cell in valleys of the lr, by the spread of costs and the "
+        f"\n{half} comparisons a cell in valleys of the lr, by the spread of costs and the "
         "seeds: A/A names a winner, speed-up is found"
     )
     print("spread          " + "".join(f"{n:>9} seeds" for n in NUMBERS))
     for width in SPREADS:
         for tuned in (False, True):
-            shares = measure_power(width, tuned, quarter, seed)
+            shares = measure_power(width, tuned, half, seed)
             cells = [f"{false:>9.0%} {right:5.0%}" for false, right in shares.values()]
             print(
                 f"{width:6.0%} {'tuned' if tuned else 'fixed lr':8} " + "".join(cells), flush=True
@@ -401,7 +401,7 @@ def main(count: int, seed: int = 0, budget: int = BUDGET) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Measures how often a verdict is right.")
     parser.add_argument("count", type=int, help="comparisons of each kind, >= 1")
     parser.add_argument("--seed", type=int, default=0, help="of all chance")
     parser.add_argument("--budget", type=int, default=BUDGET, help="trials of each tuning")

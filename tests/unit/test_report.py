@@ -162,7 +162,7 @@ def test_runs_that_ended_at_the_target_are_said_to_have():
     quality = make_quality_table(report.tasks[0])
     assert "at the stop" in quality.head
     assert any("until=end has them go on" in note for note in quality.notes)
-    method = dict(make_method_table(report).rows)
+    method = {row[0]: row[1] for row in make_method_table(report).rows}
     assert method["budget"].endswith("and could not become the best any more")
     assert "less often while the target was far off" in method["read on mnist"]
     assert "at the end" in make_quality_table(_known_task()).head
