@@ -1,10 +1,13 @@
-"""A sweep of train.py: which of its runs failed, and what a sweeper that searches is told."""
+"""A sweep of train.py: which of its runs failed, its pictures, and what a sweeper is told."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from math import inf, isfinite
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,19 +16,41 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from scratchopt.config.composition import SweepConfigLoader
 from scratchopt.config.fields import UserError
+from scratchopt.config.messages import one_line
+from scratchopt.config.paths import absolute_path, to_paste
+from scratchopt.config.schema import validate
+from scratchopt.runs.directory import Run
 from scratchopt.runs.result import Result
+from scratchopt.runs.store import StoredRun
 from scratchopt.runs.sweep_names import BASIC_SWEEPER
 
 DIRECTIONS = {"min": "minimize", "max": "maximize"}
+NAMED = 10  # failed runs that a line has room for
 
 
 @dataclass
 class Tally:
-    """The runs of a sweep that have ended, and how many of them with an error."""
+    """The runs of a sweep that have ended.
+
+    Args:
+        ended: how many.
+        failed: the overrides of those that ended with an error.
+        runs: those that have a result.
+        output: the folder for the sweep's pictures; None for a single run, or if none are wanted.
+    """
 
     ended: int = 0
-    failed: int = 0
+    failed: list[str] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    output: Path | None = None
+
+    def describe_failures(self) -> str:
+        """Says how many runs failed, and which."""
+        more = len(self.failed) - NAMED
+        which = "; ".join(self.failed[:NAMED]) + (f"; and {more} more" if more > 0 else "")
+        return f"{len(self.failed)} of {self.ended} runs failed: {which}"
 
 
 class TallyingLauncher(Launcher):
@@ -64,36 +89,113 @@ class TallyingLauncher(Launcher):
             done = self.launcher.launch(job_overrides, initial_job_idx)
         finally:
             os.environ["HYDRA_FULL_ERROR"] = "1"
-        for job in done:
+        varied = _find_varied(job_overrides)
+        for job, overrides in zip(done, job_overrides, strict=True):
             self.tally.ended += 1
-            self.tally.failed += job.status == JobStatus.FAILED
-            if job.status == JobStatus.FAILED and not self.searching:
-                job.status, job.return_value = JobStatus.COMPLETED, None
+            if self.tally.output and (run := _find_run(job)):
+                self.tally.runs.append(run)
+            if job.status == JobStatus.FAILED:
+                self.tally.failed.append(" ".join(o for o in overrides if o in varied))
+                if not self.searching:
+                    job.status, job.return_value = JobStatus.COMPLETED, None
         return done
 
 
+def _find_varied(jobs: Sequence[Sequence[str]]) -> set[str]:
+    """The overrides that not all of some jobs have; all, of a single job."""
+    every = set[str]().union(*jobs)
+    return every - set(jobs[0]).intersection(*jobs[1:]) if len(jobs) > 1 else every
+
+
+def _find_run(job: JobReturn) -> Run | None:
+    """The run that a job has left here; None, if it has left nothing to draw."""
+    hydras: Any = job.hydra_cfg
+    try:
+        config = configure(job.cfg, hydras.hydra)
+        choices, directory = hydras.hydra.runtime.choices, Path(hydras.hydra.runtime.output_dir)
+        if config["store"]:
+            directory = StoredRun(config["store"], config, choices).directory
+        result = Result.read(directory / "result.json")
+    except Exception:  # it has told of its error, or lies on another machine
+        return None
+    if result.failed and not result.updates:
+        return None
+    return Run(directory, choices["task"], choices["optimizer"], config, result)
+
+
+def configure(cfg: Any, hydras: Any) -> dict[str, Any]:
+    """Validates the configuration of a run, and resolves what depends on where it runs.
+
+    Args:
+        cfg: as Hydra has composed it.
+        hydras: the node `hydra` beside it.
+    """
+    config = validate(cfg)
+    if config["task"].get("data_dir") and hydras.job.chdir:
+        config["task"]["data_dir"] = str(absolute_path(config["task"]["data_dir"]))
+    return config
+
+
+def draw_sweep(tally: Tally) -> None:
+    """Draws the runs of a sweep together, those of each task apart, and says where.
+
+    Pictures that cannot be drawn are a warning: nothing is lost, and plot.py can draw them later.
+    """
+    if tally.output is None:
+        return
+    for task in dict.fromkeys(run.task for run in tally.runs):
+        own = [run for run in tally.runs if run.task == task]
+        folder = tally.output / task if len(own) < len(tally.runs) else tally.output
+        try:
+            from scratchopt.plots.gallery import write_gallery
+
+            names = dict.fromkeys(path.stem for path in write_gallery(own, folder))
+        except Exception as error:
+            words = one_line(error)
+            print(f"train.py: the sweep's pictures were not drawn: {words}", file=sys.stderr)
+        else:
+            together = f"{len(own)} runs drawn together" if len(own) > 1 else "1 run drawn"
+            print(f"\n{together} in {to_paste(folder)}: {', '.join(names)}")
+
+
 @contextmanager
-def tally_runs(tracebacks: bool) -> Iterator[Tally]:
+def tally_runs(tally: Tally, tracebacks: bool) -> Iterator[None]:
     """Has the runs of a sweep counted, whatever launches them.
+
+    Args:
+        tally: where to count.
+        tracebacks: true if the user wants Hydra's tracebacks.
 
     Raises:
         UserError: before the first run, a sweeper that searches for what nobody has named.
     """
-    plugins, tally = Plugins.instance(), Tally()
+    plugins = Plugins.instance()
     instantiate = plugins.instantiate_launcher
 
     def instantiate_launcher(config: DictConfig, **others: Any) -> Launcher:
         searching = config.hydra.sweeper._target_ != BASIC_SWEEPER
         if searching:
             _check_search(config)
+        if config.get("figures") is not False:
+            tally.output = _choose_output(config)
+        context = others["hydra_context"]  # the sweeper's too
+        context.config_loader = SweepConfigLoader(context.config_loader.get_search_path())
         launcher = instantiate(config=config, **others)
         return TallyingLauncher(launcher, tally, tracebacks, searching)
 
     plugins.instantiate_launcher = instantiate_launcher  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        yield tally
+        yield
     finally:
         plugins.instantiate_launcher = instantiate
+
+
+def _choose_output(config: DictConfig) -> Path:
+    """Chooses the folder for a sweep's pictures: that of the sweep, in a store one of its own."""
+    output = absolute_path(str(config.hydra.sweep.dir)) / "figures"
+    if config.get("store"):
+        return output / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    return output
 
 
 def _check_search(config: DictConfig) -> None:

@@ -16,18 +16,17 @@ from omegaconf import DictConfig
 
 from scratchopt.cli.arguments import rewrite_arguments
 from scratchopt.cli.streams import guard_streams
-from scratchopt.cli.sweep import find_objective, tally_runs
+from scratchopt.cli.sweep import Tally, configure, draw_sweep, find_objective, tally_runs
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError
 from scratchopt.config.messages import GIVEN_WRONG, find_cause, one_line
-from scratchopt.config.paths import absolute_path, to_paste
+from scratchopt.config.paths import to_paste
 from scratchopt.config.processes import (
     await_rank_zero,
     exit_with,
     is_process_lost,
     is_rank_zero,
 )
-from scratchopt.config.schema import validate
 from scratchopt.runs.claim import claim_directory
 from scratchopt.runs.failure import NO_MEMORY, describe_error, is_outcome, write_failure
 from scratchopt.runs.lock import lock_directory
@@ -46,16 +45,21 @@ def main() -> None:
     guard_streams()
     atexit.register(gc.freeze)  # what is left then goes with the process
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself, on many lines
+    tally = Tally()
     try:
         sys.argv[1:] = rewrite_arguments(sys.argv[1:])
-        with tally_runs(TRACEBACKS) as tally:
-            train()
+        try:
+            with tally_runs(tally, TRACEBACKS):
+                train()
+        finally:
+            if isinstance(sys.exc_info()[1], Exception | None):  # not of a sweep broken off
+                draw_sweep(tally)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         exit_with_error(error)
     if tally.failed:
-        sys.exit(f"train.py: {tally.failed} of {tally.ended} runs failed")
+        sys.exit(f"train.py: {tally.describe_failures()}")
 
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
@@ -80,11 +84,11 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> float | None:
     Returns:
         What `scratchopt.cli.sweep.find_objective` says of it.
     """
-    config = validate(cfg)
-    hydras = HydraConfig.get().runtime
-    if config["task"].get("data_dir") and HydraConfig.get().job.chdir:
-        config["task"]["data_dir"] = str(absolute_path(config["task"]["data_dir"]))
-    directory, chosen = Path(hydras.output_dir), hydras.choices
+    hydras = HydraConfig.get()
+    config = configure(cfg, hydras)
+    if in_sweep and config["figures"] is None:
+        config["figures"] = False
+    directory, chosen = Path(hydras.runtime.output_dir), hydras.runtime.choices
     if config["resume"]:
         check_targets(config, directory, config["trusted"])
     if config["store"]:
@@ -128,14 +132,17 @@ def train_in_directory(
     config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any
 ) -> Result:
     """Trains, and prints what came of it; where that is an error, its result is written."""
-    gc.disable()  # the imports make a million objects and no garbage: half a second's vain search
+    first = "scratchopt.runs.training" not in sys.modules  # of a sweep, which makes garbage
+    if first:
+        gc.disable()  # the imports make a million objects and none: half a second's vain search
     from scratchopt.runs.training import (  # imports torch: only for a configuration that is right
         Diverged,
         run,
     )
 
-    gc.freeze()
-    gc.enable()
+    if first:
+        gc.freeze()
+        gc.enable()
 
     result = Result(chosen["task"], chosen["optimizer"], hyperparameters(config), config["seed"])
     try:

@@ -6,12 +6,16 @@ Errors that are made to be read are one line: `UserError`, and what `messages.py
 import json
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import field, fields
 from math import isfinite
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
+
+REMEMBERED = 1000  # contents; those of a sweep's jobs are the same but for a few
+_valid: dict[tuple[type, str, str], dict[str, Any]] = {}
 
 
 class UserError(Exception):
@@ -62,6 +66,15 @@ def validate_fields(schema: type, content: Any, prefix: str) -> dict[str, Any]:
     Raises:
         UserError: a key that is no field, a wrong type, a value that a field does not hold.
     """
+    key = (schema, prefix, repr(content))
+    if key not in _valid:
+        if len(_valid) == REMEMBERED:
+            _valid.clear()
+        _valid[key] = _validate(schema, content, prefix)
+    return deepcopy(_valid[key])
+
+
+def _validate(schema: type, content: Any, prefix: str) -> dict[str, Any]:
     known = {f.name: f for f in fields(schema)}
     if not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
         keys = ", ".join(list(known)[:2])

@@ -48,7 +48,7 @@ class RunConfig:
     validate_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     until: str = one_of("target", "end")
     test: bool = must_be("true or false")
-    figures: bool = must_be("true or false")
+    figures: bool | None = must_be("true, false or null")
     threads: int | None = must_be("an integer from 1 to 1024, or null", lambda n: 1 <= n <= 1024)
     store: str | None = must_be("a folder, or null")
     checkpoint_seconds: float = must_be("a number > 0", lambda x: x > 0)
@@ -69,7 +69,7 @@ EXAMPLES = {"task": "tasks.toy.Toy", "optimizer": "scratchopt.NAG", "datamodule"
 LATER = {
     "checkpoint_kept": True,
     "comparison": None,
-    "figures": True,
+    "figures": None,
     "monitor_every": None,
     "monitor_layers": False,
     "record_every": None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,11 +25,18 @@ class Outcome:
         name: of the number.
         value: infinite where there is none.
         mark: why there is none, `DIVERGED` or `TOO_LONG`; else empty.
+        greater: true where the greater is the better.
     """
 
     name: str
     value: float
     mark: str = ""
+    greater: bool = False
+
+    @property
+    def rank(self) -> float:
+        """A number that is the less the better the outcome, infinite where there is none."""
+        return -self.value if self.greater and not self.mark else self.value
 
 
 def compute_outcomes(runs: Sequence[Run]) -> list[Outcome]:
@@ -57,8 +64,11 @@ def compute_outcomes(runs: Sequence[Run]) -> list[Outcome]:
         return [_final(f"{name.replace('accuracy', 'error')}, 1 − accuracy", x, 1) for x in found]
     if tag == metric and comparison["mode"] == "max":
         found = [result.metrics.get(tag, np.inf) for result in results]
-        return [_final(f"{name}, greater is better", value, DRAWABLE) for value in found]
-    limit = RISE * max(abs(read_series(run, "train/loss")[1][0]) for run in runs)
+        name = f"{name}, greater is better"
+        return [replace(_final(name, value, DRAWABLE), greater=True) for value in found]
+    logged = [run for run in runs if run.history.get("train/loss")]
+    firsts = [abs(read_series(run, "train/loss")[1][0]) for run in logged]
+    limit = RISE * max(firsts, default=np.inf)
     return [_final(name, result.metrics.get(tag, np.inf), limit) for result in results]
 
 

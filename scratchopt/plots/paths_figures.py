@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def paths_figures(
-    settings: Sequence[Setting], leave_out: Callable[[Run, str], None]
+    settings: Sequence[Setting], leave_out: Callable[[Run, str], None], note: str = ""
 ) -> dict[str, Figure]:
     """Draws `paths`, a panel for each setting; one picture for each function.
 
@@ -39,6 +39,7 @@ def paths_figures(
     Args:
         settings: of runs; those of other tasks than functions have no picture.
         leave_out: called with each run that is not shown, and why.
+        note: at the end of the titles.
 
     Raises:
         UserError: records that are damaged.
@@ -60,7 +61,7 @@ def paths_figures(
     for key, (function, panels) in by_function.items():
         if panels:
             alone = len(by_function) == 1
-            title = f"{function.title}: paths, with the points evaluated"
+            title = f"{function.title}: paths, with the points evaluated{note}"
             figures["paths" if alone else f"paths_{key}"] = draw_paths(function, panels, title)
     return figures
 

@@ -30,7 +30,12 @@ FILES = (
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that a result may depend on."""
+    """Versions of Python and of the packages that a result may depend on, in this process."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str | None]:
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from math import isfinite, nan
 from pathlib import Path
 from types import UnionType
@@ -24,8 +25,12 @@ ALWAYS |= {"metrics", "seconds"}
 LATER = {"commit": None, "complete": True, "versions": {}}
 
 
+@cache
 def _commit() -> str | None:
-    """The commit of this checkout, with `-dirty` where tracked files differ from it."""
+    """The commit of this checkout, with `-dirty` where tracked files differ from it.
+
+    It is asked for once a process, whose code is that of its first run.
+    """
     if not (CHECKOUT / ".git").exists():  # an installed package, perhaps in another repository
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -33,8 +33,8 @@ from scratchopt.runs.lock import LOCK, lock_directory
 from scratchopt.runs.provenance import has_changed, hash_code
 from scratchopt.runs.result import Result, hyperparameters
 
-# Keys that say where a run lies or what is asked of it later, not what it is.
-APART = ("comparison", "resume", "store", "trusted")
+# Keys that say where a run lies or what is made of it later, not what it is.
+APART = ("comparison", "figures", "resume", "store", "trusted")
 AIM = ("metric", "mode", "target")  # keys of `comparison` that say where `until: target` ends
 
 

@@ -99,7 +99,7 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         *_stop_at_target(config, instruments.monitor),
         Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
         RandomState(),
-        *([Figures()] if config["figures"] else []),
+        *([Figures()] if config["figures"] is not False else []),
         Progress(instruments.monitor) if sys.stdout.isatty() else Lines(instruments.monitor),
     ]
 

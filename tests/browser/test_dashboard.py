@@ -54,6 +54,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     folder = tmp_path_factory.mktemp("dashboard")
     options = [f"optimizer={','.join(OPTIMIZERS)}", f"optimizer.lr={','.join(LRS)}"]
     options += [f"seed={','.join(SEEDS)}", "task=toy", "task.start=-8", "hydra.sweep.dir=sweep"]
+    options += ["figures=true"]
     done = commands.run("train", "-m", *options, cwd=folder)
     assert done.returncode == 0, done.stderr
     return {

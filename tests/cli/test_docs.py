@@ -41,6 +41,14 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
         {"=2000": "=2", "=250": "=1", "range(100,106)": "100", "=0.01,0.03,0.06": "=0.01"},
         "figures=false",
     ),
+    "hydra/launcher=joblib": (
+        {
+            "0.01,0.015,0.02,0.03,0.05,0.07,": "",
+            "0.15,0.2,0.3,0.5,0.7,1.0,1.5,2.0,": "1.0,",
+            ",0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.75,0.8,0.85,0.9,0.93,0.95,0.97,0.99": ",0.5,0.9",
+        },
+        "",
+    ),
     # A cluster's launcher starts what Hydra's own does.
     "hydra/launcher=": (
         {"range(10)": "0", "=0.03,0.1": "=0.1", "threads=2": "threads=1", "/shared": "shared"},

@@ -17,12 +17,14 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from scratchopt.cli.sweep import Tally, draw_sweep
 from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.lightning.record_file import RecordFile
 from scratchopt.lightning.trajectory import RecordLayout
 from scratchopt.pictures.style import PALETTE
 from scratchopt.plots.gallery import write_gallery
+from scratchopt.plots.grid_figure import grid_figure
 from scratchopt.plots.history_figures import history_figures
 from scratchopt.plots.line_styles import choose_line_styles
 from scratchopt.plots.oscillation_figure import oscillation_figures
@@ -577,6 +579,78 @@ def test_one_lr_decides_nothing(record, runs):
     assert sensitivity_figure(runs(), "title") is None
 
 
+def test_a_number_other_than_the_lr_has_its_line_too(record, runs):
+    for momentum in (0.5, 0.7, 0.9):
+        logged = {"train/loss": decay(momentum)}
+        record(f"{momentum}", f"optimizer.momentum={momentum}", logged=logged, test_loss=momentum)
+    figure: Any = sensitivity_figure(runs(), "title")
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_xscale()) == ("momentum", "linear")
+    (found,) = dots(axes).values()
+    np.testing.assert_allclose(found, [[0.5, 0.5], [0.7, 0.7], [0.9, 0.9]])
+
+
+def record_trials(record, trials):
+    """Records toy runs by (lr, momentum): the evaluations until they converged, or a status."""
+    for i, ((lr, momentum), outcome) in enumerate(trials.items()):
+        converged = isinstance(outcome, int)
+        record(
+            f"{i}",
+            *("task=toy", f"optimizer.lr={lr}", f"optimizer.momentum={momentum}"),
+            logged={"train/loss": decay(0.9)},
+            status="converged" if converged else outcome,
+            evaluations=outcome if converged else 2000,
+        )
+
+
+def test_a_grid_has_each_run_s_outcome_at_its_place(record, runs):
+    lrs, momenta = (0.01, 0.1, 1.0, 10.0), (0.0, 0.5, 0.9)
+    steps = {
+        (lr, mu): round(200 / (1 + i) / (1 + mu)) for i, lr in enumerate(lrs) for mu in momenta
+    }
+    trials: dict[Any, Any] = steps | {(10.0, 0.9): "diverged", (0.01, 0.0): "finished"}
+    del trials[0.1, 0.5]  # which was not run
+    record_trials(record, trials)
+    figure: Any = grid_figure(runs(), "title")
+    axes = figure.axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lr", "momentum")
+    assert figure.texts[0].get_text() == "title: gradient evaluations to converge"
+    (mesh,) = axes.collections
+    shown = mesh.get_array().reshape(len(momenta), len(lrs)).filled(np.nan)
+    for row, momentum in zip(shown, momenta, strict=True):
+        for value, lr in zip(row, lrs, strict=True):
+            outcome = trials.get((lr, momentum))
+            assert value == outcome if isinstance(outcome, int) else np.isnan(value)
+    best = min((key for key in trials if isinstance(trials[key], int)), key=lambda k: trials[k])
+    at = {line.get_marker(): line.get_xydata().tolist() for line in axes.lines}
+    assert at == {"x": [[10.0, 0.9]], "^": [[0.01, 0.0]], "o": [list(best)]}
+
+
+def test_a_random_search_is_dots_and_what_has_one_number_is_no_grid(record, runs):
+    lrs = 10 ** np.random.default_rng(0).uniform(-3, 0, 20)
+    trials = {(lr, 0.5 + 0.02 * i): 100 + i for i, lr in enumerate(lrs.tolist())}
+    record_trials(record, trials)
+    figure: Any = grid_figure(runs(), "title")
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log"
+    (scattered,) = axes.collections
+    np.testing.assert_allclose(sorted(scattered.get_offsets().tolist()), sorted(trials))
+    assert grid_figure(runs()[:2], "title") is None
+
+
+def test_of_many_settings_the_best_dozen_have_lines(record, runs, tmp_path):
+    trials = {(0.01 * (1 + i), 0.9): 300 - i for i in range(20)}
+    record_trials(record, trials)
+    names = [path.name for path in write_gallery(runs(), tmp_path / "figures")]
+    assert names == ["sensitivity.png", "sensitivity.svg", "history.png", "history.svg"]
+    text = (tmp_path / "figures" / "history.svg").read_text(encoding="utf-8")
+    assert "the 12 best of 20 settings" in text
+    assert "lr=0.2<" in text
+    assert "lr=0.09<" in text
+    assert "lr=0.08<" not in text
+
+
 # Paths
 
 
@@ -698,10 +772,10 @@ def test_files_are_png_and_svg_with_text_as_text_and_always_the_same(record, run
     sweep(record)
     first, again = (list(write_gallery(runs(), tmp_path / place)) for place in ("first", "again"))
     assert [path.name for path in first] == [
-        "history.png",
-        "history.svg",
         "sensitivity.png",
         "sensitivity.svg",
+        "history.png",
+        "history.svg",
     ]
     for one, other in zip(first, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -809,13 +883,39 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(arguments, message, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sweep_is_drawn_into_its_figures(tmp_path):
+def test_pictures_of_a_sweep_that_cannot_be_drawn_lose_nothing(record, runs, tmp_path, capsys):
+    record("one", "task=toy", logged={"train/loss": decay(0.9)})
+    (tmp_path / "figures").write_text("a file, where there should be a folder")
+    draw_sweep(Tally(runs=runs(), output=tmp_path / "figures"))
+    printed, told = capsys.readouterr()
+    assert not printed
+    assert told.startswith("train.py: the sweep's pictures were not drawn: ")
+    assert len(told.splitlines()) == 1
+
+
+def test_runs_of_several_tasks_are_drawn_apart(record, runs, tmp_path, capsys):
+    for task in ("toy", "linear_regression"):
+        record(task, f"task={task}", logged={"train/loss": decay(0.9)})
+    draw_sweep(Tally(runs=runs(), output=tmp_path / "figures"))
+    pictures = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("figures/*/*.png"))
+    assert [str(path) for path in pictures] == [
+        "figures/linear_regression/history.png",
+        "figures/toy/history.png",
+    ]
+    assert capsys.readouterr().out.count("1 run drawn in ") == 2
+
+
+def test_a_sweep_is_drawn_into_its_figures_when_it_ends_and_by_plot_py(tmp_path):
     asked = ["task=toy", "task.start=-8", "optimizer=nag", "optimizer.lr=0.1,1.0"]
     swept = commands.run("train", "-m", *asked, "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr
+    names = ["sensitivity", "history", "paths", "oscillation"]
+    told = f"2 runs drawn together in sweep/figures: {', '.join(names)}"
+    assert swept.stdout.splitlines()[-1] == told
+    assert not list(tmp_path.glob("sweep/lr=*/figures"))  # nobody has asked for each run's own
+    at_its_end = {path.name: path.read_bytes() for path in tmp_path.glob("sweep/figures/*")}
     done = commands.run("plot", "sweep", cwd=tmp_path, kind="new")
     assert (done.returncode, done.stderr) == (0, "")
-    names = ["history", "sensitivity", "paths", "oscillation"]
     expected = [f"sweep/figures/{name}.{kind}" for name in names for kind in ("png", "svg")]
     table, note, paths = done.stdout.split("\n\n")
     assert note.count("converged: ") == 1
@@ -825,10 +925,12 @@ def test_a_sweep_is_drawn_into_its_figures(tmp_path):
     ]
     assert paths.split() == expected
     assert all((tmp_path / path).stat().st_size < 500_000 for path in expected)
+    drawn = {path.name: path.read_bytes() for path in tmp_path.glob("sweep/figures/*")}
+    assert drawn == at_its_end
 
 
 def test_the_tables_have_a_row_for_each_run_and_for_each_step_asked_for(tmp_path):
-    asked = ["task=toy", "task.start=-8,8", "optimizer=nag", "optimizer.lr=1.0"]
+    asked = ["task=toy", "task.start=-8,8", "optimizer=nag", "optimizer.lr=1.0", "figures=false"]
     swept = commands.run("train", "-m", *asked, "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr
     done = commands.run("plot", "sweep", "--rows", "30", cwd=tmp_path)

@@ -347,7 +347,7 @@ def test_an_error_in_training_is_an_outcome_and_the_sweep_goes_on(folder):
     assert done.returncode == 1
     told = r"train.py: runs/\w{16}: RuntimeError: odd: this never; it stays so in the store\n"
     assert re.search(told, done.stderr)
-    assert done.stderr.endswith("train.py: 1 of 2 runs failed\n")
+    assert done.stderr.endswith("train.py: 1 of 2 runs failed: task.place=train\n")
     by_status = {result["status"]: result for result in results(folder)}
     assert set(by_status) == {"failed", "finished"}
     broken = by_status["failed"]  # as far as it came

@@ -561,9 +561,12 @@ def test_a_sweep_goes_on_when_a_job_diverges(launcher, tmp_path):
     done = train(
         tmp_path,
         *("-m", *launcher, "hydra.sweep.dir=sweep", "task=toy", "task.start=-8"),
-        *("optimizer=sgd,nag", "optimizer.lr=1000,1.0"),
+        *("optimizer=sgd,nag", "optimizer.lr=1000,1.0", "figures=true"),
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("4 runs drawn together in sweep/figures: ")
+    assert len(list(tmp_path.glob("sweep/figures/history.png"))) == 1
+    assert len(list(tmp_path.glob("sweep/*/figures/path.png"))) == 4
     results = {
         (result["optimizer"], result["hyperparameters"]["optimizer.lr"]): result
         for result in (result_of(path.parent) for path in tmp_path.rglob("result.json"))
@@ -593,7 +596,7 @@ def test_each_failed_job_of_a_sweep_is_told_of_with_its_folder(launcher, store, 
     done = train(tmp_path, "-m", *launcher, *place, *asked)
     assert done.returncode == 1
     *told, last = [line for line in done.stderr.splitlines() if "train.py: " in line]
-    assert last == "train.py: 2 of 3 runs failed"
+    assert last == "train.py: 2 of 3 runs failed: optimizer.lr=-1; optimizer.lr=-2"
     where = {lr: f"sweep/lr={lr}" if store is None else "runs (" for lr in (-1, -2)}
     for lr in (-1, -2):
         [line] = [line for line in told if f"optimizer.lr={lr}: Invalid learning rate" in line]
@@ -749,6 +752,7 @@ def test_ctrl_c_ends_a_sweep(tmp_path):
     assert done.returncode == 128 + signal.SIGINT
     (directory,) = (path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
     assert result_of(directory)["status"] == "interrupted"
+    assert "drawn" not in done.stdout
 
 
 # Going on

@@ -7,8 +7,12 @@ from itertools import product
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
+from scratchopt.config.composition import SweepConfigLoader
 from scratchopt.config.fields import UserError
 from scratchopt.config.groups import SCHEMAS, Accelerator, ComparisonConfig
 from scratchopt.config.optimizers import optimizer_schema
@@ -19,7 +23,7 @@ from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES
 from tasks.mnist import ACTIVATIONS
 from tests.shared.configs import composed
-from tests.shared.paths import OPTIMIZERS, TASKS, choices_of
+from tests.shared.paths import CONF, OPTIMIZERS, TASKS, choices_of
 
 COMBINATIONS = [
     pytest.param(
@@ -48,6 +52,33 @@ def schema_of(target: str) -> type:
     found = SCHEMAS.get(target) or optimizer_schema(target)
     assert found is not None
     return found
+
+
+def test_a_sweep_s_jobs_are_composed_as_hydra_composes_each():
+    """Jobs of the same choices, whose values must not reach each other, and of others."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydras = GlobalHydra.instance().config_loader()
+    own = SweepConfigLoader(hydras.get_search_path())
+    common = ["hydra/launcher=joblib", "hydra.output_subdir=null"]
+    jobs = [
+        ["task=toy", "optimizer=nag", "optimizer.lr=0.1", "+optimizer.extra={a: [1, 2]}"],
+        ["task=toy", "optimizer=nag", "optimizer.lr=0.2", "seed=1"],
+        ["task=toy", "optimizer=adam", "optimizer.betas=[0.5,0.9]", "~task.dtype"],
+        ["optimizer.lr=0.3", "task=mnist", "task.hidden=[4]"],
+    ]
+    for job in [*jobs, *jobs]:
+        asked = ("train", [*common, *job], RunMode.RUN)
+        composed, expected = own.load_configuration(*asked), hydras.load_configuration(*asked)
+        assert OmegaConf.to_yaml(composed) == OmegaConf.to_yaml(expected)
+        assert composed._get_flag("struct")
+        assert not composed.hydra._get_flag("readonly")
+    for wrong in ("optimizer.lrr=1", "optimizer=none", "seed=1,2"):
+        errors = []
+        for loader in (own, hydras):
+            with pytest.raises(Exception) as caught:
+                loader.load_configuration("train", [wrong], RunMode.RUN)
+            errors.append((type(caught.value), str(caught.value)))
+        assert errors[0] == errors[1]
 
 
 @pytest.mark.parametrize(("task", "optimizer", "accelerator"), COMBINATIONS)
