@@ -1,5 +1,7 @@
 """The MNIST files: handwritten digits, as LeCun, Cortes and Burges published them (1998)."""
 
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +51,8 @@ def find(data_dir: str | Path | None = None) -> list[Path]:
 def read(data_dir: str | Path | None = None) -> MNISTData:
     """The 60,000 training and 10,000 test images with their labels, each file checked.
 
+    A process that trains several times reads them once; nobody may write into them.
+
     Args:
         data_dir: the folder of the four files; None, the one that ships with the project.
 
@@ -56,7 +60,15 @@ def read(data_dir: str | Path | None = None) -> MNISTData:
         FileNotFoundError: a file that is not there.
         ValueError: a file whose content is not, byte for byte, the published one.
     """
-    train_images, train_labels, test_images, test_labels = map(_content, find(data_dir))
+    paths = find(data_dir)
+    stamps = [(status.st_mtime_ns, status.st_size) for status in map(Path.stat, paths)]
+    return _read(tuple(paths), tuple(stamps))
+
+
+@lru_cache(maxsize=1)
+def _read(paths: Sequence[Path], stamps: Sequence[tuple[int, int]]) -> MNISTData:
+    """Reads the files; their times and sizes are there to read them again when they change."""
+    train_images, train_labels, test_images, test_labels = map(_content, paths)
     return MNISTData(
         _images(train_images), _labels(train_labels), _images(test_images), _labels(test_labels)
     )

@@ -128,12 +128,12 @@ def compare_earlier(place: Path, request: Request) -> None:
     """Reports on runs that are there."""
     from scratchopt.compare.collect import collect_runs
 
-    comparison, unended, trials = collect_runs(place, request)
+    comparison, unended, left_out = collect_runs(place, request)
     for directory in unended:
         print(f"compare.py: {directory} has not ended, and is left out", file=sys.stderr)
-    if trials:
-        words = f"{len(trials)} runs that were not tested, a comparison's trials, are left out"
-        print(f"compare.py: {words}", file=sys.stderr)
+    for what, directories in left_out.items():
+        if directories:
+            print(f"compare.py: {len(directories)} runs {what}, are left out", file=sys.stderr)
     given = request.keys["output"]
     write_and_print(comparison, request.output if given else place / "comparison")
 
@@ -154,6 +154,8 @@ def _describe(run: ScoredRun) -> str:
     result = run.result
     settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in run.settings.items())
     reached = f"{run.cost_to_target:,g} evaluations" if run.to_target else "target not reached"
+    if run.stopped:
+        reached = f"stopped after {run.more_than:,g} evaluations"
     ending = result.error or (result.status if run.failed else reached)
     return f"{result.optimizer} {settings} seed={result.seed}: {ending}"
 

@@ -52,8 +52,8 @@ def measure_sensitivity(study: Study, objective: Objective, decide: str) -> Sens
     Good is what costs at most 1.25 times the least, or a metric that is worse than the best by at
     most 1 % of it. The basin is the stretch around the best lr where the curve is good. Between two
     lrs the curve is a straight line, over the logarithm of the lr; a cost enters by its logarithm.
-    Next to an lr without an outcome, where runs diverged or missed the target, the basin ends at
-    the last good lr that was tried.
+    Next to an lr without an outcome, where runs diverged, missed the target or were stopped, the
+    basin ends at the last good lr that was tried.
     """
     trials = [run for run in study.trials if run.settings.get(LR, 0) > 0]
     if not trials:
@@ -108,17 +108,35 @@ def expect_best_of_k(study: Study, objective: Objective, decide: str) -> list[tu
 
     Returns:
         Pairs of k and the cost, or the metric: ∞, or its worst, for as long as k trials may all
-        come to nothing.
+        come to nothing. A stopped trial counts with the cost at which it was stopped, so that up to
+        k = `count_inexact` the true cost is greater.
 
     Reference: Dodge et al., "Show your work", EMNLP 2019, arXiv 1909.03004.
     """
+    values = sorted(
+        run.least_cost if decide == "cost" and run.stopped else judge(run, objective, decide)
+        for run in _list_drawn(study)
+    )
+    counts = range(1, len(values) + 1)
+    return [(k, restore_sign(_average_best(values, k), objective, decide)) for k in counts]
+
+
+def count_inexact(study: Study) -> int:
+    """Counts the k of which the cost of the best of k trials is not exact.
+
+    All k of them may have been stopped, or have come to nothing while another was stopped.
+    """
+    drawn = _list_drawn(study)
+    lost = sum(run.to_target is None for run in drawn)
+    return lost if any(run.stopped for run in drawn) else 0
+
+
+def _list_drawn(study: Study) -> Sequence[ScoredRun]:
+    """Lists the trials of which the best of k are drawn."""
     first = [runs[0] for runs in group_by_settings(study.trials).values()]
     default = float(study.default.get(LR, 0.0))
     grid = [run for run in first if _is_on_grid(float(run.settings.get(LR, 0)), default)]
-    drawn: Sequence[ScoredRun] = grid if len(grid) >= FEWEST else first
-    values = sorted(judge(run, objective, decide) for run in drawn)
-    counts = range(1, len(values) + 1)
-    return [(k, restore_sign(_average_best(values, k), objective, decide)) for k in counts]
+    return grid if len(grid) >= FEWEST else first
 
 
 def _average_best(values: Sequence[float], k: int) -> float:
@@ -162,16 +180,22 @@ def compute_profiles(comparison: Comparison) -> dict[str, Profile]:
 
 
 def find_best_default(contest: Contest, decide: str) -> str | None:
-    """Finds the optimizer that is best with its default settings; None without any.
+    """Finds the optimizer that is best with its default settings; None, if that is not known.
 
     To try some optimizers as they come is about as good as to tune one (Schmidt et al., 2021), so
-    that a comparison owes its reader this figure.
+    that a comparison owes its reader this figure. It can't say it where another one's runs were
+    stopped before they had taken as long.
     """
     runs = {study.optimizer: study.untuned for study in contest.studies if study.untuned}
     keys = {
         name: make_sort_key(mine, contest.objective, decide, 1.0)[:4] for name, mine in runs.items()
     }
-    return min(keys, key=lambda name: keys[name], default=None)
+    best = min(keys, key=lambda name: keys[name], default=None)
+    if best is not None and decide == "cost":
+        stopped = [run.more_than for mine in runs.values() for run in mine if run.stopped]
+        if stopped and min(stopped) < median(run.cost_to_target for run in runs[best]):
+            return None
+    return best
 
 
 def _make_profile(ratios: Sequence[float]) -> Profile:

@@ -24,15 +24,20 @@ from scratchopt.runs.directory import Run, find_runs
 from scratchopt.runs.result import Result
 
 ENDED = ("finished", "converged", *FAILURES)  # ways in which a run can have ended
-READING_KEYS = ("validate_every", "validate_steps")  # which are no settings of a run
+READING_KEYS = ("validate_every", "validate_steps", "until")  # which are no settings of a run
+UNTESTED = "that were not tested, a comparison's trials"
+STOPPED = "of settings that were stopped before the target, for costing more than others"
 KEYS = ("decide", "output", "task")  # those of conf/compare.yaml that may be given with --from
 
 
-def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path], list[Path]]:
+def collect_runs(
+    place: Path, request: Request
+) -> tuple[Comparison, list[Path], dict[str, list[Path]]]:
     """Collects the runs beneath a directory into a comparison.
 
     Where some runs of a task were tested and others not, the others have tuned something, and
-    count neither as settings of their own nor as seeds of those that they chose.
+    count neither as settings of their own nor as seeds of those that they chose. Nor do settings
+    count of which runs were stopped: of others' costs, these may be less or more.
 
     What is asked of a task is what the runs' own configuration says, or that of conf/task, unless
     `comparison.metric`, `comparison.mode` and `comparison.target` are given.
@@ -42,7 +47,8 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
         request: with no keys but those that say how to compare.
 
     Returns:
-        The comparison; the directories of runs that have not ended; and those of trials.
+        The comparison; the directories of runs that have not ended; and those of runs that are
+        left out, by what they are.
 
     Raises:
         UserError: other keys, no run that has ended, or a task that says nothing of its metric.
@@ -53,30 +59,28 @@ def collect_runs(place: Path, request: Request) -> tuple[Comparison, list[Path],
         found = [run for run in found if run.task in request.tasks]
     if not found:
         raise UserError(f"{place}: no run of task={','.join(request.tasks)}")
-    unended = [run.directory for run in found if not _is_complete(run)]
-    if len(unended) == len(found):
-        raise UserError(f"{place}: none of its {len(found)} runs has ended; go on with them first")
+    ended = [run for run in found if _is_complete(run) or _was_stopped(run)]
+    unended = [run.directory for run in found if run not in ended]
     by_task: dict[str, list[Run]] = {}
-    for run in filter(_is_complete, found):
-        by_task.setdefault(run.task, []).append(run)
-    trials: list[Path] = []
-    for task, runs in by_task.items():
-        judged = [run for run in runs if run.config.get("test", True)]
-        if judged:
-            trials += [run.directory for run in runs if run not in judged]
-            by_task[task] = judged
+    left_out: dict[str, list[Path]] = {UNTESTED: [], STOPPED: []}
+    for task in dict.fromkeys(run.task for run in ended):
+        runs = _leave_out([run for run in ended if run.task == task], left_out)
+        by_task |= {task: runs} if runs else {}
+    if not by_task:
+        raise UserError(f"{place}: none of its {len(found)} runs has ended; go on with them first")
     command = shlex.join(
         ["python", "scripts/compare.py", "--from", "DIR", *request.given_arguments]
     )
+    decide = request.keys["decide"]
     parts = [
-        compare_groups(
-            *_group_runs(task, runs, given), task, decide=request.keys["decide"], command=command
-        )
+        compare_groups(*_group_runs(task, runs, given, decide), task, decide, command)
         for task, runs in by_task.items()
     ]
     contests = tuple(contest for part in parts for contest in part.contests)
     seeds = sorted({seed for part in parts for seed in part.seeds})
-    return replace(parts[0], contests=contests, seeds=tuple(seeds)), unended, trials
+    until = "target" if any(run.config.get("until") == "target" for run in ended) else "end"
+    together = replace(parts[0], contests=contests, seeds=tuple(seeds), until=until)
+    return together, unended, left_out
 
 
 def score_run(run: Run, objective: Objective, settings: Mapping[str, Any]) -> ScoredRun:
@@ -97,13 +101,14 @@ def score_run(run: Run, objective: Objective, settings: Mapping[str, Any]) -> Sc
     readings = _read_validations(result, objective.metric) or _read_log(
         run, result, objective.metric
     )
-    if not readings and not result.failed:
+    if not readings and result.status in ("finished", "converged"):
         known = sorted(tag for tag in result.metrics if not tag.startswith("test/"))
         raise UserError(
             f"comparison.metric={objective.metric}: {run.directory} has none; give one of "
             f"{', '.join(known)}"
         )
-    hit = None if result.failed else find_first_hit(readings, objective)
+    known = result.status in ENDED and not result.failed
+    hit = find_first_hit(readings, objective) if known else None
     if objective.target is None and result.status == "converged":
         last = readings[-1].value if readings else nan
         hit = Reading(result.updates, result.cost, result.training_seconds, last)
@@ -135,18 +140,37 @@ def _read_log(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
     )
 
 
+def _leave_out(runs: Sequence[Run], left_out: dict[str, list[Path]]) -> list[Run]:
+    """Leaves out trials among tested runs, and settings of which a run was stopped.
+
+    Args:
+        runs: of a task.
+        left_out: to which their directories are added.
+    """
+    judged = [run for run in runs if run.config.get("test", True)] or runs
+    groups = [setting.runs for setting in group_by_setting(judged)]
+    whole = [run for group in groups if not any(map(_was_stopped, group)) for run in group]
+    left_out[UNTESTED] += [run.directory for run in runs if run not in judged]
+    left_out[STOPPED] += [run.directory for run in judged if run not in whole]
+    return whole
+
+
+def _was_stopped(run: Run) -> bool:
+    return run.result is not None and run.result.status == "stopped"
+
+
 def _is_complete(run: Run) -> bool:
     return run.result is not None and run.result.complete and run.result.status in ENDED
 
 
 def _group_runs(
-    task: str, runs: Sequence[Run], given: Mapping[str, Any]
+    task: str, runs: Sequence[Run], given: Mapping[str, Any], decide: str
 ) -> tuple[list[SeedGroup], Objective]:
     """Puts the runs of a task together that differ in the seed alone, and finds its objective.
 
     Raises:
-        UserError: runs that were asked for different things; or two runs of one seed that differ:
-            by what, nobody can tell.
+        UserError: runs that were asked for different things, or ended before what is asked now; or
+            two runs of one seed that differ: by what, nobody can tell.
     """
     objectives = dict.fromkeys(_find_objective(task, run, given) for run in runs)
     if len(objectives) > 1:
@@ -156,6 +180,8 @@ def _group_runs(
             f"task={task} and comparison.metric, .mode and .target"
         )
     [objective] = objectives
+    for run in runs if decide == "metric" or given else ():
+        _check_end(run, objective, decide)
     origins = zip(*(_describe_origin(run) for run in runs), strict=True)
     varied = [i for i, each in enumerate(origins) if len(set(each)) > 1]
     groups = [
@@ -164,6 +190,23 @@ def _group_runs(
         for name, alike in _split_by_origin(setting, varied).items()
     ]
     return groups, objective
+
+
+def _check_end(run: Run, objective: Objective, decide: str) -> None:
+    """Refuses a run that ended at its target, where another target or its end is asked for.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    if run.config["until"] == "end":
+        return
+    own = Objective.from_keys(run.config["comparison"])
+    ended = f"{run.directory} ended where {own.metric} was at {own.target}"
+    if decide == "metric":
+        raise UserError(f"decide=metric: {ended}; take runs with until=end")
+    if objective != own:
+        asked = f"comparison.metric={objective.metric}, .target={objective.target}"
+        raise UserError(f"{asked}: {ended}; take runs with until=end")
 
 
 def _split_by_origin(setting: Setting, varied: Sequence[int]) -> dict[str, list[Run]]:
@@ -224,4 +267,4 @@ def _find_objective(task: str, run: Run, given: Mapping[str, Any]) -> Objective:
         raise UserError(
             f"task={task}: nothing says what to compare by; give comparison.{missing[0]}=… too"
         )
-    return Objective(keys["metric"], keys["mode"], keys["target"])
+    return Objective.from_keys(keys)

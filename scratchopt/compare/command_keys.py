@@ -54,6 +54,7 @@ class CommandKeys:
     tune: Any = must_be("keys and their values, such as {momentum: [0.5, 0.9]}")  # noqa: RUF009
     start: str = one_of("library", "task")
     decide: str = one_of("cost", "metric")
+    until: str | None = one_of("target", "end")
     workers: int | None = must_be("an integer in [1, 1000], or null", lambda n: 1 <= n <= 1000)
     store: str = must_be("a folder", bool)
     output: str | None = must_be("a folder, or null")
@@ -78,6 +79,12 @@ def parse_request(arguments: Sequence[str], config_dir: Path | None = None) -> R
     content = OmegaConf.to_container(OmegaConf.load(CONF / "compare.yaml"))
     keys = validate_fields(CommandKeys, {**content, **mine}, "")  # pyright: ignore
     keys["tune"] = _validate_tune(keys["tune"], keys["search"])
+    keys["until"] = keys["until"] or ("target" if keys["decide"] == "cost" else "end")
+    if (keys["until"], keys["decide"]) == ("target", "metric"):
+        raise UserError(
+            "until=target: by decide=metric the metric at the end decides, to which no run would "
+            "come; leave until out, or decide by the cost"
+        )
     known = own_keys | _list_train_keys()
     if config_dir and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: no such directory")

@@ -60,6 +60,7 @@ class Comparison:
         seeds: the fresh ones.
         space: the search space in words, by optimizer.
         command: that makes this comparison, without what says where its files lie.
+        until: target, if the runs ended where they reached it; or end.
     """
 
     contests: tuple[Contest, ...]
@@ -69,6 +70,7 @@ class Comparison:
     seeds: tuple[int, ...]
     space: Mapping[str, str]
     command: str
+    until: str = "end"
 
 
 @dataclass(frozen=True)

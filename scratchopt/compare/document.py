@@ -50,14 +50,16 @@ class Section:
 
 CAPTIONS = {
     "target": "A dot is a run, the bar their median; open dots are runs with the default settings. "
-    "In the grey margin: runs that missed the target.",
+    "An arrow: runs that were stopped there, and need more. In the grey margin: runs that missed "
+    "the target.",
     "curves": "The median over the seeds, in a band between the quartiles; further left is "
     "cheaper. Dashed: the target.",
     "sensitivity": "A dot is a trial; the lines go through the best at each lr. A wide valley, or "
-    "plateau, forgives a badly chosen lr. In the grey margin: trials without a value.",
+    "plateau, forgives a badly chosen lr. An arrow: a trial that was stopped there, as it could "
+    "not become the best any more. In the grey margin: trials without a value.",
     "budget": "What the best of k lrs, drawn at random, comes to on average; a line begins where k "
-    "of them cannot all come to nothing. Lines that still improve at the right want a larger "
-    "budget.",
+    "of them cannot all come to nothing or be stopped. Lines that still improve at the right want "
+    "a larger budget.",
     "profile": "The share of tasks on which an optimizer needs at most τ times the evaluations of "
     "the best one. Higher and further left is better.",
 }
@@ -127,6 +129,7 @@ def _state_default(name: str, summary: Summary, decide: str) -> str:
     cost = decide == "cost"
     if cost and summary.missed == summary.n:
         return "Of the defaults, untuned, none has reached the target."
-    figure = format_median(summary.cost_to_target) if cost else format_mean(summary.final)
+    found = summary.cost_to_target
+    figure = format_median(found, found.reached) if cost else format_mean(summary.final)
     what = "evaluations to the target" if cost else "at the end"
     return f"Of the defaults, untuned, {name}'s are the best: {figure} {what}."

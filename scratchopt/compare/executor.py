@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from math import isfinite
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -44,7 +45,7 @@ class Executor:
     ) -> None:
         self.schedule, self.workers, self.on_run = schedule, workers, on_run
         self._stored: dict[RunSpec, StoredRun] = {}
-        self._complete: dict[str, ScoredRun] = {}  # by address
+        self._known: dict[str, ScoredRun] = {}  # by address
         self._running: dict[Future[dict[str, str]], RunSpec] = {}
         self._asked_for: set[str] = set()  # addresses
         self._elsewhere: dict[str, float] = {}  # by address, when somebody else was found at it
@@ -63,38 +64,44 @@ class Executor:
             done, _ = wait(self._running, PATIENCE, FIRST_COMPLETED)
             for future in done:
                 self._handle(self._running.pop(future), future.result())
-            if not self._running:
+            if not (done or self._running):
                 time.sleep(PATIENCE)
 
-    def find_run(self, spec: RunSpec, objective: Objective) -> ScoredRun | None:
-        """Finds a run in the store; None, if it is not complete."""
+    def find_run(self, spec: RunSpec, objective: Objective, max_cost: float) -> ScoredRun | None:
+        """Finds a run in the store; None, if it has come neither to its end nor to that cost."""
         stored = self._find_stored(spec)
-        if stored.address not in self._complete:
-            result = stored.result
+        known = self._known.get(stored.address)
+        if known is None or (known.stopped and known.more_than <= max_cost):
+            result = stored.find_result(max_cost)
             if result is None:
                 return None
             task, optimizer = spec.choices["task"], spec.choices["optimizer"]
             run = Run(stored.directory, task, optimizer, spec.config, result)
-            scored = score_run(run, objective, spec.settings)
-            self._complete[stored.address] = scored
-            self.on_run(scored, len(self._complete), stored.address in self._asked_for)
-        return self._complete[stored.address]
+            scored = self._known[stored.address] = score_run(run, objective, spec.settings)
+            if known is None:
+                self.on_run(scored, len(self._known), stored.address in self._asked_for)
+        return self._known[stored.address]
 
     def _find_stored(self, spec: RunSpec) -> StoredRun:
         if spec not in self._stored:
             self._stored[spec] = StoredRun(self.workers.store, spec.config, spec.choices)
         return self._stored[spec]
 
-    def _submit(self, missing: list[RunSpec]) -> None:
-        """Submits the missing runs to the workers, but for those that somebody else is at."""
+    def _submit(self, missing: dict[RunSpec, float]) -> None:
+        """Submits missing runs to idle workers, but for those that somebody else is at.
+
+        None waits for a worker: at what cost it may be stopped is known best when it begins.
+        """
         running = {self._find_stored(spec).address for spec in self._running.values()}
-        for spec in missing:
+        for spec, max_cost in missing.items():
+            if len(self._running) == self.workers.count:
+                return
             address = self._find_stored(spec).address
             lately = time.monotonic() - self._elsewhere.get(address, -PATIENCE) < PATIENCE
             if address not in running and not lately:
                 running.add(address)
                 self._asked_for.add(address)
-                self._running[self.workers.submit(self._find_stored(spec))] = spec
+                self._running[self.workers.submit(self._find_stored(spec), max_cost)] = spec
 
     def _handle(self, spec: RunSpec, answer: dict[str, str]) -> None:
         """Handles the answer of a worker to a run."""
@@ -130,7 +137,7 @@ class Workers:
     """
 
     def __init__(self, count: int, store: Path) -> None:
-        self.store = store
+        self.count, self.store = count, store
         self._threads = ThreadPoolExecutor(count)
         self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
         self._all: list[subprocess.Popen[str]] = []
@@ -153,8 +160,8 @@ class Workers:
         for process in self._all:
             process.communicate()
 
-    def submit(self, stored: StoredRun) -> Future[dict[str, str]]:
-        """Has a run done; the future has the worker's answer.
+    def submit(self, stored: StoredRun, max_cost: float) -> Future[dict[str, str]]:
+        """Has a run done, up to a cost; the future has the worker's answer.
 
         Its states are those of `scratchopt.runs.worker`; besides "killed", where
         processes were killed over it, and "died", where they ended otherwise, with the `reason`.
@@ -164,6 +171,7 @@ class Workers:
             "config": stored.config,
             "choices": stored.choices,
             "address": stored.address,
+            "max_cost": max_cost if isfinite(max_cost) else None,
         }
         return self._threads.submit(self._do, json.dumps(job))
 

@@ -23,7 +23,7 @@ from scratchopt.pictures.style import save
 
 RUN_COLUMNS = (
     *("task", "name", "role", "optimizer", "seed", "status", "cost_to_target", "steps_to_target"),
-    *("final", "best", "train_loss", "updates", "cost", "memory", "error", "address"),
+    *("more_than", "final", "best", "train_loss", "updates", "cost", "memory", "error", "address"),
 )
 TIME_COLUMNS = (
     *("task", "name", "role", "seed", "seconds", "seconds_to_target", "seconds_per_step"),
@@ -127,6 +127,7 @@ def _describe_runs(report: Report) -> list[dict[str, Any]]:
             "status": run.result.status,
             "cost_to_target": run.cost_to_target,
             "steps_to_target": run.steps_to_target,
+            "more_than": run.more_than or None,
             "final": run.final(run_set.objective),
             "best": run.best(run_set.objective),
             "train_loss": run.train_loss,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import floor, isfinite, log10
+from math import floor, inf, isfinite, log10
 from typing import Any
 
 from scratchopt.compare.runs import Objective
@@ -51,13 +51,24 @@ def format_p_clause(value: float) -> str:
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
-def format_median(interval: Interval) -> str:
-    """Formats a median of evaluations or steps: `1,250 [1,100, not reached]`."""
+def format_at_least(value: float | None, reached: float) -> str:
+    """Formats evaluations or steps; a number that is greater than `reached` as > 1,050."""
+    known = value is None or not isfinite(value) or value <= reached
+    return format_count(value) if known else f"> {format_count(value)}"
+
+
+def format_median(interval: Interval, reached: float = inf) -> str:
+    """Formats a median of evaluations or steps: `1,250 [1,100, not reached]`.
+
+    Args:
+        interval: with the median.
+        reached: any greater number is only known to be exceeded, as some runs were stopped.
+    """
     low, high = interval.low, interval.high
-    middle = format_count(interval.value)
+    middle = format_at_least(interval.value, reached)
     if middle == NONE or _any_unknown(low, high) or low == high == interval.value:
         return middle
-    return f"{middle} [{format_count(low)}, {format_count(high)}]"
+    return f"{middle} [{format_at_least(low, reached)}, {format_at_least(high, reached)}]"
 
 
 def format_mean(interval: Interval) -> str:

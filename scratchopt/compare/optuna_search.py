@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from typing import Any
 
 from scratchopt.compare.runs import Objective, ScoredRun
@@ -15,9 +15,11 @@ from scratchopt.compare.trials import (
     Trial,
     choose_settings,
     count_reserved,
+    find_cap,
     judge,
     make_sort_key,
-    repeat_finalists,
+    race_finalists,
+    truncate_trials,
 )
 from scratchopt.config.fields import UserError
 
@@ -34,7 +36,8 @@ class TPESearch:
     on a logarithmic scale; a fraction that is kept, as momentum, alpha or each of betas, by its
     distance to 1, evenly on such a scale from 0.001 to 1; any other positive number as the lr. All
     have three significant digits. A third of the trials is drawn by chance before the estimator
-    takes over, and the last quarter are further seeds for the best settings, as in `GridSearch`.
+    takes over, and the last quarter is a race of the best settings, as in `GridSearch`. A trial
+    that is stopped at its cap, after `margin` times the least cost so far, is told as that cost.
     What is drawn depends on the results alone: the sampler has a fixed seed, and is fed anew each
     time.
 
@@ -44,6 +47,7 @@ class TPESearch:
         objective: of the task.
         decide: cost or metric, as in `scratchopt.compare.trials`.
         budget: number of trials.
+        margin: times the least cost, after which a trial is stopped, > 1; ∞, if none is.
 
     Raises:
         UserError: Optuna is not installed, or a default that nothing can be drawn around.
@@ -54,6 +58,7 @@ class TPESearch:
     objective: Objective
     decide: str
     budget: int
+    margin: float = inf
 
     def __post_init__(self) -> None:
         try:
@@ -66,25 +71,30 @@ class TPESearch:
             if not _is_fraction(key) and not (isinstance(value, (int, float)) and value > 0):
                 raise UserError(f"{key}={value}: nothing can be drawn around it; a number > 0")
 
-    def list_trials(self, results: Results) -> list[Trial]:
-        """Lists all trials so far, in order, with or without a result; at most the budget."""
-        sampler, trials = _Sampler(self), []
+    def list_trials(self, results: Results) -> dict[Trial, float]:
+        """Lists all trials so far, in order, and the cap of each; at most the budget."""
+        sampler, caps = _Sampler(self), {}
+        known: list[ScoredRun] = []
         for _ in range(self.budget - count_reserved(self.budget)):
             drawn = Trial.from_settings(sampler.ask())
-            trial = Trial(drawn.items, sum(t.items == drawn.items for t in trials))
-            trials.append(trial)
+            trial = Trial(drawn.items, sum(t.items == drawn.items for t in caps))
+            caps[trial] = find_cap(known, self.margin)
             if trial not in results:
-                return trials
-            sampler.tell(self._loss(results[trial]))
-        return trials + repeat_finalists(trials, results, self._sort_key, self.budget - len(trials))
+                return caps
+            known.append(results[trial].truncate(caps[trial]))
+            sampler.tell(self._loss(known[-1]))
+        caps = dict.fromkeys(caps, find_cap(known, self.margin))
+        runs, left = truncate_trials(caps, results).values(), self.budget - len(caps)
+        return caps | dict.fromkeys(race_finalists(runs, results, self._sort_key, left), inf)
 
-    def next_trials(self, results: Results) -> list[Trial]:
-        """Lists what can be run now: one trial, as each depends on those before, or the last."""
-        return [trial for trial in self.list_trials(results) if trial not in results]
+    def next_trials(self, results: Results) -> dict[Trial, float]:
+        """Lists the one trial that can be run now, as each depends on those before; and its cap."""
+        return {t: cap for t, cap in self.list_trials(results).items() if t not in results}
 
     def choose(self, results: Results) -> Choice:
         """Chooses the best settings, of those trials that have a result."""
-        return choose_settings(self.list_trials(results), results, self._sort_key)
+        known = truncate_trials(self.list_trials(results), results)
+        return choose_settings(known.values(), self._sort_key)
 
     @property
     def _searched(self) -> list[str]:
@@ -99,6 +109,8 @@ class TPESearch:
         found = judge(run, self.objective, self.decide)
         if self.decide == "metric":
             return min(found, MISSED)
+        if run.stopped:
+            return log(max(run.more_than, 1.0))
         if run.to_target is None:
             return MISSED + min(MISSED, -self.objective.goodness(run.best(self.objective)))
         return log(max(found, 1.0))

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import isfinite, nan
+from math import exp, isfinite, nan
 
 from scratchopt.compare.comparison import Contest, Study
-from scratchopt.compare.statistics import ALPHA, Interval, holm, mean_interval, median_interval
-from scratchopt.compare.trials import restore_sign
+from scratchopt.compare.runs import Objective
+from scratchopt.compare.statistics import (
+    ALPHA,
+    Interval,
+    difference_interval,
+    holm,
+    mean_interval,
+    median_interval,
+)
+from scratchopt.compare.trials import log_if_cost, restore_sign
 from scratchopt.compare.tuning_margin import cliffs_delta, judge_tuned_runs, p_beyond_margin
 
 
@@ -22,6 +30,8 @@ class Pair:
         second: name of the other.
         ratio: of the medians of what decides, the first's to the second's; NaN where it says
             nothing, as of two that are ∞.
+        interval: of the ratio of the geometric means of costs, the first's to the second's, or of
+            the first's mean metric less the second's (Welch, 1947); NaN where a run missed.
         p: of the test.
         corrected: p after the correction for all pairs of the contest.
         better: the one whose runs rank better, if `corrected` is at most α; else None.
@@ -30,6 +40,7 @@ class Pair:
     first: str
     second: str
     ratio: float
+    interval: Interval
     p: float
     corrected: float
     better: str | None
@@ -48,7 +59,7 @@ class Ranking:
         decide: cost or metric.
         values: of each optimizer with runs, what they are judged by; less is better, ∞ is a miss.
         medians: of each of these, with its interval; of metrics in their own sign.
-        means: the same; of a cost with misses it is ∞.
+        estimates: the figures for the reader: the costs' medians, or the metrics' means.
         pairs: all pairs of these.
         deterministic: the optimizers whose runs of several seeds are one and the same run; of them
             no p is taken.
@@ -58,14 +69,9 @@ class Ranking:
     decide: str
     values: Mapping[str, Sequence[float]]
     medians: Mapping[str, Interval]
-    means: Mapping[str, Interval]
+    estimates: Mapping[str, Interval]
     pairs: tuple[Pair, ...]
     deterministic: frozenset[str] = frozenset()
-
-    @property
-    def estimates(self) -> Mapping[str, Interval]:
-        """The figures for the reader: the costs' medians, or the metrics' means."""
-        return self.medians if self.decide == "cost" else self.means
 
     @property
     def greater_is_better(self) -> bool:
@@ -90,6 +96,17 @@ class Ranking:
     def pair(self, one: str, other: str) -> Pair:
         """The pair of two optimizers, named in either order."""
         return next(pair for pair in self.pairs if {pair.first, pair.second} == {one, other})
+
+    def hold_means(self, one: str, other: str) -> Interval:
+        """The interval of a pair, the one's means held against the other's, in either order."""
+        pair = self.pair(one, other)
+        found = pair.interval
+        if pair.first == one:
+            return found
+        ends = (found.value, found.high, found.low)
+        if self.decide == "cost":
+            return Interval(*(None if end is None else 1 / end for end in ends))  # pyright: ignore
+        return Interval(*(None if end is None else -end for end in ends))  # pyright: ignore
 
 
 def rank_optimizers(contest: Contest, decide: str) -> Ranking:
@@ -118,16 +135,42 @@ def rank_optimizers(contest: Contest, decide: str) -> Ranking:
     for (a, b), p, corrected in zip(names, ps, holm(ps), strict=True):
         better = a if cliffs_delta(values[a], values[b]) > 0 else b
         ratio = _divide_medians(signed[a], signed[b])
-        pairs.append(Pair(a, b, ratio, p, corrected, better if corrected <= ALPHA else None))
+        interval = _compare_means(signed[a], signed[b], decide)
+        shown = better if corrected <= ALPHA else None
+        pairs.append(Pair(a, b, ratio, interval, p, corrected, shown))
     return Ranking(
         contest,
         decide,
         values,
         medians={name: median_interval(mine) for name, mine in signed.items()},
-        means={name: mean_interval(mine) for name, mine in signed.items()},
+        estimates={name: estimate(mine, objective, decide) for name, mine in values.items()},
         pairs=tuple(pairs),
         deterministic=one_run,
     )
+
+
+def estimate(values: Sequence[float], objective: Objective, decide: str) -> Interval:
+    """Estimates for the reader what runs come to: the median cost, or the mean metric.
+
+    Args:
+        values: what the runs are judged by.
+        objective: of their task.
+        decide: cost or metric.
+    """
+    if decide == "cost":
+        return median_interval(values)
+    return mean_interval([restore_sign(x, objective, decide) for x in values])
+
+
+def _compare_means(first: Sequence[float], second: Sequence[float], decide: str) -> Interval:
+    """The ratio of the geometric means of costs, or the difference of the means of metrics."""
+    found = difference_interval(
+        *([log_if_cost(x, decide) for x in sample] for sample in (first, second))
+    )
+    if decide != "cost":
+        return found
+    low, high = (None if end is None else exp(end) for end in (found.low, found.high))
+    return Interval(exp(found.value), low, high)
 
 
 def _is_one_run(study: Study) -> bool:

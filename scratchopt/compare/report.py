@@ -14,6 +14,7 @@ from scratchopt.compare.analysis import (
     Profile,
     Sensitivity,
     compute_profiles,
+    count_inexact,
     expect_best_of_k,
     find_best_default,
     measure_sensitivity,
@@ -35,8 +36,11 @@ class Entry:
         chosen: the best settings; None, if no trial came to anything.
         edges: the keys of `chosen` whose value is the least or the greatest tried.
         trials: how many there were.
+        stopped: how many of them, as they could not become the best any more.
         sensitivity: to the lr; None, where it was not searched.
         expected_best: by criterion, cost or metric, the pairs of k and the best of k trials.
+        exact_from: the k from which on the expected cost is exact; fewer trials may all have been
+            stopped, and it is more than that.
         tuned: the outcome at the chosen settings; None, where there are no such runs.
         untuned: the outcome at the default settings.
     """
@@ -46,8 +50,10 @@ class Entry:
     chosen: Mapping[str, Any] | None
     edges: Sequence[str]
     trials: int
+    stopped: int
     sensitivity: Sensitivity | None
     expected_best: Mapping[str, Sequence[tuple[int, float]]]
+    exact_from: int
     tuned: Summary | None
     untuned: Summary | None
 
@@ -63,6 +69,7 @@ class TaskReport:
         verdict: on the optimizers.
         best_default: the optimizer that is best with its default settings; None without any.
         entries: the optimizers, in the order in which they were given.
+        until: target, if the runs ended where they reached it; or end.
     """
 
     task: str
@@ -71,6 +78,7 @@ class TaskReport:
     verdict: Verdict
     best_default: str | None
     entries: Sequence[Entry]
+    until: str
 
 
 @dataclass(frozen=True)
@@ -130,13 +138,16 @@ def make_report(comparison: Comparison) -> Report:
         space=comparison.space,
         command=comparison.command,
         versions=_collect_versions(run_sets),
-        tasks=[_report_task(contest, comparison.decide) for contest in comparison.contests],
+        tasks=[
+            _report_task(contest, comparison.decide, comparison.until)
+            for contest in comparison.contests
+        ],
         profile=_report_profile(comparison),
         run_sets=run_sets,
     )
 
 
-def _report_task(contest: Contest, decide: str) -> TaskReport:
+def _report_task(contest: Contest, decide: str, until: str) -> TaskReport:
     return TaskReport(
         task=contest.task,
         name=re.sub(r"[^\w=.,-]+", "_", contest.task),
@@ -144,6 +155,7 @@ def _report_task(contest: Contest, decide: str) -> TaskReport:
         verdict=reach_verdict(contest, decide),
         best_default=find_best_default(contest, decide),
         entries=[_report_study(study, contest.objective, decide) for study in contest.studies],
+        until=until,
     )
 
 
@@ -154,11 +166,13 @@ def _report_study(study: Study, objective: Objective, decide: str) -> Entry:
         chosen=study.chosen,
         edges=study.edges,
         trials=len(study.trials),
+        stopped=sum(run.stopped for run in study.trials),
         sensitivity=measure_sensitivity(study, objective, decide),
         expected_best={
             criterion: expect_best_of_k(study, objective, criterion) if study.trials else []
             for criterion in CRITERIA
         },
+        exact_from=count_inexact(study) + 1,
         tuned=summarize(study.tuned, objective),
         untuned=summarize(study.untuned, objective),
     )

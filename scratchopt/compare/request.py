@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from scratchopt.compare.runs import Objective
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed
-from scratchopt.config.schema import validate, validate_comparison
+from scratchopt.config.schema import has_objective, validate, validate_comparison
 from scratchopt.runs.sweep_names import name_folder
 
 # Of the keys of conf/compare.yaml, those that decide nothing of what is reported.
@@ -125,6 +125,7 @@ class Request:
                     cfg[key] = comparison[key]
             cfg.threads = 1 if "threads" not in given else cfg.threads
             cfg.figures = cfg.checkpoint_kept = False
+            cfg.until = self.keys["until"]
         return cfg
 
     def compose_run(
@@ -166,14 +167,16 @@ class Request:
         Raises:
             UserError: a task that says nothing of it.
         """
-        keys = validate(self.compose_default(task, self.optimizers[0]))["comparison"]
-        if not keys or not {"metric", "mode", "target"} <= keys.keys():
+        cfg = self.compose_default(task, self.optimizers[0])
+        keys = validate_comparison(cfg)
+        if not keys or not has_objective(keys):
             raise UserError(
                 f"task={task}: its configuration does not say what to compare by; add to its YAML "
                 "comparison: {metric: train/loss, mode: min, target: 0.1}, or another tag that it "
                 "logs"
             )
-        return Objective(keys["metric"], keys["mode"], keys["target"])
+        validate(cfg)
+        return Objective.from_keys(keys)
 
 
 def _format_value(value: Any) -> str:

@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nan
 from typing import Any
 
+from scratchopt.objective import Objective
 from scratchopt.runs.result import Result
 
 FAILURES = ("diverged", "failed")
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The objective of a task: a metric, and the value of it that is the target.
-
-    Args:
-        metric: tag of the number, such as `val/accuracy`.
-        mode: max or min, as it should be great or small.
-        target: the value that counts as reached; None, where the run ends by itself as converged.
-    """
-
-    metric: str
-    mode: str
-    target: float | None
-
-    def is_reached(self, value: float) -> bool:
-        """Tells whether a value of the metric is at the target."""
-        if self.target is None or not isfinite(value):
-            return False
-        return value >= self.target if self.mode == "max" else value <= self.target
-
-    def goodness(self, value: float) -> float:
-        """The value with the sign that makes greater better; −∞ for NaN."""
-        if value != value:
-            return -inf
-        return value if self.mode == "max" else -value
-
-    @property
-    def worst(self) -> float:
-        """The worst value there is, ∞ or −∞."""
-        return -inf if self.mode == "max" else inf
 
 
 @dataclass(frozen=True)
@@ -84,6 +53,32 @@ class ScoredRun:
     def failed(self) -> bool:
         """Tells whether the run diverged, or ended with an error."""
         return self.result.failed
+
+    @property
+    def stopped(self) -> bool:
+        """Tells whether the run was stopped at a cost, as what came after it did not matter.
+
+        It then has neither failed nor missed the target: it needs `more_than` that cost.
+        """
+        return self.result.status == "stopped"
+
+    @property
+    def more_than(self) -> float:
+        """The gradient evaluations that a stopped run has spent short of the target; else 0."""
+        return self.result.cost if self.stopped else 0.0
+
+    @property
+    def least_cost(self) -> float:
+        """Gradient evaluations that the target takes at least: of a stopped run `more_than`."""
+        return self.more_than if self.stopped else self.cost_to_target
+
+    @property
+    def least_steps(self) -> float:
+        """Updates that the target takes at least; of a stopped run those of its cost so far."""
+        if not self.stopped:
+            return self.steps_to_target
+        last = self.readings[-1] if self.readings else None
+        return last.steps * self.more_than // last.cost if last else 0
 
     @property
     def batch_size(self) -> int | None:
@@ -136,6 +131,35 @@ class ScoredRun:
     def final(self, objective: Objective) -> float:
         """The metric at the end: the worst there is, where the run diverged or failed."""
         return objective.worst if self.failed or not self.readings else self.readings[-1].value
+
+    def truncate(self, cost: float) -> ScoredRun:
+        """The run as it is known after so many gradient evaluations.
+
+        One that took no more is itself. Any other is stopped there, whatever came of it later: at
+        the target, diverged, or stopped at a greater cost.
+
+        Args:
+            cost: gradient evaluations, > 0; a reading at just that cost is still known.
+        """
+        known = tuple(reading for reading in self.readings if reading.cost <= cost)
+        at_target = self.to_target is not None and self.to_target.cost <= cost
+        if at_target or self.result.cost <= cost:
+            return self
+        last = known[-1] if known else Reading(0, 0.0, 0.0, nan)
+        result = replace(
+            self.result,
+            status="stopped",
+            ending=f"stopped after {cost:,.10g} gradient evaluations",
+            steps=last.steps,
+            updates=last.steps,
+            evaluations=int(cost),
+            cost=cost,
+            validations=[row for row in self.result.validations if row["cost"] <= cost],
+            metrics={},
+            training_seconds=last.seconds,
+            error=None,
+        )
+        return replace(self, result=result, readings=known, to_target=None)
 
     def best(self, objective: Objective) -> float:
         """The best reading of the metric."""

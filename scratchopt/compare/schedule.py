@@ -6,20 +6,23 @@ again, and does what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
+from math import inf
 from typing import Any
 
 from scratchopt.compare.comparison import Comparison, Contest, Study
 from scratchopt.compare.request import Request
 from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.search import GridSearch, Search
-from scratchopt.compare.trials import LR, Trial
+from scratchopt.compare.trials import LR, MARGIN, Choice, Trial, truncate_trials
 from scratchopt.config.fields import UserError
 
-# Finds a run, held against an objective; None, if it is not complete.
-FindRun = Callable[["RunSpec", Objective], "ScoredRun | None"]
+# Finds a run, held against an objective, that has come to its end or to a cost beyond the given
+# one; None, if there is none.
+FindRun = Callable[["RunSpec", Objective, float], "ScoredRun | None"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +66,12 @@ class Entrant:
         """The search for the best settings."""
         keys = self.request.keys
         axes = {f"optimizer.{key}": values for key, values in keys["tune"].items()}
+        how = keys["decide"], keys["budget"], MARGIN if keys["until"] == "target" else inf
         if keys["search"] == "optuna":
             from scratchopt.compare.optuna_search import TPESearch
 
-            return TPESearch(
-                self.default, list(axes), self.objective, keys["decide"], keys["budget"]
-            )
-        return GridSearch(self.default, axes, self.objective, keys["decide"], keys["budget"])
+            return TPESearch(self.default, list(axes), self.objective, *how)
+        return GridSearch(self.default, axes, self.objective, *how)
 
     @cached_property
     def _specs(self) -> dict[Any, RunSpec]:
@@ -91,34 +93,61 @@ class Entrant:
     def _specify_trial(self, trial: Trial) -> RunSpec:
         return self._specify(trial.settings, self.request.keys["seed"] + trial.repeat, False)
 
-    def _specify_judged(self, settings: Mapping[str, Any]) -> list[RunSpec]:
-        return [self._specify(settings, seed, True) for seed in self.request.seeds]
+    def plan(self, find_run: FindRun) -> tuple[dict[RunSpec, float], Study]:
+        """Plans the runs that can be done now, and gathers those that are complete.
 
-    def plan(self, find_run: FindRun) -> tuple[list[RunSpec], Study]:
-        """Plans the runs that can be done now, and gathers those that are complete."""
+        Returns:
+            The missing runs, each with the cost at which it may be stopped (∞, never); and what
+            is known.
+        """
         results = self._results
         while found := {
             trial: run
-            for trial in self.search.next_trials(results)
-            if (run := find_run(self._specify_trial(trial), self.objective)) is not None
+            for trial, cap in self.search.next_trials(results).items()
+            if (run := find_run(self._specify_trial(trial), self.objective, cap)) is not None
         }:
             results.update(found)
-        missing = [self._specify_trial(trial) for trial in self.search.next_trials(results)]
+        trials = self.search.next_trials(results)
+        missing = {self._specify_trial(trial): cap for trial, cap in trials.items()}
         choice = self.search.choose(results) if results and not missing else None
-        tuned = self._specify_judged(choice.settings) if choice and choice.settings else []
-        untuned = self._specify_judged(self.default)
-        judged = {spec: find_run(spec, self.objective) for spec in [*untuned, *tuned]}
-        missing += [spec for spec in dict.fromkeys([*tuned, *untuned]) if judged[spec] is None]
-        trials = self.search.list_trials(results)
+        chosen = choice.settings if choice else None
+        tuned = self._find_judged(chosen, inf, find_run) if chosen else {}
+        cap = self._cap_defaults(choice, list(tuned.values()))
+        untuned = {} if cap is None else self._find_judged(self.default, cap, find_run)
+        missing |= {spec: inf for spec, run in tuned.items() if run is None}
+        missing |= {spec: cap for spec, run in untuned.items() if run is None and cap}
+        known = truncate_trials(self.search.list_trials(results), results)
         return missing, Study(
             optimizer=self.optimizer,
             default=self.default,
-            trials=tuple(results[trial] for trial in trials if trial in results),
-            chosen=choice.settings if choice else None,
+            trials=tuple(known.values()),
+            chosen=chosen,
             edges=choice.edges if choice else (),
-            tuned=tuple(run for spec in tuned if (run := judged[spec])),
-            untuned=tuple(run for spec in untuned if (run := judged[spec])),
+            tuned=tuple(run for run in tuned.values() if run),
+            untuned=tuple(run.truncate(cap or inf) for run in untuned.values() if run),
         )
+
+    def _find_judged(
+        self, settings: Mapping[str, Any], cap: float, find_run: FindRun
+    ) -> dict[RunSpec, ScoredRun | None]:
+        """Finds the runs by which some settings are judged, None for each that is missing."""
+        specs = [self._specify(settings, seed, True) for seed in self.request.seeds]
+        return {spec: find_run(spec, self.objective, cap) for spec in specs}
+
+    def _cap_defaults(
+        self, choice: Choice | None, tuned: Sequence[ScoredRun | None]
+    ) -> float | None:
+        """The cost after which a run at the default settings is stopped, or None if not known yet.
+
+        Where all tuned runs reached the target, that is `MARGIN` times the greatest of their
+        costs: it then costs more than any of them.
+        """
+        if self.request.keys["until"] == "end":
+            return inf
+        if choice is None or None in tuned:
+            return None
+        costs = [run.cost_to_target for run in tuned if run]
+        return inf if choice.settings in (None, self.default) else MARGIN * max(costs)
 
 
 class Schedule:
@@ -152,23 +181,32 @@ class Schedule:
         entrants = len(self.request.tasks) * len(self.request.optimizers)
         return entrants * (keys["budget"] + 2 * keys["seeds"])
 
-    def plan(self, find_run: FindRun) -> tuple[list[RunSpec], Comparison]:
-        """Plans the runs that can be done now, none if all are complete; and gathers the others."""
-        missing: list[RunSpec] = []
+    def plan(self, find_run: FindRun) -> tuple[dict[RunSpec, float], Comparison]:
+        """Plans the runs that can be done now, none if all are complete; and gathers the others.
+
+        Returns:
+            The missing runs in the order in which to begin them, the optimizers in turn and the
+            trials first, each with the cost at which it may be stopped (∞, never); and what is
+            known.
+        """
+        missing: list[tuple[RunSpec, float]] = []
         contests: list[Contest] = []
         for task, entrants in self.entrants.items():
             plans = [entrant.plan(find_run) for entrant in entrants]
-            missing += [spec for specs, _ in plans for spec in specs]
+            turns = zip_longest(*(specs.items() for specs, _ in plans))
+            missing += [item for turn in turns for item in turn if item]
             studies = tuple(study for _, study in plans)
             contests.append(Contest(task, entrants[0].objective, studies))
         keys = self.request.keys
-        return missing, Comparison(
+        missing.sort(key=lambda item: item[0].config["test"])  # a trial is not tested
+        return dict(missing), Comparison(
             contests=tuple(contests),
             decide=keys["decide"],
             budget=keys["budget"],
             tuning_seed=keys["seed"],
             seeds=self.request.seeds,
             space=self._spaces,
+            until=keys["until"],
             command=self.request.command,
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
+from math import inf
 from typing import Any, Protocol
 
 from scratchopt.compare.runs import Objective, ScoredRun
@@ -22,8 +23,10 @@ from scratchopt.compare.trials import (
     Trial,
     choose_settings,
     count_reserved,
+    find_cap,
     make_sort_key,
-    repeat_finalists,
+    race_finalists,
+    truncate_trials,
 )
 from scratchopt.config.fields import UserError
 
@@ -31,12 +34,19 @@ from scratchopt.config.fields import UserError
 class Search(Protocol):
     """A search for the best settings."""
 
-    def list_trials(self, results: Results) -> list[Trial]:
-        """Lists all trials so far, in order, with or without a result; at most the budget."""
+    def list_trials(self, results: Results) -> dict[Trial, float]:
+        """Lists all trials so far, in order, with or without a result; at most the budget.
+
+        Beside each stands its cap, the cost after which nothing matters that becomes of it; ∞, if
+        it has none.
+        """
         ...
 
-    def next_trials(self, results: Results) -> list[Trial]:
-        """Lists the trials that can be run now; none, if the budget is spent."""
+    def next_trials(self, results: Results) -> dict[Trial, float]:
+        """Lists the trials that can be run now, the first one first, and the cap of each.
+
+        There is none if the budget is spent.
+        """
         ...
 
     def choose(self, results: Results) -> Choice:
@@ -51,10 +61,16 @@ class GridSearch:
     It begins with an odd number of lrs, about 9/16 of the budget and at most nine, half a decade
     apart, the default in their middle. While the best one is the least or the greatest, the next
     one beyond is added; else the geometric means with its two neighbours, until these are 1/16 of
-    a decade apart (a factor of 1.15) or three quarters of the budget are spent. The rest goes to
-    further seeds for the four best settings, in turn; of these the one with the best mean over its
-    seeds is chosen. By one seed alone the luckiest would be, which shows when it is run again. A
-    budget below eight has no room for that.
+    a decade apart (a factor of 1.15) or three quarters of the budget are spent. The rest is a race:
+    each time the best settings so far, by the mean over their seeds, are run with the next seed. By
+    one seed alone the luckiest would be chosen, which shows when it is run again. A budget below
+    eight has no room for that.
+
+    A trial on the grid that has passed `margin` times the least cost of all there can't become the
+    best, and is stopped; a trial of the race is not, as it measures a mean. The greatest lrs are
+    asked for first: what diverges ends early, and the best is mostly among the greatest that do
+    not. What is decided depends on no more of a run than what is known up to its cap, however much
+    further it went, and so not on the order in which runs end.
 
     With further axes there is such a grid for each combination of their values, and an even share
     of the budget for each; an axis whose key the optimizer does not have is left out. Every lr but
@@ -66,6 +82,7 @@ class GridSearch:
         objective: of the task.
         decide: cost or metric, as in `scratchopt.compare.trials`.
         budget: number of trials, exactly as many for any optimizer.
+        margin: times the least cost, after which a trial is stopped, > 1; ∞, if none is.
 
     Raises:
         UserError: a default lr, a budget or a `decide` that no grid can be built on.
@@ -76,6 +93,7 @@ class GridSearch:
     objective: Objective
     decide: str
     budget: int
+    margin: float = inf
 
     def __post_init__(self) -> None:
         lr = self.default[LR]
@@ -91,25 +109,28 @@ class GridSearch:
         if self.decide not in CRITERIA:
             raise UserError(f"decide={self.decide}: must be one of {', '.join(CRITERIA)}")
 
-    def list_trials(self, results: Results) -> list[Trial]:
-        """Lists all trials so far, in order, with or without a result; at most the budget."""
-        trials: list[Trial] = []
+    def list_trials(self, results: Results) -> dict[Trial, float]:
+        """Lists all trials so far, in order, and the cap of each; at most the budget."""
+        caps: dict[Trial, float] = {}
         complete = True
         for values, share in self._shares():
             mine, mine_complete = self._walk(values, share, results)
-            trials += mine
+            caps |= mine
             complete = complete and mine_complete
         if complete:
-            trials += repeat_finalists(trials, results, self._sort_key, self.budget - len(trials))
-        return trials
+            known, left = truncate_trials(caps, results).values(), self.budget - len(caps)
+            caps |= dict.fromkeys(race_finalists(known, results, self._sort_key, left), inf)
+        return caps
 
-    def next_trials(self, results: Results) -> list[Trial]:
-        """Lists the trials that can be run now; none, if the budget is spent."""
-        return [trial for trial in self.list_trials(results) if trial not in results]
+    def next_trials(self, results: Results) -> dict[Trial, float]:
+        """Lists the trials that can be run now, the greatest lr first, and the cap of each."""
+        missing = {t: cap for t, cap in self.list_trials(results).items() if t not in results}
+        return dict(sorted(missing.items(), key=lambda item: -item[0].settings[LR]))
 
     def choose(self, results: Results) -> Choice:
         """Chooses the best settings, of those trials that have a result."""
-        return choose_settings(self.list_trials(results), results, self._sort_key)
+        known = truncate_trials(self.list_trials(results), results)
+        return choose_settings(known.values(), self._sort_key)
 
     def _shares(self) -> list[tuple[dict[str, Any], int]]:
         """The combinations of the axes' values, the default's first, and each one's budget."""
@@ -123,22 +144,28 @@ class GridSearch:
 
     def _walk(
         self, values: Mapping[str, Any], share: int, results: Results
-    ) -> tuple[list[Trial], bool]:
-        """Lists the trials of one grid, and says whether these are all."""
+    ) -> tuple[dict[Trial, float], bool]:
+        """Lists the trials of one grid and the cap of each, and says whether these are all."""
 
         def trial(exponent: Fraction) -> Trial:
             lr = self.default[LR]
             lr = float(f"{lr * 10 ** float(exponent):.3g}") if exponent else lr
             return Trial.from_settings({**self.default, **values, LR: lr})
 
+        def cap(exponents: list[Fraction]) -> dict[Trial, float]:
+            trials = [trial(x) for x in exponents]
+            known = (results[trial] for trial in trials if trial in results)
+            return dict.fromkeys(trials, find_cap(known, self.margin))
+
         def order(exponents: list[Fraction]) -> list[Fraction] | None:
             if any(trial(x) not in results for x in exponents):
                 return None
-            return sorted(exponents, key=lambda x: self._sort_key([results[trial(x)]]))
+            known = truncate_trials(cap(exponents), results)
+            return sorted(exponents, key=lambda x: self._sort_key([known[trial(x)]]))
 
         reserve = count_reserved(self.budget) // len(self._shares())
         exponents, complete = walk_lrs(share, reserve, order)
-        return [trial(x) for x in exponents], complete
+        return cap(exponents), complete
 
     def _sort_key(self, runs: Sequence[ScoredRun]) -> Any:
         return make_sort_key(runs, self.objective, self.decide, float(self.default[LR]))

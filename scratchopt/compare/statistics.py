@@ -1,10 +1,10 @@
-"""The test of two samples, its correction, and the intervals of a mean and of a median."""
+"""The test of two samples, its correction, and intervals: of a mean, a difference, a median."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, isfinite
+from math import comb, isfinite, nan, sqrt
 
 import numpy as np
 
@@ -124,6 +124,33 @@ def mean_interval(values: Sequence[float]) -> Interval:
     ).confidence_interval
     low, high = float(found.low), float(found.high)
     return Interval(value, low, high) if low <= high else Interval(value)
+
+
+def difference_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """The mean of the first less that of the second, with an interval (Welch, 1947).
+
+    d ± t₀.₉₇₅(ν)·√(e₁ + e₂), eᵢ = sᵢ²/nᵢ, with ν = (e₁ + e₂)² / Σ eᵢ²/(nᵢ − 1) degrees of freedom,
+    so that the two may spread unequally.
+
+    No interval is given where a sample has fewer than three values, where neither spreads, and
+    where a value is not finite: there is no mean then.
+    """
+    from scipy.stats import t
+
+    samples = [np.asarray(sample, dtype=float) for sample in (first, second)]
+    if not all(len(sample) and np.isfinite(sample).all() for sample in samples):
+        return Interval(nan)
+    value = float(samples[0].mean() - samples[1].mean())
+    if min(map(len, samples)) < 3:
+        return Interval(value)
+    errors = [sample.var(ddof=1) / len(sample) for sample in samples]
+    if not sum(errors):
+        return Interval(value)
+    freedom = sum(errors) ** 2 / sum(
+        error**2 / (len(sample) - 1) for error, sample in zip(errors, samples, strict=True)
+    )
+    half = float(t.ppf((1 + LEVEL) / 2, freedom) * sqrt(sum(errors)))
+    return Interval(value, value - half, value + half)
 
 
 def median_interval(values: Sequence[float]) -> Interval:

@@ -29,6 +29,18 @@ class Mean(Interval):
 
 
 @dataclass(frozen=True)
+class Median(Interval):
+    """A median over runs of which some may have been stopped, with its interval.
+
+    Args:
+        reached: the most that a run took to the target, where some were stopped: any greater number
+            is only known to be exceeded; ∞, where none was stopped.
+    """
+
+    reached: float = inf
+
+
+@dataclass(frozen=True)
 class LearningCurve:
     """A median and quartiles over what they have cost, all lists equally long.
 
@@ -54,8 +66,9 @@ class Summary:
         statuses: how many of each.
         failures: how many diverged, and how many failed.
         missed: how many did not reach the target.
+        stopped: how many mattered no more before they reached it.
         cost_to_target: median gradient evaluations, over all runs, a miss being ∞.
-        mean_cost_to_target: their mean.
+        mean_cost_to_target: their mean; of stopped runs what it is at least.
         steps_to_target: median updates.
         final: the metric at the end.
         best: the best reading of the metric.
@@ -71,9 +84,10 @@ class Summary:
     statuses: Mapping[str, int]
     failures: Mapping[str, int]
     missed: int
-    cost_to_target: Interval
-    mean_cost_to_target: Interval
-    steps_to_target: Interval
+    stopped: int
+    cost_to_target: Median
+    mean_cost_to_target: Median
+    steps_to_target: Median
     final: Mean
     best: Mean
     train_loss: Mean
@@ -89,15 +103,15 @@ def summarize(runs: Sequence[ScoredRun], objective: Objective) -> Summary | None
     if not runs:
         return None
     statuses = [run.result.status for run in runs]
-    costs = [run.cost_to_target for run in runs]
     return Summary(
         n=len(runs),
         statuses={status: statuses.count(status) for status in sorted(set(statuses))},
         failures={status: statuses.count(status) for status in FAILURES},
-        missed=sum(run.to_target is None for run in runs),
-        cost_to_target=median_interval(costs),
-        mean_cost_to_target=mean_interval(costs),
-        steps_to_target=median_interval([run.steps_to_target for run in runs]),
+        missed=sum(run.to_target is None and not run.stopped for run in runs),
+        stopped=sum(run.stopped for run in runs),
+        cost_to_target=_find_median(runs, lambda run: run.least_cost),
+        mean_cost_to_target=_average_costs(runs),
+        steps_to_target=_find_median(runs, lambda run: run.least_steps),
         final=_average(runs, lambda run: run.final(objective)),
         best=_average(runs, lambda run: run.best(objective)),
         train_loss=_average(runs, lambda run: run.train_loss),
@@ -110,6 +124,22 @@ def summarize(runs: Sequence[ScoredRun], objective: Objective) -> Summary | None
         memory=max((run.memory for run in runs if run.memory is not None), default=None),
         curve=compute_learning_curve(runs, objective),
     )
+
+
+def _find_median(runs: Sequence[ScoredRun], number: Callable[[ScoredRun], float]) -> Median:
+    found = median_interval([number(run) for run in runs])
+    reached = inf
+    if any(run.stopped for run in runs):
+        reached = max((number(run) for run in runs if run.to_target), default=0.0)
+    return Median(found.value, found.low, found.high, reached)
+
+
+def _average_costs(runs: Sequence[ScoredRun]) -> Median:
+    """The mean cost to the target; of stopped runs a lower bound, and so without an interval."""
+    found = mean_interval([run.least_cost for run in runs])
+    if any(run.stopped for run in runs):
+        return Median(found.value, reached=0.0)
+    return Median(found.value, found.low, found.high)
 
 
 def _average(runs: Sequence[ScoredRun], number: Callable[[ScoredRun], float]) -> Mean:

@@ -18,16 +18,26 @@ from scratchopt.compare.formatting import (
     format_target,
 )
 from scratchopt.compare.report import Entry, TaskReport
+from scratchopt.compare.statistics import Interval
 from scratchopt.compare.summary import Mean, Summary
+from scratchopt.compare.trials import MARGIN
 
 ROLES = {"tuned": "", "untuned": " (default)"}
 ON_EDGE = (
     "On edge: settings whose best value was the least or greatest tried, so that a better one may "
     "lie beyond."
 )
-MARGIN = (
+BEYOND = (
     "Margin: which settings a tuning of a few seeds comes to is partly luck, so the better one's "
     "runs are made worse by about that much before they are tested."
+)
+STOPPED = (
+    f"Stopped: runs at the default settings that had taken {MARGIN:g} times as much as the dearest "
+    "tuned run, and so mattered no more. “> 1,050”: more than that, nobody knows how much."
+)
+AT_STOP = (
+    "The runs ended where they reached the target: they are about as good as each other for that "
+    "reason, and this says nothing of what they would have come to. until=end has them go on."
 )
 MANY = 36  # pairs, of nine optimizers; of more only the leader's are shown
 
@@ -75,23 +85,32 @@ def make_cost_table(task: TaskReport) -> Table:
                 entry.name + ROLES[role],
                 format_settings(entry.chosen if role == "tuned" else entry.default),
                 _format_edges(entry) if role == "tuned" and entry.chosen else NONE,
-                format_median(summary.cost_to_target),
-                format_median(summary.mean_cost_to_target),
-                format_median(summary.steps_to_target),
+                *(
+                    format_median(found, found.reached)
+                    for found in (
+                        summary.cost_to_target,
+                        summary.mean_cost_to_target,
+                        summary.steps_to_target,
+                    )
+                ),
                 f"{summary.missed} of {summary.n}",
+                f"{summary.stopped} of {summary.n}" if summary.stopped else NONE,
                 _format_failures(summary),
             ]
         )
     return Table(
         f"Cost of reaching {format_target(task.objective)}",
-        ["optimizer", "settings", "on edge", "evaluations", "mean", "steps", "missed", "failed"],
+        [
+            *("optimizer", "settings", "on edge", "evaluations", "mean", "steps", "missed"),
+            *("stopped", "failed"),
+        ],
         rows,
         [
             "Evaluations: of the gradient, until the target was first read; the median over all "
             "seeds, with its 95 % interval where there are six seeds. A run that missed the target "
             "counts as “not reached”, which is more than any number. Mean: of the same, with its "
-            "bootstrap interval; by these the verdict holds intervals against each other, and by "
-            "the medians' where a run missed.",
+            "bootstrap interval.",
+            *([STOPPED] if any(s.stopped for _, _, s in _list_summaries(task)) else []),
             "Failed: runs that diverged or ended in an error.",
             *([ON_EDGE] if any(entry.chosen for entry in task.entries) else []),
         ],
@@ -115,16 +134,17 @@ def make_quality_table(task: TaskReport) -> Table:
                 format_bytes(summary.memory),
             ]
         )
-    metric = task.objective.metric
+    metric, end = task.objective.metric, "stop" if task.until == "target" else "end"
     return Table(
         f"Quality: {metric}",
-        ["optimizer", "runs", "at the end", "best reading", "training loss", *tags, "memory"],
+        ["optimizer", "runs", f"at the {end}", "best reading", "training loss", *tags, "memory"],
         rows,
         [
             "Means over the seeds with 95 % bootstrap intervals, where there are three seeds or "
-            "more. A run that diverged or failed has no value at the end; “(8 of 10)” says how "
+            f"more. A run that diverged or failed has no value at the {end}; “(8 of 10)” says how "
             "many have one. Training loss: the last one."
-            + (" The test set was read once, at the end, and has decided nothing." if tags else ""),
+            + (f" The test set was read once, at the {end}, and has decided nothing." * bool(tags)),
+            *([AT_STOP] if task.until == "target" else []),
             "Memory: parameters, gradients and optimizer state.",
         ],
         pale=frozenset(pale),
@@ -137,12 +157,14 @@ def make_pairs_table(task: TaskReport, decide: str) -> Table | None:
     if not pairs:
         return None
     what = "evaluations to the target" if decide == "cost" else task.objective.metric
+    means = "ratio" if decide == "cost" else "difference"
     shown = [p for p in pairs if len(pairs) <= MANY or leader in (p.first, p.second)]
     rows = [
         [
             pair.first,
             pair.second,
             _format_ratio(pair.ratio),
+            _format_interval(pair.interval),
             format_p(pair.p),
             format_p(pair.corrected),
             pair.better or "no difference shown",
@@ -151,15 +173,16 @@ def make_pairs_table(task: TaskReport, decide: str) -> Table | None:
     ]
     return Table(
         "Pairs",
-        ["first", "second", "ratio of medians", "p", "corrected p", "better"],
+        ["first", "second", "ratio of medians", f"{means} of means", "p", "corrected p", "better"],
         rows,
         [
-            f"Ratio: of the medians of the {what}, the first's to the second's. p: how often such "
-            "a difference, or a greater one, comes about by chance between two that are alike "
+            f"Ratio: of the medians of the {what}, the first's to the second's; and the {means} of "
+            f"their {'geometric ' * (decide == 'cost')}means, with its 95 % interval. p: how often "
+            "such a difference, or a greater one, comes about by chance between two that are alike "
             f"({task.verdict.test}). Corrected: for the number of pairs; a difference counts as "
             f"shown at {task.verdict.alpha:g} or less.",
             *([f"Of {len(pairs)} pairs those of {leader}."] if len(shown) < len(pairs) else []),
-            *([MARGIN] if any(entry.chosen for entry in task.entries) else []),
+            *([BEYOND] if any(entry.chosen for entry in task.entries) else []),
         ],
     )
 
@@ -218,6 +241,13 @@ def _format_ratio(ratio: float) -> str:
     if not isfinite(ratio) or ratio == 0:  # one of the two missed
         return NONE
     return f"{ratio:.3f}" if 0.01 <= ratio < 100 else format_number(ratio, 3)
+
+
+def _format_interval(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return NONE
+    value, low, high = (format_number(x, 3) for x in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
 
 
 def _format_share(steps: Sequence[tuple[float, float]], tau: float) -> str:

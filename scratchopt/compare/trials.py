@@ -1,10 +1,9 @@
-"""The trials of a search: how they are judged, the last seeds for the best ones, the choice."""
+"""The trials of a search: how they are judged, where they stop, the race, the choice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
 from math import inf, isfinite, log
 from statistics import fmean, median
 from typing import Any
@@ -14,7 +13,7 @@ from scratchopt.compare.runs import Objective, ScoredRun
 CRITERIA = ("cost", "metric")  # by which runs are judged
 LR = "optimizer.lr"
 LEAST = 8  # the budget from which on there are further seeds for the best settings
-FINALISTS = 4  # settings
+MARGIN = 1.25  # times the least cost so far, after which a trial is stopped
 
 
 @dataclass(frozen=True)
@@ -98,11 +97,11 @@ def make_sort_key(
 ) -> Any:
     """Makes a key that sorts settings, the best first, by their runs, one for each seed.
 
-    The share of runs that failed comes first, then the share of those that missed the target, if
-    costs decide, then the outcome: the mean of the logarithms of the costs, or of the metrics. If
-    none reached the target, or two are alike, the best reading of the metric decides; then, what
-    is nearer to the default lr. Of settings of which all runs failed the least lr comes first:
-    it is the one to go on from.
+    The share of runs that failed comes first, then the share of those that missed the target or
+    were stopped short of it, if costs decide, then the outcome: the mean of the logarithms of the
+    costs, or of the metrics. If none reached the target, or two are alike, the best reading of the
+    metric decides; then, what is nearer to the default lr. Of settings of which all runs failed
+    the least lr comes first: it is the one to go on from.
     """
     lr = float(runs[0].settings[LR])
     failed = fmean(run.failed for run in runs)
@@ -120,37 +119,67 @@ def count_reserved(budget: int) -> int:
     return budget // 4 if budget >= LEAST else 0
 
 
-def repeat_finalists(
-    trials: Sequence[Trial], results: Results, sort_key: SortKey, left: int
+def find_cap(runs: Iterable[ScoredRun], margin: float) -> float:
+    """Finds the cost after which a trial is stopped: so many times the least; ∞ without any."""
+    return margin * min((run.cost_to_target for run in runs), default=inf)
+
+
+def truncate_trials(caps: Mapping[Trial, float], results: Results) -> dict[Trial, ScoredRun]:
+    """Truncates the results of trials, each at its cap; those without a result are left out.
+
+    How far a run went depends on who was at work beside it. What is known of it up to its cap does
+    not, and no more than that decides or is reported.
+    """
+    return {trial: results[trial].truncate(cap) for trial, cap in caps.items() if trial in results}
+
+
+def race_finalists(
+    runs: Collection[ScoredRun], results: Results, sort_key: SortKey, left: int
 ) -> list[Trial]:
-    """Repeats the best settings in turn, each time with the next seed.
+    """Gives the next seed to the best settings so far, again and again: a race.
+
+    Settings that one lucky seed has put first, as at an lr that diverges with the next one, lose
+    their place to others before they are chosen.
 
     Args:
-        trials: of the search, all with a result.
-        results: what came of them.
+        runs: of all trials of the search, as far as they count.
+        results: what came of the race so far.
         sort_key: of the runs of some settings, sorts the best first.
         left: how many trials.
+
+    Returns:
+        The trials of the race, up to the first one without a result.
     """
-    runs = group_by_settings(results[trial] for trial in trials)
-    best = sorted(runs, key=lambda trial: sort_key(runs[trial]))[:FINALISTS]
-    endless = (Trial(t.items, len(runs[t]) + more) for more in count() for t in best)
-    return list(islice(endless, left))
+    grouped, race = group_by_settings(runs), []
+    while len(race) < left:
+        best = min(grouped, key=lambda trial: sort_key(grouped[trial]))
+        race.append(Trial(best.items, len(grouped[best])))
+        if race[-1] not in results:
+            break
+        grouped[best].append(results[race[-1]])
+    return race
 
 
-def choose_settings(trials: Sequence[Trial], results: Results, sort_key: SortKey) -> Choice:
-    """Chooses the best settings: of those with several seeds, if there are any, by all of them.
+def choose_settings(runs: Iterable[ScoredRun], sort_key: SortKey) -> Choice:
+    """Chooses the settings of which the fewest runs failed or missed, then the best ones.
+
+    Of settings alike in that, those with several seeds go before those with one, which may be
+    lucky.
 
     Args:
-        trials: of the search, the last ones included; those without a result do not count.
-        results: what came of them.
+        runs: of all trials of the search that have a result, as far as they count.
         sort_key: of the runs of some settings, sorts the best first.
     """
-    runs = group_by_settings(results[trial] for trial in trials if trial in results)
-    if all(run.failed for mine in runs.values() for run in mine):
+    grouped = group_by_settings(runs)
+    if all(run.failed for mine in grouped.values() for run in mine):
         return Choice(None, ())
-    finalists = [trial for trial in runs if len(runs[trial]) > 1] or list(runs)
-    best = min(finalists, key=lambda trial: sort_key(runs[trial])).settings
-    return Choice(best, tuple(find_edges(best, [trial.settings for trial in runs])))
+
+    def order(trial: Trial) -> Any:
+        failed, missed, *rest = sort_key(grouped[trial])
+        return failed, missed, len(grouped[trial]) == 1, *rest
+
+    best = min(grouped, key=order).settings
+    return Choice(best, tuple(find_edges(best, [trial.settings for trial in grouped])))
 
 
 def find_edges(best: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> Iterator[str]:

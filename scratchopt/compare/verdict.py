@@ -39,11 +39,11 @@ def reach_verdict(contest: Contest, decide: str) -> Verdict:
 
     It must be better than each of the others by an exact test, α = 0.05 for all pairs together.
     Even then none is named while one of these holds, each of which is said: fewer than three seeds;
-    intervals that do not lie apart, the leader's on the better side; evaluations of unequal
-    batches, or unequally many; a best lr, of whichever optimizer, on the edge of what was tried; an
-    optimizer that is worse than one it includes, and so was not tuned well (Choi et al., 2019);
-    runs of all seeds that are the same; a target that nobody reached; errors, and a best one that
-    diverges.
+    a 95 % interval of the ratio of the means, or of their difference, by which both may be equal;
+    evaluations of unequal batches, or unequally many; a best lr, of whichever optimizer, on the
+    edge of what was tried; an optimizer that is worse than one it includes, or than its own default
+    settings, and so was not tuned well (Choi et al., 2019); runs of all seeds that are the same; a
+    target that nobody reached; errors, and a best one that diverges.
 
     Args:
         contest: with the tuned runs of each optimizer.
@@ -86,6 +86,9 @@ def _state_lead_at_end(ranking: Ranking, winner: str) -> str:
     if ranking.decide != "cost":
         return ""
     objective = ranking.contest.objective
+    tuned = [run for study in ranking.contest.studies for run in study.tuned]
+    if not any(run.to_target and run.to_target.cost < run.readings[-1].cost for run in tuned):
+        return ""  # they ended there
     ends = {
         study.optimizer: mean_interval([run.final(objective) for run in study.tuned])
         for study in ranking.contest.studies

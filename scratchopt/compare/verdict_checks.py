@@ -6,13 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from statistics import fmean
 
-from scratchopt.compare.failure_checks import check_failures, check_studies, is_beside_errors
+from scratchopt.compare.failure_checks import check_failures, check_studies
 from scratchopt.compare.formatting import format_count, format_number, format_p, format_p_clause
-from scratchopt.compare.nesting import DECISIVE, includes
 from scratchopt.compare.ranking import Ranking
 from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.statistics import ALPHA, Interval, min_p
-from scratchopt.compare.trials import LR
+from scratchopt.compare.tuning_checks import (
+    check_defaults,
+    check_edges,
+    check_nesting,
+    format_estimate,
+)
 
 MIN_SEEDS = 3  # of which anything is said
 MEDIAN_SEEDS = 6  # of which a median has an interval
@@ -113,43 +117,51 @@ def check_significance(ranking: Ranking) -> Iterator[str]:
     mine = [p for p in ranking.pairs if leader in (p.first, p.second) and p.better != leader]
     if mine:
         others = _join_names(
-            f"{pair.other(leader)} ({_estimate(ranking, pair.other(leader))}; "
+            f"{pair.other(leader)} ({format_estimate(ranking, pair.other(leader))}; "
             f"{format_p_clause(pair.corrected)})"
             for pair in mine
         )
-        ours = _estimate(ranking, leader)
+        ours = format_estimate(ranking, leader)
         yield f"{leader} ({ours}) is not significantly better than {others}."
 
 
 def check_intervals(ranking: Ranking) -> Iterator[str]:
-    """Refuses a leader whose interval does not lie wholly on the better side of all others'.
+    """Refuses a leader whose mean is not shown to be better, by its 95 % interval.
 
-    It may have a point in common with another's or lie on the other side, as a mean does that a few
-    runs have drawn there; or one of the two is not known.
+    That is the interval of the ratio of the geometric means of costs, or of the difference of the
+    means of metrics (Welch, 1947): it must lie wholly on the leader's side of 1, or of 0. It may
+    even lie on the other, as where a few runs have drawn the mean there.
 
-    The interval is that of the mean, of costs and of metrics alike. Where one of the two has none,
-    because a run missed the target or because all have the same cost, it is that of the median:
-    exact but wide, with a spread of 5 % it would let pass 61 % of the speed-ups of 10 % in ten
-    seeds, where the means' lets pass 95 %.
+    Where there is none, because a run missed the target or because all have the same cost, the
+    intervals of the medians must lie apart. They are exact but wide.
     """
-    leader = ranking.leader
-    what = "costs to the target" if ranking.decide == "cost" else "metrics at the end"
+    leader, cost = ranking.leader, ranking.decide == "cost"
+    what = "costs to the target" if cost else "metrics at the end"
     unknown: list[str] = []
     crossing: list[str] = []
     for name in ranking.values:
         if leader is None or name == leader or {leader, name} & ranking.deterministic:
             continue
-        no_mean = any(ranking.means[x].low is None for x in (leader, name))
-        kind, intervals = ("median", ranking.medians) if no_mean else ("mean", ranking.means)
-        one, other = intervals[leader], intervals[name]
-        if one.low is None or other.low is None:
+        means, medians = ranking.hold_means(leader, name), ranking.medians
+        if means.low is not None and means.high is not None:
+            even, kind = (1, "ratio") if cost else (0, "difference")
+            ahead, behind = means.high < even, means.low > even
+            if ranking.greater_is_better:
+                ahead, behind = behind, ahead
+            how = "lies the other way round than the runs rank" if behind else f"includes {even}"
+            ends = f"[{format_number(means.low, 3)}, {format_number(means.high, 3)}]"
+            if not ahead:
+                crossing.append(
+                    f"The 95 % interval of the {kind} of the mean {what}, {leader}'s to {name}'s, "
+                    f"{how}: {ends}."
+                )
+        elif medians[leader].low is None or medians[name].low is None:
             unknown.append(name)
-        elif not one.is_better(other, ranking.greater_is_better):
-            way = "lie the other way round than the runs rank"
-            how = way if other.is_better(one, ranking.greater_is_better) else "overlap"
+        elif not medians[leader].is_better(medians[name], ranking.greater_is_better):
             crossing.append(
-                f"The 95 % intervals of the {kind} {what} of {leader} and {name} {how}: "
-                f"{_format_interval(ranking, one)} and {_format_interval(ranking, other)}."
+                f"The 95 % intervals of the median {what} of {leader} and {name} do not lie apart: "
+                f"{_format_interval(ranking, medians[leader])} and "
+                f"{_format_interval(ranking, medians[name])}."
             )
     if unknown:
         few = min(map(len, ranking.values.values())) < MEDIAN_SEEDS
@@ -160,39 +172,7 @@ def check_intervals(ranking: Ranking) -> Iterator[str]:
         )
     yield from crossing[:MAX_NAMES]
     if len(crossing) > MAX_NAMES:
-        yield f"So do {leader}'s and those of {len(crossing) - MAX_NAMES} others."
-
-
-def check_edges(ranking: Ranking) -> Iterator[str]:
-    """Refuses a best value, of whichever optimizer, at the end of what was tried."""
-    for study in ranking.contest.studies:
-        for key in study.edges:
-            if study.chosen is not None:
-                value = study.chosen[key]
-                remedy = "a larger budget" if key == LR else "values beyond it in tune="
-                if is_beside_errors(study, key):
-                    remedy = "the next one ended in an error, so mend that first"
-                yield (
-                    f"{study.optimizer} is undertuned: its best {key}={value} is on the edge of "
-                    f"what was tried; {remedy}."
-                )
-
-
-def check_nesting(ranking: Ranking) -> Iterator[str]:
-    """Refuses an optimizer that is significantly worse than one that it includes."""
-    for pair in ranking.pairs:
-        if pair.better is None:
-            continue
-        worse = pair.other(pair.better)
-        if includes(worse, pair.better):
-            searched = next(s.default for s in ranking.contest.studies if s.optimizer == worse)
-            keys = [key for key in DECISIVE[worse] if key not in searched]
-            also = f", and a search of {' and '.join(keys)} too" if keys else ""
-            yield (
-                f"{worse} is undertuned: it includes {pair.better}, yet is worse "
-                f"({_estimate(ranking, worse)} to {_estimate(ranking, pair.better)}, "
-                f"{format_p_clause(pair.corrected)}); a larger budget{also}."
-            )
+        yield f"So it is with {leader} and {len(crossing) - MAX_NAMES} others."
 
 
 CHECKS = (
@@ -206,6 +186,7 @@ CHECKS = (
     check_seeds,
     check_significance,
     check_intervals,
+    check_defaults,
     check_edges,
     check_nesting,
 )
@@ -221,11 +202,6 @@ def _join_names(words: Iterable[str]) -> str:
     if len(first) > MAX_NAMES + 1:
         first, rest = first[:MAX_NAMES], len(first) - MAX_NAMES
     return ", ".join(first) + (f" and {rest} others" if rest else "")
-
-
-def _estimate(ranking: Ranking, name: str) -> str:
-    value = ranking.estimates[name].value
-    return format_count(value) if ranking.decide == "cost" else format_number(value)
 
 
 def _format_interval(ranking: Ranking, interval: Interval) -> str:

@@ -46,6 +46,7 @@ class RunConfig:
     gradient_clip_algorithm: str = one_of("norm", "value")
     validate_every: int = count()
     validate_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
+    until: str = one_of("target", "end")
     test: bool = must_be("true or false")
     figures: bool | None = must_be("true, false or null")
     threads: int | None = must_be("an integer from 1 to 1024, or null", lambda n: 1 <= n <= 1024)
@@ -77,6 +78,7 @@ LATER = {
     "test": True,
     "threads": None,
     "trusted": False,
+    "until": "end",
     "validate_every": 1,
     "validate_steps": None,
 }
@@ -116,7 +118,17 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     if run["datamodule"] is not None:
         run["datamodule"] = _validate_target("datamodule", run["datamodule"])
     run["comparison"] = validate_comparison(cfg)
+    if run["until"] == "target" and not has_objective(run["comparison"]):
+        raise UserError(
+            "until=target: the configuration names no target; give comparison.metric, .mode and "
+            ".target, or until=end"
+        )
     return run
+
+
+def has_objective(comparison: dict[str, Any] | None) -> bool:
+    """Tells whether the node `comparison` says what is compared, and what is to be reached."""
+    return comparison is not None and {"metric", "mode", "target"} <= comparison.keys()
 
 
 def validate_comparison(cfg: DictConfig) -> dict[str, Any] | None:

@@ -18,6 +18,8 @@ from scratchopt.lightning.monitor import OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
 from scratchopt.lightning.recorder import Recorder
 from scratchopt.lightning.sharpness import Sharpness
+from scratchopt.lightning.spaced_validations import SpacedValidations
+from scratchopt.lightning.stop_at_target import StopAtTarget
 from scratchopt.lightning.trajectory import read_records
 from scratchopt.lightning.validations import Validations
 
@@ -34,6 +36,8 @@ __all__ = [
     "RandomState",
     "Recorder",
     "Sharpness",
+    "SpacedValidations",
+    "StopAtTarget",
     "Validations",
     "read_records",
 ]

@@ -80,7 +80,8 @@ def _choose_best(settings: Sequence[Setting]) -> list[Setting]:
 
 def _find_ended(runs: Sequence[Run]) -> list[Run]:
     """The runs that have come to something, be it that they diverged."""
-    return [run for run in runs if run.result and run.result.status != "interrupted"]
+    broken_off = "interrupted", "stopped"
+    return [run for run in runs if run.result and run.result.status not in broken_off]
 
 
 def _outcome_figures(runs: Sequence[Run], title: str) -> Iterator[tuple[str, Figure]]:

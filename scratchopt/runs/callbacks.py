@@ -77,6 +77,28 @@ class Interrupt(Callback):
             os.write(2, b"\nStopping after this step. Once more kills.\n")
 
 
+class StopAtCost(Callback):
+    """A callback that ends training after the step that takes it beyond a cost.
+
+    Args:
+        max_cost: gradient evaluations, > 0; ∞, for as many as the run takes.
+        monitor: a callback of the same Trainer.
+    """
+
+    stopped = False  # whether the training was ended
+
+    def __init__(self, max_cost: float, monitor: OptimizerMonitor) -> None:
+        self.max_cost, self.monitor = max_cost, monitor
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stops after a whole step."""
+        if (
+            self.monitor.cost > self.max_cost
+            and not trainer.fit_loop.epoch_loop._should_accumulate()
+        ):
+            trainer.should_stop = self.stopped = True
+
+
 class Progress(TQDMProgressBar):
     """Lightning's progress bar with the loss that the OptimizerMonitor wrote last."""
 

@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Trainer
 
-from scratchopt.lightning import Convergence, Diverged
+from scratchopt.lightning import Convergence, Diverged, StopAtTarget
 from scratchopt.pictures.curves import History
 
 LATEST = 100  # measured steps that say whether anything still moves
@@ -15,6 +15,7 @@ def describe_ending(
     *,
     failure: Diverged | None,
     interrupted: bool,
+    stopped: bool,
 ) -> tuple[str, str]:
     """The status of a run, and in words why it ended and whether the parameters still moved.
 
@@ -27,6 +28,7 @@ def describe_ending(
         history: what the OptimizerMonitor has logged.
         failure: what the training has ended with.
         interrupted: by a signal.
+        stopped: at a cost beyond which it did not matter.
     """
     if failure:
         return "diverged", str(failure)
@@ -35,6 +37,8 @@ def describe_ending(
     motion = _describe_motion(history)
     if interrupted:
         return "interrupted", f"stopped by a signal{motion}"
+    if stopped:
+        return "stopped", f"at a cost beyond which its outcome did not matter{motion}"
     if any(criterion.converged for criterion in criteria):
         return "converged", f"the last evaluated point is within the tolerance of {within}{motion}"
     missed = f", not within the tolerance of {within}" if criteria else ""
@@ -42,7 +46,12 @@ def describe_ending(
 
 
 def describe_convergence(trainer: Trainer) -> str:
-    """Says by which tolerance a run that cannot go on has converged; empty, where it has not."""
+    """Says by which tolerance a run that cannot go on has converged, or that it is at its target.
+
+    It is empty where a run has done neither.
+    """
+    if at_target := _describe_target(trainer):
+        return f"{at_target}; train a new run with until=end"
     within = ", ".join(f"{c.tolerance:g}" for c in _list_criteria(trainer) if c.converged)
     return within and f"it has converged, within the tolerance of {within}; train a new run"
 
@@ -52,7 +61,19 @@ def _list_criteria(trainer: Trainer) -> list[Convergence]:
     return [callback for callback in callbacks if isinstance(callback, Convergence)]
 
 
+def _describe_target(trainer: Trainer) -> str:
+    """Says that a metric is at its target, such as "val/accuracy=0.9704, at the target of 0.97"."""
+    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    for callback in callbacks:
+        if isinstance(callback, StopAtTarget) and callback.reached is not None:
+            metric, target = callback.objective.metric, callback.objective.target
+            return f"{metric}={callback.reached:.6g}, at the target of {target:g}"
+    return ""
+
+
 def _describe_limit(trainer: Trainer) -> str:
+    if at_target := _describe_target(trainer):
+        return at_target
     if trainer.global_step >= trainer.max_steps > -1:
         return f"max_steps={trainer.max_steps} reached"
     stopped = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)

@@ -50,7 +50,8 @@ class Result:
         optimizer: name of the choice in conf/optimizer.
         hyperparameters: by the key that overrides them, such as `optimizer.lr`.
         seed: of the run.
-        status: finished, converged, diverged, interrupted or failed.
+        status: finished, converged, diverged, interrupted or failed; or stopped, at a cost beyond
+            which its outcome did not matter to a comparison.
         ending: why it ended, and whether the parameters still moved, in words.
         steps: of training, the same as updates.
         evaluations: of the gradient; with accumulated gradients each micro-batch counts.
@@ -68,7 +69,8 @@ class Result:
         commit: git hash of the project, with `-dirty` after it where files were changed; None
             outside of git.
         error: what a failed run ended with.
-        complete: whether nothing is left to be done; false in the middle of a test, too.
+        complete: whether nothing is left to be done; false in the middle of a test, too, and where
+            it was interrupted or stopped.
     """
 
     task: str

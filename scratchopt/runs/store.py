@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from scratchopt.runs.result import Result, hyperparameters
 
 # Keys that say where a run lies or what is made of it later, not what it is.
 APART = ("comparison", "figures", "resume", "store", "trusted")
+AIM = ("metric", "mode", "target")  # keys of `comparison` that say where `until: target` ends
 
 
 class StoredRun:
@@ -63,6 +65,14 @@ class StoredRun:
     @property
     def result(self) -> Result | None:
         """The result of the run; None, if it is not complete."""
+        return self.find_result(inf)
+
+    def find_result(self, max_cost: float) -> Result | None:
+        """The result of the run, if it is complete or was stopped beyond a cost; else None.
+
+        Args:
+            max_cost: in gradient evaluations, beyond which what comes of the run does not matter.
+        """
         try:
             result = Result.read(self.directory / "result.json")
         except FileNotFoundError:
@@ -72,14 +82,16 @@ class StoredRun:
                 f"{self.directory / 'result.json'} is damaged; put a copy back, or delete that "
                 "folder and have the run done again"
             ) from error
-        return result if result.complete else None
+        beyond = result.status == "stopped" and result.cost > max_cost
+        return result if result.complete or beyond else None
 
     @contextmanager
-    def lock(self, wait: bool) -> Iterator[dict[str, Any]]:
+    def lock(self, wait: bool, max_cost: float = inf) -> Iterator[dict[str, Any]]:
         """Locks the run, and gives the configuration with which it begins or goes on.
 
         Args:
             wait: for another process that does it, rather than to refuse.
+            max_cost: as in `find_result`.
 
         Raises:
             Busy: another process does it.
@@ -87,8 +99,8 @@ class StoredRun:
         self.directory.mkdir(parents=True, exist_ok=True)
         with lock_directory(self.directory, wait):
             sound = is_resumable(self.directory / CHECKPOINT)
-            if self.result is None and not sound:
-                for left in self.directory.iterdir():  # by somebody who was killed
+            if self.find_result(max_cost) is None and not sound:
+                for left in self.directory.iterdir():  # by who was killed, or stopped at less
                     if left.name != LOCK:
                         shutil.rmtree(left) if left.is_dir() else left.unlink()
                 hydras = {"hydra": {"runtime": {"choices": self.choices}}}
@@ -98,7 +110,10 @@ class StoredRun:
 
 
 def complete_run(
-    stored: StoredRun, wait: bool, during: AbstractContextManager[None] | None = None
+    stored: StoredRun,
+    wait: bool,
+    during: AbstractContextManager[None] | None = None,
+    max_cost: float = inf,
 ) -> tuple[Result, int] | None:
     """Does what is left to do of a run, whatever comes of it.
 
@@ -110,20 +125,21 @@ def complete_run(
         stored: the run.
         wait: for another process that does it, rather than to refuse.
         during: a context, which is entered while the run is locked.
+        max_cost: gradient evaluations after which it may be stopped.
 
     Returns:
-        What came of it, and the signal that ended it before its time or 0; None, if it was
-        complete before.
+        What came of it, and the signal that ended it before its time or 0; None, if nothing was
+        left to do.
 
     Raises:
         Busy: another process does it.
         UserError: the code has changed since this process first read it; what it has imported may
             be the old code, what it will import is the new.
     """
-    if stored.result is not None:
+    if stored.find_result(max_cost) is not None:
         return None
-    with stored.lock(wait) as config, during or nullcontext():
-        if stored.result is not None:
+    with stored.lock(wait, max_cost) as config, during or nullcontext():
+        if stored.find_result(max_cost) is not None:
             return None
         if has_changed(config):
             raise UserError("the code has changed since this began; give the command again")
@@ -134,7 +150,7 @@ def complete_run(
 
         result = _begin_result(stored, config)
         try:
-            return result, run(config, result, stored.directory)
+            return result, run(config, result, stored.directory, max_cost)
         except Diverged:
             return result, 0
         except Exception as error:
@@ -196,5 +212,7 @@ def direct_to_store(arguments: list[str]) -> list[str]:
 def compute_address(config: dict[str, Any], choices: Mapping[str, str]) -> str:
     """Computes the name of a run in a store, 16 hexadecimal digits."""
     decisive = {key: value for key, value in config.items() if key not in APART}
+    if config["until"] == "target":
+        decisive["aim"] = [config["comparison"][key] for key in AIM]
     text = json.dumps([decisive, dict(choices), hash_code(config)], sort_keys=True)
     return sha256(text.encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from scratchopt.lightning import (
     RandomState,
     Recorder,
     Sharpness,
+    SpacedValidations,
+    StopAtTarget,
     Validations,
 )
-from scratchopt.runs.callbacks import Interrupt, Lines, NoProfiler, Progress
+from scratchopt.objective import Objective
+from scratchopt.runs.callbacks import Interrupt, Lines, NoProfiler, Progress, StopAtCost
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.result import STEP
 
@@ -32,16 +36,20 @@ class Instruments:
     validations: Validations
     sharpness: Sharpness | None
     interrupt: Interrupt
+    cost_limit: StopAtCost
     dashboard: Dashboard
 
 
-def make_instruments(config: dict[str, Any], directory: Path, updates: int = 0) -> Instruments:
+def make_instruments(
+    config: dict[str, Any], directory: Path, updates: int = 0, max_cost: float = inf
+) -> Instruments:
     """Makes the instruments that a configuration asks for.
 
     Args:
         config: validated.
         directory: of the run.
         updates: of the checkpoint that the run goes on from.
+        max_cost: gradient evaluations after which it is stopped.
     """
     every = config["sharpness_every"]
     monitor = OptimizerMonitor(
@@ -52,6 +60,7 @@ def make_instruments(config: dict[str, Any], directory: Path, updates: int = 0) 
         validations=Validations(monitor),
         sharpness=Sharpness(every) if every else None,
         interrupt=Interrupt(),
+        cost_limit=StopAtCost(max_cost, monitor),
         dashboard=Dashboard(directory, updates),
     )
 
@@ -86,11 +95,25 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         LiveLoss(),
         *([instruments.sharpness] if instruments.sharpness else []),
         instruments.interrupt,
+        *([instruments.cost_limit] if isfinite(instruments.cost_limit.max_cost) else []),
+        *_stop_at_target(config, instruments.monitor),
         Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
         RandomState(),
         *([Figures()] if config["figures"] is not False else []),
         Progress(instruments.monitor) if sys.stdout.isatty() else Lines(instruments.monitor),
     ]
+
+
+def _stop_at_target(config: dict[str, Any], monitor: OptimizerMonitor) -> list[Callback]:
+    """The callbacks that end a run at its target, and validate seldom while that is far off."""
+    if config["until"] == "end":
+        return []
+    objective = Objective.from_keys(config["comparison"])
+    stop = StopAtTarget(objective, monitor)
+    every = _validation_interval(config).get("val_check_interval")
+    if objective.target is None or every is None:
+        return [stop]
+    return [stop, SpacedValidations(objective, every)]
 
 
 def _validation_interval(config: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,15 @@ from scratchopt.second_order.system import Singular
 THREADS = torch.get_num_threads()  # of this process, before any run asked for another number
 
 
-def run(config: dict[str, Any], result: Result, directory: Path) -> int:
+def run(config: dict[str, Any], result: Result, directory: Path, max_cost: float = inf) -> int:
     """Trains and tests what the configuration describes.
 
     Args:
         config: as `scratchopt.config.schema.validate` returns it.
         result: what is known of the run so far; the rest is filled in, and all of it written.
         directory: of the run.
+        max_cost: gradient evaluations after which what comes of the run does not matter: one that
+            takes more is stopped, neither validated nor tested, and not complete.
 
     Returns:
         The signal that ended the run before its time; 0, if none did.
@@ -48,7 +51,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
     task, data = make_task(config), make_data(config["datamodule"])
     check_float64(task, config["accelerator"]["accelerator"])
     checkpoint, updates = _find_checkpoint(config, directory, task)
-    instruments = make_instruments(config, directory, updates)
+    instruments = make_instruments(config, directory, updates, max_cost)
     trainer = make_trainer(config, directory, instruments)
     chosen = {"task": result.task, "optimizer": result.optimizer}
     instruments.dashboard.begin(chosen | result.hyperparameters, config)
@@ -65,7 +68,7 @@ def run(config: dict[str, Any], result: Result, directory: Path) -> int:
                 f"resume={directory}: nothing is left to do after {updates} updates; {remedy}"
             )
         record.write_training(failure)
-        if not (failure or instruments.interrupt.stopped):
+        if result.status in ("finished", "converged"):
             _validate_and_test(config, trainer, task, data, record)
         record.finish(config["checkpoint_kept"])
     if failure:
@@ -160,6 +163,7 @@ class _Record:
             self.instruments.monitor.history,
             failure=failure,
             interrupted=self.instruments.interrupt.stopped,
+            stopped=self.instruments.cost_limit.stopped,
         )
         self.write({} if failure else trainer.callback_metrics)
 
@@ -171,11 +175,12 @@ class _Record:
             self.result.write(self.directory)
 
     def finish(self, checkpoint_kept: bool) -> None:
-        """Closes the dashboard, and writes that the run is complete, unless it was interrupted."""
+        """Closes the dashboard, and writes that the run is complete, unless it was broken off."""
         self.instruments.dashboard.end(self.result, self.directory)
         if not self.instruments.interrupt.stopped and self.trainer.is_global_zero:
-            self.result.complete = True
-            self.result.write(self.directory)
+            if self.result.status != "stopped":
+                self.result.complete = True
+                self.result.write(self.directory)
             if not checkpoint_kept:
                 (self.directory / CHECKPOINT).unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 """A process that does runs of a store, one after the other, as its parent tells it.
 
-It reads a line of JSON for each, {"store", "config", "choices", "address"}, and answers with one:
+It reads a line of JSON for each, {"store", "config", "choices", "address", "max_cost"} with a null
+where the run has no limit, and answers with one:
 {"state": "done"}; "failed", after which it ends, as an error may have left a device unusable;
 "busy", where another process is doing that run; "stopped" by a signal; or "refused", with the
 "reason". What a run prints, warnings above all, is in `<its folder>.console`.
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,9 @@ def do_run(job: dict[str, Any]) -> dict[str, str]:
         if stored.address != job["address"]:
             changed = "the code has changed since the comparison began; give the command again"
             return {"state": "refused", "reason": changed}
-        done = complete_run(stored, wait=False, during=_redirect_output(stored))
+        max_cost = inf if job["max_cost"] is None else job["max_cost"]
+        during = _redirect_output(stored)
+        done = complete_run(stored, wait=False, during=during, max_cost=max_cost)
     except Busy:
         return {"state": "busy"}
     except EXPLAINED as error:

@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from scratchopt.compare.command_keys import parse_request
 from scratchopt.compare.request import Request
 from scratchopt.compare.schedule import Schedule
+from scratchopt.compare.trials import MARGIN
 from scratchopt.config.fields import UserError
 from tests.shared import commands
 from tests.shared.odd_task import TASK, write_odd_task
@@ -25,6 +26,7 @@ from tests.shared.odd_task import TASK, write_odd_task
 SMALL = ["task=linear_regression", "task.batch_size=20", "max_steps=60", "comparison.target=1.5",
          "optimizers=[sgd,nag]", "budget=4", "seeds=3", "workers=2"]  # fmt: skip
 FEWER = ["budget=2", "seeds=2"]
+ROLES = ("trials", "tuned", "untuned")
 
 
 def compare(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +79,7 @@ def test_only_the_runs_that_are_judged_are_tested(done):
     folder, _ = done
     report = json.loads((report_of(folder) / "report.json").read_text())
     for run in report["runs"]:
-        assert bool(run["test"]) == (run["role"] != "trials")
+        assert bool(run["test"]) == (run["role"] != "trials" and run["status"] != "stopped")
         assert (run["seed"] >= 100) == (run["role"] != "trials")
 
 
@@ -94,6 +96,47 @@ def test_asked_again_it_does_nothing_and_writes_the_same(done):
     assert {
         path: (path.read_bytes(), path.stat().st_ino) for path in folder.glob("runs/*/result.json")
     } == before
+
+
+def test_what_cannot_win_any_more_is_stopped(done):
+    folder, _ = done
+    report = json.loads((report_of(folder) / "report.json").read_text())
+    runs = {role: [run for run in report["runs"] if run["role"] == role] for role in ROLES}
+    nag = [run for run in runs["trials"] if run["optimizer"] == "nag"]
+    stopped = [run for run in nag if run["status"] == "stopped"]
+    best = min(run["cost_to_target"] for run in nag if run not in stopped)
+    assert 0 < len(stopped) < len(nag)
+    assert {(run["cost"], run["cost_to_target"]) for run in stopped} == {(MARGIN * best, "inf")}
+    assert {run["status"] for run in runs["tuned"]} == {"finished"}
+
+
+def test_the_report_is_the_same_with_any_number_of_workers(done, tmp_path):
+    folder, printed = done
+    ran = compare(tmp_path, *SMALL, "workers=1")
+    assert ran.stdout == printed
+    names = ("report.json", "report.md", "report.html", "runs.csv")
+    for name in names:
+        assert (report_of(tmp_path) / name).read_bytes() == (report_of(folder) / name).read_bytes()
+
+
+def test_to_the_end_nothing_is_stopped(tmp_path):
+    ran = compare(tmp_path, *SMALL, *FEWER, "optimizers=[nag]", "until=end")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((report_of(tmp_path) / "report.json").read_text())
+    assert {run["updates"] for run in report["runs"]} == {60}
+    assert {run["status"] for run in report["runs"]} == {"finished"}
+
+
+def test_runs_that_ended_at_their_target_say_nothing_of_another(done, tmp_path):
+    folder, _ = done
+    for asked in ("decide=metric", "comparison.target=1.4"):
+        ran = compare(folder, "--from", "runs", f"output={tmp_path}", asked)
+        assert ran.returncode == 1
+        assert len(ran.stderr.splitlines()) == 1
+        assert re.match(
+            rf"compare.py: .*{asked[-3:]}.*: runs/\w+ ended where train/loss", ran.stderr
+        )
+        assert ran.stderr.endswith(" was at 1.5; take runs with until=end\n")
 
 
 def test_more_seeds_do_only_what_is_missing(done, tmp_path):
@@ -191,7 +234,11 @@ def test_trials_of_a_comparison_are_not_put_together_with_its_judged_runs(done, 
     assert {run["seed"] for run in report["runs"]} == {100, 101, 102}
     assert ran.stderr == (
         "compare.py: 8 runs that were not tested, a comparison's trials, are left out\n"
+        "compare.py: 3 runs of settings that were stopped before the target, for costing more than "
+        "others, are left out\n"
     )
+    [task] = report["tasks"]
+    assert len(task["entries"]) == 3
 
 
 def test_from_takes_one_task_of_several(pair):
@@ -304,6 +351,8 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
     [
         ("budget=0", "budget=0: must be an integer in [1, 10000]"),
         ("seeds=ten", "seeds=ten: must be an integer in [1, 10000]"),
+        ("until=noon", "until=noon: must be one of target, end"),
+        ("until=target decide=metric", "until=target: by decide=metric the metric at the end"),
         ("decide=luck", "decide=luck: must be one of cost, metric"),
         ("start=nowhere", "start=nowhere: must be one of library, task"),
         ("optimizers=[sgd,sgd]", 'optimizers=["sgd", "sgd"]: must be a list'),
@@ -383,8 +432,8 @@ def _no_hydra():
 def test_the_schedule_asks_for_the_same_whatever_came_first():
     request = parse_request([*SMALL, "tune={momentum:[0.5,0.9]}"])
     schedule = Schedule(request)
-    missing, _ = schedule.plan(lambda spec, objective: None)
-    other, _ = Schedule(request).plan(lambda spec, objective: None)
+    missing, _ = schedule.plan(lambda *_: None)
+    other, _ = Schedule(request).plan(lambda *_: None)
     assert [w.config for w in missing] == [w.config for w in other]
     momenta = {w.settings.get("optimizer.momentum") for w in missing}
     assert momenta == {None, 0.5, 0.9}
@@ -400,7 +449,7 @@ def test_the_library_s_defaults_are_not_the_task_s():
 def test_the_search_space_says_whose_default_it_begins_at():
     def space(*more: str) -> str:
         schedule = Schedule(parse_request(["task=mnist", "optimizers=[sgd]", *more]))
-        return schedule.plan(lambda spec, objective: None)[1].space["sgd"]
+        return schedule.plan(lambda *_: None)[1].space["sgd"]
 
     assert space() == "lr around 0.01 (its own default)"
     assert space("start=task") == "lr around 0.3 (the task's)"

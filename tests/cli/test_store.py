@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from scratchopt.config.fields import UserError
 from scratchopt.runs import provenance
+from scratchopt.runs.directory import find_runs
 from scratchopt.runs.lock import Busy
 from scratchopt.runs.provenance import hash_code
 from scratchopt.runs.store import StoredRun, complete_run, compute_address, give_up
@@ -108,6 +109,17 @@ def test_what_is_asked_of_a_run_later_does_not(override):
     assert compute_address(config(override), CHOICES) == compute_address(config(), CHOICES)
 
 
+def test_where_a_run_ends_at_its_target_the_target_decides_its_address():
+    def address(*overrides: str) -> str:
+        asked = config("until=target", "comparison.target=0.5", *overrides)
+        return compute_address(asked, CHOICES)
+
+    others = ["comparison.target=3", "comparison.mode=max", "comparison.metric=val/loss"]
+    others += ["until=end"]
+    assert len({address(), *map(address, others)}) == 5
+    assert address("+comparison.max_steps=7") == address()  # which is in max_steps
+
+
 def test_an_address_is_the_same_in_every_process(tmp_path):
     told_of = "compute_address(config(), CHOICES), hash_code(config())"
     code = f"from tests.cli.test_store import *; print({told_of})"
@@ -176,6 +188,66 @@ def test_a_run_that_is_there_is_not_done_again(tmp_path):
     assert kept.result.updates == 5
 
 
+LONG = ("max_steps=30", "task.tolerance=0", "checkpoint_kept=false")
+
+
+def outcome(stored: StoredRun) -> dict[str, Any]:
+    """What came of a run, the times aside."""
+    result = json.loads((stored.directory / "result.json").read_text())
+    for key in ("seconds", "training_seconds"):
+        del result[key]
+    return result
+
+
+def test_a_run_is_stopped_after_the_step_that_is_beyond_its_cost(tmp_path):
+    stored = StoredRun(tmp_path, config(*LONG), CHOICES)
+    done = complete_run(stored, wait=False, max_cost=10)
+    assert done is not None
+    assert (done[0].status, done[0].updates, done[0].cost, done[1]) == ("stopped", 11, 11, 0)
+    assert done[0].ending.startswith("at a cost beyond which its outcome did not matter")
+    assert stored.result is None
+    found = stored.find_result(10.9)
+    assert found is not None
+    assert found.status == "stopped"
+    before = stamp(stored.directory / "result.json")
+    for enough in (4, 10):
+        assert complete_run(stored, wait=False, max_cost=enough) is None
+    assert stamp(stored.directory / "result.json") == before
+    assert not (stored.directory / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["anew", "from its checkpoint"])
+def test_a_run_that_was_stopped_too_early_comes_to_the_same(tmp_path, kept):
+    stored = StoredRun(tmp_path / "one", config(*LONG, f"checkpoint_kept={kept}"), CHOICES)
+    complete_run(stored, wait=False, max_cost=10)
+    assert stored.find_result(11) is None
+    done = complete_run(stored, wait=False, max_cost=20)
+    assert done is not None
+    assert (done[0].status, done[0].cost) == ("stopped", 21)
+    done = complete_run(stored, wait=False)
+    assert done is not None
+    assert stored.result is not None
+    whole = StoredRun(tmp_path / "two", stored.config, CHOICES)
+    complete_run(whole, wait=False)
+    assert outcome(stored) == outcome(whole)
+    assert outcome(whole)["updates"] == 30
+    [run, other] = find_runs([tmp_path / "one", tmp_path / "two"])
+    assert len(run.history["train/loss"]) == 30
+    assert all(run.history[tag] == other.history[tag] for tag in run.history if "loss" in tag)
+
+
+def test_a_run_that_ends_before_its_cost_is_complete(tmp_path):
+    for name, most in (("some", 30), ("many", 1e9)):
+        stored = StoredRun(tmp_path / name, config(*LONG), CHOICES)
+        complete_run(stored, wait=False, max_cost=most)
+        assert stored.result is not None
+        assert (stored.result.status, stored.result.updates) == ("finished", 30)
+    diverging = StoredRun(tmp_path, config("optimizer.lr=50", "max_steps=300"), CHOICES)
+    complete_run(diverging, wait=False, max_cost=200)
+    assert diverging.result is not None
+    assert diverging.result.status == "diverged"
+
+
 def test_a_run_that_somebody_else_does_is_left_to_him(tmp_path):
     kept = StoredRun(tmp_path, config("max_steps=5"), CHOICES)
     with kept.lock(wait=False), pytest.raises(Busy, match="another run is writing there"):
@@ -232,8 +304,6 @@ def test_runs_of_several_processes_are_refused(tmp_path, override):
 
 
 def test_its_runs_are_read_as_any_others_are(tmp_path):
-    from scratchopt.runs.directory import find_runs
-
     asked = config("max_steps=5")
     kept = StoredRun(tmp_path, asked, CHOICES)
     complete_run(kept, wait=False)
@@ -338,7 +408,7 @@ def test_a_worker_ends_after_a_run_that_failed(folder, monkeypatch):
     for seed in (0, 1):
         kept = StoredRun(folder / "runs", odd | {"seed": seed}, CHOICES)
         asked = {"store": str(folder / "runs"), "config": kept.config, "choices": kept.choices}
-        lines.append(json.dumps(asked | {"address": kept.address}))
+        lines.append(json.dumps(asked | {"address": kept.address, "max_cost": None}))
     done = subprocess.run(
         commands.command("compare", "--worker"),
         input="\n".join(lines) + "\n",

@@ -48,10 +48,10 @@ def main(kills: int, seed: int) -> None:
         changed = kill_often(killed, kills, took / 4, random.Random(seed))
         faults = [f"{path} was done twice" for path in changed]
         faults += compare_reports(read_report(alone), read_report(killed))
-        runs = find_complete(killed)
-        if len(runs) != len(find_complete(alone)):
-            faults.append(f"{len(runs)} runs are complete, not {len(find_complete(alone))}")
-        print(f"{kills} kills, {len(runs)} runs complete, {len(changed)} done twice")
+        runs = find_ended(killed)
+        if len(runs) != len(find_ended(alone)):
+            faults.append(f"{len(runs)} runs have ended, not {len(find_ended(alone))}")
+        print(f"{kills} kills, {len(runs)} runs ended, {len(changed)} done twice")
         print("\n".join(faults) or "the report is the same to the byte, times aside")
         sys.exit(1 if faults else 0)
 
@@ -86,10 +86,10 @@ def kill_often(folder: Path, kills: int, patience: float, draw: random.Random) -
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         done += 1
-        now = find_complete(folder)
+        now = find_ended(folder)
         changed |= {name for name, stamp in before.items() if now.get(name) != stamp}
         before = now
-        print(f"kill {done}: {victims}, {len(now)} of {RUNS} runs complete", flush=True)
+        print(f"kill {done}: {victims}, {len(now)} of {RUNS} runs ended", flush=True)
         if victims != "worker":
             asking.wait()
             asking = start_comparison(folder)
@@ -97,7 +97,7 @@ def kill_often(folder: Path, kills: int, patience: float, draw: random.Random) -
         sys.exit(f"only {done} kills came before the end")
     if asking.wait():
         sys.exit((folder / "log").read_text()[-2000:])
-    now = find_complete(folder)
+    now = find_ended(folder)
     return changed | {name for name, stamp in before.items() if now.get(name) != stamp}
 
 
@@ -111,12 +111,12 @@ def list_children(pid: int) -> list[int]:
     return found
 
 
-def find_complete(folder: Path) -> dict[str, tuple[int, int]]:
-    """Finds the runs that are complete, with what changes when one is written again."""
+def find_ended(folder: Path) -> dict[str, tuple[int, int]]:
+    """Finds the runs that are complete or stopped, with what changes when one is written again."""
     return {
         path.parent.name: (path.stat().st_ino, path.stat().st_mtime_ns)
         for path in folder.glob("runs/*/result.json")
-        if '"complete": true' in path.read_text()
+        if any(words in path.read_text() for words in ('"complete": true', '"status": "stopped"'))
     }
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratchopt.compare.runs import Objective, Reading, ScoredRun
+from scratchopt.compare.runs import Objective, Reading, ScoredRun, find_first_hit
 from scratchopt.compare.trials import LR
+from scratchopt.lightning import SpacedValidations
 from tests.shared.made_comparisons import make_result
 
 FAR = 1e4  # a reading beyond it, or that is no number: the run diverged
@@ -105,12 +106,18 @@ class LinearRegression:
 
 
 def run_batch(
-    problem: Problem, make: Make, lrs: Sequence[float], generator: torch.Generator
+    problem: Problem, make: Make, lrs: Sequence[float], generator: torch.Generator, until: str
 ) -> list[ScoredRun]:
     """Does a run for each lr, in their order.
 
-    Of the readings those four are kept that are ever asked for: the first at the target and the one
-    before, the best and the last.
+    Args:
+        problem: that is minimized.
+        make: the optimizer, of param groups.
+        lrs: one a run.
+        generator: of all chance.
+        until: target, where the readings are spaced as `SpacedValidations` has it and the last is
+            the first at the target; or end, where only those are kept that are ever asked for: the
+            first at the target and the one before, the best and the last.
     """
     values, place, counts = np.unique(lrs, return_inverse=True, return_counts=True)
     rows = np.argsort(np.argsort(place, kind="stable"), kind="stable")
@@ -134,30 +141,48 @@ def run_batch(
         if t % problem.every == 0:
             readings.append(problem.reading(torch.cat([p.detach() for p in params])))
     table = torch.stack(readings, 1).double().numpy()[rows]
-    return [_score(problem, float(lr), row) for lr, row in zip(lrs, table, strict=True)]
+    return [_score(problem, float(lr), row, until) for lr, row in zip(lrs, table, strict=True)]
 
 
-def _score(problem: Problem, lr: float, values: np.ndarray) -> ScoredRun:
-    objective = problem.objective
+def _score(problem: Problem, lr: float, values: np.ndarray, until: str) -> ScoredRun:
+    objective, every = problem.objective, problem.every
     good = np.isfinite(values) & (np.abs(values) < FAR)
     sound = values if good.all() else values[: int(np.argmin(good))]
-    signed = sound if objective.mode == "max" else -sound
-    kept: list[int] = []
-    hits: list[int] = []
-    if len(sound):
-        target = objective.target if objective.mode == "max" else -(objective.target or 0.0)
-        hits = np.flatnonzero(signed >= target)[:1].tolist()
-        before = [i - 1 for i in hits if i]
-        kept = sorted({*hits, *before, int(signed.argmax()), len(sound) - 1})
-    readings = {
-        i: Reading((i + 1) * problem.every, (i + 1.0) * problem.every, 0.0, float(sound[i]))
-        for i in kept
-    }
-    result = make_result(
-        status="finished" if good.all() else "diverged", cost=float(len(sound) * problem.every)
+    known = _space if until == "target" else _pick
+    readings = tuple(
+        Reading((i + 1) * every, (i + 1.0) * every, 0.0, float(sound[i]))
+        for i in known(problem, sound)
     )
-    hit = readings[hits[0]] if hits and good.all() else None
-    return ScoredRun(result, tuple(readings.values()), hit, {LR: lr})
+    hit = find_first_hit(readings, objective)
+    if until == "target" and hit:
+        result = make_result(status="finished", cost=hit.cost)
+        return ScoredRun(result, readings[: readings.index(hit) + 1], hit, {LR: lr})
+    status = "finished" if good.all() else "diverged"
+    result = make_result(status=status, cost=float(len(sound) * every))
+    return ScoredRun(result, readings, hit if good.all() else None, {LR: lr})
+
+
+def _space(problem: Problem, values: np.ndarray) -> list[int]:
+    """Lists the indices of the readings that a run until the target has, and perhaps more."""
+    spaced = SpacedValidations(problem.objective, problem.every)
+    steps, last = [problem.every], len(values) * problem.every
+    while steps[-1] <= last:
+        value = float(values[steps[-1] // problem.every - 1])
+        if problem.objective.is_reached(value):
+            break
+        steps.append(spaced.find_next(steps[-1], value))
+    indices = [step // problem.every - 1 for step in steps if step <= last]
+    return sorted({*indices, *([len(values) - 1] if steps[-1] > last and len(values) else [])})
+
+
+def _pick(problem: Problem, values: np.ndarray) -> list[int]:
+    """Lists the indices of the readings that are ever asked for."""
+    if not len(values):
+        return []
+    signed = values if problem.objective.mode == "max" else -values
+    target = problem.objective.goodness(problem.objective.target or 0.0)
+    hits = np.flatnonzero(signed >= target)[:1].tolist()
+    return sorted({*hits, *(i - 1 for i in hits if i), int(signed.argmax()), len(values) - 1})
 
 
 def scale_cost(run: ScoredRun, factor: float) -> ScoredRun:

@@ -1,11 +1,13 @@
 """Comparisons made by hand, of known numbers; nothing is trained."""
 
+from dataclasses import replace
 from math import exp, inf, log10, nan
 from random import Random
 from typing import Any
 
 from scratchopt.compare.comparison import Comparison, Contest, Study
 from scratchopt.compare.runs import Objective, Reading, ScoredRun, find_first_hit
+from scratchopt.compare.trials import MARGIN, find_cap
 from scratchopt.runs.result import Result
 
 ACCURACY = Objective("val/accuracy", "max", 0.97)
@@ -126,6 +128,35 @@ def make_plausible(
     )
     command = f"compare.py task=[{','.join(tasks)}] optimizers=[{','.join(optimizers)}]"
     return Comparison(contests, "cost", budget, 0, tuple(range(1, seeds + 1)), space, command)
+
+
+def make_stopped() -> Comparison:
+    """Makes the same, of runs that ended at the target; trials and default runs were stopped."""
+    whole = make_plausible()
+
+    def end(run: ScoredRun) -> ScoredRun:
+        if run.to_target is None:
+            return run
+        readings = run.readings[: run.readings.index(run.to_target) + 1]
+        result = replace(run.result, cost=run.to_target.cost, updates=run.to_target.steps)
+        return replace(run, result=result, readings=readings)
+
+    def stop(study: Study) -> Study:
+        trials, tuned, untuned = (
+            tuple(map(end, runs)) for runs in (study.trials, study.tuned, study.untuned)
+        )
+        at = find_cap(trials, MARGIN)
+        above = MARGIN * max(run.cost_to_target for run in tuned)
+        return replace(
+            study,
+            trials=tuple(run.truncate(at) for run in trials),
+            chosen=min(trials, key=lambda run: run.cost_to_target).settings,
+            tuned=tuned,
+            untuned=tuple(run.truncate(above) for run in untuned),
+        )
+
+    contests = tuple(replace(c, studies=tuple(map(stop, c.studies))) for c in whole.contests)
+    return replace(whole, contests=contests, until="target")
 
 
 def _contest(task: str, hard: float, names: tuple[str, ...], seeds: int, budget: int) -> Contest:

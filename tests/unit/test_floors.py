@@ -16,7 +16,7 @@ from tests.shared.paths import ROOT
 METHODS = "methods"  # every file in scratchopt/ that has no floor of its own
 # The rooms, floor by floor: each imports from itself and from the floors above it in this list.
 FLOORS = (
-    ("engine", "ranges", "snapshot", "step_hooks", "batches", "atomic_write"),
+    ("engine", "ranges", "snapshot", "step_hooks", "batches", "atomic_write", "objective"),
     ("hyperparameters", "pictures", "gradient_point", "method", "method_files"),
     ("second_order", "problems"),
     ("optimizer",),

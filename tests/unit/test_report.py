@@ -10,10 +10,12 @@ from math import inf, nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
+from scratchopt.compare.charts import draw_charts
 from scratchopt.compare.comparison import Comparison, Contest, SeedGroup, Study, compare_groups
 from scratchopt.compare.document import lay_out
 from scratchopt.compare.files import write_report
@@ -31,7 +33,7 @@ from scratchopt.compare.method_tables import (
     make_sensitivity_table,
 )
 from scratchopt.compare.render import escape_markdown, render_console, render_markdown
-from scratchopt.compare.report import make_report
+from scratchopt.compare.report import TaskReport, make_report
 from scratchopt.compare.runs import Objective
 from scratchopt.compare.statistics import Interval
 from scratchopt.compare.summary import compute_learning_curve
@@ -43,10 +45,17 @@ from scratchopt.compare.tables import (
 )
 from tests.shared import commands
 from tests.shared.browser import chromium
-from tests.shared.made_comparisons import ACCURACY, SECONDS, make_known, make_plausible, make_run
+from tests.shared.made_comparisons import (
+    ACCURACY,
+    SECONDS,
+    make_known,
+    make_plausible,
+    make_run,
+    make_stopped,
+)
 
 CLOCK = {"times.md", "times.json", "times.csv"}
-MADE = {"task", "name", "role", "final", "best", "readings"}  # in the row of a run
+MADE = {"task", "name", "role", "final", "best", "readings", "more_than"}  # in the row of a run
 OWN = {"optimizer", "seed", "status", "updates", "cost", "error", "versions"}  # its result's
 
 
@@ -115,6 +124,95 @@ def test_what_explains_the_verdict_stands_in_its_tables():
     assert best.rows[0] == ["fast", "0.9633", "0.9733", "0.98"]  # of 0.95, 0.96 and 0.98
 
 
+def test_stopped_runs_cost_more_than_they_had_and_are_no_misses():
+    report = make_report(make_stopped())
+    [table, _] = [make_cost_table(task) for task in report.tasks]
+    rows = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
+    default = rows["sgd (default)"]  # 9 of 10 were stopped at 1.25 times 550
+    assert default["evaluations"] == "> 688"
+    assert default["mean"].startswith("> ")
+    assert (default["missed"], default["stopped"]) == ("0 of 10", "9 of 10")
+    assert rows["momentum (default)"]["evaluations"] == "512 [475, > 531]"
+    assert rows["sgd"]["stopped"] == "–"
+    assert any(note.startswith("Stopped:") for note in table.notes)
+    assert not any("Stopped" in note for note in make_cost_table(_known_task()).notes)
+
+
+def test_trials_that_were_stopped_are_counted_and_their_lines_are_bounds():
+    task = make_report(make_stopped()).tasks[0]
+    lrs = make_sensitivity_table(task, "cost")
+    assert lrs is not None
+    trials = make_stopped().contests[0].studies[0].trials
+    counted = [row[lrs.head.index("stopped")] for row in lrs.rows]
+    assert counted[0] == str(sum(run.stopped for run in trials))
+    assert "1.25 times the least cost so far" in lrs.notes[0]
+    best = make_budget_table(task, "cost")
+    assert best is not None
+    first = best.rows[0]
+    assert first[1] == "not reached"  # as one of them diverged
+    assert first[2].startswith("> ")
+    assert not first[-1].startswith(">")
+    known = make_sensitivity_table(_known_task(), "cost")
+    assert known is not None
+    assert "stopped" not in known.head
+
+
+def test_runs_that_ended_at_the_target_are_said_to_have():
+    report = make_report(make_stopped())
+    quality = make_quality_table(report.tasks[0])
+    assert "at the stop" in quality.head
+    assert any("until=end has them go on" in note for note in quality.notes)
+    method = {row[0]: row[1] for row in make_method_table(report).rows}
+    assert method["budget"].endswith("and could not become the best any more")
+    assert "less often while the target was far off" in method["read on mnist"]
+    assert "at the end" in make_quality_table(_known_task()).head
+
+
+def test_the_line_of_a_stopped_run_says_what_it_had_taken(tmp_path: Path):
+    write_report(make_stopped(), tmp_path)
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    stopped = [row for row in rows if row["status"] == "stopped"]
+    assert {row["role"] for row in stopped} == {"trials", "untuned"}
+    assert all(float(row["more_than"]) == float(row["cost"]) for row in stopped)
+    assert {row["more_than"] for row in rows if row["status"] != "stopped"} == {""}
+    assert {float(row["cost_to_target"]) for row in stopped} == {inf}
+
+
+def test_charts_have_an_arrow_for_stopped_runs_and_no_metric_of_runs_that_ended_at_the_target():
+    stopped, whole = (
+        draw_charts(make_report(make_stopped())),
+        draw_charts(make_report(make_known())),
+    )
+    for name in ("mnist_target", "mnist_sensitivity"):
+        assert _legend(stopped[name]).count("stopped: needs more") == 1, name
+        assert "stopped: needs more" not in _legend(whole[name]), name
+    name = "mnist_sensitivity"
+    assert len(whole[name].axes) == 2
+    assert [axes.get_ylabel() for axes in stopped[name].axes] == ["evaluations to target"]
+
+
+def test_the_chart_of_the_budget_has_what_is_known_for_certain():
+    stopped, whole = make_report(make_stopped()), draw_charts(make_report(make_known()))
+    assert len(whole["mnist_budget"].axes) == 2
+    [first, *_] = stopped.tasks
+    assert not draw_charts(stopped).keys() & {"mnist_budget", "autoencoder_budget"}
+    entries = [replace(entry, exact_from=3) for entry in first.entries]
+    [axes] = draw_charts(replace(stopped, tasks=[replace(first, entries=entries)]))[
+        "mnist_budget"
+    ].axes
+    drawn = [k for line in axes.lines for k in np.atleast_1d(line.get_xdata())]
+    assert min(drawn) == 3
+
+
+def _legend(figure: Any) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def _known_task() -> TaskReport:
+    return make_report(make_known()).tasks[0]
+
+
 def test_a_profile_is_there_of_several_tasks_only():
     assert make_report(make_known()).profile is None
     profiles = make_report(make_plausible(("sgd", "adam"), seeds=3, budget=4)).profile
@@ -152,6 +250,7 @@ def test_json_has_every_run_with_its_readings(written: Path):
             {"task": of.task, "name": of.name, "role": of.role}
             | {"final": run.final(of.objective), "best": run.best(of.objective)}
             | {"readings": [[r.steps, r.cost, r.value] for r in run.readings]}
+            | {"more_than": run.more_than or None}
             | {key: getattr(run.result, key) for key in OWN}
             | {key: getattr(run, key) for key in row.keys() - MADE - OWN}
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import pairwise
-from math import log10
+from math import inf, log, log10
 from random import Random
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from scratchopt.compare.runs import Objective, Reading, ScoredRun
 from scratchopt.compare.search import Choice, GridSearch, Search, Trial
+from scratchopt.compare.trials import truncate_trials
 from scratchopt.config.fields import UserError
 from tests.shared import commands
 from tests.shared.made_comparisons import make_result
@@ -28,7 +30,7 @@ Course = Callable[[Trial], ScoredRun]
 def run(trial: Trial, cost: float | None, best: float = 0.4, status: str = "finished") -> ScoredRun:
     """A run that reaches the target after that cost, or never; its best and last reading."""
     at = Reading(int(cost or 1000), cost or 1000.0, 0.0, best)
-    result = make_result(seed=trial.repeat, status=status)
+    result = make_result(seed=trial.repeat, status=status, cost=cost or 1000.0)
     return ScoredRun(result, (at,), None if cost is None else at, trial.settings)
 
 
@@ -53,8 +55,9 @@ def grid(
     axes: Mapping[str, Any] | None = None,
     decide: str = "cost",
     objective: Objective = LOSS,
+    margin: float = inf,
 ) -> GridSearch:
-    return GridSearch(default or {LR: 0.01}, axes or {}, objective, decide, budget)
+    return GridSearch(default or {LR: 0.01}, axes or {}, objective, decide, budget, margin)
 
 
 def carry_out(search: Search, course: Course) -> tuple[list[Trial], Choice]:
@@ -63,10 +66,10 @@ def carry_out(search: Search, course: Course) -> tuple[list[Trial], Choice]:
     while wanted := search.next_trials(results):
         results |= {trial: course(trial) for trial in wanted}
     assert set(search.list_trials(results)) == set(results)
-    return search.list_trials(results), search.choose(results)
+    return list(search.list_trials(results)), search.choose(results)
 
 
-def lrs(trials: list[Trial]) -> list[float]:
+def lrs(trials: Iterable[Trial]) -> list[float]:
     return [trial.settings[LR] for trial in trials]
 
 
@@ -82,18 +85,14 @@ def lrs(trials: list[Trial]) -> list[float]:
     ],
 )
 def test_the_first_wave_is_odd_half_decades_around_the_default(budget: int, first: list[float]):
-    assert lrs(grid(budget).next_trials({})) == first
+    assert lrs(grid(budget).list_trials({})) == first
+    assert lrs(grid(budget).next_trials({})) == first[::-1]  # the greatest first
 
 
 def test_an_inner_best_is_refined_by_quarters_and_eighths_then_run_with_further_seeds():
     trials, choice = carry_out(grid(16), valley(0.03))
     assert lrs(trials)[9:12] == [0.0178, 0.0562, 0.0237]
-    assert [(t.settings[LR], t.repeat) for t in trials[12:]] == [
-        (0.0316, 1),
-        (0.0237, 1),
-        (0.0178, 1),
-        (0.0562, 1),
-    ]
+    assert [(t.settings[LR], t.repeat) for t in trials[12:]] == [(0.0316, k) for k in (1, 2, 3, 4)]
     assert choice == Choice({LR: 0.0316}, ())
 
 
@@ -161,6 +160,108 @@ def test_the_luckiest_of_one_seed_is_not_chosen_when_another_is_better_on_two():
 
     _, choice = carry_out(grid(16), unlucky)
     assert choice.settings == {LR: 0.0178}
+
+
+def test_an_lr_on_a_cliff_loses_its_place_in_the_race():
+    def on_the_cliff(trial: Trial) -> ScoredRun:
+        lr = trial.settings[LR]
+        lucky = trial.repeat == 0 and lr < 0.04
+        return valley(0.0316)(trial) if lr < 0.02 or lucky else diverged(trial)
+
+    trials, choice = carry_out(grid(16), on_the_cliff)
+    race = [(t.settings[LR], t.repeat) for t in trials[12:]]
+    assert race == [(0.0316, 1), (0.0237, 1), (0.0178, 1), (0.0178, 2)]
+    assert choice.settings == {LR: 0.0178}
+
+
+def test_settings_without_a_failure_are_chosen_before_those_that_failed_in_the_race():
+    def course(trial: Trial) -> ScoredRun:
+        return diverged(trial) if trial.repeat else valley(0.03)(trial)
+
+    trials, choice = carry_out(grid(16), course)
+    raced = {t.settings[LR] for t in trials if t.repeat}
+    assert len(raced) == 4
+    assert choice.settings is not None
+    assert choice.settings[LR] not in raced
+
+
+def test_a_trial_is_stopped_at_a_margin_of_the_least_cost_so_far():
+    search, course = grid(16, margin=2.0), valley(0.03)
+    results: dict[Trial, ScoredRun] = {}
+    asked: list[tuple[float, float]] = []
+    while wanted := search.next_trials(results):
+        trial, cap = next(iter(wanted.items()))
+        assert cap == 2 * min((r.cost_to_target for r in results.values()), default=inf) or (
+            trial.repeat and cap == inf  # a mean is measured whole
+        )
+        asked.append((trial.settings[LR], cap))
+        results[trial] = course(trial).truncate(cap)
+    assert [lr for lr, _ in asked[:9]] == [
+        1.0,
+        0.316,
+        0.1,
+        0.0316,
+        0.01,
+        0.00316,
+        0.001,
+        3.16e-4,
+        1e-4,
+    ]
+    stopped = sorted(t.settings[LR] for t, r in results.items() if r.stopped)
+    assert stopped == [1e-4, 3.16e-4, 0.001, 0.00316, 0.01]  # those before 0.0316 ran whole
+    assert all(r.more_than == results_cap(search, results) for r in results.values() if r.stopped)
+
+
+def results_cap(search: GridSearch, results: dict[Trial, ScoredRun]) -> float:
+    return next(iter(search.list_trials(results).values()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 24),
+    st.integers(0, 2**32 - 1),
+    st.floats(-5, 3),
+    st.sampled_from([1, 2]),
+    st.sampled_from([1.1, 1.25, 2.0, inf]),
+)
+def test_what_is_known_does_not_depend_on_how_far_stopped_runs_went(
+    budget: int, seed: int, best: float, values: int, margin: float
+):
+    """Runs asked for in any order, each stopped at its cap of that time: the report is the same."""
+
+    def course(trial: Trial) -> ScoredRun:
+        chance = Random(f"{seed}{trial}")
+        known = valley(10.0**best, 3.0)(trial)
+        if known.failed:
+            cost = 1000 * chance.random()
+            return replace(known, result=replace(known.result, cost=cost))
+        cost = known.cost_to_target * (1 + chance.random())
+        hit = Reading(int(cost), cost, 0.0, 0.4)
+        before = tuple(Reading(int(x), x, 0.0, 1 - x / cost) for x in (cost / 4, cost / 2))
+        result = replace(make_result(seed=trial.repeat), cost=cost)
+        return ScoredRun(result, (*before, hit), hit, trial.settings)
+
+    search = grid(
+        max(budget, values),
+        {LR: 0.01, MOMENTUM: 0.9},
+        {MOMENTUM: [0.9, 0.5][:values]},
+        margin=margin,
+    )
+
+    def known(results: dict[Trial, ScoredRun]) -> Any:
+        runs = truncate_trials(search.list_trials(results), results)
+        return [(t, r.result.status, r.result.cost, r.readings) for t, r in runs.items()]
+
+    whole: dict[Trial, ScoredRun] = {}
+    while wanted := search.next_trials(whole):
+        whole |= {trial: course(trial) for trial in wanted}
+    chance = Random(seed)
+    stopped: dict[Trial, ScoredRun] = {}
+    while wanted := search.next_trials(stopped):
+        at_work = chance.sample(list(wanted.items()), chance.randint(1, len(wanted)))
+        stopped |= {trial: course(trial).truncate(cap) for trial, cap in at_work}
+    assert known(stopped) == known(whole)
+    assert search.choose(stopped) == search.choose(whole)
 
 
 @pytest.mark.parametrize("decide", ["cost", "metric"])
@@ -257,11 +358,11 @@ def test_the_trials_do_not_depend_on_the_order_in_which_results_arrive(
     search = grid(max(budget, values), {LR: 0.01, MOMENTUM: 0.9}, axes)
     expected = carry_out(search, course)
     results: dict[Trial, ScoredRun] = {}
-    while wanted := search.next_trials(results):
+    while wanted := list(search.next_trials(results)):
         for trial in chance.sample(wanted, chance.randint(1, len(wanted))):
             results[trial] = course(trial)
         results = dict(chance.sample(list(results.items()), len(results)))
-    assert (search.list_trials(results), search.choose(results)) == expected
+    assert (list(search.list_trials(results)), search.choose(results)) == expected
 
 
 def test_results_of_trials_that_were_not_asked_for_change_nothing():
@@ -304,10 +405,29 @@ def test_optuna_spends_the_budget_within_its_space_and_is_replayed():
     assert all(1e-4 <= t.settings[LR] <= 1.0 for t in trials)
     assert all(0 <= b <= 0.999 for t in trials for b in t.settings["optimizer.betas"])
     assert {t.settings["optimizer.eps"] for t in trials} == {1e-8}
-    assert [t.repeat for t in trials] == [0] * 12 + [1] * 4
+    assert [t.repeat for t in trials] == [0] * 12 + [1, 2, 3, 4]
     results = {trial: valley(0.03, 0.3)(trial) for trial in reversed(trials)}
     again = TPESearch(default, keys, LOSS, "cost", 16)
-    assert (again.list_trials(results), again.choose(results)) == (trials, choice)
+    assert (list(again.list_trials(results)), again.choose(results)) == (trials, choice)
+
+
+def test_optuna_is_told_of_a_stopped_trial_what_it_was_stopped_at():
+    pytest.importorskip("optuna")
+    from scratchopt.compare.optuna_search import TPESearch
+
+    course = valley(0.03, 0.3)
+    search = TPESearch({LR: 0.01}, [], LOSS, "cost", 16, margin=1.25)
+    whole, _ = carry_out(search, course)
+    results: dict[Trial, ScoredRun] = {}
+    told: list[float] = []
+    while wanted := search.next_trials(results):
+        [(trial, cap)] = wanted.items()
+        results[trial] = course(trial).truncate(cap)
+        if results[trial].stopped:
+            told.append(search._loss(results[trial]))
+            assert told[-1] == pytest.approx(log(cap))
+    assert told
+    assert list(search.list_trials(results)) == whole
 
 
 def test_optuna_is_told_what_the_defaults_came_to_as_theirs():

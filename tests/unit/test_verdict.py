@@ -16,6 +16,7 @@ import pytest
 from scratchopt.compare.analysis import (
     GOOD_COST_FACTOR,
     compute_profiles,
+    count_inexact,
     expect_best_of_k,
     find_best_default,
     measure_sensitivity,
@@ -26,6 +27,7 @@ from scratchopt.compare.ranking import rank_optimizers
 from scratchopt.compare.runs import FAILURES, Objective, Reading, ScoredRun
 from scratchopt.compare.statistics import (
     Interval,
+    difference_interval,
     holm,
     mann_whitney,
     mean_interval,
@@ -99,6 +101,42 @@ def test_the_interval_of_many_normal_values_is_that_of_the_normal_distribution()
 @pytest.mark.parametrize("values", [[1.0], [1.0, 2.0], [3.0] * 10, [1.0, 2.0, inf]])
 def test_two_values_equal_values_and_misses_have_no_interval_of_the_mean(values):
     assert mean_interval(values) == Interval(mean(values))
+
+
+def test_the_interval_of_a_difference_is_welchs():
+    first, second = [3.0, 4.0, 7.0, 4.5], [1.0, 2.5, 2.0, 2.2, 9.0]
+    expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+    found = difference_interval(first, second)
+    assert found.value == pytest.approx(mean(first) - mean(second), rel=1e-14)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "value"),
+    [
+        ([1.0, 2.0], [1.0, 2.0, 3.0], -0.5),  # fewer than three
+        ([1.0] * 3, [2.0] * 4, -1.0),  # no spread
+        ([1.0, 2.0, inf], [1.0, 2.0, 3.0], nan),  # a miss
+        ([], [1.0, 2.0, 3.0], nan),
+    ],
+)
+def test_of_some_differences_there_is_no_interval(first, second, value):
+    found = difference_interval(first, second)
+    assert found.value == pytest.approx(value, nan_ok=True)
+    assert (found.low, found.high) == (None, None)
+
+
+def test_a_pair_has_the_ratio_of_its_geometric_means_and_can_be_turned_round():
+    found = rank_optimizers(contest(study("a", FAST), study("b", SLOW)), "cost")
+    ours, theirs = ([log(x) for x in costs] for costs in (FAST, SLOW))
+    [pair] = found.pairs
+    assert pair.interval.value == pytest.approx(exp(mean(ours) - mean(theirs)))
+    assert pair.interval.low is not None
+    assert pair.interval.low < pair.interval.value
+    turned, straight = found.hold_means("b", "a"), found.hold_means("a", "b")
+    assert straight == pair.interval
+    ends = [1 / end for end in (straight.value, straight.high, straight.low) if end]
+    assert [turned.value, turned.low, turned.high] == pytest.approx(ends)
 
 
 def test_nothing_has_neither_mean_nor_median():
@@ -397,23 +435,62 @@ def test_a_fault_forbids_a_winner_and_its_removal_gives_one(faulty, sound, check
     assert any(reason.startswith(words) for reason in reasons)
 
 
-def test_overlap_alone_forbids_a_winner():
-    # p = 0.003, and yet the one run of 600 takes the mean's interval beyond the other's
+def test_an_interval_that_includes_1_alone_forbids_a_winner():
+    # p = 0.003, and yet the one run of 600 may have the ratio of the means be 1
     first, second = [*FAST[:9], 600.0], [x + 12 for x in FAST]
     found = contest(study("a", first), study("b", second))
     reasons = reasons_of(found)
     assert mann_whitney(first, second) < 0.05
     assert len(reasons) == 1
-    assert reasons[0].startswith("The 95 % intervals of the mean costs to the target of a and b")
+    assert reasons[0].startswith(
+        "The 95 % interval of the ratio of the mean costs to the target, a's to b's, includes 1: ["
+    )
     assert reasons_of(contest(study("a", FAST), study("b", second))) == ()
 
 
 def test_a_mean_on_the_wrong_side_forbids_a_winner():
-    first = [100.0 + i for i in range(17)] + [950.0, 970.0, 990.0]
-    second = [118.0 + i for i in range(20)]
+    first = [100.0 + i / 4 for i in range(25)] + [950.0 + i for i in range(10)]
+    second = [112.0 + i / 4 for i in range(35)]
     assert mann_whitney(first, second) < 0.05
     [reason] = reasons_of(contest(study("a", first), study("b", second)))
-    assert "of a and b lie the other way round than the runs rank" in reason
+    assert "a's to b's, lies the other way round than the runs rank: [" in reason
+
+
+def at_defaults(*costs: float) -> dict[str, Any]:
+    """Runs at the default settings, the chosen ones being others."""
+    runs = tuple(run(cost, seed, lr=0.3, value=0.4) for seed, cost in enumerate(costs))
+    return {"untuned": runs, "default": {LR: 0.3}}
+
+
+def test_tuned_runs_that_are_worse_than_the_defaults_forbid_a_winner():
+    a = study("a", FAST)
+    [reason] = reasons_of(contest(a, study("b", SLOW, **at_defaults(*near(FAST)))))
+    assert reason == (
+        "b is undertuned: its tuned runs are worse than those at its default settings "
+        "(309 to 110, p < 0.0001); a larger budget."
+    )
+    assert reasons_of(contest(a, study("b", SLOW, **at_defaults(*near(SLOW))))) == ()
+    same = {**at_defaults(*FAST), "default": {LR: 0.1}}
+    assert reasons_of(contest(a, study("b", SLOW, **same))) == ()  # the chosen ones are the default
+
+
+def test_more_misses_than_at_the_defaults_forbid_a_winner():
+    a, some = study("a", FAST), [*SLOW[:8], inf, inf]
+    reasons = reasons_of(contest(a, study("b", some, **at_defaults(*SLOW[:9], inf))))
+    assert (
+        "b is undertuned: its tuned runs are worse than those at its default settings "
+        "(2 of 10 missed the target or failed, of the others 1); a larger budget."
+    ) in reasons
+    assert "undertuned" not in " ".join(
+        reasons_of(contest(a, study("b", some, **at_defaults(*SLOW[:8], inf, inf))))
+    )
+
+
+def test_defaults_that_were_stopped_are_worse_than_every_tuned_run():
+    b = study("b", SLOW, **at_defaults(*[900.0] * 10))
+    b = replace(b, untuned=tuple(r.truncate(400.0) for r in b.untuned))
+    assert all(r.stopped for r in b.untuned)
+    assert reasons_of(contest(study("a", FAST), b)) == ()
 
 
 def test_runs_that_are_one_have_no_p_and_more_seeds_are_no_remedy():
@@ -433,11 +510,11 @@ def test_what_is_not_known_of_several_is_said_once():
     assert max(map(len, reasons)) < 400
 
 
-def test_intervals_that_overlap_are_named_up_to_four():
+def test_intervals_that_include_1_are_named_up_to_four():
     others = [study(name, [x + 2 for x in FAST]) for name in "bcdefg"]
     reasons = reasons_of(contest(study("a", FAST), *others))
-    assert sum("overlap" in reason for reason in reasons) == 4
-    assert "So do a's and those of 2 others." in reasons
+    assert sum("includes 1" in reason for reason in reasons) == 4
+    assert "So it is with a and 2 others." in reasons
 
 
 def test_a_winner_to_the_target_that_ends_worse_is_told_so():
@@ -586,6 +663,15 @@ def test_without_any_outcome_there_is_no_basin_and_without_trials_nothing():
     assert measure_sensitivity(study("a", []), LOSS, "cost") is None
 
 
+def test_the_basin_ends_at_the_last_good_lr_before_a_stopped_trial():
+    swept_runs = swept((0.01, 100), (0.1, 110), (1.0, 700))
+    stopped = replace(swept_runs, trials=tuple(r.truncate(125.0) for r in swept_runs.trials))
+    found = measure_sensitivity(stopped, LOSS, "cost")
+    assert found is not None
+    assert found.basin == pytest.approx((0.01, 0.1))
+    assert found.divergence_rate == 0.0
+
+
 def test_seeds_of_one_lr_are_one_point_at_their_median():
     found = measure_sensitivity(swept((0.01, 100), (0.1, 50), (0.1, 60), (0.1, 900)), LOSS, "cost")
     assert found is not None
@@ -607,6 +693,21 @@ def test_the_expected_best_is_the_mean_over_all_choices_of_k():
 def test_the_expected_best_is_infinite_while_all_trials_may_miss():
     found = expect_best_of_k(swept((0.01, 100), (0.1, None), (1.0, inf)), LOSS, "cost")
     assert [value for _, value in found] == [inf, inf, 100]
+
+
+def test_of_stopped_trials_the_expected_best_is_what_it_is_at_least():
+    swept_runs = swept((0.001, 400.0), (0.00316, 200.0), (0.01, 100.0))
+    lost = run(inf, lr=0.0316, status="diverged")
+    lost = replace(lost, result=replace(lost.result, cost=10.0))
+    mine = replace(swept_runs, trials=(*swept_runs.trials, lost), default={LR: 0.01})
+    exact = dict(expect_best_of_k(mine, LOSS, "cost"))
+    assert count_inexact(mine) == 0
+    stopped = replace(mine, trials=tuple(r.truncate(125.0) for r in mine.trials))
+    found = dict(expect_best_of_k(stopped, LOSS, "cost"))
+    assert found == pytest.approx({1: inf, 2: 112.5, 3: 106.25, 4: 100.0})
+    assert count_inexact(stopped) == 3  # the two stopped ones and the one that diverged
+    assert all(found[k] <= exact[k] for k in found)
+    assert found[4] == exact[4]
 
 
 def test_the_expected_best_metric_is_the_greatest():
@@ -643,6 +744,17 @@ def test_the_best_of_the_defaults_is_that_of_the_untuned_runs():
     )
     assert found == "b"
     assert find_best_default(contest(study("a", FAST)), "cost") is None
+
+
+def test_the_best_of_the_defaults_is_not_known_where_others_were_stopped_before():
+    def at(name: str, costs: Sequence[float], cap: float) -> Study:
+        return study(name, FAST, untuned=tuple(run(c).truncate(cap) for c in costs))
+
+    a = at("a", SLOW, 1000.0)  # a median of 309
+    assert find_best_default(contest(a, at("b", [900.0] * 10, 350.0)), "cost") == "a"
+    assert find_best_default(contest(a, at("b", [900.0] * 10, 300.0)), "cost") is None
+    every = [at(name, [900.0] * 10, 300.0) for name in "ab"]
+    assert find_best_default(contest(*every), "cost") is None
 
 
 @pytest.mark.slow

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figure | None:
     """Draws the expected best of k trials over k: the cost above, the metric at the end beneath.
 
-    A line begins where there is a number: where k trials cannot all come to nothing.
+    A line begins where there is a number: where k trials cannot all come to nothing or be stopped.
+    Where runs ended at the target, there is no metric at the end; and no chart, if too many trials
+    were stopped for a line.
 
     Args:
         task: of the report.
@@ -34,6 +36,10 @@ def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figu
 
     lines = {criterion: _find_lines(task, criterion) for criterion in CRITERIA}
     lines = {criterion: found for criterion, found in lines.items() if found}
+    if task.until == "target" and any(entry.stopped for entry in task.entries):
+        lines.pop("metric", None)
+        if all(len(points) == 1 for points in lines.get("cost", {}).values()):
+            return None
     if not lines:
         return None
     names = [e.name for e in task.entries if any(e.name in found for found in lines.values())]
@@ -60,7 +66,11 @@ def draw_budget_chart(task: TaskReport, styles: Mapping[str, LineStyle]) -> Figu
 
 def _find_lines(task: TaskReport, criterion: str) -> dict[str, list[tuple[int, float]]]:
     found = {
-        entry.name: [(k, x) for k, x in entry.expected_best[criterion] if abs(x) < DRAWABLE]
+        entry.name: [
+            (k, x)
+            for k, x in entry.expected_best[criterion]
+            if abs(x) < DRAWABLE and (criterion == "metric" or k >= entry.exact_from)
+        ]
         for entry in task.entries
     }
     return {name: points for name, points in found.items() if points}

@@ -85,6 +85,22 @@ def make_mark_handle(label: str, **style: Any) -> Line2D:
     return Line2D([], [], label=label, **{**PLAIN, **style})
 
 
+def make_arrow(right: float, up: float) -> dict[str, Any]:
+    """Makes the mark of a run that was stopped: an arrow from what it had taken to where it goes.
+
+    Args:
+        right: 1 for an arrow to the right, else 0.
+        up: 1 for an arrow upwards, else 0.
+    """
+    from matplotlib.path import Path
+
+    head = [(0.6, 0.35), (1.0, 0.0), (0.6, -0.35)]  # of an arrow to the right
+    points = [(0.0, 0.0), (1.0, 0.0), *head]
+    turned = [(right * x + up * y, right * y + up * x) for x, y in points]
+    path = Path(turned, [Path.MOVETO, Path.LINETO, Path.MOVETO, Path.LINETO, Path.LINETO])
+    return {"marker": path, "markersize": 13, "markerfacecolor": "none", "mew": 1.6}
+
+
 def shorten(name: str, length: int) -> str:
     """Leaves out the middle of a name that is longer."""
     if len(name) <= length:

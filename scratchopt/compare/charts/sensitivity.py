@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchopt.compare.charts.canvas import (
+    make_arrow,
     make_canvas,
     make_mark_handle,
     make_optimizer_handle,
@@ -45,11 +46,13 @@ class _Quantity:
         read: gives it of a run.
         best: min or max.
         height: of its axes in inches, without the room for marks.
+        stops: true if it is a cost, of which a stopped run is known to need more.
     """
 
     read: Callable[[ScoredRun], float]
     best: Callable[[Iterable[float]], float]
     height: float
+    stops: bool = False
 
     def value(self, run: ScoredRun) -> float:
         """The number to draw of a run; ∞ where there is none."""
@@ -58,13 +61,15 @@ class _Quantity:
 
     def is_missing(self, run: ScoredRun) -> bool:
         """Tells whether a run ended well, but without a number."""
-        return not run.failed and not isfinite(self.read(run))
+        return not run.failed and not run.stopped and not isfinite(self.read(run))
 
 
 def draw_sensitivity_chart(
     task: TaskReport, run_sets: Sequence[RunSet], styles: Mapping[str, LineStyle]
 ) -> Figure | None:
     """Draws the cost of the target above, the metric at the end beneath, and marks for neither.
+
+    Where runs ended at the target, and some reached it, the metric says nothing and is left out.
 
     A dot is a trial; the line goes through the medians of those with the same settings, the best
     ones at each lr. A ring is around the chosen settings, and a triangle beneath the default lr.
@@ -84,7 +89,7 @@ def draw_sensitivity_chart(
     if not everything:
         return None
     objective = task.objective
-    cost = _Quantity(lambda run: run.cost_to_target, min, 2.0)
+    cost = _Quantity(lambda run: run.cost_to_target, min, 2.0, stops=True)
     costs = [run.cost_to_target for run in everything if isfinite(run.cost_to_target)]
     metric = _Quantity(
         lambda run: run.final(objective),
@@ -92,6 +97,8 @@ def draw_sensitivity_chart(
         2.3 if costs else 2.8,
     )
     quantities = [cost, metric] if costs else [metric]
+    if costs and task.until == "target":
+        quantities = [cost]
     room = _ROW * (len(trials) + 0.5)
     handles = [make_optimizer_handle(styles[name], shorten(name, 30)) for name in trials]
     figure, panels = make_canvas(
@@ -106,9 +113,9 @@ def draw_sensitivity_chart(
             set_metric_scale(axes, [metric.read(run) for run in everything], objective.mode)
             axes.set_ylabel(objective.metric)
         else:
-            set_cost_scale(axes, costs, "y")
+            set_cost_scale(axes, [*costs, *(r.more_than for r in everything if r.stopped)], "y")
             axes.set_ylabel("evaluations to target")
-        if not all(abs(quantity.value(run)) < DRAWABLE for run in everything):
+        if any(run.failed or quantity.is_missing(run) for run in everything):
             _add_margin_of_marks(axes, 1 - room / height)
         for row, (name, runs) in enumerate(trials.items()):
             above = 1 - _ROW * (row + 0.75) / height
@@ -151,6 +158,9 @@ def _draw_trials(
     axes.plot(*np.array(dots).reshape(-1, 2).T, **style.kwargs(linestyle="none"))
     plain: dict[str, Any] = {"linestyle": "none", "color": style.color}
     on_top = plain | {"transform": axes.get_xaxis_transform(), "clip_on": False}
+    if quantity.stops:
+        stopped = [(run.settings[LR], run.more_than) for run in runs if run.stopped]
+        axes.plot(*np.array(stopped).reshape(-1, 2).T, **(plain | make_arrow(0, 1)))
     diverged = [run.settings[LR] for run in runs if run.failed]
     missing = [run.settings[LR] for run in runs if quantity.is_missing(run)]
     axes.plot(diverged, [above] * len(diverged), **(on_top | DIVERGED))
@@ -168,6 +178,8 @@ def _make_mark_handles(runs: Sequence[ScoredRun], cost: _Quantity | None) -> lis
         handles.append(make_mark_handle("diverged or failed", **DIVERGED))
     if cost and any(map(cost.is_missing, runs)):
         handles.append(make_mark_handle("target not reached", **MISSED))
+    if cost and any(run.stopped for run in runs):
+        handles.append(make_mark_handle("stopped: needs more", **make_arrow(0, 1)))
     ring = CHOSEN | {"markersize": 9}
     return [
         *handles,

@@ -8,10 +8,17 @@ from statistics import median
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from scratchopt.compare.charts.canvas import make_canvas, make_mark_handle, set_cost_scale, shorten
+from scratchopt.compare.charts.canvas import (
+    make_arrow,
+    make_canvas,
+    make_mark_handle,
+    set_cost_scale,
+    shorten,
+)
 from scratchopt.compare.comparison import RunSet
 from scratchopt.compare.formatting import format_target
 from scratchopt.compare.report import TaskReport
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.tables import ROLES
 from scratchopt.pictures.style import GREY
 from scratchopt.plots.line_styles import LineStyle
@@ -29,20 +36,21 @@ def draw_target_chart(
 ) -> Figure | None:
     """Draws a row for each optimizer and role; at the right edge those that missed the target.
 
+    Runs that were stopped are an arrow there.
+
     Args:
         task: of the report.
         run_sets: the runs on the task.
         styles: of the optimizers' lines.
     """
     rows = [
-        (runs.name, runs.role, [run.cost_to_target for run in runs.runs])
-        for runs in run_sets
-        if runs.role in ROLES and runs.runs
+        (runs.name, runs.role, runs.runs) for runs in run_sets if runs.role in ROLES and runs.runs
     ]
-    costs = [cost for _, _, own in rows for cost in own if isfinite(cost)]
-    if not costs:
+    everything = [run for _, _, own in rows for run in own]
+    costs = [run.least_cost for run in everything if isfinite(run.least_cost)]
+    if not any(run.to_target for run in everything):
         return None
-    missed = any(not isfinite(cost) for _, _, own in rows for cost in own)
+    missed = len(costs) < len(everything)
     handles = [
         make_mark_handle("a run", marker="o"),
         make_mark_handle("median", marker="|", markersize=13, mew=2.5),
@@ -51,6 +59,8 @@ def draw_target_chart(
         handles.insert(
             1, make_mark_handle("with default settings", marker="o", markerfacecolor="none")
         )
+    if any(run.stopped for run in everything):
+        handles.append(make_mark_handle("stopped: needs more", **make_arrow(1, 0)))
     names = {name: _break_name(name) for name, _, _ in rows}
     left = 0.3 + 0.08 * max(len(line) for name in names.values() for line in name.split("\n"))
     tall = max(_ROW, 0.34 * any("\n" in name for name in names.values()))
@@ -61,6 +71,8 @@ def draw_target_chart(
         left,
     )
     set_cost_scale(axes, costs)
+    if any(run.stopped for run in everything):
+        _add_room_for_arrows(axes)
     edge = _add_margin_of_misses(axes) if missed else 0.0
     first: dict[str, int] = {}
     for y, (name, role, own) in enumerate(rows):
@@ -80,6 +92,14 @@ def draw_target_chart(
 def _break_name(name: str) -> str:
     first, *others = wrap(name, _LETTERS, break_on_hyphens=False) or [name]
     return "\n".join([first, shorten(" ".join(others), _LETTERS)] if others else [first])
+
+
+def _add_room_for_arrows(axes: Axes) -> None:
+    low, high = axes.get_xlim()
+    further = (
+        high * (high / low) ** 0.1 if axes.get_xscale() == "log" else high + 0.1 * (high - low)
+    )
+    axes.set_xlim(low, further)
 
 
 def _add_margin_of_misses(axes: Axes) -> float:
@@ -106,11 +126,13 @@ def _add_margin_of_misses(axes: Axes) -> float:
 
 
 def _draw_row(
-    axes: Axes, y: int, costs: Sequence[float], style: LineStyle, filled: bool, edge: float
+    axes: Axes, y: int, runs: Sequence[ScoredRun], style: LineStyle, filled: bool, edge: float
 ) -> None:
-    drawn = sorted(cost for cost in costs if isfinite(cost))
+    costs = [run.least_cost for run in runs]
+    stopped = [run.more_than for run in runs if run.stopped]
+    drawn = sorted(run.cost_to_target for run in runs if run.to_target)
     heights = [y + 0.16 * ((i * 0.618034) % 1 - 0.5) * 2 for i in range(len(drawn))]
-    lost = len(costs) - len(drawn)
+    lost = len(costs) - len(drawn) - len(stopped)
     axes.plot(
         [*drawn, edge] if lost else drawn,  # of those that missed one dot, and how many they are
         [*heights, y] if lost else heights,
@@ -131,13 +153,16 @@ def _draw_row(
         mew=2.5,
         color=style.color,
     )
-    if lost:
-        axes.annotate(
-            f"{lost} of {len(costs)}",
-            (edge, y),
-            (12, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-            color=GREY,
-        )
+    for cost in dict.fromkeys(stopped):  # one arrow, and how many runs it stands for
+        axes.plot([cost], [y], linestyle="none", color=style.color, **make_arrow(1, 0))
+    for count, x in ((len(stopped), max(stopped, default=0.0)), (lost, edge)):
+        if count:
+            axes.annotate(
+                f"{count} of {len(costs)}",
+                (x, y),
+                (14, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                color=GREY,
+            )
