@@ -19,6 +19,7 @@ from scratchopt.lightning import (
     Sharpness,
     Validations,
 )
+from scratchopt.lightning.idle_hooks import skip_idle_hooks
 from scratchopt.runs.callbacks import Interrupt, Lines, NoProfiler, Progress
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.result import STEP
@@ -77,7 +78,7 @@ def make_trainer(config: dict[str, Any], directory: Path, instruments: Instrumen
 
 def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callback]:
     """All callbacks of a run, in the order in which Lightning calls them."""
-    return [
+    callbacks = [
         Lookahead(),
         MeanGradient(),
         instruments.monitor,
@@ -91,6 +92,8 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         *([Figures()] if config["figures"] is not False else []),
         Progress(instruments.monitor) if sys.stdout.isatty() else Lines(instruments.monitor),
     ]
+    skip_idle_hooks(callbacks)
+    return callbacks
 
 
 def _validation_interval(config: dict[str, Any]) -> dict[str, Any]:
