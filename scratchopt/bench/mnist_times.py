@@ -24,14 +24,28 @@ from scratchopt.runs.trainer import make_instruments, make_trainer
 
 BLOCK = 43  # steps of a turn
 EPOCH = 10 * BLOCK  # steps of an epoch: 55,000 images in batches of 128
-WRITING = "[Callback]Checkpoint.on_train_epoch_start"
-LOOP = "the rest: Lightning's loop, and what the bare loop does too"
+WRITING = "[Callback]Checkpoint.on_train_epoch_start"  # the one hook of an epoch that takes time
+BARE, WHOLE, PROFILED = "bare loop", "MNIST step", "profiled"
+
+
+def time_mnist(rounds: int) -> tuple[dict[str, list[Times]], dict[str, float]]:
+    """Times a step of training on MNIST with NAG: bare, with more and more parts, and train.py's.
+
+    A round is an epoch of 430 steps, with its validation and its checkpoint.
+
+    Returns:
+        The times of each round by side, and the parts of a step, as `Parts` counts them.
+    """
+    found = time_in_turns(SIDES, BLOCK, EPOCH, rounds)
+    _, parts = found.pop(PROFILED)
+    return {name: times for name, (times, _) in found.items()}, parts
 
 
 class Parts(PassThroughProfiler):
-    """Counts the time of each part of a Trainer's step, the parts within it left out.
+    """Counts the time of the parts of a Trainer's step, each without the parts within it.
 
-    The time is that of the processor in the thread that trains, in microseconds a step.
+    The time is that of the processor in the thread that trains, in microseconds a step. There are
+    the callbacks by their names, the writing of checkpoints, the loader, and the validation.
 
     Args:
         turns: of the process; their rounds are counted apart.
@@ -40,7 +54,7 @@ class Parts(PassThroughProfiler):
     def __init__(self, turns: Turns) -> None:
         super().__init__()
         self.turns = turns
-        self.rounds = [defaultdict(float) for _ in range(turns.rounds + 2)]
+        self.rounds = [defaultdict[str, float](float) for _ in range(turns.rounds + 2)]
         self._within = [0.0]  # seconds of the parts within each part under way
 
     @contextmanager
@@ -66,44 +80,47 @@ class Parts(PassThroughProfiler):
 
     def _count(self, action: str, seconds: float, within: float = 0.0) -> None:
         self._within[-1] += seconds
-        part = self.rounds[len(self.turns.times)]
-        part[_name_part(action)] += 1e6 * (seconds - within) / self.turns.steps
+        if part := _name_part(action):
+            parts = self.rounds[len(self.turns.times)]
+            parts[part] += 1e6 * (seconds - within) / self.turns.steps
 
 
-def _name_part(action: str) -> str:
-    """Names the part that an action of Lightning's profiler belongs to."""
+def _name_part(action: str) -> str | None:
+    """Names the part that an action of Lightning's profiler belongs to, if it is one."""
     owner, _, rest = action.strip("[").partition("]")
+    if action == WRITING:
+        return "writing of checkpoints"
     if owner == "Callback":
-        return "Checkpoint, writing" if action == WRITING else rest.partition(".")[0]
+        return rest.partition(".")[0]
     if "val" in rest:
         return "validation"
-    return "loader" if "dataloader" in rest else LOOP
+    return "loader" if "dataloader" in rest else None
 
 
 def _train_bare(turns: Turns, optimizer: str = "nag", loader: bool = False) -> None:
     """Trains in a loop written by hand, with nothing else in it."""
-    task: Any = _make_task(turns, compose_config(f"optimizer={optimizer}"))
+    task = _make_task(turns, compose_config(f"optimizer={optimizer}"))
     task.setup("fit")
-    optimizer_ = task.configure_optimizers()
+    method = task.configure_optimizers()
     for images, labels in _draw_batches(task, loader):
 
         def closure(images: Tensor = images, labels: Tensor = labels) -> Tensor:
-            optimizer_.zero_grad()
+            method.zero_grad()
             loss = cross_entropy(task(images), labels)
             loss.backward()
             return loss
 
-        optimizer_.step(closure)
+        method.step(closure)
         if len(turns.times) > turns.rounds:
             return
 
 
-def _draw_batches(task: Any, loader: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def _draw_batches(task: Any, loader: bool) -> Iterator[Any]:
     """Draws shuffled batches for ever, by `Batches` or by an index."""
     if loader:
         batches = Batches(task.train_set, task.batch_size, shuffle=True, seed=0)
         while True:
-            yield from batches  # pyright: ignore[reportReturnType]
+            yield from batches
     images, labels = task.train_set
     while True:
         for batch in torch.randperm(len(images)).split(task.batch_size):
@@ -114,7 +131,9 @@ def _train(turns: Turns, instruments: bool = True, profiled: bool = False) -> An
     """Trains as train.py does; without instruments there are no callbacks, logs or validations."""
     quiet_lightning()
     steps = turns.steps * (turns.rounds + 1) + 1
-    config = compose_config(f"max_steps={steps}", "max_epochs=-1", "figures=false")
+    config = compose_config(
+        f"max_steps={steps}", "max_epochs=-1", "figures=false", "accelerator=cpu"
+    )
     with tempfile.TemporaryDirectory() as directory:
         made = make_instruments(config, Path(directory))
         trainer: Any = make_trainer(config, Path(directory), made)
@@ -139,32 +158,11 @@ def _make_task(turns: Turns, config: dict[str, Any]) -> Any:
     return task
 
 
-SGD, BARE, LOADER, TRAINER, WHOLE, PROFILED = (
-    "bare loop with SGD",
-    "bare loop",
-    "+ loader",
-    "+ Trainer, without callbacks",
-    "whole training",
-    "whole training, profiled",
-)
 SIDES: dict[str, Side] = {
-    SGD: partial(_train_bare, optimizer="sgd"),
+    "bare loop, SGD": partial(_train_bare, optimizer="sgd"),
     BARE: _train_bare,
-    LOADER: partial(_train_bare, loader=True),
-    TRAINER: partial(_train, instruments=False),
+    "+ loader": partial(_train_bare, loader=True),
+    "+ Trainer without callbacks": partial(_train, instruments=False),
     WHOLE: _train,
     PROFILED: partial(_train, profiled=True),
 }
-
-
-def time_mnist(rounds: int) -> tuple[dict[str, list[Times]], dict[str, float]]:
-    """Times a training step on MNIST with NAG: of a bare loop, with more and more parts, of train.py.
-
-    A round is an epoch of 430 steps with its validation and its checkpoint.
-
-    Returns:
-        The times of each round by side, and the microseconds a step of the parts of a training.
-    """
-    found = time_in_turns(SIDES, BLOCK, EPOCH, rounds)
-    _, parts = found.pop(PROFILED)
-    return {name: times for name, (times, _) in found.items()}, parts

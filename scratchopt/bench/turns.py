@@ -1,8 +1,10 @@
 """Turns: trainings in processes of their own, of which one makes a block of steps at a time."""
 
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
@@ -109,7 +111,8 @@ def time_in_turns(
 
 def _work(side: Side, turns: Turns, sender: Connection) -> None:
     try:
-        other = side(turns)
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            other = side(turns)
         sender.send((turns.times[1:], other))
     except BaseException:
         sender.send(traceback.format_exc())

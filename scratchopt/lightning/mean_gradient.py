@@ -114,9 +114,7 @@ class MeanGradient(Callback):
 
 
 def _accumulates(trainer: Trainer) -> bool:
-    return (
-        trainer.accumulate_grad_batches > 1 and trainer.lightning_module.automatic_optimization
-    )
+    return trainer.accumulate_grad_batches > 1 and trainer.lightning_module.automatic_optimization
 
 
 def _find_newtons(trainer: Trainer) -> list[Any]:
