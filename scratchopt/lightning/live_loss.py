@@ -34,7 +34,7 @@ class LiveLoss(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Arranges for what Newton needs; refuses processes with parts of the parameters."""
-        newtons = [o for o in trainer.optimizers if hasattr(o, "add_curvature")]
+        newtons: list[Any] = [o for o in trainer.optimizers if hasattr(o, "add_curvature")]
         if newtons and getattr(pl_module, "_compiler_ctx", None) is not None:
             raise RuntimeError(COMPILED.format("Newton"))
         if newtons and not holds_all_parameters(trainer.strategy):
