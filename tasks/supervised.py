@@ -77,6 +77,14 @@ class Supervised(LightningModule, ABC):
         """The test set."""
         return self._in_order(self.test_set)
 
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Moves a batch to the device, if it is not there, which Lightning takes long to find."""
+        if all(isinstance(part, Tensor) and part.device == device for part in batch):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """The net's outputs for inputs, in batches along the first dimension."""
         return self.net(inputs)

@@ -2,7 +2,8 @@
 
     python scripts/bench.py            # all below
     python scripts/bench.py start      # a toy run, against a script that only imports
-    python scripts/bench.py mnist      # a training step with all logging, against a bare loop
+    python scripts/bench.py mnist      # a training step with all logging, against a bare loop,
+                                       # and where the rest goes
     python scripts/bench.py monitor    # the same step with OptimizerMonitor, and without
     python scripts/bench.py step       # an optimizer's step, against torch's and a copy of memory
 
@@ -20,12 +21,12 @@ from statistics import median
 from typing import TextIO
 
 from scratchopt.bench.step_cases import METHODS, SIZES
-from scratchopt.bench.train_times import time_imports, time_mnist_loop, time_mnist_run, time_toy_run
+from scratchopt.bench.train_times import time_imports, time_toy_run
 from scratchopt.cli.parser import Parser
 from scratchopt.cli.streams import guard_streams
 
 STEP_OPTIONS = "device", "sizes", "methods", "rounds", "csv"
-COLUMNS = "{:<28}{:>12}{:>12}{:>9}{:>18}"
+COLUMNS = "{:<31}{:>12}{:>12}{:>9}{:>18}"
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
     if what in ("all", "start"):
         compare_times("toy run, s", time_toy_run, time_imports, pairs)
     if what in ("all", "mnist"):
-        compare_times("MNIST step, ms", time_mnist_run, time_mnist_loop, pairs)
+        account_for_mnist(pairs)
     if what in ("all", "monitor"):
         compare_monitors(5 * pairs)
     if what in ("all", "step"):
@@ -110,6 +111,24 @@ def print_row(name: str, times: list[tuple[float, float]]) -> None:
     spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
     row = name, f"{a:.3f}", f"{b:.3f}", f"{median(ratios):.2f}", spread
     print(COLUMNS.format(*row), flush=True)
+
+
+def account_for_mnist(rounds: int) -> None:
+    """Times epochs of training in turn, and prints rows: the whole, then part after part."""
+    from scratchopt.bench.mnist_times import BARE, WHOLE, time_mnist  # imports torch
+
+    times, parts = time_mnist(rounds)
+    whole, bare = times.pop(WHOLE), times.pop(BARE)
+    pairs = list(zip(whole, bare, strict=True))
+    print_row(f"{WHOLE}, ms", [(ours.wall, least.wall) for ours, least in pairs])
+    print_row(f"{WHOLE}, CPU ms", [(ours.cpu, least.cpu) for ours, least in pairs])
+    for name, side in times.items():
+        pairs = zip(side, bare, strict=True)
+        print_row(f"  {name}", [(ours.cpu, least.cpu) for ours, least in pairs])
+    least = median(time.cpu for time in bare)
+    for name, microseconds in sorted(parts.items(), key=lambda part: -part[1]):
+        row = f"  of it {name}", f"{microseconds / 1000:.3f}", f"{least:.3f}"
+        print(COLUMNS.format(*row, f"{microseconds / 1000 / least:.3f}", ""), flush=True)
 
 
 def compare_monitors(rounds: int) -> None:

@@ -1,9 +1,6 @@
 """Checkpoint: one file to go on from exactly, never half-written."""
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.nn.parameter import is_lazy
 
 from scratchopt.lightning.checkpoint_content import make_content
+from scratchopt.lightning.checkpoint_file import write_checkpoint
 from scratchopt.lightning.file_versions import choose_version
 from scratchopt.lightning.packages import is_a
 from scratchopt.lightning.resume_warnings import (
@@ -241,26 +239,14 @@ class Checkpoint(LightningCheckpoint):
             or any(map(is_lazy, module.parameters()))
         ):
             return
-        path = Path(trainer.default_root_dir, "checkpoints", f"{self._name}.ckpt")
-        new = path.with_suffix(".new")
         self._saving, self._between_epochs = True, between_epochs
         try:
-            with _write_at_once(trainer):
-                content, warnings = make_content(trainer)
-                self._warn_once(warnings)
-                trainer.strategy.save_checkpoint(content, new)
-            trainer.strategy.barrier()
-            if trainer.is_global_zero:
-                with new.open("rb") as written:
-                    os.fsync(written.fileno())  # before the rename, or a power cut may keep neither
-                os.replace(new, path)
-        except BaseException:  # a full disk
-            if trainer.is_global_zero:
-                new.unlink(missing_ok=True)
-            raise
+            content, warnings = make_content(trainer)
         finally:
             self._saving = False
-        trainer.strategy.barrier()  # for all processes it is there now
+        self._warn_once(warnings)
+        folder = Path(trainer.default_root_dir, "checkpoints")
+        write_checkpoint(trainer, content, folder / f"{self._name}.ckpt")
         self._held = position
         self._step, self._time = self._updates.count(trainer), time.monotonic()
 
@@ -274,16 +260,3 @@ class Checkpoint(LightningCheckpoint):
         """The position in the training: the updates and the batches so far."""
         batches = trainer.fit_loop.epoch_loop.batch_progress.total
         return self._updates.count(trainer), batches.ready
-
-
-@contextmanager
-def _write_at_once(trainer: Trainer) -> Iterator[None]:
-    """Makes a strategy write files before its call returns, under an AsyncCheckpointIO too."""
-    strategy: Any = trainer.strategy
-    plugin = strategy.checkpoint_io
-    if is_a(plugin, "AsyncCheckpointIO") and plugin.checkpoint_io is not None:
-        strategy.checkpoint_io = plugin.checkpoint_io
-    try:
-        yield
-    finally:
-        strategy.checkpoint_io = plugin

@@ -1,5 +1,6 @@
 """Divergence: a loss or a parameter that became NaN or infinite."""
 
+import cmath
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -48,11 +49,14 @@ class LossCheck:
         self._flags = self._none = torch.zeros(2, device=self._device)  # a bad loss, a bad batch
         self._copied: tuple[int, Tensor, Any] | None = None  # flags on their way from the GPU
 
-    @torch.no_grad()
     def take(self, loss: Tensor | None, batch: Any) -> None:
         """Looks at the loss of a batch; on a CPU at the batch only where the loss is bad."""
-        if loss is None or not self._looks or (self._on_cpu and loss.isfinite().all()):
+        if loss is None or not self._looks or (self._on_cpu and _is_finite(loss)):
             return
+        self._flag(loss, batch)
+
+    @torch.no_grad()
+    def _flag(self, loss: Tensor, batch: Any) -> None:
         bad_loss = (~loss.detach().isfinite().all()).to(self._device)
         flags = torch.stack([bad_loss, *_find_bad(batch, self._device)])
         self._flags = self._flags + torch.stack([flags[0], flags[1:].any()])
@@ -67,6 +71,8 @@ class LossCheck:
         if not self._looks or not (stepped or (self._alone and self._on_cpu)):
             return None
         flags, self._flags = self._flags, self._none
+        if self._alone and self._on_cpu and flags is self._none:
+            return None
         if not self._alone:
             flags = flags.clone()
             distributed.all_reduce(flags)  # the strategy's own would wait for the GPU
@@ -129,6 +135,12 @@ def _diverged(trainer: Trainer, step: int, what: str) -> Diverged:
         f"{diverged_at(step)}: {what} with {type(optimizer).__name__}, "
         f"lr={float(optimizer.param_groups[0]['lr']):g}: try a smaller lr"
     )
+
+
+def _is_finite(loss: Tensor) -> bool:
+    if type(loss) is Tensor and loss.numel() == 1:  # a tenth of the time of the other way
+        return cmath.isfinite(loss.item())
+    return bool(loss.isfinite().all())
 
 
 def _read(step: int, flags: Tensor) -> BadLoss | None:

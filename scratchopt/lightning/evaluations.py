@@ -61,11 +61,12 @@ class Evaluations:
             loss = self.first
         if not isinstance(loss, Tensor):
             return None
-        weighed = loss
+        weighed = loss.detach()
         if automatic:  # else the module weighs its losses itself
             self._window.begin(batch)
             self._window.count()
-            weighed = loss * self._window.weight
+            if self._window.weight != 1:
+                weighed = weighed * self._window.weight
         self._loss = weighed if self._loss is None else self._loss + weighed
         return loss
 

@@ -27,13 +27,14 @@ class LiveLoss(Callback):
     """
 
     def __init__(self) -> None:
+        self._newtons: list[Any] = []  # of the training
         self._outputs: Any = None
         self._undo: tuple[Callable[[], Any], ...] = ()  # of the training
         self._batch = ExitStack()  # of the batch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Arranges for what Newton needs; refuses processes with parts of the parameters."""
-        newtons = _find_newtons(trainer)
+        newtons: list[Any] = [o for o in trainer.optimizers if hasattr(o, "add_curvature")]
         if newtons and getattr(pl_module, "_compiler_ctx", None) is not None:
             raise RuntimeError(COMPILED.format("Newton"))
         if newtons and not holds_all_parameters(trainer.strategy):
@@ -44,7 +45,7 @@ class LiveLoss(Callback):
         if trainer.world_size > 1:
             for optimizer in newtons:
                 optimizer.average = trainer.strategy.reduce
-        self._undo = ()
+        self._newtons, self._undo = newtons, ()
         if any(optimizer.keeps_graphs for optimizer in newtons):
             retaining = partial(pl_module.backward, retain_graph=True)
             self._undo += (patch_method(pl_module, "backward", retaining),)
@@ -56,13 +57,14 @@ class LiveLoss(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Chooses kernels with second derivatives; takes no step where there is no backward."""
-        if _find_newtons(trainer):
+        if self._newtons:
             self._batch.enter_context(twice_differentiable())
             self._batch.callback(skip_step(trainer, pl_module))
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Gives torch its kernels back, and the module its step."""
-        self._batch.close()
+        if self._newtons:
+            self._batch.close()
 
     def on_train_epoch_end(self, *args: Any, **kwargs: Any) -> None:
         """Does the same where a batch was broken off."""
@@ -72,8 +74,10 @@ class LiveLoss(Callback):
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
         """Adds the curvature of the loss, freed from the factor of a GradScaler."""
+        if not self._newtons:
+            return
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        for optimizer in _find_newtons(trainer):
+        for optimizer in self._newtons:
             unscaled = loss if scaler is None else loss / scaler.get_scale()
             optimizer.add_curvature(unscaled, self._outputs)
         self._outputs = None
@@ -95,7 +99,3 @@ class LiveLoss(Callback):
         loss = not isinstance(outputs, Tensor) or outputs.dim() == 0  # DDP calls training_step so
         if module.training and not loss:
             self._outputs = outputs
-
-
-def _find_newtons(trainer: Trainer) -> list[Any]:
-    return [optimizer for optimizer in trainer.optimizers if hasattr(optimizer, "add_curvature")]

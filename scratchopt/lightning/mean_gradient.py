@@ -114,8 +114,7 @@ class MeanGradient(Callback):
 
 
 def _accumulates(trainer: Trainer) -> bool:
-    automatic = trainer.lightning_module.automatic_optimization
-    return automatic and trainer.accumulate_grad_batches > 1
+    return trainer.accumulate_grad_batches > 1 and trainer.lightning_module.automatic_optimization
 
 
 def _find_newtons(trainer: Trainer) -> list[Any]:

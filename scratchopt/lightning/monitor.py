@@ -149,7 +149,6 @@ class OptimizerMonitor(Callback):
         """Counts the evaluation."""
         self._evaluations.add_pass(loss)
 
-    @torch.no_grad()
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
@@ -167,7 +166,6 @@ class OptimizerMonitor(Callback):
             self._metrics.take_gradient()
             self._gather_with_layers("gradnorm", self._metrics.gradnorm())
 
-    @torch.no_grad()
     def on_train_batch_end(
         self,
         trainer: Trainer,

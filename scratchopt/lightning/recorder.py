@@ -80,7 +80,6 @@ class Recorder(Callback):
         self._take_parameters(trainer, pl_module)
         self._begin()
 
-    @torch.no_grad()
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
@@ -88,6 +87,10 @@ class Recorder(Callback):
         if not self._every or self._seen == self._step:
             return
         self._seen = self._step
+        with torch.no_grad():
+            self._take_point(trainer, pl_module)
+
+    def _take_point(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._take_parameters(trainer, pl_module)
         if self._is_due() and self._added != self._step:
             theta, self._pending = self._pending or self._named, None
@@ -101,8 +104,10 @@ class Recorder(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Takes the θ that an update has led to."""
+        if not self._every:
+            return
         updates = self._updates.count(trainer)
-        if self._every and updates != self._step:
+        if updates != self._step:
             self._step = updates
             self._begin()
 

@@ -63,6 +63,8 @@ class Interrupt(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops all processes after the same batch, the last of a step."""
+        if trainer.world_size == 1 and not self.signum:
+            return
         if trainer.fit_loop.epoch_loop._should_accumulate():
             return
         if trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False):

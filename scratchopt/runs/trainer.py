@@ -22,6 +22,7 @@ from scratchopt.lightning import (
     StopAtTarget,
     Validations,
 )
+from scratchopt.lightning.idle_hooks import skip_idle_hooks
 from scratchopt.objective import Objective
 from scratchopt.runs.callbacks import Interrupt, Lines, NoProfiler, Progress, StopAtCost
 from scratchopt.runs.dashboard import Dashboard
@@ -86,7 +87,7 @@ def make_trainer(config: dict[str, Any], directory: Path, instruments: Instrumen
 
 def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callback]:
     """All callbacks of a run, in the order in which Lightning calls them."""
-    return [
+    callbacks = [
         Lookahead(),
         MeanGradient(),
         instruments.monitor,
@@ -102,6 +103,8 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         *([Figures()] if config["figures"] is not False else []),
         Progress(instruments.monitor) if sys.stdout.isatty() else Lines(instruments.monitor),
     ]
+    skip_idle_hooks(callbacks)
+    return callbacks
 
 
 def _stop_at_target(config: dict[str, Any], monitor: OptimizerMonitor) -> list[Callback]:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from scratchopt.bench.step_times import (
     make_contestants,
     time_contestants,
 )
-from tests.shared import commands
+from scratchopt.bench.turns import time_in_turns
+from tests.shared import commands, sides
 
 
 def test_the_table_has_every_ratio(tmp_path):
@@ -120,3 +122,44 @@ def test_the_sizes_are_those_of_the_models():
         "600x4k": 2_457_600,
         "gpt2-small": 124_439_808,
     }
+
+
+def test_sides_train_block_by_block_in_turn(tmp_path):
+    file = tmp_path / "steps"
+    made = {
+        name: partial(sides.note_steps, name=name, file=file, wait=wait)
+        for name, wait in (("A", 0.0), ("B", 0.02))
+    }
+    found = time_in_turns(made, block=2, steps=4, rounds=2)
+    assert file.read_text()[:24] == 6 * "AABB"  # the last step of each belongs to no turn
+    assert [other for _, other in found.values()] == ["a", "b"]
+    quick, slow = (times for times, _ in found.values())
+    assert len(quick) == len(slow) == 2
+    assert min(time.wall for time in slow) >= 20  # the wait within each step, in milliseconds
+    assert all(time.cpu < time.wall for time in slow)
+
+
+def test_a_side_that_fails_ends_all_with_its_error(tmp_path):
+    waiting = partial(sides.note_steps, name="A", file=tmp_path / "steps")
+    with pytest.raises(RuntimeError, match=r"(?s)B: .*ZeroDivisionError: of this side"):
+        time_in_turns({"A": waiting, "B": sides.fail}, block=2, steps=4, rounds=2)
+
+
+@pytest.mark.slow
+def test_the_account_of_a_step_has_every_callback_of_a_run(tmp_path):
+    done = commands.run("bench", "mnist", "--pairs", "1", cwd=tmp_path, kind="new")
+    assert (done.returncode, done.stderr) == (0, "")
+    _, *rows = done.stdout.splitlines()
+    names = [row[:31].strip() for row in rows]
+    assert names[:5] == [
+        *("MNIST step, ms", "MNIST step, CPU ms"),
+        *("bare loop, SGD", "+ loader", "+ Trainer without callbacks"),
+    ]
+    callbacks = {"Lookahead", "MeanGradient", "OptimizerMonitor", "Validations", "Recorder"}
+    callbacks |= {"LiveLoss", "Interrupt", "RandomState", "Lines", "Checkpoint"}
+    others = {"loader", "validation", "writing of checkpoints"}
+    assert {name.removeprefix("of it ") for name in names[5:]} == callbacks | others
+    for row in rows:
+        ours, least, ratio = map(float, row[31:].split()[:3])
+        assert math.isfinite(ours)
+        assert ratio == pytest.approx(ours / least, rel=0.5, abs=0.002)

@@ -30,6 +30,7 @@ from scratchopt.lightning import (
     Validations,
     read_records,
 )
+from scratchopt.lightning.idle_hooks import EACH_STEP, skip_idle_hooks
 from tests.shared.trainers import quiet_trainer
 
 DATA = torch.linspace(-1.0, 1.0, 8, dtype=torch.float64)
@@ -628,3 +629,18 @@ def test_the_article_s_function_shows_the_known_traps(fit, under):
     print(f"{under}: {module.x.item():.6f}, the paper's {exact:.6f}, the trap's {trap:.6f}")
     assert module.x.item() == pytest.approx(exact, abs=1e-13)
     assert abs(trap - exact) > 0.1
+
+
+@pytest.mark.parametrize("hook", EACH_STEP)
+def test_a_trainer_passes_over_idle_hooks_and_calls_the_others(hook: str):
+    called: list[str] = []
+
+    class Inherited(type("Base", (Callback,), {hook: lambda *_: called.append(hook)})):
+        """Has the hook from a class between itself and Lightning's."""
+
+    callbacks = [Inherited(), Callback()]
+    skip_idle_hooks(callbacks)
+    callable_hooks = [[h for h in EACH_STEP if callable(getattr(c, h))] for c in callbacks]
+    assert callable_hooks == [[hook], []]
+    quiet_trainer(callbacks=callbacks, max_steps=2).fit(Curved(lambda p: SGD(p, lr=0.1)))
+    assert called == 2 * [hook]

@@ -49,6 +49,7 @@ ELSEWHERE = {
     "python scripts/theory.py": (THEORY, "test_it_writes_every_picture"),
     "python scripts/theory.py --table": (THEORY, "test_the_command_prints_the_page_s_table"),
     "python scripts/bench.py": ("tests/cli/test_bench.py", "test_"),
+    "python scripts/bench.py mnist": ("tests/cli/test_bench.py", '"bench", "mnist"'),
     "python -m tests.programs.kills 50 4 0": (
         "tests/cli/test_kills.py",
         "test_killed_runs_go_on_bit_for_bit_and_lose_no_checkpoint",
