@@ -40,11 +40,12 @@ class Outcome:
 
 
 def compute_outcomes(runs: Sequence[Run]) -> list[Outcome]:
-    """Computes the same number for each run: the first of these that there is.
+    """Computes the same number for each run: the first of these that all have.
 
     Gradient evaluations until it converged, if any did; the test error, 1 − `test/accuracy`; the
     test loss; the last value of the metric that the task's `comparison:` names; the last training
-    loss. A loss that is not finite, or beyond a thousand times the largest first one, has diverged.
+    loss. A run that diverged or failed has none of them. A loss that is not finite, or beyond a
+    thousand times the largest first one, has diverged.
 
     Args:
         runs: of one task, with a result.
@@ -52,7 +53,8 @@ def compute_outcomes(runs: Sequence[Run]) -> list[Outcome]:
     results = [run.result for run in runs if run.result]
     if any(result.status == "converged" for result in results):
         return [_convergence(result) for result in results]
-    known = {tag for result in results for tag in result.metrics}
+    sound = [set(result.metrics) for result in results if not result.failed]
+    known = set[str].intersection(*sound) if sound else set()
     comparison = runs[0].config["comparison"] or {}
     metric = comparison.get("metric")
     tags = ["test/accuracy", "test/loss", *([metric] if metric else [])]

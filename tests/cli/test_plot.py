@@ -540,6 +540,18 @@ def test_without_a_test_the_outcome_is_what_the_task_is_compared_by(record, runs
     np.testing.assert_allclose(found, [[0.1, 0.1], [1.0, 0.4]], rtol=1e-6)
 
 
+def test_runs_of_which_some_were_not_tested_have_the_outcome_that_all_have(record, runs):
+    """As the trials of a comparison beside its judged runs."""
+    for lr, accuracy, tested in ((0.1, 0.9, {"test_accuracy": 0.8}), (1.0, 0.6, {})):
+        logged = {"train/loss": decay(0.9)}
+        record(f"{lr}", f"optimizer.lr={lr}", logged=logged, val_accuracy=accuracy, **tested)
+    figure: Any = sensitivity_figure(runs(), "title")
+    assert figure.texts[0].get_text() == "title: validation error, 1 − accuracy"
+    assert marks(figure.axes[0], "X") == []
+    (found,) = dots(figure.axes[0]).values()
+    np.testing.assert_allclose(found, [[0.1, 0.1], [1.0, 0.4]], rtol=1e-6)
+
+
 def test_two_lrs_are_dots_and_no_line(record, runs):
     for lr, loss in ((0.1, 0.5), (1.0, 0.7)):
         record(f"{lr}", f"optimizer.lr={lr}", logged={"train/loss": decay(0.9)}, test_loss=loss)
