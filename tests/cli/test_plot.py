@@ -651,6 +651,21 @@ def test_of_many_settings_the_best_dozen_have_lines(record, runs, tmp_path):
     assert "lr=0.08<" not in text
 
 
+def test_of_settings_that_did_not_converge_the_best_have_the_least_loss(record, runs, tmp_path):
+    for i in range(20):
+        record(
+            f"{i}",
+            *("task=toy", f"optimizer.lr={0.01 * (1 + i)}"),
+            logged={"train/loss": decay(0.9)},
+            status="converged" if i == 19 else "finished",
+            train_loss=math.nan if i == 18 else 1 / (1 + i),
+        )
+    list(write_gallery(runs(), tmp_path / "figures"))
+    text = (tmp_path / "figures" / "history.svg").read_text(encoding="utf-8")
+    drawn = {i for i in range(20) if f"lr={0.01 * (1 + i):.2g}<" in text}
+    assert drawn == {*range(7, 18), 19}
+
+
 # Paths
 
 
