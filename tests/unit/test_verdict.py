@@ -467,7 +467,7 @@ def test_tuned_runs_that_are_worse_than_the_defaults_forbid_a_winner():
     [reason] = reasons_of(contest(a, study("b", SLOW, **at_defaults(*near(FAST)))))
     assert reason == (
         "b is undertuned: its tuned runs are worse than those at its default settings "
-        "(309 to 110, p < 0.0001); a larger budget."
+        "(309 to 110, p < 0.0001); try a larger budget."
     )
     assert reasons_of(contest(a, study("b", SLOW, **at_defaults(*near(SLOW))))) == ()
     same = {**at_defaults(*FAST), "default": {LR: 0.1}}
@@ -479,7 +479,7 @@ def test_more_misses_than_at_the_defaults_forbid_a_winner():
     reasons = reasons_of(contest(a, study("b", some, **at_defaults(*SLOW[:9], inf))))
     assert (
         "b is undertuned: its tuned runs are worse than those at its default settings "
-        "(2 of 10 missed the target or failed, of the others 1); a larger budget."
+        "(2 of 10 missed the target or failed, of the others 1); try a larger budget."
     ) in reasons
     assert "undertuned" not in " ".join(
         reasons_of(contest(a, study("b", some, **at_defaults(*SLOW[:8], inf, inf))))
@@ -594,10 +594,10 @@ def test_equal_costs_of_different_runs_are_no_deterministic_task():
 def test_an_inclusion_names_what_is_to_be_searched_too():
     found = contest(study("sgd", FAST), study("momentum", SLOW))
     assert reasons_of(found)[0].endswith(
-        "; a larger budget, and a search of optimizer.momentum too."
+        "; try a larger budget, and a search of optimizer.momentum too."
     )
     searched = study("momentum", SLOW, default={LR: 0.1, MOMENTUM: 0.9})
-    assert reasons_of(contest(study("sgd", FAST), searched))[0].endswith("; a larger budget.")
+    assert reasons_of(contest(study("sgd", FAST), searched))[0].endswith("; try a larger budget.")
 
 
 def test_inclusion_names_optimizers_that_there_are_and_is_transitive():
@@ -781,8 +781,8 @@ def lost(*errors: str | None) -> tuple[ScoredRun, ...]:
         (
             lost("TypeError: no closure", None, None),
             "No trial of c came to anything, so it was not compared: 1 of 3 ended in an error. "
-            "TypeError: no closure. For the others a larger budget, or a default lr nearer to what "
-            "works.",
+            "TypeError: no closure. For the others try a larger budget, or a default lr nearer to "
+            "what works.",
         ),
         (
             lost("A: 1", "B: 2", "B: 2", "C: 3"),
