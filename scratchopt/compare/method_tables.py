@@ -97,8 +97,8 @@ def make_budget_table(task: TaskReport, decide: str) -> Table | None:
         rows,
         [
             f"The {what} that the best of k trials has on average, if k of the lrs half a decade "
-            "apart are drawn at random: what a smaller budget would have brought. “Not reached”: "
-            "all k of them may miss the target."
+            "apart are drawn at random: what a smaller budget would have brought."
+            + " “Not reached”: all k of them may miss the target." * (decide == "cost")
             + (" “> 1,050”: all k may have been stopped." * any(e.exact_from > 1 for e in entries))
             + (" –: fewer than k such lrs were tried." * any(NONE in row for row in rows)),
         ],

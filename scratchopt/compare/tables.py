@@ -37,7 +37,7 @@ STOPPED = (
     "more than that; nobody knows how much more."
 )
 AT_STOP = (
-    "The runs ended where they reached the target: they are about as good as each other for that "
+    "Runs that ended where they reached the target are about as good as each other for that "
     "reason, and this says nothing of what they would have come to. until=end has them go on."
 )
 STOPPED_SHORT = (

@@ -359,7 +359,7 @@ def near(costs: Sequence[float]) -> list[float]:
             [study("a", FAST[:3]), study("b", SLOW[:3])],
             [study("a", FAST[:4]), study("b", SLOW[:4])],
             "check_seeds",
-            "3 seeds: the least p that they can have is 0.1",
+            "3 seeds: the least p that they can have is 0.10: seeds=4 is",
         ),
         (
             [study("a", FAST), study("b", near(FAST))],
@@ -446,6 +446,16 @@ def test_an_interval_that_includes_1_alone_forbids_a_winner():
         "The 95 % interval of the ratio of the mean costs to the target, a's to b's, includes 1: ["
     )
     assert reasons_of(contest(study("a", FAST), study("b", second))) == ()
+
+
+def test_an_interval_of_metrics_is_of_one_minus_the_other():
+    def of_values(name: str, first: float) -> Study:
+        runs = (run(100.0, seed, value=first + 0.01 * seed) for seed in range(10))
+        return replace(study(name, []), tuned=tuple(runs))
+
+    reasons = reasons_of(contest(of_values("a", 0.3), of_values("b", 0.301)), "metric")
+    begin = "The 95 % interval of the difference of the mean metrics at the end, a's minus b's, "
+    assert any(reason.startswith(f"{begin}includes 0: [−") for reason in reasons)
 
 
 def test_a_mean_on_the_wrong_side_forbids_a_winner():
