@@ -767,7 +767,7 @@ def test_a_run_that_diverged_leaves_the_scale_of_an_oscillation_alone(record, ru
         write_path(made, x if factor == 1.0 else 8 * factor ** np.arange(300.0)[:, None])
     (axes,) = oscillation_figures(group_by_setting(runs()), "", lambda *_: None)["oscillation"].axes
     assert axes.get_ylim()[1] < 10
-    points_of_each = [len(line.get_xydata()) for line in axes.lines]
+    points_of_each = [len(points(line)) for line in axes.lines]
     assert [n for n in points_of_each if n > 2] == [21]  # what diverged ends at its first outside
 
 
