@@ -8,7 +8,8 @@
     python scripts/bench.py step       # an optimizer's step, against torch's and a copy of memory
 
 All sides run in turn, A B A B, so that a machine that slows down slows all; a ratio is the
-median over the turns. `step` takes about seven minutes on two idle cores, and 13 GB for gpt2-small.
+median over the turns. Other programs must rest meanwhile. On two idle cores `step` takes about
+seven minutes, and 13 GB for gpt2-small; `mnist` takes two to three.
 """
 
 import argparse

@@ -50,13 +50,13 @@ class Section:
 
 CAPTIONS = {
     "target": "A dot is a run, the bar their median; open dots are runs with the default settings. "
-    "An arrow: runs that were stopped there, and need more. In the grey margin: runs that missed "
-    "the target.",
+    "An arrow: runs that were stopped there, and need more. In a grey margin, if there is one: "
+    "runs that missed the target.",
     "curves": "The median over the seeds, in a band between the quartiles; further left is "
     "cheaper. Dashed: the target.",
     "sensitivity": "A dot is a trial; the lines go through the best at each lr. A wide valley, or "
     "plateau, forgives a badly chosen lr. An arrow: a trial that was stopped there, as it could "
-    "not become the best any more. In the grey margin: trials without a value.",
+    "not become the best any more. In a grey margin, if there is one: trials without a value.",
     "budget": "What the best of k lrs, drawn at random, comes to on average; a line begins where k "
     "of them cannot all come to nothing or be stopped. Lines that still improve at the right want "
     "a larger budget.",

@@ -63,7 +63,7 @@ def _describe_no_trial(study: Study) -> str:
     not_compared = f"No trial of {study.optimizer} came to anything, so it was not compared"
     if failed and len(failed) == len(study.trials):
         return f"{not_compared}: each ended in an error. {_describe_errors(failed)}".rstrip()
-    remedy = "a larger budget, or a default lr nearer to what works."
+    remedy = "try a larger budget, or a default lr nearer to what works."
     if failed:
         count = f"{len(failed)} of {len(study.trials)} ended in an error"
         return f"{not_compared}: {count}. {_describe_errors(failed)} For the others {remedy}"

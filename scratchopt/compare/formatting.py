@@ -52,9 +52,13 @@ def format_p_clause(value: float) -> str:
 
 
 def format_at_least(value: float | None, reached: float) -> str:
-    """Formats evaluations or steps; a number that is greater than `reached` as > 1,050."""
-    known = value is None or not isfinite(value) or value <= reached
-    return format_count(value) if known else f"> {format_count(value)}"
+    """Formats evaluations or steps; a number that is greater than `reached` as > 1,050.
+
+    What is only known to be exceeded is rounded down, so that it is.
+    """
+    if value is None or not isfinite(value) or value <= reached:
+        return format_count(value)
+    return f"> {format_count(floor(value))}"
 
 
 def format_median(interval: Interval, reached: float = inf) -> str:

@@ -90,15 +90,17 @@ def make_budget_table(task: TaskReport, decide: str) -> Table | None:
             return format_number(known[name][k])
         return format_at_least(known[name][k], inf if k >= inexact[name] else 0.0)
 
+    rows = [[name, *(format_one(name, k) for k in shown)] for name in known]
     return Table(
         "Best of k trials",
         ["optimizer", *(f"k = {k}" for k in shown)],
-        [[name, *(format_one(name, k) for k in shown)] for name in known],
+        rows,
         [
             f"The {what} that the best of k trials has on average, if k of the lrs half a decade "
-            "apart are drawn at random: what a smaller budget would have brought. “Not reached”: "
-            "all k of them may miss the target."
-            + (" “> 1,050”: all k may have been stopped." * any(e.exact_from > 1 for e in entries)),
+            "apart are drawn at random: what a smaller budget would have brought."
+            + " “Not reached”: all k of them may miss the target." * (decide == "cost")
+            + (" “> 1,050”: all k may have been stopped." * any(e.exact_from > 1 for e in entries))
+            + (" –: fewer than k such lrs were tried." * any(NONE in row for row in rows)),
         ],
     )
 

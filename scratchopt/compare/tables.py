@@ -32,12 +32,17 @@ BEYOND = (
     "runs are made worse by about that much before they are tested."
 )
 STOPPED = (
-    f"Stopped: runs at the default settings that had taken {MARGIN:g} times as much as the dearest "
-    "tuned run, and so mattered no more. “> 1,050”: more than that, nobody knows how much."
+    f"Stopped: runs at the default settings that had taken {MARGIN:g} times as much as the "
+    "costliest tuned run of the same optimizer, and so could change nothing any more. “> 1,050”: "
+    "more than that; nobody knows how much more."
 )
 AT_STOP = (
-    "The runs ended where they reached the target: they are about as good as each other for that "
+    "Runs that ended where they reached the target are about as good as each other for that "
     "reason, and this says nothing of what they would have come to. until=end has them go on."
+)
+STOPPED_SHORT = (
+    "Runs that were stopped before the target have their last reading before that; it can't be "
+    "held against those of the others."
 )
 MANY = 36  # pairs, of nine optimizers; of more only the leader's are shown
 
@@ -145,6 +150,7 @@ def make_quality_table(task: TaskReport) -> Table:
             "many have one. Training loss: the last one."
             + (f" The test set was read once, at the {end}, and has decided nothing." * bool(tags)),
             *([AT_STOP] if task.until == "target" else []),
+            *([STOPPED_SHORT] if any(s.stopped for _, _, s in _list_summaries(task)) else []),
             "Memory: parameters, gradients and optimizer state.",
         ],
         pale=frozenset(pale),

@@ -55,7 +55,7 @@ def check_defaults(ranking: Ranking) -> Iterator[str]:
         if figures:
             yield (
                 f"{study.optimizer} is undertuned: its tuned runs are worse than those at its "
-                f"default settings ({figures}); a larger budget."
+                f"default settings ({figures}); try a larger budget."
             )
 
 
@@ -65,7 +65,7 @@ def check_edges(ranking: Ranking) -> Iterator[str]:
         for key in study.edges:
             if study.chosen is not None:
                 value = study.chosen[key]
-                remedy = "a larger budget" if key == LR else "values beyond it in tune="
+                remedy = "try " + ("a larger budget" if key == LR else "values beyond it in tune=")
                 if is_beside_errors(study, key):
                     remedy = "the next one ended in an error, so mend that first"
                 yield (
@@ -87,7 +87,7 @@ def check_nesting(ranking: Ranking) -> Iterator[str]:
             yield (
                 f"{worse} is undertuned: it includes {pair.better}, yet is worse "
                 f"({format_estimate(ranking, worse)} to {format_estimate(ranking, pair.better)}, "
-                f"{format_p_clause(pair.corrected)}); a larger budget{also}."
+                f"{format_p_clause(pair.corrected)}); try a larger budget{also}."
             )
 
 

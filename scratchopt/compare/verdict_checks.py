@@ -102,10 +102,10 @@ def check_seeds(ranking: Ranking) -> Iterator[str]:
         yield f"{seeds}{whose}: fewer than {MIN_SEEDS} say nothing of what another would bring."
     if min_p(least, least) * pairs > ALPHA:
         enough = next(n for n in range(1, 100) if min_p(n, n) * pairs <= ALPHA)
+        times = f", times {pairs} for the pairs" if pairs > 1 else ""
         yield (
-            f"{seeds}{whose}: the least p that they can have is "
-            f"{format_p(min_p(least, least))}, times {pairs} for the pairs: "
-            f"seeds={enough} is the least that can tell."
+            f"{seeds}{whose}: the least p that {'it' if least == 1 else 'they'} can have is "
+            f"{format_p(min_p(least, least))}{times}: seeds={enough} is the least that can tell."
         )
 
 
@@ -151,9 +151,9 @@ def check_intervals(ranking: Ranking) -> Iterator[str]:
             how = "lies the other way round than the runs rank" if behind else f"includes {even}"
             ends = f"[{format_number(means.low, 3)}, {format_number(means.high, 3)}]"
             if not ahead:
+                pair = f"{leader}'s {'to' if cost else 'minus'} {name}'s"
                 crossing.append(
-                    f"The 95 % interval of the {kind} of the mean {what}, {leader}'s to {name}'s, "
-                    f"{how}: {ends}."
+                    f"The 95 % interval of the {kind} of the mean {what}, {pair}, {how}: {ends}."
                 )
         elif medians[leader].low is None or medians[name].low is None:
             unknown.append(name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 from scratchopt.config.fields import UserError
@@ -62,7 +62,10 @@ def write_gallery(runs: Sequence[Run], output: Path, against: str = "steps") -> 
 
 
 def _choose_best(settings: Sequence[Setting]) -> list[Setting]:
-    """Chooses of each optimizer the best settings by the outcome of their runs, if it has many."""
+    """Chooses of each optimizer the best settings by the outcome of their runs, if it has many.
+
+    Where the outcome says nothing, as of runs that have not converged, the last loss decides.
+    """
     by_optimizer: dict[str, list[Setting]] = {}
     for setting in settings:
         by_optimizer.setdefault(setting.optimizer, []).append(setting)
@@ -72,8 +75,9 @@ def _choose_best(settings: Sequence[Setting]) -> list[Setting]:
     runs = _find_ended([run for setting in settings for run in setting.runs])
     if not runs:
         return list(settings)
-    rank = {id(run): its.rank for run, its in zip(runs, compute_outcomes(runs), strict=True)}
-    ranks = {s: median(rank.get(id(run), inf) for run in s.runs) for s in settings}
+    outcomes = zip(runs, compute_outcomes(runs), strict=True)
+    rank = {id(run): (its.rank, _last_loss(run)) for run, its in outcomes}
+    ranks = {s: median_low(rank.get(id(run), (inf, inf)) for run in s.runs) for s in settings}
     best = {s for own in by_optimizer.values() for s in sorted(own, key=ranks.__getitem__)[:room]}
     return [setting for setting in settings if setting in best]
 
@@ -82,6 +86,12 @@ def _find_ended(runs: Sequence[Run]) -> list[Run]:
     """The runs that have come to something, be it that they diverged."""
     broken_off = "interrupted", "stopped"
     return [run for run in runs if run.result and run.result.status not in broken_off]
+
+
+def _last_loss(run: Run) -> float:
+    """The last loss of the training, infinite where there is none that is finite."""
+    loss = run.result.metrics.get("train/loss", inf) if run.result else inf
+    return loss if isfinite(loss) else inf
 
 
 def _outcome_figures(runs: Sequence[Run], title: str) -> Iterator[tuple[str, Figure]]:

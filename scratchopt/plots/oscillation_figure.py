@@ -31,8 +31,9 @@ def oscillation_figures(
     """Draws `oscillation`, θ before each of the first 50 steps; nothing of more than two numbers.
 
     A panel is a coordinate, a line the first run of a setting; dashed lines are the minima of a
-    function that is known. Runs that diverged decide nothing on the scale. Of more than a dozen
-    lines there is a picture for each optimizer instead, `oscillation_nag` and so on.
+    function that is known. Runs that diverged decide nothing on the scale, and end where they first
+    leave it. Of more than a dozen lines there is a picture for each optimizer instead,
+    `oscillation_nag` and so on.
 
     Args:
         settings: of runs of one task.
@@ -78,13 +79,15 @@ def _draw(paths: dict[Setting, np.ndarray], names: Sequence[str], title: str) ->
     if function is not None:
         known_low, known_high = choose_limits(function, np.stack([low, high]))
         low, high = np.maximum(low, known_low), np.minimum(high, known_high)
+    margin = np.where(high > low, 0.05 * (high - low), 1.0)
+    ends = low - margin, high + margin
     for i, (axes, name) in enumerate(zip(places, names, strict=True)):
         for place in np.unique(minima[:, i]):
             axes.axhline(place, color=GREY, linestyle="--", linewidth=1)
-        for (_, path), style in styled:
-            axes.plot(path[:, i], **style.kwargs(markersize=4, linewidth=1.2))
-        margin = 0.05 * (high[i] - low[i]) or 1.0
-        axes.set_ylim(low[i] - margin, high[i] + margin)
+        for (setting, path), style in styled:
+            seen = path[: _find_exit(path, *ends)] if _has_failed(setting) else path
+            axes.plot(seen[:, i], **style.kwargs(markersize=4, linewidth=1.2))
+        axes.set_ylim(ends[0][i], ends[1][i])
         label_steps(axes)
         axes.set_xlabel(f"step, the first {FIRST} at most" if i == len(names) - 1 else "")
         axes.set_ylabel(name)
@@ -106,10 +109,17 @@ def _read_first_steps(run: Run) -> tuple[RecordLayout, np.ndarray] | None:
 
 def _limits(paths: dict[Setting, np.ndarray], minima: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and highest coordinates, of the runs that did not diverge if there are any."""
-    good = [
-        path
-        for setting, path in paths.items()
-        if not (setting.runs[0].result and setting.runs[0].result.failed)
-    ]
+    good = [path for setting, path in paths.items() if not _has_failed(setting)]
     seen = np.concatenate([*(good or paths.values()), minima])
     return np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
+
+
+def _has_failed(setting: Setting) -> bool:
+    result = setting.runs[0].result
+    return result is not None and result.failed
+
+
+def _find_exit(path: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
+    """Finds how many points there are up to the first outside, that one included."""
+    outside = ((path < low) | (path > high)).any(axis=1)
+    return int(outside.argmax()) + 1 if outside.any() else len(path)

@@ -82,7 +82,8 @@ def make_panel(settings: Sequence[Setting], tag: str, against: str) -> Panel:
     visible = [v for its in lines.values() for v in (its.low, its.high, *(y for _, y in its.tails))]
     visible += [values for _, values in raw.values()]
     values = np.concatenate(visible)
-    values = values[np.abs(values) <= min(limit, DRAWABLE)]
+    bound = limit if decades else min(limit, _bound_linear(logged))
+    values = values[np.abs(values) <= min(bound, DRAWABLE)]
     ylim = _limits(values[values > 0] if decades else values, decades)
     return Panel(tag, lines, raw, width, decades, ylim)
 
@@ -126,6 +127,22 @@ def draw_panel(axes: Axes, panel: Panel, styles: Mapping[Setting, LineStyle]) ->
                 clip_on=False,
                 zorder=5,
             )
+
+
+def _bound_linear(logged: Mapping[Setting, Sequence[tuple[np.ndarray, np.ndarray]]]) -> float:
+    """The greatest number that a linear axis has to show: of a run that diverged only the first.
+
+    On such an axis a rise to a few hundred times the first value makes all other lines one.
+    """
+    firsts = [values[:1] for its in logged.values() for _, values in its]
+    calm = [
+        values
+        for setting, its in logged.items()
+        if not any(run.result and run.result.failed for run in setting.runs)
+        for _, values in its
+    ]
+    seen = np.abs(np.concatenate([*calm, *firsts]))
+    return float(seen[seen <= DRAWABLE].max(initial=0.0)) if calm else np.inf
 
 
 def _decades(values: np.ndarray) -> float:

@@ -244,6 +244,13 @@ def test_a_line_that_rises_out_of_all_bounds_squashes_no_other(record, runs):
     np.testing.assert_array_equal(points(axes.lines[1]), float32(decay(1e3, 10)))
 
 
+def test_a_run_that_diverged_squashes_no_other_on_a_linear_axis(record, runs):
+    record("a", "optimizer=sgd", logged={"train/loss": decay(3.0, 6)}, status="diverged")
+    record("b", "optimizer=nag", logged={"train/loss": [(i, 1 - 0.1 * i) for i in range(20)]})
+    low, high = history(runs())[0].get_ylim()
+    assert (low, high) == pytest.approx((-0.995, 1.095))
+
+
 # The x axis
 
 
@@ -663,6 +670,21 @@ def test_of_many_settings_the_best_dozen_have_lines(record, runs, tmp_path):
     assert "lr=0.08<" not in text
 
 
+def test_of_settings_that_did_not_converge_the_best_have_the_least_loss(record, runs, tmp_path):
+    for i in range(20):
+        record(
+            f"{i}",
+            *("task=toy", f"optimizer.lr={0.01 * (1 + i)}"),
+            logged={"train/loss": decay(0.9)},
+            status="converged" if i == 19 else "finished",
+            train_loss=math.nan if i == 18 else 1 / (1 + i),
+        )
+    list(write_gallery(runs(), tmp_path / "figures"))
+    text = (tmp_path / "figures" / "history.svg").read_text(encoding="utf-8")
+    drawn = {i for i in range(20) if f"lr={0.01 * (1 + i):.2g}<" in text}
+    assert drawn == {*range(7, 18), 19}
+
+
 # Paths
 
 
@@ -757,6 +779,8 @@ def test_a_run_that_diverged_leaves_the_scale_of_an_oscillation_alone(record, ru
         write_path(made, x if factor == 1.0 else 8 * factor ** np.arange(300.0)[:, None])
     (axes,) = oscillation_figures(group_by_setting(runs()), "", lambda *_: None)["oscillation"].axes
     assert axes.get_ylim()[1] < 10
+    points_of_each = [len(points(line)) for line in axes.lines]
+    assert [n for n in points_of_each if n > 2] == [21]  # what diverged ends at its first outside
 
 
 def test_a_task_of_any_name_that_declares_a_function_has_its_paths(record, runs):

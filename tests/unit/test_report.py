@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.path import Path as MarkerPath
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
@@ -122,6 +123,7 @@ def test_what_explains_the_verdict_stands_in_its_tables():
     assert best is not None
     assert best.head == ["optimizer", "k = 1", "k = 2", "k = 3"]
     assert best.rows[0] == ["fast", "0.9633", "0.9733", "0.98"]  # of 0.95, 0.96 and 0.98
+    assert "–:" not in best.notes[0]
 
 
 def test_stopped_runs_cost_more_than_they_had_and_are_no_misses():
@@ -129,7 +131,7 @@ def test_stopped_runs_cost_more_than_they_had_and_are_no_misses():
     [table, _] = [make_cost_table(task) for task in report.tasks]
     rows = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
     default = rows["sgd (default)"]  # 9 of 10 were stopped at 1.25 times 550
-    assert default["evaluations"] == "> 688"
+    assert default["evaluations"] == default["steps"] == "> 687"  # 687.5, which is not above 688
     assert default["mean"].startswith("> ")
     assert (default["missed"], default["stopped"]) == ("0 of 10", "9 of 10")
     assert rows["momentum (default)"]["evaluations"] == "512 [475, > 531]"
@@ -162,6 +164,7 @@ def test_runs_that_ended_at_the_target_are_said_to_have():
     quality = make_quality_table(report.tasks[0])
     assert "at the stop" in quality.head
     assert any("until=end has them go on" in note for note in quality.notes)
+    assert any(note.startswith("Runs that were stopped") for note in quality.notes)
     method = {row[0]: row[1] for row in make_method_table(report).rows}
     assert method["budget"].endswith("and could not become the best any more")
     assert "less often while the target was far off" in method["read on mnist"]
@@ -190,6 +193,25 @@ def test_charts_have_an_arrow_for_stopped_runs_and_no_metric_of_runs_that_ended_
     name = "mnist_sensitivity"
     assert len(whole[name].axes) == 2
     assert [axes.get_ylabel() for axes in stopped[name].axes] == ["evaluations to target"]
+
+
+def test_arrows_of_two_optimizers_at_one_place_stand_side_by_side():
+    sgd = [run for run in make_stopped().contests[0].studies[0].trials if run.stopped]
+    [default, *_] = make_stopped().contests[0].studies
+    trials = (*sgd, make_run("sgd", [0.98], lr=0.1))
+    twins = tuple(
+        replace(default, optimizer=name, trials=trials, chosen={"optimizer.lr": 0.1})
+        for name in ("sgd", "momentum")
+    )
+    whole = make_stopped()
+    contest = replace(whole.contests[0], studies=twins)
+    figure = draw_charts(make_report(replace(whole, contests=(contest,))))["mnist_sensitivity"]
+    [axes] = figure.axes
+    arrows = [line for line in axes.lines if isinstance(line.get_marker(), MarkerPath)]
+    places = [
+        tuple(line.get_transform().transform(line.get_xydata())[0].round()) for line in arrows
+    ]
+    assert len(set(places)) == len(places) == 2 * len(sgd) > 0
 
 
 def test_the_chart_of_the_budget_has_what_is_known_for_certain():

@@ -359,7 +359,7 @@ def near(costs: Sequence[float]) -> list[float]:
             [study("a", FAST[:3]), study("b", SLOW[:3])],
             [study("a", FAST[:4]), study("b", SLOW[:4])],
             "check_seeds",
-            "3 seeds: the least p that they can have is 0.1",
+            "3 seeds: the least p that they can have is 0.10: seeds=4 is",
         ),
         (
             [study("a", FAST), study("b", near(FAST))],
@@ -448,6 +448,16 @@ def test_an_interval_that_includes_1_alone_forbids_a_winner():
     assert reasons_of(contest(study("a", FAST), study("b", second))) == ()
 
 
+def test_an_interval_of_metrics_is_of_one_minus_the_other():
+    def of_values(name: str, first: float) -> Study:
+        runs = (run(100.0, seed, value=first + 0.01 * seed) for seed in range(10))
+        return replace(study(name, []), tuned=tuple(runs))
+
+    reasons = reasons_of(contest(of_values("a", 0.3), of_values("b", 0.301)), "metric")
+    begin = "The 95 % interval of the difference of the mean metrics at the end, a's minus b's, "
+    assert any(reason.startswith(f"{begin}includes 0: [−") for reason in reasons)
+
+
 def test_a_mean_on_the_wrong_side_forbids_a_winner():
     first = [100.0 + i / 4 for i in range(25)] + [950.0 + i for i in range(10)]
     second = [112.0 + i / 4 for i in range(35)]
@@ -467,7 +477,7 @@ def test_tuned_runs_that_are_worse_than_the_defaults_forbid_a_winner():
     [reason] = reasons_of(contest(a, study("b", SLOW, **at_defaults(*near(FAST)))))
     assert reason == (
         "b is undertuned: its tuned runs are worse than those at its default settings "
-        "(309 to 110, p < 0.0001); a larger budget."
+        "(309 to 110, p < 0.0001); try a larger budget."
     )
     assert reasons_of(contest(a, study("b", SLOW, **at_defaults(*near(SLOW))))) == ()
     same = {**at_defaults(*FAST), "default": {LR: 0.1}}
@@ -479,7 +489,7 @@ def test_more_misses_than_at_the_defaults_forbid_a_winner():
     reasons = reasons_of(contest(a, study("b", some, **at_defaults(*SLOW[:9], inf))))
     assert (
         "b is undertuned: its tuned runs are worse than those at its default settings "
-        "(2 of 10 missed the target or failed, of the others 1); a larger budget."
+        "(2 of 10 missed the target or failed, of the others 1); try a larger budget."
     ) in reasons
     assert "undertuned" not in " ".join(
         reasons_of(contest(a, study("b", some, **at_defaults(*SLOW[:8], inf, inf))))
@@ -594,10 +604,10 @@ def test_equal_costs_of_different_runs_are_no_deterministic_task():
 def test_an_inclusion_names_what_is_to_be_searched_too():
     found = contest(study("sgd", FAST), study("momentum", SLOW))
     assert reasons_of(found)[0].endswith(
-        "; a larger budget, and a search of optimizer.momentum too."
+        "; try a larger budget, and a search of optimizer.momentum too."
     )
     searched = study("momentum", SLOW, default={LR: 0.1, MOMENTUM: 0.9})
-    assert reasons_of(contest(study("sgd", FAST), searched))[0].endswith("; a larger budget.")
+    assert reasons_of(contest(study("sgd", FAST), searched))[0].endswith("; try a larger budget.")
 
 
 def test_inclusion_names_optimizers_that_there_are_and_is_transitive():
@@ -781,8 +791,8 @@ def lost(*errors: str | None) -> tuple[ScoredRun, ...]:
         (
             lost("TypeError: no closure", None, None),
             "No trial of c came to anything, so it was not compared: 1 of 3 ended in an error. "
-            "TypeError: no closure. For the others a larger budget, or a default lr nearer to what "
-            "works.",
+            "TypeError: no closure. For the others try a larger budget, or a default lr nearer to "
+            "what works.",
         ),
         (
             lost("A: 1", "B: 2", "B: 2", "C: 3"),

@@ -120,6 +120,8 @@ def draw_sensitivity_chart(
         for row, (name, runs) in enumerate(trials.items()):
             above = 1 - _ROW * (row + 0.75) / height
             _draw_trials(axes, runs, quantity, styles[name], above, entries[name])
+        if quantity.stops:
+            _mark_stopped(axes, [(runs, styles[name]) for name, runs in trials.items()])
         _mark_defaults(axes, [(entries[name].default.get(LR), styles[name]) for name in trials])
     _set_lr_axis(panels[-1], [run.settings[LR] for run in everything])
     return figure
@@ -158,9 +160,6 @@ def _draw_trials(
     axes.plot(*np.array(dots).reshape(-1, 2).T, **style.kwargs(linestyle="none"))
     plain: dict[str, Any] = {"linestyle": "none", "color": style.color}
     on_top = plain | {"transform": axes.get_xaxis_transform(), "clip_on": False}
-    if quantity.stops:
-        stopped = [(run.settings[LR], run.more_than) for run in runs if run.stopped]
-        axes.plot(*np.array(stopped).reshape(-1, 2).T, **(plain | make_arrow(0, 1)))
     diverged = [run.settings[LR] for run in runs if run.failed]
     missing = [run.settings[LR] for run in runs if quantity.is_missing(run)]
     axes.plot(diverged, [above] * len(diverged), **(on_top | DIVERGED))
@@ -201,15 +200,36 @@ def _add_margin_of_marks(axes: Axes, top: float) -> None:
 
 def _mark_defaults(axes: Axes, marks: Sequence[tuple[float | None, LineStyle]]) -> None:
     """Marks the default lrs on the axis; side by side, where several optimizers have the same."""
-    from matplotlib.transforms import ScaledTranslation
-
     for lr in dict.fromkeys(lr for lr, _ in marks if lr):
         same = [style for default, style in marks if default == lr]
-        for i, style in enumerate(same):
-            inches = 0.11 * (i - (len(same) - 1) / 2)
-            beside = ScaledTranslation(inches, 0, axes.figure.dpi_scale_trans)
+        for style, beside in zip(same, _shift_apart(axes, len(same)), strict=True):
             where: dict[str, Any] = {"transform": axes.get_xaxis_transform() + beside}
             axes.plot([lr], [0], color=style.color, clip_on=False, **DEFAULT, **where)
+
+
+def _mark_stopped(axes: Axes, trials: Sequence[tuple[Sequence[ScoredRun], LineStyle]]) -> None:
+    """Marks where trials were stopped; side by side, where several optimizers' were at one place.
+
+    The best of two optimizers often cost the same, and their lrs are of the same grid.
+    """
+    places: dict[tuple[float, float], list[LineStyle]] = {}
+    for runs, style in trials:
+        for place in dict.fromkeys(
+            (run.settings[LR], run.more_than) for run in runs if run.stopped
+        ):
+            places.setdefault(place, []).append(style)
+    for (lr, cost), styles in places.items():
+        for style, beside in zip(styles, _shift_apart(axes, len(styles)), strict=True):
+            where: dict[str, Any] = {"transform": axes.transData + beside, "linestyle": "none"}
+            axes.plot([lr], [cost], color=style.color, **make_arrow(0, 1), **where)
+
+
+def _shift_apart(axes: Axes, n: int) -> list[Any]:
+    """Makes transforms that set n marks of one place side by side."""
+    from matplotlib.transforms import ScaledTranslation
+
+    scale = axes.figure.dpi_scale_trans
+    return [ScaledTranslation(0.11 * (i - (n - 1) / 2), 0, scale) for i in range(n)]
 
 
 def _set_lr_axis(axes: Axes, lrs: Sequence[float]) -> None:
