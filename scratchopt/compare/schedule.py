@@ -139,15 +139,15 @@ class Entrant:
     ) -> float | None:
         """The cost after which a run at the default settings is stopped, or None if not known yet.
 
-        Where all tuned runs reached the target, that is `MARGIN` times the greatest of their
-        costs: it then costs more than any of them.
+        Where all tuned runs reached the target, that is the greatest of their costs: what it has
+        cost more says only by how much it is worse than each of them.
         """
         if self.request.keys["until"] == "end":
             return inf
         if choice is None or None in tuned:
             return None
         costs = [run.cost_to_target for run in tuned if run]
-        return inf if choice.settings in (None, self.default) else MARGIN * max(costs)
+        return inf if choice.settings in (None, self.default) else max(costs)
 
 
 class Schedule:

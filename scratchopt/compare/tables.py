@@ -20,7 +20,6 @@ from scratchopt.compare.formatting import (
 from scratchopt.compare.report import Entry, TaskReport
 from scratchopt.compare.statistics import Interval
 from scratchopt.compare.summary import Mean, Summary
-from scratchopt.compare.trials import MARGIN
 
 ROLES = {"tuned": "", "untuned": " (default)"}
 ON_EDGE = (
@@ -32,9 +31,9 @@ BEYOND = (
     "runs are made worse by about that much before they are tested."
 )
 STOPPED = (
-    f"Stopped: runs at the default settings that had taken {MARGIN:g} times as much as the "
-    "costliest tuned run of the same optimizer, and so could change nothing any more. “> 1,050”: "
-    "more than that; nobody knows how much more."
+    "Stopped: runs at the default settings that had cost more than the costliest tuned run of the "
+    "same optimizer, and so could change nothing any more. “> 1,050”: more than that; nobody knows "
+    "how much more. until=end has them go on."
 )
 AT_STOP = (
     "Runs that ended where they reached the target are about as good as each other for that "
