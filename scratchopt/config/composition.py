@@ -3,9 +3,12 @@
 import pickle
 from functools import cache
 from io import BytesIO
+from secrets import token_hex
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_repository import IConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
@@ -15,16 +18,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 # Of this process, since a launcher may send the loader to its processes anew with each job.
 _composed: dict[Any, bytes] = {}
+_repositories: dict[Any, IConfigRepository] = {}
 _classes: dict[int, type] = {}
 
 
 class SweepConfigLoader(ConfigLoaderImpl):
-    """A loader of Hydra's that composes each choice of groups once a process.
+    """A loader of Hydra's that composes each choice of groups once a process, for one sweep.
 
     Hydra's own does it for each job, and before that for each job once more to see whether it can
     be composed at all: twice 60 ms. To put a job's values into what is composed takes 3. So a file
     that is edited while a sweep runs changes none of its jobs.
     """
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self._sweep = token_hex()  # another's files may have been edited since
 
     def load_configuration(
         self,
@@ -36,10 +44,12 @@ class SweepConfigLoader(ConfigLoaderImpl):
     ) -> DictConfig:
         """Composes a configuration, as Hydra does."""
         parsed = [_parse(line) for line in overrides]
-        values = [override for override in parsed if self._is_value(override)]
+        hydras = tuple(line for line in overrides if _parse(line).is_hydra_override())
+        repository = self._find_repository(config_name, hydras)
+        values = [override for override in parsed if _is_value(override, repository)]
         common = [line for line in overrides if _parse(line) not in values]
         how = (run_mode, from_shell, validate_sweep_overrides)
-        key = (self._places, config_name, tuple(common), how)
+        key = (self._sweep, config_name, tuple(common), how)
         if key not in _composed:
             _composed[key] = _dump(super().load_configuration(config_name, common, *how))
         cfg = _Unpickler(BytesIO(_composed[key])).load()  # a fifth of the time of a deepcopy
@@ -58,15 +68,22 @@ class SweepConfigLoader(ConfigLoaderImpl):
         )
         return cfg
 
-    def _is_value(self, override: Override) -> bool:
-        """Tells whether an override is applied to what is composed, and decides nothing else."""
-        if override.is_hydra_override() or isinstance(override.value(), dict):
-            return False
-        return not self.repository.group_exists(override.key_or_group)
+    def _find_repository(
+        self, config_name: str | None, hydras: tuple[str, ...]
+    ) -> IConfigRepository:
+        """The repository of a composition, with the folders that `hydra.searchpath` adds."""
+        key = (self._sweep, config_name, hydras)
+        if key not in _repositories:
+            _, found = self._parse_overrides_and_create_caching_repo(config_name, list(hydras))
+            _repositories[key] = found
+        return _repositories[key]
 
-    @property
-    def _places(self) -> tuple[Any, ...]:
-        return tuple((place.provider, place.path) for place in self.config_search_path.get_path())
+
+def _is_value(override: Override, repository: IConfigRepository) -> bool:
+    """Tells whether an override is applied to what is composed, and decides nothing else."""
+    if override.is_hydra_override():
+        return False
+    return isinstance(override.value(), dict) or not repository.group_exists(override.key_or_group)
 
 
 class _Pickler(pickle.Pickler):

@@ -126,7 +126,9 @@ def _sort(
 ) -> list[tuple[int, list[int], Bucket]]:
     """Puts parameters of a kind together, and gives those that are new their state."""
     kept = {id(p): c for some in away for p, c in zip(some.tensors, some.copies, strict=True)}
-    if not are_disjoint([p for some in away for p in some.tensors if _is_plain(p)]):
+    params = [p for group in groups for p in group["params"]]
+    moving = [p for p, g in zip(params, grads, strict=True) if g is not None or id(p) in kept]
+    if kept and not are_disjoint([p for p in moving if _is_plain(p)]):
         kept = {}  # what two parameters share is updated twice, one time after the other
     rows = defaultdict(list)
     numbered = enumerate(grads)

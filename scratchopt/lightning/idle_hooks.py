@@ -18,5 +18,6 @@ def skip_idle_hooks(callbacks: Iterable[Callback]) -> None:
     """
     for callback in callbacks:
         for hook in EACH_STEP:
-            if getattr(type(callback), hook) is getattr(Callback, hook):
+            inherited = getattr(type(callback), hook) is getattr(Callback, hook)
+            if inherited and hook not in vars(callback):  # where somebody may have put another
                 setattr(callback, hook, None)

@@ -97,6 +97,8 @@ def name_sweep_runs(arguments: list[str]) -> list[str]:
     for override in swept:
         _refuse_values_given_twice(override)
     usual = all(o.package is None and PLAIN.fullmatch(o.key_or_group) for o in swept)
+    # Which keys are groups in the folders of a search path, Hydra alone knows.
+    usual = usual and all(o.key_or_group != "hydra.searchpath" for o in overrides)
     own = given.config_path or given.config_name
     if not swept or not usual or own or any(NAMING.fullmatch(o.key_or_group) for o in overrides):
         return arguments

@@ -231,6 +231,19 @@ def test_parameters_that_are_tied_after_steps_are_updated_one_after_the_other(dr
 
 
 @DRIVER
+def test_a_parameter_that_begins_late_is_updated_in_the_memory_that_it_shares(driver, monkeypatch):
+    monkeypatch.setattr(sorting, "LARGE", 0)
+    base = torch.zeros(6)
+    early, late = Parameter(base[:4]), Parameter(base[2:])
+    optimizer = scratchopt.NAG([early, late], lr=1.0, momentum=0.5, **driver)
+    for grad in (None, torch.ones(4)):  # late has no velocity yet, and is where it was
+        optimizer.lookahead_()
+        early.grad, late.grad = torch.ones(4), grad
+        optimizer.step()
+    assert base.tolist() == [-2.5, -2.5, -3.5, -3.5, -1.0, -1.0]
+
+
+@DRIVER
 def test_a_copy_of_an_optimizer_keeps_its_own_theta(driver):
     p = Parameter(torch.randn(4))
     optimizer = scratchopt.NAG([p], lr=0.25, **driver)

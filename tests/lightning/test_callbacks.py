@@ -638,9 +638,11 @@ def test_a_trainer_passes_over_idle_hooks_and_calls_the_others(hook: str):
     class Inherited(type("Base", (Callback,), {hook: lambda *_: called.append(hook)})):
         """Has the hook from a class between itself and Lightning's."""
 
-    callbacks = [Inherited(), Callback()]
+    patched = Callback()
+    setattr(patched, hook, lambda *_: called.append("patched"))
+    callbacks = [Inherited(), patched, Callback()]
     skip_idle_hooks(callbacks)
     callable_hooks = [[h for h in EACH_STEP if callable(getattr(c, h))] for c in callbacks]
-    assert callable_hooks == [[hook], []]
+    assert callable_hooks == [[hook], [hook], []]
     quiet_trainer(callbacks=callbacks, max_steps=2).fit(Curved(lambda p: SGD(p, lr=0.1)))
-    assert called == 2 * [hook]
+    assert called == 2 * [hook, "patched"]

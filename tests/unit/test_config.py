@@ -54,8 +54,11 @@ def schema_of(target: str) -> type:
     return found
 
 
-def test_a_sweep_s_jobs_are_composed_as_hydra_composes_each():
+def test_a_sweep_s_jobs_are_composed_as_hydra_composes_each(tmp_path):
     """Jobs of the same choices, whose values must not reach each other, and of others."""
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra/own.yaml").write_text("size: 1\n")
+    searchpath = f"hydra.searchpath=[file://{tmp_path}]"
     with initialize_config_dir(str(CONF), version_base="1.3"):
         hydras = GlobalHydra.instance().config_loader()
     own = SweepConfigLoader(hydras.get_search_path())
@@ -65,6 +68,8 @@ def test_a_sweep_s_jobs_are_composed_as_hydra_composes_each():
         ["task=toy", "optimizer=nag", "optimizer.lr=0.2", "seed=1"],
         ["task=toy", "optimizer=adam", "optimizer.betas=[0.5,0.9]", "~task.dtype"],
         ["optimizer.lr=0.3", "task=mnist", "task.hidden=[4]"],
+        ["optimizer.lr=0.3", "optimizer={lr: 0.4}", "comparison=null", "comparison={target: 1}"],
+        [searchpath, "+extra=own", "extra.size=2"],
     ]
     for job in [*jobs, *jobs]:
         asked = ("train", [*common, *job], RunMode.RUN)
@@ -79,6 +84,17 @@ def test_a_sweep_s_jobs_are_composed_as_hydra_composes_each():
                 loader.load_configuration("train", [wrong], RunMode.RUN)
             errors.append((type(caught.value), str(caught.value)))
         assert errors[0] == errors[1]
+
+
+def test_another_sweep_composes_files_anew(tmp_path):
+    sizes = []
+    for size in (1, 2):
+        (tmp_path / "own.yaml").write_text(f"size: {size}\n")
+        with initialize_config_dir(str(tmp_path), version_base="1.3"):
+            path = GlobalHydra.instance().config_loader().get_search_path()
+        loader = SweepConfigLoader(path)
+        sizes.append(loader.load_configuration("own", ["+seed=0"], RunMode.RUN).size)
+    assert sizes == [1, 2]
 
 
 @pytest.mark.parametrize(("task", "optimizer", "accelerator"), COMBINATIONS)

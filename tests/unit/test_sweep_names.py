@@ -157,3 +157,8 @@ def test_overrides_stay_together_before_and_after_a_flag():
         "-m",
     ]
     assert name_sweep_runs(["-m", "task=toy", "seed=0,1"])[0] == "-m"
+
+
+def test_groups_that_a_search_path_adds_are_named_by_hydra():
+    arguments = ["-m", "hydra.searchpath=[file:///tmp]", "+extra=a,b"]  # may be a key or a group
+    assert name_sweep_runs(arguments) == arguments
