@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from scratchopt.cli.sweep import Tally, draw_sweep
+from scratchopt.cli.sweep_pictures import draw_sweep
 from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.lightning.record_file import RecordFile
@@ -886,7 +886,7 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(arguments, message, tmp_pat
 def test_pictures_of_a_sweep_that_cannot_be_drawn_lose_nothing(record, runs, tmp_path, capsys):
     record("one", "task=toy", logged={"train/loss": decay(0.9)})
     (tmp_path / "figures").write_text("a file, where there should be a folder")
-    draw_sweep(Tally(runs=runs(), output=tmp_path / "figures"))
+    draw_sweep(runs(), tmp_path / "figures")
     printed, told = capsys.readouterr()
     assert not printed
     assert told.startswith("train.py: the sweep's pictures were not drawn: ")
@@ -896,7 +896,7 @@ def test_pictures_of_a_sweep_that_cannot_be_drawn_lose_nothing(record, runs, tmp
 def test_runs_of_several_tasks_are_drawn_apart(record, runs, tmp_path, capsys):
     for task in ("toy", "linear_regression"):
         record(task, f"task={task}", logged={"train/loss": decay(0.9)})
-    draw_sweep(Tally(runs=runs(), output=tmp_path / "figures"))
+    draw_sweep(runs(), tmp_path / "figures")
     pictures = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("figures/*/*.png"))
     assert [str(path) for path in pictures] == [
         "figures/linear_regression/history.png",
