@@ -15,10 +15,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from scratchopt.compare.collect import score_run
 from scratchopt.compare.comparison import Comparison
 from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.schedule import RunSpec, Schedule
+from scratchopt.compare.scoring import score_run
 from scratchopt.config.checkout import CHECKOUT
 from scratchopt.config.fields import UserError
 from scratchopt.runs.directory import Run
