@@ -90,7 +90,8 @@ class Executor:
     def _submit(self, missing: dict[RunSpec, float]) -> None:
         """Submits missing runs to idle workers, but for those that somebody else is at.
 
-        None waits for a worker: at what cost it may be stopped is known best when it begins.
+        No run is submitted before a worker is free: the later it begins, the better it is known at
+        which cost it may be stopped.
         """
         running = {self._find_stored(spec).address for spec in self._running.values()}
         for spec, max_cost in missing.items():

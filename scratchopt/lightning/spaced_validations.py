@@ -14,7 +14,7 @@ FARTHEST = 0.25  # of the batches so far, that may at most pass until the next v
 
 
 class SpacedValidations(Callback):
-    """Puts off validations that cannot reach a target yet, on the way to which a training slows.
+    """Puts off validations that cannot be at a target yet, in trainings that slow down on the way.
 
     Validations stay at multiples of `every` batches. A line is fitted to the distances from the
     target that the validations since half of the batches have found, at least four. Where it is at

@@ -35,8 +35,8 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
 
     Where no lr is swept, it is over the number of which there are most values. A dot is a run, and
     the line their medians, of three lrs or more: two say nothing of what is between them. A run
-    without an outcome is a mark above the axes; where the median is none, the line is broken. Of
-    more than a dozen lines there is no picture, as there is one of a grid.
+    without an outcome is a mark above the axes; where the median is none, the line is broken. More
+    than a dozen lines are not drawn: those of a grid of numbers are in `grid_figure`.
 
     Args:
         runs: of one task, with a result.
