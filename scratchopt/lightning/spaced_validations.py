@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from scratchopt.lightning.validations import read_validation
 from scratchopt.objective import Objective
 
 LEAST = 4  # validations that a line is fitted to
@@ -49,10 +50,10 @@ class SpacedValidations(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decides when the next one comes."""
-        value = trainer.callback_metrics.get(self.objective.metric)
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and value is not None:
+        value = read_validation(trainer, self.objective.metric)
+        if value is not None:
             batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-            found = self.find_next(batch, float(value))
+            found = self.find_next(batch, value)
             self._due = trainer.strategy.broadcast(found)  # processes may differ in the value
             trainer.val_check_batch = self._due
 
