@@ -3,7 +3,7 @@
 import json
 import math
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 from xml.etree import ElementTree
 
@@ -564,6 +564,16 @@ def test_settings_of_two_lrs_are_told_apart_by_their_markers(record, runs):
     assert len(kinds) == len({marker for _, marker in kinds}) == 4
     (legend,) = legends(figure)
     assert [line.get_linestyle() for line in legend.get_lines()] == ["None"] * 4
+
+
+def test_many_settings_of_one_number_are_drawn_as_no_grid_has_them(record, runs, monkeypatch):
+    monkeypatch.setattr("scratchopt.plots.sensitivity_figure.TOGETHER", 1)
+    for name, lr in product(("sgd", "nag"), (0.1, 1.0)):
+        keys = ("task=toy", f"optimizer={name}", f"optimizer.lr={lr}")
+        record(f"{name} {lr}", *keys, logged={}, status="converged", evaluations=9)
+    assert grid_figure(runs(), "title") is None
+    (legend,) = legends(sensitivity_figure(runs(), "title"))
+    assert len(legend.get_lines()) == 2
 
 
 def test_a_loss_out_of_all_bounds_has_diverged(record, runs):
