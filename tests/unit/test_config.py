@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from copy import deepcopy
 from dataclasses import fields
 from itertools import product
 from typing import Any, get_args, get_type_hints
@@ -79,6 +80,15 @@ def test_a_sweep_s_jobs_are_composed_as_hydra_composes_each():
                 loader.load_configuration("train", [wrong], RunMode.RUN)
             errors.append((type(caught.value), str(caught.value)))
         assert errors[0] == errors[1]
+
+
+def test_what_becomes_of_a_validated_configuration_reaches_no_other():
+    """Nodes of the same content are validated once."""
+    first = validate(composed("task=toy"))
+    expected = deepcopy(first)
+    first["task"]["start"] = first["comparison"]["metric"] = "another"
+    first["figures"] = False
+    assert validate(composed("task=toy")) == expected
 
 
 @pytest.mark.parametrize(("task", "optimizer", "accelerator"), COMBINATIONS)
