@@ -37,7 +37,7 @@ class SweepConfigLoader(ConfigLoaderImpl):
         """Composes a configuration, as Hydra does."""
         parsed = [_parse(line) for line in overrides]
         values = [override for override in parsed if self._is_value(override)]
-        common = [line for line, o in zip(overrides, parsed, strict=True) if o not in values]
+        common = [line for line in overrides if _parse(line) not in values]
         how = (run_mode, from_shell, validate_sweep_overrides)
         key = (self._places, config_name, tuple(common), how)
         if key not in _composed:
