@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from scratchopt.engine.runner import keeps
+from scratchopt.engine.runner import writes_copies
 from scratchopt.engine.sorting import Buckets, Group, Sorting
 from scratchopt.engine.update import Rule, Update, as_number, number_names
 from scratchopt.snapshot import Snapshot
@@ -37,8 +37,8 @@ class GradientPoint:
         """Forgets the iterate, which is then not given back."""
         self._sorting.forget()
         self._buckets: Buckets | None = None
-        self._differentiable = False  # whether any of them is
-        self._count = 0  # of the parameters in them
+        self._differentiable = False  # whether autograd goes through any of their moves
+        self._count = 0  # of the parameters in the buckets
         self._memory: list[Snapshot] = []  # for the iterate θ of each of the buckets
         self.away: list[Snapshot] = []  # the parameters that are not at θ now, and their θ
         self.ahead = False  # whether the parameters are at the point now
@@ -141,7 +141,7 @@ class GradientPoint:
         )
         if found is not self._buckets or self._differentiable:  # autograd wants new memory
             buckets = [bucket for _, _, bucket in found.rows]
-            self._memory = [Snapshot(bucket.params, keeps(bucket)) for bucket in buckets]
+            self._memory = [Snapshot(bucket.params, writes_copies(bucket)) for bucket in buckets]
             self._differentiable = any(move.options.differentiable for move in moves)
             self._buckets, self._count = found, sum(len(b.params) for b in buckets)
         for (index, _, bucket), snapshot in zip(found.rows, self._memory, strict=True):

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, TypedDict, Unpack
 
-from scratchopt.engine.eager import WIDER
 from scratchopt.engine.laws import read_programs
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.runner import run, update_for
@@ -17,7 +16,8 @@ from scratchopt.engine.update import GroupOptions, Update, number_names, with_co
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
 from scratchopt.method import Method
-from scratchopt.method_files import methods
+from scratchopt.parameter_checks import check_parameter
+from scratchopt.saved_state import fill_in, refuse_foreign
 from scratchopt.step_hooks import outside_of_graphs, without_idle_hooks
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
@@ -135,7 +135,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         if "defaults" in state:  # a copy or a pickle of its own kind
             super().__setstate__(state)
         else:  # a state_dict: in place, for a wrapper of Lightning's or Fabric's shares these two
-            self._refuse(state)
+            refuse_foreign(type(self), state)
             states, groups = dict(state["state"]), list(state["param_groups"])
             self.state.clear()
             self.state.update(states)
@@ -143,28 +143,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         self._sorting.forget()
         if self._point:
             self._point.forget()
-        for group in self.param_groups:
-            for name, value in (self.fixed | self.defaults).items():
-                group.setdefault(name, value)
-            for state in (self.state[p] for p in group["params"] if p in self.state):
-                if "step" in state:  # older versions of torch save a number
-                    place = state["step"] if group.get("capturable") else None
-                    state["step"] = torch.as_tensor(
-                        state["step"], dtype=torch.float32, device=getattr(place, "device", "cpu")
-                    )
-
-    def _refuse(self, state: dict[str, Any]) -> None:
-        remedy = "scratchopt.from_torch and to_torch convert optimizers"
-        for name, value in self.fixed.items():
-            for group in state["param_groups"]:
-                if group.get(name, value) != value:
-                    raise ValueError(f"{type(self).__name__} has no {name}={group[name]}: {remedy}")
-        others = (key for source in methods().values() for key in source.literal("buffers", ()))
-        for key in dict.fromkeys(others):
-            # torch's SGD keeps a buffer that is None where there is no momentum.
-            kept = any(values.get(key) is not None for values in state["state"].values())
-            if kept and key not in self.buffers:
-                raise ValueError(f"{type(self).__name__} keeps no {key}: {remedy}")
+        fill_in(self.param_groups, self.state, self.fixed | self.defaults)
 
     def state_dict(self) -> dict[str, Any]:
         """The state, as torch has it; warns where the parameters are at the gradient point.
@@ -314,36 +293,8 @@ class Optimizer(Method, torch.optim.Optimizer):
             point.land()
 
     def _prepare(self, p: Tensor, group: dict[str, Any], update: Update) -> dict[str, Any]:
-        options = update.options
-        if p.grad is not None and p.grad.layout != torch.strided:
-            self._refuse_sparse(update)
-        if options.fused and p.is_meta:
-            raise RuntimeError(
-                "fused=True works on memory, and a parameter on the meta device has none: move the "
-                "model to another device before the first step, or use foreach=True"
-            )
-        if options.compensated and p.dtype not in WIDER:
-            raise RuntimeError(f"compensated=True is for bfloat16 and float32, not for {p.dtype}")
+        check_parameter(type(self), p, update)
         return self.new_state(p, group)
-
-    def _refuse_sparse(self, update: Update) -> None:
-        """Refuses a sparse gradient where it can't be taken."""
-        name, options = type(self).__name__, update.options
-        if not self.sparse or options.fused:
-            raise RuntimeError(
-                f"{name} does not support sparse gradients here: use an embedding with "
-                "sparse=False, or SGD or Adagrad without fused=True"
-            )
-        if options.weight_decay:
-            raise RuntimeError(
-                f"weight_decay option is not compatible with sparse gradients: set {name}'s to 0, "
-                "or use an embedding with sparse=False"
-            )
-        if update.takes_tensors and update.keys:
-            raise RuntimeError(
-                f"differentiable=True is not compatible with {name}'s sparse gradients: use an "
-                "embedding with sparse=False"
-            )
 
     def _may_be_elsewhere(self) -> bool:
         """True if the gradient point may differ from θ, as it may once there are buffers."""

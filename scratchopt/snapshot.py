@@ -8,7 +8,7 @@ from torch.nn import Parameter
 
 
 class Snapshot:
-    """Memory for the values of tensors; used again and again, it is faster than new memory.
+    """Memory for the values of tensors, used again in each step, as new memory is slower.
 
     Where autograd is on, it sees the copies.
 

@@ -70,7 +70,7 @@ class Parts(PassThroughProfiler):
         self._began = thread_time()
 
     def stop(self, action_name: str) -> None:
-        """Ends it."""
+        """Ends the action, and counts its time."""
         self._count(action_name, thread_time() - self._began)
 
     def medians(self) -> dict[str, float]:

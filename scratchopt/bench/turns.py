@@ -39,7 +39,7 @@ class Turns:
         self._began: Times | None = None  # of the turn under way
 
     def tick(self) -> None:
-        """Ends a turn after each block, and waits for the next one."""
+        """Counts a step; after each block ends the turn, and waits for the next one."""
         ends = self._ticks % self.block == 0 and len(self.times) <= self.rounds
         self._ticks += 1
         if not ends:

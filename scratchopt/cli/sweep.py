@@ -1,11 +1,9 @@
-"""A sweep of train.py: which of its runs failed, its pictures, and what a sweeper is told."""
+"""A sweep of train.py: which of its runs ended, and how, and what a sweeper is told of each."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from scratchopt.cli.job import find_run
+from scratchopt.cli.sweep_pictures import choose_output
 from scratchopt.config.composition import SweepConfigLoader
 from scratchopt.config.fields import UserError
-from scratchopt.config.messages import one_line
-from scratchopt.config.paths import absolute_path, to_paste
-from scratchopt.config.schema import validate
 from scratchopt.runs.directory import Run
 from scratchopt.runs.result import Result
-from scratchopt.runs.store import StoredRun
 from scratchopt.runs.sweep_names import BASIC_SWEEPER
 
 DIRECTIONS = {"min": "minimize", "max": "maximize"}
@@ -92,7 +88,7 @@ class TallyingLauncher(Launcher):
         varied = _find_varied(job_overrides)
         for job, overrides in zip(done, job_overrides, strict=True):
             self.tally.ended += 1
-            if self.tally.output and (run := _find_run(job)):
+            if self.tally.output and (run := find_run(job)):
                 self.tally.runs.append(run)
             if job.status == JobStatus.FAILED:
                 self.tally.failed.append(" ".join(o for o in overrides if o in varied))
@@ -102,60 +98,9 @@ class TallyingLauncher(Launcher):
 
 
 def _find_varied(jobs: Sequence[Sequence[str]]) -> set[str]:
-    """The overrides that not all of some jobs have; all, of a single job."""
+    """Finds the overrides that not all of some jobs have; all of them, for a single job."""
     every = set[str]().union(*jobs)
     return every - set(jobs[0]).intersection(*jobs[1:]) if len(jobs) > 1 else every
-
-
-def _find_run(job: JobReturn) -> Run | None:
-    """The run that a job has left here; None, if it has left nothing to draw."""
-    hydras: Any = job.hydra_cfg
-    try:
-        config = configure(job.cfg, hydras.hydra)
-        choices, directory = hydras.hydra.runtime.choices, Path(hydras.hydra.runtime.output_dir)
-        if config["store"]:
-            directory = StoredRun(config["store"], config, choices).directory
-        result = Result.read(directory / "result.json")
-    except Exception:  # it has told of its error, or lies on another machine
-        return None
-    if result.failed and not result.updates:
-        return None
-    return Run(directory, choices["task"], choices["optimizer"], config, result)
-
-
-def configure(cfg: Any, hydras: Any) -> dict[str, Any]:
-    """Validates the configuration of a run, and resolves what depends on where it runs.
-
-    Args:
-        cfg: as Hydra has composed it.
-        hydras: the node `hydra` beside it.
-    """
-    config = validate(cfg)
-    if config["task"].get("data_dir") and hydras.job.chdir:
-        config["task"]["data_dir"] = str(absolute_path(config["task"]["data_dir"]))
-    return config
-
-
-def draw_sweep(tally: Tally) -> None:
-    """Draws the runs of a sweep together, those of each task apart, and says where.
-
-    Pictures that cannot be drawn are a warning: nothing is lost, and plot.py can draw them later.
-    """
-    if tally.output is None:
-        return
-    for task in dict.fromkeys(run.task for run in tally.runs):
-        own = [run for run in tally.runs if run.task == task]
-        folder = tally.output / task if len(own) < len(tally.runs) else tally.output
-        try:
-            from scratchopt.plots.gallery import write_gallery
-
-            names = dict.fromkeys(path.stem for path in write_gallery(own, folder))
-        except Exception as error:
-            words = one_line(error)
-            print(f"train.py: the sweep's pictures were not drawn: {words}", file=sys.stderr)
-        else:
-            together = f"{len(own)} runs drawn together" if len(own) > 1 else "1 run drawn"
-            print(f"\n{together} in {to_paste(folder)}: {', '.join(names)}")
 
 
 @contextmanager
@@ -177,7 +122,7 @@ def tally_runs(tally: Tally, tracebacks: bool) -> Iterator[None]:
         if searching:
             _check_search(config)
         if config.get("figures") is not False:
-            tally.output = _choose_output(config)
+            tally.output = choose_output(config)
         context = others["hydra_context"]  # the sweeper's too
         context.config_loader = SweepConfigLoader(context.config_loader.get_search_path())
         launcher = instantiate(config=config, **others)
@@ -188,14 +133,6 @@ def tally_runs(tally: Tally, tracebacks: bool) -> Iterator[None]:
         yield
     finally:
         plugins.instantiate_launcher = instantiate
-
-
-def _choose_output(config: DictConfig) -> Path:
-    """Chooses the folder for a sweep's pictures: that of the sweep, in a store one of its own."""
-    output = absolute_path(str(config.hydra.sweep.dir)) / "figures"
-    if config.get("store"):
-        return output / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    return output
 
 
 def _check_search(config: DictConfig) -> None:

@@ -15,8 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from scratchopt.cli.arguments import rewrite_arguments
+from scratchopt.cli.job import configure
 from scratchopt.cli.streams import guard_streams
-from scratchopt.cli.sweep import Tally, configure, draw_sweep, find_objective, tally_runs
+from scratchopt.cli.sweep import Tally, find_objective, tally_runs
+from scratchopt.cli.sweep_pictures import draw_sweep
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError
 from scratchopt.config.messages import GIVEN_WRONG, find_cause, one_line
@@ -51,9 +53,10 @@ def main() -> None:
         try:
             with tally_runs(tally, TRACEBACKS):
                 train()
-        finally:
-            if isinstance(sys.exc_info()[1], Exception | None):  # not of a sweep broken off
-                draw_sweep(tally)
+        except Exception:  # a sweep that was interrupted is not drawn
+            draw_sweep(tally.runs, tally.output)
+            raise
+        draw_sweep(tally.runs, tally.output)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

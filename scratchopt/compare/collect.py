@@ -5,25 +5,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import nan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import OmegaConf
 
 from scratchopt.compare.comparison import Comparison, SeedGroup, compare_groups
 from scratchopt.compare.request import Request
-from scratchopt.compare.runs import FAILURES, Objective, Reading, ScoredRun, find_first_hit
+from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.scoring import ENDED, score_run
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed, validate_fields
 from scratchopt.config.groups import ComparisonConfig
 from scratchopt.plots.settings import Setting, group_by_setting
-from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.runs.directory import Run, find_runs
-from scratchopt.runs.result import Result
 
-ENDED = ("finished", "converged", *FAILURES)  # ways in which a run can have ended
 READING_KEYS = ("validate_every", "validate_steps", "until")  # which are no settings of a run
 UNTESTED = "that were not tested, a comparison's trials"
 STOPPED = "of settings that were stopped before the target, for costing more than others"
@@ -78,66 +74,9 @@ def collect_runs(
     ]
     contests = tuple(contest for part in parts for contest in part.contests)
     seeds = sorted({seed for part in parts for seed in part.seeds})
-    until = "target" if any(run.config.get("until") == "target" for run in ended) else "end"
+    until = "target" if any(run.config["until"] == "target" for run in ended) else "end"
     together = replace(parts[0], contests=contests, seeds=tuple(seeds), until=until)
     return together, unended, left_out
-
-
-def score_run(run: Run, objective: Objective, settings: Mapping[str, Any]) -> ScoredRun:
-    """Holds a run against the objective of its task.
-
-    Args:
-        run: with a result.
-        objective: of the task.
-        settings: what was searched.
-
-    Raises:
-        UserError: a run without a result, or one that has logged nothing of the objective's metric
-            though it has finished.
-    """
-    result = run.result
-    if result is None:
-        raise UserError(f"{run.directory}: it has not ended; go on with it, or leave it out")
-    readings = _read_validations(result, objective.metric) or _read_log(
-        run, result, objective.metric
-    )
-    if not readings and result.status in ("finished", "converged"):
-        known = sorted(tag for tag in result.metrics if not tag.startswith("test/"))
-        raise UserError(
-            f"comparison.metric={objective.metric}: {run.directory} has none; give one of "
-            f"{', '.join(known)}"
-        )
-    known = result.status in ENDED and not result.failed
-    hit = find_first_hit(readings, objective) if known else None
-    if objective.target is None and result.status == "converged":
-        last = readings[-1].value if readings else nan
-        hit = Reading(result.updates, result.cost, result.training_seconds, last)
-    return ScoredRun(result, readings, hit, dict(settings), run.directory.name)
-
-
-def _read_validations(result: Result, metric: str) -> tuple[Reading, ...]:
-    return tuple(
-        Reading(int(row["steps"]), row["cost"], row["seconds"], row[metric])
-        for row in result.validations
-        if metric in row
-    )
-
-
-def _read_log(run: Run, result: Result, metric: str) -> tuple[Reading, ...]:
-    """Reads the log, where alone the training's numbers are; it takes steps as equally long.
-
-    The training's number of a step is of before its update.
-    """
-    if metric not in run.history or not result.updates:
-        return ()
-    steps, values = np.array(run.history[metric], dtype=float).T
-    last = steps if metric.startswith("train/") else np.maximum(steps - 1, 0)
-    costs = compute_x_values(run, last, "evaluations")
-    seconds = steps * result.training_seconds / result.updates
-    return tuple(
-        Reading(int(step), float(cost), float(second), float(value))
-        for step, cost, second, value in zip(steps, costs, seconds, values, strict=True)
-    )
 
 
 def _leave_out(runs: Sequence[Run], left_out: dict[str, list[Path]]) -> list[Run]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from scratchopt.compare.formatting import format_mean, format_median
+from scratchopt.compare.formatting import format_cost, format_mean
 from scratchopt.compare.method_tables import (
     make_budget_table,
     make_method_table,
@@ -129,7 +129,6 @@ def _state_default(name: str, summary: Summary, decide: str) -> str:
     cost = decide == "cost"
     if cost and summary.missed == summary.n:
         return "Of the defaults, untuned, none has reached the target."
-    found = summary.cost_to_target
-    figure = format_median(found, found.reached) if cost else format_mean(summary.final)
+    figure = format_cost(summary.cost_to_target) if cost else format_mean(summary.final)
     what = "evaluations to the target" if cost else "at the end"
     return f"Of the defaults, untuned, {name}'s are the best: {figure} {what}."

@@ -15,10 +15,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from scratchopt.compare.collect import score_run
 from scratchopt.compare.comparison import Comparison
 from scratchopt.compare.runs import Objective, ScoredRun
 from scratchopt.compare.schedule import RunSpec, Schedule
+from scratchopt.compare.scoring import score_run
 from scratchopt.config.checkout import CHECKOUT
 from scratchopt.config.fields import UserError
 from scratchopt.runs.directory import Run
@@ -90,7 +90,8 @@ class Executor:
     def _submit(self, missing: dict[RunSpec, float]) -> None:
         """Submits missing runs to idle workers, but for those that somebody else is at.
 
-        None waits for a worker: at what cost it may be stopped is known best when it begins.
+        No run is submitted before a worker is free: the later it begins, the better it is known at
+        which cost it may be stopped.
         """
         running = {self._find_stored(spec).address for spec in self._running.values()}
         for spec, max_cost in missing.items():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import floor, inf, isfinite, log10
+from math import floor, isfinite, log10
 from typing import Any
 
 from scratchopt.compare.runs import Objective
 from scratchopt.compare.statistics import Interval
+from scratchopt.compare.summary import Bounded
 
 NOT_REACHED = "not reached"
 NONE = "–"
@@ -61,18 +62,13 @@ def format_at_least(value: float | None, reached: float) -> str:
     return f"> {format_count(floor(value))}"
 
 
-def format_median(interval: Interval, reached: float = inf) -> str:
-    """Formats a median of evaluations or steps: `1,250 [1,100, not reached]`.
-
-    Args:
-        interval: with the median.
-        reached: any greater number is only known to be exceeded, as some runs were stopped.
-    """
-    low, high = interval.low, interval.high
-    middle = format_at_least(interval.value, reached)
-    if middle == NONE or _any_unknown(low, high) or low == high == interval.value:
+def format_cost(found: Bounded) -> str:
+    """Formats a median or a mean of evaluations or steps: `1,250 [1,100, not reached]`."""
+    low, high = found.low, found.high
+    middle, *ends = (format_at_least(x, found.reached) for x in (found.value, low, high))
+    if middle == NONE or _any_unknown(low, high) or low == high == found.value:
         return middle
-    return f"{middle} [{format_at_least(low, reached)}, {format_at_least(high, reached)}]"
+    return f"{middle} [{', '.join(ends)}]"
 
 
 def format_mean(interval: Interval) -> str:

@@ -23,8 +23,6 @@ CRITERIA_IN_WORDS = {
     "cost": "gradient evaluations until the target was reached",
     "metric": "the metric at the end of the run",
 }
-
-
 CAP = f"had passed {MARGIN:g} times the least cost so far, and could not become the best any more"
 
 
@@ -81,14 +79,14 @@ def make_budget_table(task: TaskReport, decide: str) -> Table | None:
     what = "evaluations to the target" if decide == "cost" else task.objective.metric
     most = max(k for best in known.values() for k in best)
     shown = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < most] + [most]
-    inexact = {e.name: e.exact_from if decide == "cost" else 1 for e in entries}
+    exact_from = {entry.name: entry.exact_from for entry in entries}
 
     def format_one(name: str, k: int) -> str:
         if k not in known[name]:
             return NONE
         if decide == "metric":
             return format_number(known[name][k])
-        return format_at_least(known[name][k], inf if k >= inexact[name] else 0.0)
+        return format_at_least(known[name][k], inf if k >= exact_from[name] else 0.0)
 
     rows = [[name, *(format_one(name, k) for k in shown)] for name in known]
     return Table(
@@ -182,7 +180,7 @@ def _describe_reading(report: Report, task: TaskReport) -> str:
     every = " or ".join(f"{gap:,}" for gap in sorted(usual)) or "no"
     rounded = "" if usual <= {1} else "; costs to the target are rounded up to that"
     lucky = ", of one batch, so that a lucky one counts" if metric.startswith("train/") else ""
-    if task.until == "target":
+    if task.until == "target" and not metric.startswith("train/"):  # of validations
         rounded = f", and less often while the target was far off{rounded}"
     return f"every {every} step{'s' * (usual != {1})}{lucky}{rounded}"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import exp, isfinite, nan
+from operator import neg
 
 from scratchopt.compare.comparison import Contest, Study
 from scratchopt.compare.runs import Objective
@@ -97,16 +98,12 @@ class Ranking:
         """The pair of two optimizers, named in either order."""
         return next(pair for pair in self.pairs if {pair.first, pair.second} == {one, other})
 
-    def hold_means(self, one: str, other: str) -> Interval:
-        """The interval of a pair, the one's means held against the other's, in either order."""
+    def compare_means(self, one: str, other: str) -> Interval:
+        """The interval of a pair, as if the one were its first and the other its second."""
         pair = self.pair(one, other)
-        found = pair.interval
         if pair.first == one:
-            return found
-        ends = (found.value, found.high, found.low)
-        if self.decide == "cost":
-            return Interval(*(None if end is None else 1 / end for end in ends))  # pyright: ignore
-        return Interval(*(None if end is None else -end for end in ends))  # pyright: ignore
+            return pair.interval
+        return pair.interval.map_falling(_invert if self.decide == "cost" else neg)
 
 
 def rank_optimizers(contest: Contest, decide: str) -> Ranking:
@@ -171,6 +168,10 @@ def _compare_means(first: Sequence[float], second: Sequence[float], decide: str)
         return found
     low, high = (None if end is None else exp(end) for end in (found.low, found.high))
     return Interval(exp(found.value), low, high)
+
+
+def _invert(x: float) -> float:
+    return 1 / x
 
 
 def _is_one_run(study: Study) -> bool:

@@ -175,7 +175,7 @@ class Request:
                 "comparison: {metric: train/loss, mode: min, target: 0.1}, or another tag that it "
                 "logs"
             )
-        validate(cfg)
+        validate(cfg)  # the rest of it, now that a missing objective has been told of
         return Objective.from_keys(keys)
 
 

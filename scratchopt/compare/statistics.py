@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb, isfinite, nan, sqrt
 
@@ -99,6 +99,12 @@ class Interval:
     def is_better(self, other: Interval, greater: bool) -> bool:
         """Tells whether all of it is better than all of the other, greater being so or not."""
         return other.is_below(self) if greater else self.is_below(other)
+
+    def map_falling(self, function: Callable[[float], float]) -> Interval:
+        """The interval of a falling function of the figure: its ends change places."""
+        if self.low is None or self.high is None:
+            return Interval(function(self.value))
+        return Interval(function(self.value), function(self.high), function(self.low))
 
 
 def mean_interval(values: Sequence[float]) -> Interval:

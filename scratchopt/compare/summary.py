@@ -29,8 +29,8 @@ class Mean(Interval):
 
 
 @dataclass(frozen=True)
-class Median(Interval):
-    """A median over runs of which some may have been stopped, with its interval.
+class Bounded(Interval):
+    """A median or a mean over runs of which some may have been stopped, with its interval.
 
     Args:
         reached: the most that a run took to the target, where some were stopped: any greater number
@@ -85,9 +85,9 @@ class Summary:
     failures: Mapping[str, int]
     missed: int
     stopped: int
-    cost_to_target: Median
-    mean_cost_to_target: Median
-    steps_to_target: Median
+    cost_to_target: Bounded
+    mean_cost_to_target: Bounded
+    steps_to_target: Bounded
     final: Mean
     best: Mean
     train_loss: Mean
@@ -126,20 +126,20 @@ def summarize(runs: Sequence[ScoredRun], objective: Objective) -> Summary | None
     )
 
 
-def _find_median(runs: Sequence[ScoredRun], number: Callable[[ScoredRun], float]) -> Median:
+def _find_median(runs: Sequence[ScoredRun], number: Callable[[ScoredRun], float]) -> Bounded:
     found = median_interval([number(run) for run in runs])
     reached = inf
     if any(run.stopped for run in runs):
         reached = max((number(run) for run in runs if run.to_target), default=0.0)
-    return Median(found.value, found.low, found.high, reached)
+    return Bounded(found.value, found.low, found.high, reached)
 
 
-def _average_costs(runs: Sequence[ScoredRun]) -> Median:
+def _average_costs(runs: Sequence[ScoredRun]) -> Bounded:
     """The mean cost to the target; of stopped runs a lower bound, and so without an interval."""
     found = mean_interval([run.least_cost for run in runs])
     if any(run.stopped for run in runs):
-        return Median(found.value, reached=0.0)
-    return Median(found.value, found.low, found.high)
+        return Bounded(found.value, reached=0.0)
+    return Bounded(found.value, found.low, found.high)
 
 
 def _average(runs: Sequence[ScoredRun], number: Callable[[ScoredRun], float]) -> Mean:

@@ -10,8 +10,8 @@ from scratchopt.compare.analysis import Profile
 from scratchopt.compare.formatting import (
     NONE,
     format_bytes,
+    format_cost,
     format_mean,
-    format_median,
     format_number,
     format_p,
     format_settings,
@@ -90,7 +90,7 @@ def make_cost_table(task: TaskReport) -> Table:
                 format_settings(entry.chosen if role == "tuned" else entry.default),
                 _format_edges(entry) if role == "tuned" and entry.chosen else NONE,
                 *(
-                    format_median(found, found.reached)
+                    format_cost(found)
                     for found in (
                         summary.cost_to_target,
                         summary.mean_cost_to_target,

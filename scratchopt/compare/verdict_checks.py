@@ -142,7 +142,7 @@ def check_intervals(ranking: Ranking) -> Iterator[str]:
     for name in ranking.values:
         if leader is None or name == leader or {leader, name} & ranking.deterministic:
             continue
-        means, medians = ranking.hold_means(leader, name), ranking.medians
+        means, medians = ranking.compare_means(leader, name), ranking.medians
         if means.low is not None and means.high is not None:
             even, kind = (1, "ratio") if cost else (0, "difference")
             ahead, behind = means.high < even, means.low > even
@@ -172,7 +172,7 @@ def check_intervals(ranking: Ranking) -> Iterator[str]:
         )
     yield from crossing[:MAX_NAMES]
     if len(crossing) > MAX_NAMES:
-        yield f"So it is with {leader} and {len(crossing) - MAX_NAMES} others."
+        yield f"The same holds for {leader} and {len(crossing) - MAX_NAMES} others."
 
 
 CHECKS = (

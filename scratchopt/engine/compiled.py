@@ -69,7 +69,7 @@ def _kernel(bucket: Bucket, program: Program) -> Any:
 
 
 def runs_c(device: torch.device) -> bool:
-    """True if a kernel is C there; it then copies, too, what torch.compile's finds copied."""
+    """True if kernels on a device are in C; that of a move then keeps θ itself."""
     return device.type == "cpu" and sys.platform == "linux"
 
 

@@ -1,4 +1,4 @@
-"""Parameters that are away from θ, as a rule sees them: at θ, where it was kept."""
+"""A vector of parameters that are away from θ, which a rule sees at the θ that was kept."""
 
 from typing import Any
 

@@ -65,7 +65,8 @@ class Program:
     def function(self) -> Callable[..., None]:
         """A function of tensors and factors, which changes the tensors in place.
 
-        A tensor that gets what another was, without arithmetic, has it already.
+        A tensor whose result is another's old value, as that of θ's copy in a move is, stays as it
+        is: who calls the function has made the copy.
         """
         names = [f"x{i}" for i in range(len(self.results))]
         names += [f"f{k}" for k in range(self.factors)]

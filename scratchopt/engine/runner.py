@@ -80,7 +80,7 @@ def _move_for(gradient_point: Rule, keys: tuple[str, ...], options: GroupOptions
     )
 
 
-def keeps(bucket: Bucket) -> bool:
+def writes_copies(bucket: Bucket) -> bool:
     """True if a move writes θ into the copies itself, as a kernel in C does in the same pass."""
     if not bucket.update.options.fused:
         return False
@@ -89,15 +89,15 @@ def keeps(bucket: Bucket) -> bool:
     return runs_c(bucket.device)
 
 
-def run(found: Buckets, groups: list[Group], grads: list[Any]) -> None:
+def run(buckets: Buckets, groups: list[Group], grads: list[Any]) -> None:
     """Takes a step: runs the update of each bucket on its parameters.
 
     Args:
-        found: the buckets of the parameters that have a gradient.
+        buckets: of the parameters that have a gradient.
         groups: of parameters.
         grads: of all parameters, None where there is none.
     """
-    for index, own, bucket in found.walk(grads):
+    for index, own, bucket in buckets.walk(grads):
         group, update = groups[index], bucket.update
         plain = as_scalar if update.takes_tensors else as_number
         numbers = {name: plain(group[name]) for name in update.names}

@@ -80,7 +80,7 @@ class Sorting:
     def sort(
         self,
         groups: list[Group],
-        seconds: Callable[[], list[Any]],
+        find_grads: Callable[[], list[Any]],
         kinds: Any,
         updates: list[Update],
         state: dict[Any, Any],
@@ -91,19 +91,19 @@ class Sorting:
 
         Args:
             groups: of parameters.
-            seconds: gives the second tensor of the updates for each parameter, such as its
-                gradient; None where it takes no part.
-            kinds: what tells that those which take part, or their dtypes and layouts, are others.
+            find_grads: finds the gradient of each parameter, or what stands in its place in a
+                move; None where the parameter takes no part.
+            kinds: changes whenever other parameters take part, or with other dtypes or layouts.
             updates: of the groups.
             state: of the parameters.
             prepare: gives a parameter of a group its state, or refuses it.
-            away: parameters that are not at θ; the update starts from the θ that was kept, where
-                it can.
+            away: the parameters that are not at θ. Where it can, the update starts from the θ that
+                was kept of them.
         """
         params = [p for group in groups for p in group["params"]]
         found = self._found
         if found is None or not found.fits(params, kinds, updates, state, away):
-            rows = _sort(groups, seconds(), updates, prepare, away)
+            rows = _sort(groups, find_grads(), updates, prepare, away)
             started = [bucket for _, _, bucket in rows if bucket.kept]
             ids = frozenset(id(p) for bucket in started for p in bucket.params)
             found = self._found = Buckets(

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from scratchopt.lightning.validations import read_validation
 from scratchopt.objective import Objective
 
 LEAST = 4  # validations that a line is fitted to
@@ -14,7 +15,7 @@ FARTHEST = 0.25  # of the batches so far, that may at most pass until the next v
 
 
 class SpacedValidations(Callback):
-    """Puts off validations that cannot reach a target yet, on the way to which a training slows.
+    """Puts off validations that cannot be at a target yet, in trainings that slow down on the way.
 
     Validations stay at multiples of `every` batches. A line is fitted to the distances from the
     target that the validations since half of the batches have found, at least four. Where it is at
@@ -49,10 +50,10 @@ class SpacedValidations(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decides when the next one comes."""
-        value = trainer.callback_metrics.get(self.objective.metric)
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and value is not None:
+        value = read_validation(trainer, self.objective.metric)
+        if value is not None:
             batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-            found = self.find_next(batch, float(value))
+            found = self.find_next(batch, value)
             self._due = trainer.strategy.broadcast(found)  # processes may differ in the value
             trainer.val_check_batch = self._due
 

@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from scratchopt.lightning.monitor import OptimizerMonitor
+from scratchopt.lightning.validations import read_validation
 from scratchopt.objective import Objective
 
 
@@ -44,9 +45,9 @@ class StopAtTarget(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks at what the validation has found."""
-        value = trainer.callback_metrics.get(self.objective.metric)
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and value is not None:
-            self._look(trainer, [float(value)])
+        value = read_validation(trainer, self.objective.metric)
+        if value is not None:
+            self._look(trainer, [value])
 
     def state_dict(self) -> dict[str, Any]:
         """The value that has reached the target."""

@@ -82,3 +82,16 @@ class Validations(Callback):
 
     def _stop(self) -> None:
         self._seconds, self._since = self.seconds, None
+
+
+def read_validation(trainer: Trainer, metric: str) -> float | None:
+    """Reads what a validation within a fit has found of a metric; None, if it is none or nothing.
+
+    Args:
+        trainer: at the end of a validation.
+        metric: tag of the number.
+    """
+    value = trainer.callback_metrics.get(metric)
+    if trainer.state.fn != "fit" or trainer.sanity_checking or value is None:
+        return None
+    return float(value)

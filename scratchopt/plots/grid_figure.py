@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scratchopt.pictures.style import GREY, ORANGE, house_style, new_figure
-from scratchopt.plots.outcome import DIVERGED, TOO_LONG, Outcome, compute_outcomes
-from scratchopt.plots.settings import group_by_setting
-from scratchopt.plots.swept_keys import ENOUGH, find_swept_numbers, is_logarithmic
+from scratchopt.plots.grid_panels import Panel, make_panels
+from scratchopt.plots.outcome import DIVERGED, TOO_LONG
+from scratchopt.plots.swept_keys import find_swept_numbers, is_logarithmic
 from scratchopt.runs.directory import Run
 
 if TYPE_CHECKING:
@@ -23,25 +22,6 @@ PANELS = 12  # that a picture has room for
 ROOM = (0.5, 0.17)  # inches between the labels of two values, along x and along y
 _MARKS: dict[str, dict[str, Any]] = {DIVERGED: {"marker": "x"}, TOO_LONG: {"marker": "^"}}
 _NOTHING = "#E9E9E9"  # of a cell without a number
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """The outcomes of a setting's runs at their places: x, y → the median of the runs there."""
-
-    name: str
-    points: dict[tuple[float, float], Outcome]
-
-    @property
-    def best(self) -> tuple[float, float] | None:
-        """The place of the best outcome; None where no run has one."""
-        good = [place for place, its in self.points.items() if not its.mark]
-        return min(good, key=lambda place: self.points[place].rank, default=None)
-
-    @property
-    def rank(self) -> float:
-        """That of the best outcome."""
-        return min(its.rank for its in self.points.values())
 
 
 @house_style()
@@ -61,7 +41,7 @@ def grid_figure(runs: Sequence[Run], title: str) -> Figure | None:
     keys = find_swept_numbers(runs)
     if len(keys) < 2:
         return None
-    panels = _make_panels(runs, keys[:2], keys[:2]) or _make_panels(runs, keys[:2], keys)
+    panels = make_panels(runs, keys[:2], keys[:2]) or make_panels(runs, keys[:2], keys)
     if not panels:
         return None
     left_out = len(panels) - PANELS
@@ -103,29 +83,7 @@ def grid_figure(runs: Sequence[Run], title: str) -> Figure | None:
     return figure
 
 
-def _make_panels(runs: Sequence[Run], axes: Sequence[str], apart: Sequence[str]) -> list[_Panel]:
-    """Makes a panel of each setting, but for the keys `apart`, that has enough of both numbers."""
-    x, y = axes
-    outcome = dict(zip(map(id, runs), compute_outcomes(runs), strict=True))
-    panels = []
-    for setting in group_by_setting(runs, without=apart):
-        places: dict[tuple[float, float], list[Outcome]] = {}
-        for run in setting.runs:
-            if x in run.settings and y in run.settings:
-                place = (run.settings[x], run.settings[y])
-                places.setdefault(place, []).append(outcome[id(run)])
-        if all(len({place[i] for place in places}) >= ENOUGH for i in (0, 1)):
-            points = {place: _take_median(its) for place, its in places.items()}
-            panels.append(_Panel(setting.name, points))
-    return panels if any(panel.best for panel in panels) else []
-
-
-def _take_median(outcomes: Sequence[Outcome]) -> Outcome:
-    """The outcome in the middle, by rank; of an even number the worse of two."""
-    return sorted(outcomes, key=lambda its: its.rank)[len(outcomes) // 2]
-
-
-def _draw(axes: Axes, panel: _Panel, norm: Any, keys: Sequence[str]) -> None:
+def _draw(axes: Axes, panel: Panel, norm: Any, keys: Sequence[str]) -> None:
     """Draws the cells or dots of a panel, and what has no number as a mark."""
     places = np.array(list(panel.points))
     xs, ys = (np.unique(values) for values in places.T)

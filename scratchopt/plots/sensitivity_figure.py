@@ -35,16 +35,17 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
 
     Where no lr is swept, it is over the number of which there are most values. A dot is a run, and
     the line their medians, of three lrs or more: two say nothing of what is between them. A run
-    without an outcome is a mark above the axes; where the median is none, the line is broken. Of
-    more than a dozen lines there is no picture, as there is one of a grid.
+    without an outcome is a mark above the axes; where the median is none, the line is broken. Where
+    another number is swept too, more than a dozen lines are left to `grid_figure`.
 
     Args:
         runs: of one task, with a result.
         title: of the picture.
     """
-    key = next(iter(find_swept_numbers(runs)), None)
-    if key is None:
+    numbers = find_swept_numbers(runs)
+    if not numbers:
         return None
+    key = numbers[0]
     by_setting = {
         setting: [
             r for r in setting.runs if key in r.settings and (key != LR or r.settings[LR] > 0)
@@ -52,7 +53,7 @@ def sensitivity_figure(runs: Sequence[Run], title: str) -> Figure | None:
         for setting in group_by_setting(runs, without=[key])
     }
     swept = {s: own for s, own in by_setting.items() if len({r.settings[key] for r in own}) > 1}
-    if not swept or len(swept) > TOGETHER:
+    if not swept or (len(swept) > TOGETHER and len(numbers) > 1):
         return None
     drawn = [run for own in swept.values() for run in own]
     outcome = dict(zip(map(id, drawn), compute_outcomes(drawn), strict=True))

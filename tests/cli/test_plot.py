@@ -3,7 +3,7 @@
 import json
 import math
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from scratchopt.cli.sweep import Tally, draw_sweep
+from scratchopt.cli.sweep_pictures import draw_sweep
 from scratchopt.config.fields import UserError
 from scratchopt.config.schema import validate
 from scratchopt.lightning.record_file import RecordFile
@@ -585,6 +585,16 @@ def test_settings_of_two_lrs_are_told_apart_by_their_markers(record, runs):
     assert [line.get_linestyle() for line in legend.get_lines()] == ["None"] * 4
 
 
+def test_many_settings_of_one_number_are_drawn_as_no_grid_has_them(record, runs, monkeypatch):
+    monkeypatch.setattr("scratchopt.plots.sensitivity_figure.TOGETHER", 1)
+    for name, lr in product(("sgd", "nag"), (0.1, 1.0)):
+        keys = ("task=toy", f"optimizer={name}", f"optimizer.lr={lr}")
+        record(f"{name} {lr}", *keys, logged={}, status="converged", evaluations=9)
+    assert grid_figure(runs(), "title") is None
+    (legend,) = legends(sensitivity_figure(runs(), "title"))
+    assert len(legend.get_lines()) == 2
+
+
 def test_a_loss_out_of_all_bounds_has_diverged(record, runs):
     for lr, loss in ((0.1, 0.5), (1.0, 1e58)):
         record(f"{lr}", f"optimizer.lr={lr}", logged={"train/loss": decay(0.9)}, test_loss=loss)
@@ -922,7 +932,7 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(arguments, message, tmp_pat
 def test_pictures_of_a_sweep_that_cannot_be_drawn_lose_nothing(record, runs, tmp_path, capsys):
     record("one", "task=toy", logged={"train/loss": decay(0.9)})
     (tmp_path / "figures").write_text("a file, where there should be a folder")
-    draw_sweep(Tally(runs=runs(), output=tmp_path / "figures"))
+    draw_sweep(runs(), tmp_path / "figures")
     printed, told = capsys.readouterr()
     assert not printed
     assert told.startswith("train.py: the sweep's pictures were not drawn: ")
@@ -932,7 +942,7 @@ def test_pictures_of_a_sweep_that_cannot_be_drawn_lose_nothing(record, runs, tmp
 def test_runs_of_several_tasks_are_drawn_apart(record, runs, tmp_path, capsys):
     for task in ("toy", "linear_regression"):
         record(task, f"task={task}", logged={"train/loss": decay(0.9)})
-    draw_sweep(Tally(runs=runs(), output=tmp_path / "figures"))
+    draw_sweep(runs(), tmp_path / "figures")
     pictures = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("figures/*/*.png"))
     assert [str(path) for path in pictures] == [
         "figures/linear_regression/history.png",

@@ -13,7 +13,6 @@ the third, what it saves to stop trials after so many times the least cost, and 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, log, log10, nan
@@ -24,6 +23,7 @@ import torch
 from scipy.stats import binomtest
 
 import scratchopt
+from scratchopt.cli.parser import Parser
 from scratchopt.compare.comparison import Contest, Study
 from scratchopt.compare.runs import Objective, Reading, ScoredRun
 from scratchopt.compare.search import GridSearch
@@ -401,7 +401,7 @@ def main(count: int, seed: int = 0, budget: int = BUDGET) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Measures how often a verdict is right.")
+    parser = Parser(__doc__)
     parser.add_argument("count", type=int, help="comparisons of each kind, >= 1")
     parser.add_argument("--seed", type=int, default=0, help="of all chance")
     parser.add_argument("--budget", type=int, default=BUDGET, help="trials of each tuning")

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from copy import deepcopy
 from dataclasses import fields
 from itertools import product
 from typing import Any, get_args, get_type_hints
@@ -106,6 +107,15 @@ def test_every_combination_is_valid(task, optimizer, accelerator):
     assert optimizer_schema(config["optimizer"]["_target_"])
     assert isinstance(config["optimizer"]["lr"], float)
     assert isinstance(config["accelerator"]["precision"], str)
+
+
+def test_what_becomes_of_a_validated_configuration_reaches_no_other():
+    """Nodes of the same content are validated once."""
+    first = validate(composed("task=toy"))
+    expected = deepcopy(first)
+    first["task"]["start"] = first["comparison"]["metric"] = "another"
+    first["figures"] = False
+    assert validate(composed("task=toy")) == expected
 
 
 def test_a_configuration_from_before_some_keys_were_there_means_what_it_did():

@@ -22,9 +22,9 @@ from scratchopt.compare.document import lay_out
 from scratchopt.compare.files import write_report
 from scratchopt.compare.formatting import (
     format_bytes,
+    format_cost,
     format_count,
     format_mean,
-    format_median,
     format_number,
     format_p,
 )
@@ -37,7 +37,7 @@ from scratchopt.compare.render import escape_markdown, render_console, render_ma
 from scratchopt.compare.report import TaskReport, make_report
 from scratchopt.compare.runs import Objective
 from scratchopt.compare.statistics import Interval
-from scratchopt.compare.summary import compute_learning_curve
+from scratchopt.compare.summary import Bounded, compute_learning_curve
 from scratchopt.compare.tables import (
     make_cost_table,
     make_pairs_table,
@@ -168,6 +168,12 @@ def test_runs_that_ended_at_the_target_are_said_to_have():
     method = {row[0]: row[1] for row in make_method_table(report).rows}
     assert method["budget"].endswith("and could not become the best any more")
     assert "less often while the target was far off" in method["read on mnist"]
+    logged = [
+        replace(task, objective=replace(task.objective, metric="train/loss"))
+        for task in report.tasks
+    ]
+    method = {row[0]: row[1] for row in make_method_table(replace(report, tasks=logged)).rows}
+    assert "far off" not in method["read on mnist"]  # a loss of the training is read always
     assert "at the end" in make_quality_table(_known_task()).head
 
 
@@ -522,10 +528,10 @@ def test_runs_that_diverge_before_their_first_reading_are_in_the_learning_curve(
         (format_p(1e-9), "< 0.0001"),
         (format_bytes(12_345_678), "12.3 MB"),
         (
-            format_median(Interval(1250.0, 1100.0, inf)),
+            format_cost(Bounded(1250.0, 1100.0, inf)),
             "1,250 [1,100, not reached]",
         ),
-        (format_median(Interval(1250.0, None, None)), "1,250"),
+        (format_cost(Bounded(1250.0, None, None)), "1,250"),
         (
             format_mean(Interval(0.971234, 0.96981, 0.97243)),
             "0.9712 [0.9698, 0.9724]",

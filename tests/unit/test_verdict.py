@@ -133,7 +133,7 @@ def test_a_pair_has_the_ratio_of_its_geometric_means_and_can_be_turned_round():
     assert pair.interval.value == pytest.approx(exp(mean(ours) - mean(theirs)))
     assert pair.interval.low is not None
     assert pair.interval.low < pair.interval.value
-    turned, straight = found.hold_means("b", "a"), found.hold_means("a", "b")
+    turned, straight = found.compare_means("b", "a"), found.compare_means("a", "b")
     assert straight == pair.interval
     ends = [1 / end for end in (straight.value, straight.high, straight.low) if end]
     assert [turned.value, turned.low, turned.high] == pytest.approx(ends)
@@ -524,7 +524,7 @@ def test_intervals_that_include_1_are_named_up_to_four():
     others = [study(name, [x + 2 for x in FAST]) for name in "bcdefg"]
     reasons = reasons_of(contest(study("a", FAST), *others))
     assert sum("includes 1" in reason for reason in reasons) == 4
-    assert "So it is with a and 2 others." in reasons
+    assert "The same holds for a and 2 others." in reasons
 
 
 def test_a_winner_to_the_target_that_ends_worse_is_told_so():
