@@ -235,7 +235,7 @@ def test_a_parameter_that_begins_late_is_updated_in_the_memory_that_it_shares(dr
     monkeypatch.setattr(sorting, "LARGE", 0)
     base = torch.zeros(6)
     early, late = Parameter(base[:4]), Parameter(base[2:])
-    optimizer = scratchopt.NAG([early, late], lr=1.0, momentum=0.5, **driver)
+    optimizer = scratchopt.NAG([late, early], lr=1.0, momentum=0.5, **driver)
     for grad in (None, torch.ones(4)):  # late has no velocity yet, and is where it was
         optimizer.lookahead_()
         early.grad, late.grad = torch.ones(4), grad
