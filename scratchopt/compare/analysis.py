@@ -9,7 +9,7 @@ from math import comb, inf, isfinite, log, log10
 from statistics import fmean, median
 
 from scratchopt.compare.comparison import Comparison, Contest, Study
-from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.statistics import median_interval
 from scratchopt.compare.trials import (
     LR,
@@ -19,6 +19,7 @@ from scratchopt.compare.trials import (
     make_sort_key,
     restore_sign,
 )
+from scratchopt.objective import Objective
 
 GOOD_COST_FACTOR = 1.25  # times the least cost that is still good
 GOOD_METRIC_SHARE = 0.01  # of the best metric by which a good one may be worse

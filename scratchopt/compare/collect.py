@@ -12,11 +12,12 @@ from omegaconf import OmegaConf
 
 from scratchopt.compare.comparison import Comparison, SeedGroup, compare_groups
 from scratchopt.compare.request import Request
-from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.scoring import ENDED, score_run
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed, validate_fields
 from scratchopt.config.groups import ComparisonConfig
+from scratchopt.objective import Objective
 from scratchopt.plots.settings import Setting, group_by_setting
 from scratchopt.runs.directory import Run, find_runs
 

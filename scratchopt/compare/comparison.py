@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.runs import ScoredRun
+from scratchopt.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from queue import SimpleQueue
 from typing import Any
 
 from scratchopt.compare.comparison import Comparison
-from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.schedule import RunSpec, Schedule
 from scratchopt.compare.scoring import score_run
 from scratchopt.config.checkout import CHECKOUT
 from scratchopt.config.fields import UserError
+from scratchopt.objective import Objective
 from scratchopt.runs.directory import Run
 from scratchopt.runs.lock import Busy
 from scratchopt.runs.store import StoredRun, give_up

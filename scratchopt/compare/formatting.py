@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from math import floor, isfinite, log10
 from typing import Any
 
-from scratchopt.compare.runs import Objective
 from scratchopt.compare.statistics import Interval
 from scratchopt.compare.summary import Bounded
+from scratchopt.objective import Objective
 
 NOT_REACHED = "not reached"
 NONE = "–"

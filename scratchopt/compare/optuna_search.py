@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf, log
 from typing import Any
 
-from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.trials import (
     LR,
     Choice,
@@ -22,6 +22,7 @@ from scratchopt.compare.trials import (
     truncate_trials,
 )
 from scratchopt.config.fields import UserError
+from scratchopt.objective import Objective
 
 FURTHEST = 1e2  # times the default lr, and as much below it
 CLOSEST, LOOSEST = 1e-3, 1.0  # of 1 − μ and 1 − β

@@ -9,7 +9,6 @@ from math import exp, isfinite, nan
 from operator import neg
 
 from scratchopt.compare.comparison import Contest, Study
-from scratchopt.compare.runs import Objective
 from scratchopt.compare.statistics import (
     ALPHA,
     Interval,
@@ -20,6 +19,7 @@ from scratchopt.compare.statistics import (
 )
 from scratchopt.compare.trials import log_if_cost, restore_sign
 from scratchopt.compare.tuning_margin import cliffs_delta, judge_tuned_runs, p_beyond_margin
+from scratchopt.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from scratchopt.compare.analysis import (
     measure_sensitivity,
 )
 from scratchopt.compare.comparison import Comparison, Contest, RunSet, Study, list_run_sets
-from scratchopt.compare.runs import Objective
 from scratchopt.compare.summary import Summary, summarize
 from scratchopt.compare.trials import CRITERIA
 from scratchopt.compare.verdict import Verdict, reach_verdict
+from scratchopt.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from scratchopt.compare.runs import Objective
 from scratchopt.config.checkout import CONF
 from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.schema import has_objective, validate, validate_comparison
+from scratchopt.objective import Objective
 from scratchopt.runs.sweep_names import name_folder
 
 # Of the keys of conf/compare.yaml, those that decide nothing of what is reported.

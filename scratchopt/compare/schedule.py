@@ -15,10 +15,11 @@ from typing import Any
 
 from scratchopt.compare.comparison import Comparison, Contest, Study
 from scratchopt.compare.request import Request
-from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.search import GridSearch, Search
 from scratchopt.compare.trials import LR, MARGIN, Choice, Trial, truncate_trials
 from scratchopt.config.fields import UserError
+from scratchopt.objective import Objective
 
 # Finds a run, held against an objective, that has come to its end or to a cost beyond the given
 # one; None, if there is none.

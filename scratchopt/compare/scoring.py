@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from scratchopt.compare.runs import FAILURES, Objective, Reading, ScoredRun, find_first_hit
+from scratchopt.compare.runs import FAILURES, Reading, ScoredRun, find_first_hit
 from scratchopt.config.fields import UserError
+from scratchopt.objective import Objective
 from scratchopt.plots.x_axis import compute_x_values
 from scratchopt.runs.directory import Run
 from scratchopt.runs.result import Result

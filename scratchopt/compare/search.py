@@ -14,7 +14,7 @@ from itertools import product
 from math import inf
 from typing import Any, Protocol
 
-from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.trials import (
     CRITERIA,
     LR,
@@ -29,6 +29,7 @@ from scratchopt.compare.trials import (
     truncate_trials,
 )
 from scratchopt.config.fields import UserError
+from scratchopt.objective import Objective
 
 
 class Search(Protocol):

@@ -9,8 +9,9 @@ from math import inf, isfinite
 
 import numpy as np
 
-from scratchopt.compare.runs import FAILURES, Objective, ScoredRun
+from scratchopt.compare.runs import FAILURES, ScoredRun
 from scratchopt.compare.statistics import Interval, mean_interval, median_interval
+from scratchopt.objective import Objective
 from scratchopt.pictures.style import DRAWABLE
 
 PLACES = 200  # along the x axis, at most

@@ -8,7 +8,8 @@ from math import inf, isfinite, log
 from statistics import fmean, median
 from typing import Any
 
-from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.runs import ScoredRun
+from scratchopt.objective import Objective
 
 CRITERIA = ("cost", "metric")  # by which runs are judged
 LR = "optimizer.lr"

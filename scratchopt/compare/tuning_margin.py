@@ -8,9 +8,10 @@ from math import exp, inf, isfinite, sqrt
 from statistics import fmean, median, variance
 
 from scratchopt.compare.comparison import Study
-from scratchopt.compare.runs import Objective, ScoredRun
+from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.statistics import mann_whitney
 from scratchopt.compare.trials import Trial, group_by_settings, judge, log_if_cost
+from scratchopt.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,11 @@ from scipy.stats import binomtest
 import scratchopt
 from scratchopt.cli.parser import Parser
 from scratchopt.compare.comparison import Contest, Study
-from scratchopt.compare.runs import Objective, Reading, ScoredRun
+from scratchopt.compare.runs import Reading, ScoredRun
 from scratchopt.compare.search import GridSearch
 from scratchopt.compare.trials import LR, MARGIN, Choice, Trial, truncate_trials
 from scratchopt.compare.verdict import reach_verdict
+from scratchopt.objective import Objective
 from tests.shared.batched_runs import (
     LinearRegression,
     Make,

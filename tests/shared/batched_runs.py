@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratchopt.compare.runs import Objective, Reading, ScoredRun, find_first_hit
+from scratchopt.compare.runs import Reading, ScoredRun, find_first_hit
 from scratchopt.compare.trials import LR
 from scratchopt.lightning import SpacedValidations
+from scratchopt.objective import Objective
 from tests.shared.made_comparisons import make_result
 
 FAR = 1e4  # a reading beyond it, or that is no number: the run diverged

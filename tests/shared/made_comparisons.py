@@ -6,8 +6,9 @@ from random import Random
 from typing import Any
 
 from scratchopt.compare.comparison import Comparison, Contest, Study
-from scratchopt.compare.runs import Objective, Reading, ScoredRun, find_first_hit
+from scratchopt.compare.runs import Reading, ScoredRun, find_first_hit
 from scratchopt.compare.trials import MARGIN, find_cap
+from scratchopt.objective import Objective
 from scratchopt.runs.result import Result
 
 ACCURACY = Objective("val/accuracy", "max", 0.97)

@@ -35,7 +35,6 @@ from scratchopt.compare.method_tables import (
 )
 from scratchopt.compare.render import escape_markdown, render_console, render_markdown
 from scratchopt.compare.report import TaskReport, make_report
-from scratchopt.compare.runs import Objective
 from scratchopt.compare.statistics import Interval
 from scratchopt.compare.summary import Bounded, compute_learning_curve
 from scratchopt.compare.tables import (
@@ -44,6 +43,7 @@ from scratchopt.compare.tables import (
     make_profile_table,
     make_quality_table,
 )
+from scratchopt.objective import Objective
 from tests.shared import commands
 from tests.shared.browser import chromium
 from tests.shared.made_comparisons import (

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchopt.compare.runs import Objective, Reading, ScoredRun
+from scratchopt.compare.runs import Reading, ScoredRun
 from scratchopt.compare.search import Choice, GridSearch, Search, Trial
 from scratchopt.compare.trials import truncate_trials
 from scratchopt.config.fields import UserError
+from scratchopt.objective import Objective
 from tests.shared import commands
 from tests.shared.made_comparisons import make_result
 

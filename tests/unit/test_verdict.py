@@ -24,7 +24,7 @@ from scratchopt.compare.analysis import (
 from scratchopt.compare.comparison import Comparison, Contest, Study
 from scratchopt.compare.nesting import DECISIVE, INCLUDED
 from scratchopt.compare.ranking import rank_optimizers
-from scratchopt.compare.runs import FAILURES, Objective, Reading, ScoredRun
+from scratchopt.compare.runs import FAILURES, Reading, ScoredRun
 from scratchopt.compare.statistics import (
     Interval,
     difference_interval,
@@ -36,6 +36,7 @@ from scratchopt.compare.statistics import (
 )
 from scratchopt.compare.verdict import reach_verdict
 from scratchopt.compare.verdict_checks import CHECKS
+from scratchopt.objective import Objective
 from tests.shared import commands
 from tests.shared.made_comparisons import make_result, make_run
 from tests.shared.paths import OPTIMIZERS
