@@ -56,7 +56,7 @@ static void rule($POINTERS, const double *factors, int64_t length, int large) {$
 void run(int64_t count, const int64_t *sizes, stored **tensors, const double *factors, int share) {
     int64_t total = 0;
     for (int64_t j = 0; j < count; j++) total += sizes[j];
-    int large = total * $COLUMNS * sizeof(stored) > 1 << 24;  // bytes: not for caches
+    int large = total * $COLUMNS * sizeof(stored) > 3 << 23;  // bytes: not for caches
     #pragma omp parallel num_threads(share) if(total >= 32768)
     {
         int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
