@@ -325,6 +325,7 @@ def test_a_run_that_ends_every_process_is_an_outcome(tmp_path):
     assert "it ended 4 processes, the last with 9" in report["runs"][0]["error"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path):
     asked = [*SMALL, *FEWER, "max_steps=200"]
     asking = commands.start("compare", *asked, cwd=tmp_path)

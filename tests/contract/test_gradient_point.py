@@ -137,7 +137,7 @@ def take_steps(p: Tensor, grads: list[Tensor], **options: Any) -> tuple[Tensor, 
 @pytest.mark.parametrize("offset", [0, 1])
 def test_what_is_too_large_for_the_caches_is_updated_as_what_is_small(dtype, driver, offset):
     """A small tensor again and again, from an address that is good for wide stores, and not."""
-    small, times = torch.randn(1000, dtype=dtype), 3001
+    small, times = torch.randn(1000, dtype=dtype), 4501
     grads = [torch.randn(1000, dtype=dtype) for _ in range(3)]
     memory = torch.zeros(times * 1000 + offset, dtype=dtype)
     large = memory[offset:].copy_(small.repeat(times)).requires_grad_()

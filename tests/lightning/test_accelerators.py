@@ -363,6 +363,7 @@ def stopped(tmp_path_factory):
     return process.returncode, stdout, cwd / "run"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_both_processes_with_all_of_it_saved(stopped):
     code, stdout, directory = stopped
     result = result_of(directory)

@@ -44,7 +44,7 @@ pytestmark = [
     # Lightning's, of a layer that a checkpoint had thawed and that is thawed once more.
     pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist"),
 ]
-ALL_PAIRS = " ".join(map("-".join, product(("ddp", "fsdp2"), ("adam", "sgd", "nag"))))
+PAIRS = ["-".join(pair) for pair in product(("ddp", "fsdp2"), ("adam", "sgd", "nag"))]
 EPOCHS, LAST = 3, Path("checkpoints", "last.ckpt")
 HOOKS = [
     "on_train_start",
@@ -523,15 +523,13 @@ def test_a_step_late_enough_is_saved(tmp_path):
     assert run(1e9) == [0, 6]
 
 
-@pytest.mark.parametrize(
-    "pairs", ["ddp-adam fsdp2-nag", pytest.param(ALL_PAIRS, id="all", marks=pytest.mark.full)]
-)
-def test_two_processes_go_on_bit_for_bit(pairs, tmp_path):
-    run_by_two(__name__, tmp_path, *pairs.split())
+@pytest.mark.slow
+def test_two_processes_go_on_bit_for_bit(tmp_path):
+    run_by_two(__name__, tmp_path, *PAIRS)
     for rank in (0, 1):
         came = json.loads((tmp_path / f"{rank}.json").read_text())
         assert came.pop("alike") is False  # each process drops units of its own
-        assert list(came) == pairs.split()
+        assert list(came) == PAIRS
         assert not any(came.values()), came
 
 
