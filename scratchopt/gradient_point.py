@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
+from torch.nn import UninitializedParameter
 
 from scratchopt.engine.runner import writes_copies
 from scratchopt.engine.sorting import Buckets, Group, Sorting
@@ -125,7 +126,10 @@ class GradientPoint:
         self, groups: list[Group], moves: list[Update], state: dict[Any, dict[str, Any]]
     ) -> None:
         params = [p for group in groups for p in group["params"]]
-        kinds = [(p.requires_grad, p.dtype, p.shape) for p in params]
+        kinds = [
+            (p.requires_grad, p.dtype, None if type(p) is UninitializedParameter else p.shape)
+            for p in params
+        ]
         buffers = sum(map(len, state.values()))  # grows with each
 
         def find_movable() -> list[Any]:
