@@ -55,6 +55,7 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
         f"validate_steps=3 {SMALL_NET}",
     ),
     "--from /shared/runs": ({"/shared": "shared"}, ""),
+    "plot.py /shared/runs": ({"/shared": "shared"}, ""),
     "task=noisy_quadratic": (
         {"range(4)": "0,1", "=0.1,0.3": "=0.1"},
         "max_steps=20 validate_steps=10",
