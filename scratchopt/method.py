@@ -13,6 +13,9 @@ class Method:
     rule: ClassVar[Rule]
     # The state key of each buffer that it may keep, in the rule's order.
     buffers: ClassVar[tuple[str, ...]] = ()
+    # What the rule needs to see at once: "elementwise", each number by itself; "tensor", a whole
+    # parameter; "matrix", the same of 2 dimensions or more; "global", sums over all parameters.
+    shape: ClassVar[str] = "elementwise"
     # Where the gradient is taken, if not at p: `gradient_point(p, *buffers, **numbers)` moves p.
     gradient_point: Any = None
     # Whether the rule leaves an element alone where g is zero, and so takes a sparse g.
@@ -40,6 +43,15 @@ class Method:
     def rule_for(cls, group: dict[str, Any]) -> tuple[Rule, tuple[str, ...]]:
         """The rule that a group asks for, and the keys of its buffers."""
         return cls.rule, cls.buffers
+
+    @classmethod
+    def method_for(cls, group: dict[str, Any]) -> "type[Method]":
+        """The method of a group: it has the rule, the buffers with their first values, the shape.
+
+        It is another where a method leaves some parameters to another, as Muon its vectors to
+        AdamW.
+        """
+        return cls
 
     @classmethod
     def is_twin_of(cls, group: dict[str, Any]) -> bool:

@@ -6,18 +6,20 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from typing_extensions import Self, TypedDict, Unpack
 
 from scratchopt.engine.laws import read_programs
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.runner import run, update_for
+from scratchopt.engine.shapes import refuse_parameter
 from scratchopt.engine.sorting import Sorting, kinds_of
 from scratchopt.engine.update import GroupOptions, Update, number_names, with_compensations
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
 from scratchopt.method import Method
 from scratchopt.parameter_checks import check_parameter
-from scratchopt.saved_state import fill_in, refuse_foreign
+from scratchopt.saved_state import fill_in, refuse_foreign, restore_dtypes
 from scratchopt.step_hooks import outside_of_graphs, without_idle_hooks
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
@@ -123,6 +125,11 @@ class Optimizer(Method, torch.optim.Optimizer):
             param_group = self.fixed | param_group
             self._read_rule(_DEFAULTS | self.defaults | param_group)
         super().add_param_group(param_group)
+        try:
+            self._check_parameters(self.param_groups[-1])
+        except RuntimeError:
+            del self.param_groups[-1]
+            raise
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a state; what an older version or torch did not save gets its default.
@@ -144,6 +151,21 @@ class Optimizer(Method, torch.optim.Optimizer):
         if self._point:
             self._point.forget()
         fill_in(self.param_groups, self.state, self.fixed | self.defaults)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads a state as torch does, and leaves to each buffer the dtype that its method chose.
+
+        Raises:
+            ValueError: the state of another method, or of other groups. Nothing was loaded then.
+        """
+        super().load_state_dict(state_dict)
+        restore_dtypes(self.state, self.param_groups, state_dict, self._dtype_of)
+
+    def _dtype_of(self, key: str, p: Tensor, group: dict[str, Any]) -> torch.dtype:
+        """The dtype in which a method keeps a buffer of p."""
+        method: Any = self.method_for(group)
+        value = method.first_value(self, key, torch.empty_like(p, device="meta"), group)
+        return p.dtype if value is None else value.dtype
 
     def state_dict(self) -> dict[str, Any]:
         """The state, as torch has it; warns where the parameters are at the gradient point.
@@ -229,13 +251,18 @@ class Optimizer(Method, torch.optim.Optimizer):
             self._point.leave()
         return loss
 
-    def first_value(self, key: str, p: Tensor, group: dict[str, Any]) -> Tensor:
-        """The value that a buffer of p starts with."""
-        return torch.zeros_like(p, memory_format=torch.preserve_format)
+    def first_value(self, key: str, p: Tensor, group: dict[str, Any]) -> Tensor | None:
+        """The value that a buffer of p starts with.
+
+        A rule of whole tensors may have buffers of any shape and dtype; None, and the rule is given
+        None, where p needs no such buffer.
+        """
+        return _zeros_like(p)
 
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of p, with what the group's rule needs and is not there yet."""
-        rule, keys = self.rule_for(group)
+        method: Any = self.method_for(group)
+        rule, keys = method.rule_for(group)
         timed = "t" in number_names(rule)
         keys = with_compensations(keys) if group["compensated"] else keys
         if not keys and not timed:
@@ -247,12 +274,15 @@ class Optimizer(Method, torch.optim.Optimizer):
         if timed and group.get("capturable"):
             state["step"] = state["step"].to(p.device)
         for key in keys:
-            if key not in state:
-                state[key] = (
-                    torch.zeros_like(p, memory_format=torch.preserve_format)
-                    if key.endswith("compensation")
-                    else self.first_value(key, p, group)
-                )
+            if key in state:
+                continue
+            if key.endswith("compensation"):
+                kept = p if key == "compensation" else state.get(key.removesuffix("_compensation"))
+                value = kept if kept is None else _zeros_like(kept)
+            else:
+                value = method.first_value(self, key, p, group)
+            if value is not None:
+                state[key] = value
         return state
 
     def state_bytes(self) -> int:
@@ -266,7 +296,7 @@ class Optimizer(Method, torch.optim.Optimizer):
     def _read_rule(self, group: dict[str, Any]) -> None:
         """Reads the rule of a group; refuses one that takes what is not there or breaks a law."""
         cls = type(self)
-        if hasattr(cls, "rule") or cls.rule_for.__func__ is not Method.rule_for.__func__:
+        if self._has_rule():
             read_programs(self._update_of(group), group)
         elif cls.step is Optimizer.step:
             raise RuleError(
@@ -274,8 +304,25 @@ class Optimizer(Method, torch.optim.Optimizer):
                 "(docs/extend.md)"
             )
 
+    def _has_rule(self) -> bool:
+        cls = type(self)
+        return hasattr(cls, "rule") or cls.rule_for.__func__ is not Method.rule_for.__func__
+
+    def _check_parameters(self, group: dict[str, Any]) -> None:
+        """Refuses parameters that the group's rule can't update; lazy ones are checked later."""
+        for p in group["params"] if self._has_rule() else ():
+            if not is_lazy(p):
+                refuse_parameter(self._update_of(group).shape, self.method_for(group).__name__, p)
+
     def _update_of(self, group: dict[str, Any]) -> Update:
-        return update_for(*self.rule_for(group), type(self).gradient_point, GroupOptions.of(group))
+        method, options = self.method_for(group), GroupOptions.of(group)
+        return update_for(
+            *method.rule_for(group),
+            type(self).gradient_point,
+            options,
+            method.shape,
+            method.__name__,
+        )
 
     def _update(self) -> None:
         """Runs the rule on the parameters that have a gradient."""
@@ -293,10 +340,14 @@ class Optimizer(Method, torch.optim.Optimizer):
             point.land()
 
     def _prepare(self, p: Tensor, group: dict[str, Any], update: Update) -> dict[str, Any]:
-        check_parameter(type(self), p, update)
+        check_parameter(self.method_for(group), p, update)
         return self.new_state(p, group)
 
     def _may_be_elsewhere(self) -> bool:
         """True if the gradient point may differ from θ, as it may once there are buffers."""
         kept = (key in state for state in self.state.values() for key in self.buffers)
         return not self.buffers or any(kept)
+
+
+def _zeros_like(tensor: Tensor) -> Tensor:
+    return torch.zeros_like(tensor, memory_format=torch.preserve_format)

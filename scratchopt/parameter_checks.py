@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from scratchopt.engine.eager import WIDER
+from scratchopt.engine.shapes import refuse_parameter
 from scratchopt.engine.update import Update
 from scratchopt.method import Method
 
@@ -20,6 +21,7 @@ def check_parameter(method: type[Method], p: Tensor, update: Update) -> None:
         RuntimeError: with the remedy.
     """
     options = update.options
+    refuse_parameter(update.shape, method.__name__, p)
     if p.grad is not None and p.grad.layout != torch.strided:
         _check_sparse(method, update)
     if options.fused and p.is_meta:

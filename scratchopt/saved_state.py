@@ -1,8 +1,11 @@
 """A state that is loaded into an optimizer: another method's is refused, an older one filled in."""
 
+from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from scratchopt.method import Method
 from scratchopt.method_files import methods
@@ -51,3 +54,27 @@ def fill_in(
                 values["step"] = torch.as_tensor(
                     values["step"], dtype=torch.float32, device=getattr(place, "device", "cpu")
                 )
+
+
+def restore_dtypes(
+    state: dict[Any, dict[str, Any]],
+    groups: list[dict[str, Any]],
+    saved: dict[str, Any],
+    dtype_of: Callable[[str, Tensor, dict[str, Any]], torch.dtype],
+) -> None:
+    """Gives buffers of another dtype than their parameter's back, which torch casts as it loads.
+
+    Args:
+        state: of the parameters, as torch has loaded it.
+        groups: of parameters.
+        saved: the `state_dict` that was loaded.
+        dtype_of: the dtype in which a buffer of a parameter is kept, by its key and the group.
+    """
+    numbers = chain.from_iterable(group["params"] for group in saved["param_groups"])
+    for group in groups:
+        for p, number in zip(group["params"], numbers, strict=False):
+            for key, value in saved["state"].get(number, {}).items():
+                if key == "step" or not isinstance(value, Tensor) or value.dtype == p.dtype:
+                    continue
+                if dtype_of(key.removesuffix("_compensation"), p, group) == value.dtype:
+                    state[p][key] = value.to(p.device, copy=True)

@@ -92,13 +92,15 @@ def with_wider(work: Callable[..., None], columns: list[Any]) -> None:
     p, g, *rest = columns
     count = len(rest) // 2
     highs, lows = [p, *rest[:count]], rest[count:]
-    wide = [
-        _map(lambda h, l: h.to(WIDER[h.dtype]) + l, h, l) for h, l in zip(highs, lows, strict=True)
-    ]
-    work(wide[0], _map(lambda t: t.to(WIDER[t.dtype]), g), *wide[1:])
+    wide = [_map(lambda h, l: _widen(h) + l, h, l) for h, l in zip(highs, lows, strict=True)]
+    work(wide[0], _map(_widen, g), *wide[1:])
     for high, low, sums in zip(highs, lows, wide, strict=True):
         _map(lambda h, s: h.copy_(s), high, sums)
         _map(lambda h, l, s: l.copy_(s - h), high, low, sums)
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.to(WIDER.get(tensor.dtype, tensor.dtype))
 
 
 def _map(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -22,7 +22,7 @@ def read_programs(update: Update, group: dict[str, Any]) -> list[Program]:
     """Reads the rule of a group, once for an update; see `scratchopt.engine.trace`.
 
     Returns:
-        A program for each way through its branches.
+        A program for each way through its branches; none of a rule of whole tensors.
 
     Raises:
         RuleError: a rule or a gradient point that takes what is not there, or breaks a law.
@@ -34,7 +34,7 @@ def read_programs(update: Update, group: dict[str, Any]) -> list[Program]:
 def _count(update: Update, name: str, group: dict[str, Any]) -> int:
     """Counts the numbers in a hyperparameter, 2 in a pair; 0 stands for a single number."""
     at_rule = name in number_names(update.rule)
-    taker = _label(update.rule if at_rule or not update.move else update.move.rule)
+    taker = label_of(update.rule if at_rule or not update.move else update.move.rule)
     if name not in group:
         raise RuleError(
             f"{taker} takes {name}, and its param group has none: give it a default, as in "
@@ -42,7 +42,7 @@ def _count(update: Update, name: str, group: dict[str, Any]) -> int:
         )
     value = group[name]
     several = isinstance(value, tuple | list)
-    for number in value if several else [value]:
+    for number in () if update.shape.whole else value if several else [value]:
         if not (isinstance(number, Tensor) or hasattr(number, "__float__")):
             raise RuleError(
                 f"{taker} takes {name}, which is {value!r} and no number: choose between rules in "
@@ -58,8 +58,16 @@ def _read(update: Update, numbers: tuple[tuple[str, int], ...]) -> list[Program]
 
 def _read_rule(update: Update, counts: dict[str, int]) -> list[Program]:
     rule, options = update.rule, update.options
-    label = _label(rule)
+    label = label_of(rule)
     letters = _letters(rule, label, ("p", "g"), update.keys)
+    if options.weight_decay and options.decoupled_weight_decay and "lr" not in counts:
+        raise RuleError(
+            f"{label}: decoupled_weight_decay is lr·weight_decay: the rule must take lr"
+        )
+    if update.move:
+        _read_move(update.move, counts)
+    if update.shape.whole:
+        return []  # it is tried before its first step, by `scratchopt.engine.whole_tensors`
     laws = {letters[1]: WRITES_G}
     own = {name: counts[name] for name in number_names(rule)}
     programs = read_rule(label, rule, letters, laws, own)
@@ -71,24 +79,18 @@ def _read_rule(update: Update, counts: dict[str, int]) -> list[Program]:
                     f"{label}: a rule must change {name} in place{where}, as in "
                     "`m *= 0.9; m += g`; this one has not"
                 )
-    if options.weight_decay and options.decoupled_weight_decay and "lr" not in counts:
-        raise RuleError(
-            f"{label}: decoupled_weight_decay is lr·weight_decay: the rule must take lr"
-        )
     if options.capturable and len(programs) > 1:
         raise RuleError(
             f"{label} branches on its numbers, and a CUDA graph would repeat one way for ever: "
             "leave capturable out"
         )
-    if update.move:
-        _read_move(update.move, counts)
     return read_rule(label, update.apply, letters, {}, counts)
 
 
 def _read_move(update: Update, counts: dict[str, int]) -> list[Program]:
     """Reads the move to a gradient point; its programs keep θ in the second tensor."""
     point = update.rule
-    label, names = _label(point), number_names(point)
+    label, names = label_of(point), number_names(point)
     if "t" in names:
         raise RuleError(
             f"{label} takes t, and a gradient is taken before its step is counted: a gradient "
@@ -121,6 +123,7 @@ def _letters(
     return letters
 
 
-def _label(function: Callable[..., Any]) -> str:
+def label_of(function: Callable[..., Any]) -> str:
+    """What messages call a function."""
     name = getattr(function, "__qualname__", repr(function))
     return name.rpartition("<locals>.")[2]

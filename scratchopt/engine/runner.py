@@ -8,6 +8,7 @@ import torch
 
 from scratchopt.engine import eager
 from scratchopt.engine.buckets import Bucket
+from scratchopt.engine.shapes import find_shape, refuse_options
 from scratchopt.engine.sorting import Buckets, Group
 from scratchopt.engine.update import (
     GroupOptions,
@@ -19,6 +20,7 @@ from scratchopt.engine.update import (
     number_names,
     refuse_together,
 )
+from scratchopt.engine.whole_tensors import whole_tensors
 
 
 def choose_driver(options: GroupOptions) -> Callable[..., None]:
@@ -38,7 +40,12 @@ def _compiled_or_lists(options: GroupOptions) -> Callable[..., None]:
 
 @cache
 def update_for(
-    rule: Rule, keys: tuple[str, ...], gradient_point: Rule | None, options: GroupOptions
+    rule: Rule,
+    keys: tuple[str, ...],
+    gradient_point: Rule | None,
+    options: GroupOptions,
+    shape_name: str = "elementwise",
+    method: str = "the method",
 ) -> Update:
     """The update of a group; the same object for the same choices."""
     refuse_together(
@@ -48,6 +55,8 @@ def update_for(
         options.capturable,
         options.compensated,
     )
+    shape = find_shape(shape_name, method)
+    refuse_options(shape, method, options._asdict())
     names = dict.fromkeys((*number_names(rule), *number_names(gradient_point), "weight_decay"))
     return Update(
         rule=rule,
@@ -55,9 +64,10 @@ def update_for(
         keys=keys,
         names=tuple(name for name in names if name != "t"),
         apply=compose(rule, gradient_point, options),
-        driver=choose_driver(options),
+        driver=whole_tensors if shape.whole else choose_driver(options),
         counts_steps="t" in names,
         options=options,
+        shape=shape,
     )
 
 

@@ -162,7 +162,7 @@ def _starts_from(kept: Tensor | None, p: Tensor, g: Tensor, update: Update) -> b
     return (
         kept is not None
         and (options.fused or (p.device.type == "cpu" and p.numel() >= LARGE))
-        and not (options.compensated or update.takes_tensors)
+        and not (options.compensated or update.takes_tensors or update.shape.whole)
         and g.layout == torch.strided
         and _is_plain(p)
         and (p.shape, p.dtype, p.device) == (kept.shape, kept.dtype, kept.device)

@@ -125,7 +125,8 @@ class Reader:
         return RuleError(
             f"{self.name} uses {what}{instead and f' ({instead})'}. A rule works on each element "
             f"by itself and may use {PERMITTED}; what needs a whole tensor, such as a norm, a sum "
-            "or a shape, is for a torch.optim.Optimizer with a step of its own (docs/rules.md)"
+            'or a shape, declares shape = "tensor" in its class, products of matrices "matrix", '
+            'and sums over all parameters "global" (docs/rules.md)'
         )
 
     def refuse_branches(self) -> RuleError:

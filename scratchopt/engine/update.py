@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
+from scratchopt.engine.shapes import SHAPES, Shape
+
 Rule: TypeAlias = Callable[..., Any]  # of p, g, buffers and numbers by name; see `Optimizer`
 Numbers: TypeAlias = dict[str, Any]
 
@@ -52,6 +54,7 @@ class Update:
         driver: runs it on a bucket, given the gradients and the numbers.
         counts_steps: whether the rule asks for t, the number of the step.
         options: of the group.
+        shape: of the rule.
         is_move: whether it is such a move itself.
     """
 
@@ -63,6 +66,7 @@ class Update:
     driver: Callable[..., None]
     counts_steps: bool
     options: GroupOptions
+    shape: Shape = SHAPES["elementwise"]
     is_move: bool = False
 
     @property

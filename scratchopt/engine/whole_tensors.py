@@ -1,0 +1,114 @@
+"""The driver of rules that need whole tensors: one parameter at a time, with all of torch.
+
+Before its first step a rule is tried on copies, so that one that breaks a law has changed nothing.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from scratchopt.engine.buckets import Bucket
+from scratchopt.engine.eager import with_wider
+from scratchopt.engine.laws import WRITES_G, label_of
+from scratchopt.engine.operations import RuleError
+from scratchopt.engine.update import Numbers, Update, number_names
+
+# Steps at which a rule is tried, until each tensor has changed: some change now and then.
+TRIED = (1, 2, 10, 100, 1000, 5040)
+_HELD: set[Any] = set()  # updates, with the kinds of tensors on which they held the laws
+
+
+def whole_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
+    """Plain tensors, one parameter after another; what is sharded is put together before."""
+    update = bucket.update
+    rows = list(zip(bucket.params, grads, bucket.states, strict=True))
+    each = [numbers] * len(rows)
+    if update.takes_tensors and update.counts_steps:
+        each = [numbers | {"t": t} for t in numbers["t"]]
+    for (p, g, state), own in zip(rows, each, strict=True):
+        kind = (update, p.shape, p.dtype, p.device)
+        if kind not in _HELD:
+            check_laws(update, [_whole(t) for t in _row(update, p, g, state)], own)
+            _HELD.add(kind)
+    for (p, g, state), own in zip(rows, each, strict=True):
+        if torch.is_grad_enabled():  # autograd may need the old state for a derivative
+            state.update({key: state[key].clone() for key in update.keys if key in state})
+        row = _row(update, p, g, state)
+        wholes = [_whole(t) for t in row]
+        _run(update, wholes, own)
+        for t, whole in zip(row, wholes, strict=True):
+            if t is not g and t is not whole:
+                _write_part(t, whole)
+
+
+def check_laws(update: Update, row: list[Any], numbers: Numbers) -> None:
+    """Tries a rule on copies: it must change p and each buffer in place, at some step, and never g.
+
+    Args:
+        update: of the rule.
+        row: p, g, the buffers and perhaps their compensations; None where p needs no such buffer.
+        numbers: of the first step.
+
+    Raises:
+        RuleError: a law that it breaks.
+    """
+    count = 2 + len(update.keys)
+    tensors: list[Any] = [None if t is None else t.detach().clone() for t in row[:count]]
+    own = {name: numbers[name] for name in number_names(update.rule)}
+    left = {i for i, t in enumerate(tensors) if t is not None and i != 1}
+    devices = [tensors[0].device] if tensors[0].is_cuda else []
+    with torch.no_grad(), torch.random.fork_rng(devices):
+        for step in (own.get("t", 1), *TRIED):
+            if "t" in own:
+                own["t"] = torch.full_like(own["t"], step) if torch.is_tensor(own["t"]) else step
+            before = [t if t is None else t._version for t in tensors]
+            update.rule(*tensors, **own)
+            if tensors[1]._version != before[1]:
+                raise RuleError(f"{label_of(update.rule)}: {WRITES_G}")
+            left -= {i for i in left if tensors[i]._version != before[i]}
+            if not left:
+                return
+            tensors[1].normal_()  # that of the first step may be zero
+    name = ("p", "g", *update.keys)[min(left)]
+    raise RuleError(
+        f"{label_of(update.rule)}: a rule must change {name} in place, as in `m *= 0.9; m += g`; "
+        f"this one has not, at any of the steps {', '.join(map(str, TRIED))}"
+    )
+
+
+def _row(update: Update, p: Tensor, g: Tensor, state: dict[str, Any]) -> list[Any]:
+    return [p, g, *(state.get(key) for key in update.all_keys)]
+
+
+def _run(update: Update, row: list[Any], numbers: Numbers) -> None:
+    """Runs an update on p, g, the buffers and the compensations; None stays None."""
+    count = 2 + len(update.keys)
+    there = [i for i in range(count) if row[i] is not None]
+
+    def apply(*tensors: Tensor) -> None:
+        given = dict(zip(there, tensors, strict=True))
+        update.apply(*(given.get(i) for i in range(count)), **numbers)
+
+    if update.options.compensated:
+        with_wider(apply, [t for t in row if t is not None])
+    else:
+        apply(*(row[i] for i in there))
+
+
+def _whole(tensor: Any) -> Any:
+    """A tensor, put together where each process has a part of it (DTensor)."""
+    if tensor is None or type(tensor) in (Tensor, Parameter):
+        return tensor
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _write_part(sharded: Any, whole: Tensor) -> None:
+    """Writes this process's part of a whole tensor back, without communication."""
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh = sharded.device_mesh
+    everywhere = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    part = everywhere.redistribute(placements=sharded.placements)
+    sharded.to_local().copy_(part.to_local())
