@@ -16,6 +16,11 @@ class Method:
     # What the rule needs to see at once: "elementwise", each number by itself; "tensor", a whole
     # parameter; "matrix", the same of 2 dimensions or more; "global", sums over all parameters.
     shape: ClassVar[str] = "elementwise"
+    # The numbers of a step that the rule takes beside those of its group: `numbers(*, t, lr, …)`
+    # returns them by name, in plain Python. It gets those of `kept_numbers` as each parameter's
+    # state has them, 0-dim tensors, and returns them anew; `first_value` says where they start.
+    numbers: Any = None
+    kept_numbers: ClassVar[tuple[str, ...]] = ()
     # Where the gradient is taken, if not at p: `gradient_point(p, *buffers, **numbers)` moves p.
     gradient_point: Any = None
     # Whether the rule leaves an element alone where g is zero, and so takes a sparse g.

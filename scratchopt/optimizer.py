@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -14,12 +14,13 @@ from scratchopt.engine.operations import RuleError
 from scratchopt.engine.runner import run, update_for
 from scratchopt.engine.shapes import refuse_parameter
 from scratchopt.engine.sorting import Sorting, kinds_of
-from scratchopt.engine.update import GroupOptions, Update, number_names, with_compensations
+from scratchopt.engine.step_numbers import read_step_numbers
+from scratchopt.engine.update import GroupOptions, StepNumbers, Update
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
 from scratchopt.method import Method
 from scratchopt.parameter_checks import check_parameter
-from scratchopt.saved_state import fill_in, refuse_foreign, restore_dtypes
+from scratchopt.saved_state import fill_in, refuse_foreign, restore_dtypes, with_plain_numbers
 from scratchopt.step_hooks import outside_of_graphs, without_idle_hooks
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
@@ -57,9 +58,11 @@ class Optimizer(Method, torch.optim.Optimizer):
     A subclass gives `rule(p, g, *buffers, **numbers)`: the update of the paper, in place on p and
     the buffers; g is read-only. `buffers` names the state key of each buffer, in the rule's order;
     a buffer starts at zero. The keyword-only arguments of the rule are read from the param group,
-    at each step; `t` is the number of the step, from 1, and kept as `step` in the state. All else
-    is done here, once: weight decay, maximize, complex, sparse and missing gradients, and the way
-    the tensors are walked (`scratchopt.engine`).
+    at each step; `t` is the number of the step, from 1, and kept as `step` in the state. Numbers
+    that are none of these the method makes itself, in `numbers(*, t, **hyperparameters)`; those of
+    `kept_numbers` it keeps from step to step. All else is done here, once: weight decay, unless the
+    rule takes it, maximize, complex, sparse and missing gradients, and the way the tensors are
+    walked (`scratchopt.engine`).
 
     A method whose gradient is taken elsewhere than at its parameters θ says where:
     `gradient_point(p, *buffers, **numbers)` moves p from θ to that point, in place, and leaves the
@@ -93,6 +96,7 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     _sorting: Sorting
     _point: GradientPoint | None
+    _step_numbers: dict[Any, StepNumbers | None]  # by the method of a group
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -106,7 +110,7 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     def _make_objects(self) -> None:
         """Makes the objects that outlive a step; wrappers that copy `__dict__` share them."""
-        point = type(self).gradient_point
+        point, self._step_numbers = type(self).gradient_point, {}
         self._sorting, self._point = Sorting(), point and GradientPoint(point, type(self).__name__)
 
     def __init__(
@@ -151,6 +155,16 @@ class Optimizer(Method, torch.optim.Optimizer):
         if self._point:
             self._point.forget()
         fill_in(self.param_groups, self.state, self.fixed | self.defaults)
+        for group in self.param_groups:
+            for p in group["params"] if self.method_for(group).kept_numbers else ():
+                self._keep_as_tensors(p, group)
+
+    def _keep_as_tensors(self, p: Tensor, group: dict[str, Any]) -> None:
+        """Makes tensors of the numbers that a parameter keeps, where they were loaded."""
+        method, values = cast(Any, self.method_for(group)), self.state.get(p, {})
+        for name in method.kept_numbers:
+            if name in values and not isinstance(values[name], Tensor):
+                values[name] = method.first_value(self, name, p, group).fill_(values[name])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state as torch does, and leaves to each buffer the dtype that its method chose.
@@ -158,7 +172,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         Raises:
             ValueError: the state of another method, or of other groups. Nothing was loaded then.
         """
-        super().load_state_dict(state_dict)
+        super().load_state_dict(with_plain_numbers(state_dict, self.kept_numbers))
         restore_dtypes(self.state, self.param_groups, state_dict, self._dtype_of)
 
     def _dtype_of(self, key: str, p: Tensor, group: dict[str, Any]) -> torch.dtype:
@@ -252,27 +266,30 @@ class Optimizer(Method, torch.optim.Optimizer):
         return loss
 
     def first_value(self, key: str, p: Tensor, group: dict[str, Any]) -> Tensor | None:
-        """The value that a buffer of p starts with.
+        """The value that a buffer of p, or a number of `kept_numbers`, starts with.
 
         A rule of whole tensors may have buffers of any shape and dtype; None, and the rule is given
         None, where p needs no such buffer.
         """
+        if key in self.method_for(group).kept_numbers:
+            return torch.zeros((), dtype=torch.float64)
         return _zeros_like(p)
 
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of p, with what the group's rule needs and is not there yet."""
-        method: Any = self.method_for(group)
-        rule, keys = method.rule_for(group)
-        timed = "t" in number_names(rule)
-        keys = with_compensations(keys) if group["compensated"] else keys
-        if not keys and not timed:
+        update, method = self._update_of(group), cast(Any, self.method_for(group))
+        keys = update.all_keys
+        if not (keys or update.state_numbers):
             return {}
         state = self.state[p]
-        if timed and "step" not in state:
-            device = p.device if group.get("capturable") else "cpu"
-            state["step"] = torch.tensor(0.0, dtype=torch.float32, device=device)
-        if timed and group.get("capturable"):
-            state["step"] = state["step"].to(p.device)
+        if update.counts_steps and "step" not in state:
+            state["step"] = torch.tensor(0.0, dtype=torch.float32)
+        for name in update.kept_numbers:
+            if name not in state:
+                state[name] = method.first_value(self, name, p, group)
+        if group.get("capturable"):
+            for name in update.state_numbers:
+                state[name] = state[name].to(p.device)
         for key in keys:
             if key in state:
                 continue
@@ -316,13 +333,26 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     def _update_of(self, group: dict[str, Any]) -> Update:
         method, options = self.method_for(group), GroupOptions.of(group)
+        try:
+            numbers = self._step_numbers[method]
+        except KeyError:
+            numbers = self._step_numbers[method] = self._read_numbers(method, group)
         return update_for(
             *method.rule_for(group),
             type(self).gradient_point,
+            numbers,
             options,
             method.shape,
             method.__name__,
         )
+
+    def _read_numbers(self, method: Any, group: dict[str, Any]) -> StepNumbers | None:
+        """Reads what the `numbers` of a group's method take and make, if it has them."""
+        if not (method.numbers or method.kept_numbers):
+            return None
+        kept = method.kept_numbers
+        first = {key: method.first_value(self, key, torch.empty(0), group) for key in kept}
+        return read_step_numbers(method.numbers, kept, group, first)
 
     def _update(self) -> None:
         """Runs the rule on the parameters that have a gradient."""

@@ -27,12 +27,43 @@ def refuse_foreign(method: type[Method], state: dict[str, Any]) -> None:
         for group in state["param_groups"]:
             if group.get(name, value) != value:
                 raise ValueError(f"{method.__name__} has no {name}={group[name]}: {_REMEDY}")
-    others = (key for source in methods().values() for key in source.literal("buffers", ()))
+    others = (
+        key
+        for source in methods().values()
+        for attribute in ("buffers", "kept_numbers")
+        for key in source.literal(attribute, ())
+    )
     for key in dict.fromkeys(others):
         # torch's SGD keeps a buffer that is None where there is no momentum.
         kept = any(values.get(key) is not None for values in state["state"].values())
-        if kept and key not in method.buffers:
+        if kept and key not in (*method.buffers, *method.kept_numbers):
             raise ValueError(f"{method.__name__} keeps no {key}: {_REMEDY}")
+    for key in method.kept_numbers:
+        if any(values and key not in values for values in state["state"].values()):
+            raise ValueError(f"{method.__name__} keeps {key}, and the state has none: {_REMEDY}")
+
+
+def with_plain_numbers(state: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """A `state_dict` whose numbers of some names are Python's: torch casts tensors to p's dtype.
+
+    Args:
+        state: a `state_dict`.
+        names: of numbers in the state of each parameter.
+    """
+    if not names:
+        return state
+    plain = {
+        index: {
+            key: float(value) if key in names and not _is_meta(value) else value
+            for key, value in values.items()
+        }
+        for index, values in state["state"].items()
+    }
+    return {**state, "state": plain}
+
+
+def _is_meta(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_meta
 
 
 def fill_in(

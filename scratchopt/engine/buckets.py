@@ -1,13 +1,13 @@
 """Buckets: parameters that one call serves, with their state and the count of their steps."""
 
 from itertools import pairwise
-from operator import is_
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from scratchopt.engine.program import Program
+from scratchopt.engine.shared_number import SharedNumber
 from scratchopt.engine.stale_products import suits_lists
 from scratchopt.engine.update import Update
 
@@ -43,23 +43,15 @@ class Bucket:
         self.is_plain = False  # whether all tensors were seen to be plain ones; and
         self.kernel: Any = None  # the compiled driver's, with the arithmetic of its factors
         self.layout: Any = None  # where the tensors lie; see `scratchopt.engine.c_kernel`
-        self._steps: list[Tensor] = []
-        if update.counts_alike:  # in one tensor, so that one addition counts for all
-            self._all = torch.stack([state["step"] for state in states])
-            self._version, self._count = self._all._version, self._all[0].item()
-            self._steps = list(self._all.unbind())
-            for state, step in zip(states, self._steps, strict=True):
-                state["step"] = step
+        self._shared = {key: SharedNumber(key, states) for key in update.shared_numbers}
+        self._shared_numbers = list(self._shared.values())
 
     @property
     def undisturbed(self) -> bool:
         """True if the parameters are still where they were, and nobody else has changed a step."""
         if self.device != self.params[0].device:
             return False
-        if not self._steps:
-            return True
-        steps = [state["step"] for state in self.states]
-        return all(map(is_, steps, self._steps)) and self._all._version == self._version
+        return not self._shared or all(map(SharedNumber.is_undisturbed, self._shared_numbers))
 
     def count(self, steps: int = 1) -> Any:
         """Counts a step, or takes one back; its number, or a tensor for each parameter."""
@@ -67,9 +59,29 @@ class Bucket:
             tensors = [state["step"] for state in self.states]
             torch._foreach_add_(tensors, steps)
             return tensors
-        self._all += steps
-        self._version, self._count = self._all._version, self._count + steps
-        return self._count
+        return self._shared["step"].add(steps)
+
+    def kept_numbers(self) -> dict[str, Tensor]:
+        """The numbers that the method keeps, where one is all parameters'."""
+        return {name: self._shared[name].first for name in self.update.kept_numbers}
+
+    def as_kept(self, name: str, value: Any) -> Tensor:
+        """A number that the method has made, as it will be kept."""
+        return torch.as_tensor(value, dtype=self._shared[name].first.dtype)
+
+    def keep(self, numbers: dict[str, Any]) -> None:
+        """Keeps numbers in the state, each of all parameters or a list with one of each."""
+        for name, value in numbers.items():
+            if name in self._shared:
+                self._shared[name].write(value)
+                continue
+            for state, own in zip(self.states, value, strict=True):
+                old = state[name]
+                new = torch.as_tensor(own, dtype=old.dtype, device=old.device)
+                if self.update.options.differentiable:  # autograd may need the old one
+                    state[name] = new
+                else:
+                    old.copy_(new)
 
     def columns(self, grads: list[Tensor]) -> list[list[Tensor]]:
         """Parameters, gradients, each kind of buffer, the compensations, and what was kept.

@@ -12,7 +12,7 @@ from torch import Tensor
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.kept_vector import KeptVector
 from scratchopt.engine.sparse_rows import take_sparse_rows
-from scratchopt.engine.update import Numbers, Update
+from scratchopt.engine.update import Numbers, Update, of_each
 from scratchopt.engine.vector import Vector
 
 Columns: TypeAlias = list[list[Tensor]]
@@ -38,14 +38,13 @@ def plain_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None
 
     For autograd the state gets new tensors: it may need the old ones for a derivative.
     """
-    update, steps = bucket.update, numbers.get("t", bucket.params)
+    update, each = bucket.update, of_each(numbers, len(grads))
     rows = zip(*bucket.columns(grads), strict=True)
-    for state, step, (p, g, *buffers) in zip(bucket.states, steps, rows, strict=True):
+    for state, own, (p, g, *buffers) in zip(bucket.states, each, rows, strict=True):
         if torch.is_grad_enabled():
             buffers = [buffer.clone() for buffer in buffers]
             for key, buffer in zip(update.keys, buffers, strict=True):
                 state[key] = torch.view_as_complex(buffer) if state[key].is_complex() else buffer
-        own = numbers | {"t": step} if "t" in numbers else numbers
         _run_one(update, [p, g, *buffers], own)
 
 

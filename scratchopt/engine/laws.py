@@ -11,11 +11,12 @@ from torch import Tensor
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.program import Program
 from scratchopt.engine.trace import read_rule
-from scratchopt.engine.update import Update, number_names
+from scratchopt.engine.update import Update, label_of, number_names
 
 WRITES_G = "a rule must leave g as it is: write `d = lr * g` in place of `g *= lr`"
 WRITES_BUFFER = "a gradient_point must leave buffers as they are: write `p += momentum * v`"
 NOT_MOVED = "a gradient_point must change p in place, as in `p += momentum * v`; this one has not"
+FROM_GROUP = "a gradient point has the numbers of its param group alone"
 
 
 def read_programs(update: Update, group: dict[str, Any]) -> list[Program]:
@@ -28,7 +29,9 @@ def read_programs(update: Update, group: dict[str, Any]) -> list[Program]:
         RuleError: a rule or a gradient point that takes what is not there, or breaks a law.
     """
     counts = [(name, _count(update, name, group)) for name in update.names]
-    return _read(update, (*counts, ("t", 0)) if update.counts_steps else tuple(counts))
+    if update.step_numbers:
+        counts += [item for item in update.step_numbers.made if item[0] in update.made]
+    return _read(update, (*counts, ("t", 0)) if update.takes_t else tuple(counts))
 
 
 def _count(update: Update, name: str, group: dict[str, Any]) -> int:
@@ -36,8 +39,9 @@ def _count(update: Update, name: str, group: dict[str, Any]) -> int:
     at_rule = name in number_names(update.rule)
     taker = label_of(update.rule if at_rule or not update.move else update.move.rule)
     if name not in group:
+        made = " and numbers() makes none" if update.step_numbers else ""
         raise RuleError(
-            f"{taker} takes {name}, and its param group has none: give it a default, as in "
+            f"{taker} takes {name}, and its param group has none{made}: give it a default, as in "
             f'super().__init__(params, {{"{name}": {name}}}, **options)'
         )
     value = group[name]
@@ -60,11 +64,18 @@ def _read_rule(update: Update, counts: dict[str, int]) -> list[Program]:
     rule, options = update.rule, update.options
     label = label_of(rule)
     letters = _letters(rule, label, ("p", "g"), update.keys)
-    if options.weight_decay and options.decoupled_weight_decay and "lr" not in counts:
+    decays_itself = "weight_decay" in number_names(rule)
+    decoupled = options.weight_decay and options.decoupled_weight_decay and not decays_itself
+    if decoupled and "lr" not in counts:
         raise RuleError(
             f"{label}: decoupled_weight_decay is lr·weight_decay: the rule must take lr"
         )
     if update.move:
+        if taken := [name for name in number_names(update.move.rule) if name in update.made]:
+            raise RuleError(
+                f"{label_of(update.move.rule)} takes {taken[0]}, which numbers() makes, and a "
+                f"gradient is taken before its step: {FROM_GROUP}"
+            )
         _read_move(update.move, counts)
     if update.shape.whole:
         return []  # it is tried before its first step, by `scratchopt.engine.whole_tensors`
@@ -93,8 +104,7 @@ def _read_move(update: Update, counts: dict[str, int]) -> list[Program]:
     label, names = label_of(point), number_names(point)
     if "t" in names:
         raise RuleError(
-            f"{label} takes t, and a gradient is taken before its step is counted: a gradient "
-            "point has the numbers of its param group alone"
+            f"{label} takes t, and a gradient is taken before its step is counted: {FROM_GROUP}"
         )
     letters = _letters(point, label, ("p",), update.keys)
     letters.insert(1, "")  # θ's copy, of which the method knows nothing
@@ -121,9 +131,3 @@ def _letters(
             "each in `buffers`; numbers come after a `*`"
         )
     return letters
-
-
-def label_of(function: Callable[..., Any]) -> str:
-    """What messages call a function."""
-    name = getattr(function, "__qualname__", repr(function))
-    return name.rpartition("<locals>.")[2]

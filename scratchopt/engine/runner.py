@@ -10,9 +10,12 @@ from scratchopt.engine import eager
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.shapes import find_shape, refuse_options
 from scratchopt.engine.sorting import Buckets, Group
+from scratchopt.engine.step_numbers import make_numbers, make_unread_numbers
 from scratchopt.engine.update import (
     GroupOptions,
+    Numbers,
     Rule,
+    StepNumbers,
     Update,
     as_number,
     as_scalar,
@@ -43,6 +46,7 @@ def update_for(
     rule: Rule,
     keys: tuple[str, ...],
     gradient_point: Rule | None,
+    step_numbers: StepNumbers | None,
     options: GroupOptions,
     shape_name: str = "elementwise",
     method: str = "the method",
@@ -58,14 +62,17 @@ def update_for(
     shape = find_shape(shape_name, method)
     refuse_options(shape, method, options._asdict())
     names = dict.fromkeys((*number_names(rule), *number_names(gradient_point), "weight_decay"))
+    made = [name for name, _ in step_numbers.made if name in names] if step_numbers else ()
     return Update(
         rule=rule,
         move=gradient_point and _move_for(gradient_point, keys, options),
         keys=keys,
-        names=tuple(name for name in names if name != "t"),
+        names=tuple(name for name in names if name != "t" and name not in made),
+        made=tuple(made),
         apply=compose(rule, gradient_point, options),
         driver=whole_tensors if shape.whole else choose_driver(options),
-        counts_steps="t" in names,
+        takes_t="t" in names,
+        step_numbers=step_numbers,
         options=options,
         shape=shape,
     )
@@ -82,9 +89,11 @@ def _move_for(gradient_point: Rule, keys: tuple[str, ...], options: GroupOptions
         move=None,
         keys=keys,
         names=tuple(name for name in number_names(gradient_point) if name != "t"),
+        made=(),
         apply=apply,
         driver=_compiled_or_lists(options),
-        counts_steps=False,
+        takes_t=False,
+        step_numbers=None,
         options=options._replace(compensated=False, foreach=True),  # one operation, for all at once
         is_move=True,
     )
@@ -111,17 +120,49 @@ def run(buckets: Buckets, groups: list[Group], grads: list[Any]) -> None:
         group, update = groups[index], bucket.update
         plain = as_scalar if update.takes_tensors else as_number
         numbers = {name: plain(group[name]) for name in update.names}
+        t = kept = None
         if update.counts_steps:
             if bucket.params[0].is_cuda and not update.takes_tensors:
                 _refuse_capture()
-            numbers["t"] = bucket.count()
+            t = bucket.count()
         try:
             with torch.set_grad_enabled(update.options.differentiable):
+                if update.step_numbers:
+                    made, kept = _make_numbers(update.step_numbers, bucket, group, t)
+                    numbers |= {name: made[name] for name in update.made}
+                if update.takes_t:
+                    numbers["t"] = t
                 update.driver(bucket, own, numbers)
         except BaseException:
             if update.counts_steps:
                 bucket.count(-1)
             raise
+        if kept:
+            bucket.keep(kept)
+
+
+def _make_numbers(
+    own: StepNumbers, bucket: Bucket, group: Group, t: Any
+) -> tuple[Numbers, Numbers]:
+    """The numbers that a method makes itself for a step of a bucket, and those of them to be kept.
+
+    Where the numbers are tensors, these are lists: of a number for each parameter.
+    """
+    update = bucket.update
+    if not update.takes_tensors:
+        values = {name: as_number(group[name]) for name in own.names}
+        made = make_numbers(own, values, t, bucket.kept_numbers())
+        kept = {name: bucket.as_kept(name, made[name]) for name in own.kept}
+        return {name: as_number(value) for name, value in (made | kept).items()}, kept
+    values = {name: as_scalar(group[name]) for name in own.names}
+    capturable = update.options.capturable
+    make = make_unread_numbers if capturable else make_numbers
+    rows = []
+    for state, step in zip(bucket.states, t or bucket.states, strict=True):
+        count = step if capturable or not t else step.item()
+        rows.append(make(own, values, count, {name: state[name] for name in own.kept}))
+    made = {name: [row[name] for row in rows] for name, _ in own.made}
+    return made, {name: made[name] for name in own.kept}
 
 
 def _refuse_capture() -> None:

@@ -137,7 +137,7 @@ def _sort(
             if g is None:
                 continue
             state = prepare(p, group, update)
-            age = state["step"].item() if update.counts_alike else 0.0
+            age = tuple(state[key].item() for key in update.shared_numbers)
             starts = _starts_from(kept.get(id(p)), p, g, update)
             rows[index, p.device, p.dtype, g.dtype, g.layout, age, starts].append((i, p, state))
     return [

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from inspect import signature
 from typing import Any, NamedTuple, TypeAlias
 
@@ -41,6 +41,25 @@ class GroupOptions(NamedTuple):
         )
 
 
+class StepNumbers(NamedTuple):
+    """What the `numbers` of a method take and make; see `scratchopt.engine.step_numbers`.
+
+    Args:
+        function: the method's own.
+        names: of the hyperparameters that it takes.
+        takes_t: whether it takes t, the number of the step.
+        kept: names of those that the state of each parameter keeps from step to step.
+        made: names of all that it makes, and how many numbers are in each: 0 for a single one, 2
+            for a pair.
+    """
+
+    function: Rule
+    names: tuple[str, ...]
+    takes_t: bool
+    kept: tuple[str, ...]
+    made: tuple[tuple[str, int], ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Update:
     """The update that a step makes to the parameters of a group.
@@ -50,9 +69,11 @@ class Update:
         move: the move of p to the point where the gradient is taken, or None if that is p.
         keys: of the rule's buffers in the state, in the rule's order.
         names: of the numbers that it takes from the group.
+        made: names of those that it takes from what the method's own `numbers` make.
         apply: the rule with what comes before it, a function of p, g, the buffers and the numbers.
         driver: runs it on a bucket, given the gradients and the numbers.
-        counts_steps: whether the rule asks for t, the number of the step.
+        takes_t: whether the rule takes t, the number of the step.
+        step_numbers: what `numbers` take and make, if the method has them.
         options: of the group.
         shape: of the rule.
         is_move: whether it is such a move itself.
@@ -62,22 +83,39 @@ class Update:
     move: "Update | None"
     keys: tuple[str, ...]
     names: tuple[str, ...]
+    made: tuple[str, ...]
     apply: Callable[..., None]
     driver: Callable[..., None]
-    counts_steps: bool
+    takes_t: bool
+    step_numbers: StepNumbers | None
     options: GroupOptions
     shape: Shape = SHAPES["elementwise"]
     is_move: bool = False
+
+    @cached_property
+    def counts_steps(self) -> bool:
+        """True if the state of each parameter has the number of its steps."""
+        return self.takes_t or (self.step_numbers is not None and self.step_numbers.takes_t)
+
+    @cached_property
+    def kept_numbers(self) -> tuple[str, ...]:
+        """Names of the numbers that the state of each parameter keeps beside `step`."""
+        return self.step_numbers.kept if self.step_numbers else ()
 
     @property
     def takes_tensors(self) -> bool:
         """True if its numbers stay tensors where they are, for autograd or a CUDA graph."""
         return self.options.differentiable or self.options.capturable
 
+    @cached_property
+    def state_numbers(self) -> tuple[str, ...]:
+        """Keys of the numbers in the state of each parameter."""
+        return (*(("step",) if self.counts_steps else ()), *self.kept_numbers)
+
     @property
-    def counts_alike(self) -> bool:
-        """True if one number counts the steps of all parameters of an age."""
-        return self.counts_steps and not self.takes_tensors
+    def shared_numbers(self) -> tuple[str, ...]:
+        """Keys of those that are one for all parameters of an age."""
+        return () if self.takes_tensors else self.state_numbers
 
     @property
     def all_keys(self) -> tuple[str, ...]:
@@ -92,6 +130,8 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
     """
     maximize, decay = options.maximize, options.weight_decay
     decoupled = options.decoupled_weight_decay
+    if "weight_decay" in (*number_names(rule), *number_names(gradient_point)):
+        return _decaying_itself(rule, maximize)
     decay_point = _unmoved
     if gradient_point is not None:
         decay_point = _moved(_with_its_numbers(gradient_point))
@@ -106,6 +146,16 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
         elif decay:
             g = g + weight_decay * decay_point(p, *buffers, **numbers)
         rule(p, g, *buffers, **numbers)
+
+    return whole
+
+
+def _decaying_itself(rule: Rule, maximize: bool) -> Callable[..., None]:
+    """A rule that takes weight_decay, or whose gradient point does, and decays as it says."""
+    own = _with_its_numbers(rule)
+
+    def whole(p: Any, g: Any, *buffers: Any, **numbers: Any) -> None:
+        own(p, -g if maximize else g, *buffers, **numbers)
 
     return whole
 
@@ -139,6 +189,12 @@ def number_names(function: Rule | None) -> tuple[str, ...]:
     return tuple(a.name for a in arguments if a.kind == a.KEYWORD_ONLY)
 
 
+def label_of(function: Callable[..., Any]) -> str:
+    """What messages call a function, such as Adam.rule."""
+    name = getattr(function, "__qualname__", repr(function))
+    return name.rpartition("<locals>.")[2]
+
+
 def with_compensations(keys: tuple[str, ...]) -> tuple[str, ...]:
     """Keys of buffers, and of the compensations of the parameter and of each buffer."""
     return (*keys, "compensation", *(f"{key}_compensation" for key in keys))
@@ -157,6 +213,14 @@ def refuse_together(
     for name, option in (("fused", fused), ("foreach", foreach)):
         if capturable and option:
             raise RuntimeError(f"`{name}` does not support `capturable`: leave one of them out")
+
+
+def of_each(numbers: Numbers, count: int) -> list[Numbers]:
+    """The numbers of each parameter: of a list each has one, as of t where that is a tensor."""
+    several = {name: value for name, value in numbers.items() if isinstance(value, list)}
+    if not several:
+        return [numbers] * count
+    return [numbers | {name: value[i] for name, value in several.items()} for i in range(count)]
 
 
 def as_scalar(value: Any) -> Any:

@@ -11,9 +11,9 @@ from torch.nn import Parameter
 
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.eager import with_wider
-from scratchopt.engine.laws import WRITES_G, label_of
+from scratchopt.engine.laws import WRITES_G
 from scratchopt.engine.operations import RuleError
-from scratchopt.engine.update import Numbers, Update, number_names
+from scratchopt.engine.update import Numbers, Update, label_of, number_names, of_each
 
 # Steps at which a rule is tried, until each tensor has changed: some change now and then.
 TRIED = (1, 2, 10, 100, 1000, 5040)
@@ -24,9 +24,7 @@ def whole_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None
     """Plain tensors, one parameter after another; what is sharded is put together before."""
     update = bucket.update
     rows = list(zip(bucket.params, grads, bucket.states, strict=True))
-    each = [numbers] * len(rows)
-    if update.takes_tensors and update.counts_steps:
-        each = [numbers | {"t": t} for t in numbers["t"]]
+    each = of_each(numbers, len(rows))
     for (p, g, state), own in zip(rows, each, strict=True):
         kind = (update, p.shape, p.dtype, p.device)
         if kind not in _HELD:

@@ -31,15 +31,15 @@ EVERY_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 class Own(scratchopt.Optimizer):
     """A user's method: its numbers are those of its group."""
 
-    numbers: dict[str, Any] = {}  # noqa: RUF012
+    settings: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, params: Any, capturable: bool = False, **options: Any) -> None:
-        super().__init__(params, {"lr": 0.1, "capturable": capturable, **self.numbers}, **options)
+        super().__init__(params, {"lr": 0.1, "capturable": capturable, **self.settings}, **options)
 
 
 def make(rule: Callable[..., None], *buffers: str, **numbers: Any) -> type[Own]:
     return type(
-        "Mine", (Own,), {"rule": staticmethod(rule), "buffers": buffers, "numbers": numbers}
+        "Mine", (Own,), {"rule": staticmethod(rule), "buffers": buffers, "settings": numbers}
     )
 
 
@@ -217,7 +217,7 @@ def test_a_rule_that_is_refused_in_mid_run_changes_nothing():
     """The rule of a group changes with its settings; the new one is read before it is run."""
 
     class Changes(Own):
-        numbers = {"wild": False}  # noqa: RUF012
+        settings = {"wild": False}  # noqa: RUF012
         rule = staticmethod(CASES["sgd"].cls.rule)  # type: ignore[attr-defined]
 
         @classmethod
@@ -396,7 +396,7 @@ class Lion(Own):
     """Chen et al. (2023), arXiv 2302.06675."""
 
     buffers = ("exp_avg",)
-    numbers = {"betas": (0.9, 0.99)}  # noqa: RUF012
+    settings = {"betas": (0.9, 0.99)}  # noqa: RUF012
 
     @staticmethod
     def rule(p, g, m, *, lr, betas):
@@ -409,7 +409,7 @@ class ClampedAdam(Own):
     """Adam with a clamped gradient and a clamped mean square."""
 
     buffers = ("exp_avg", "exp_avg_sq")
-    numbers = {"betas": (0.9, 0.999), "bound": 0.5}  # noqa: RUF012
+    settings = {"betas": (0.9, 0.999), "bound": 0.5}  # noqa: RUF012
 
     @staticmethod
     def rule(p, g, m, v, *, t, lr, betas, bound):
@@ -425,7 +425,7 @@ class Cautious(Own):
     """Momentum where it agrees with the gradient (Liang et al. (2024), arXiv 2411.16085)."""
 
     buffers = ("velocity",)
-    numbers = {"momentum": 0.9}  # noqa: RUF012
+    settings = {"momentum": 0.9}  # noqa: RUF012
 
     @staticmethod
     def rule(p, g, m, *, lr, momentum):
@@ -438,7 +438,7 @@ class Branches(Own):
     """It has a warm-up, another first step, and every third step is a long one."""
 
     buffers = ("average",)
-    numbers = {"momentum": 0.9}  # noqa: RUF012
+    settings = {"momentum": 0.9}  # noqa: RUF012
 
     @staticmethod
     def rule(p, g, m, *, t, lr, momentum):
@@ -455,7 +455,7 @@ class UsesTwice(Own):
     """A product after its parts have changed, and a root after it was added to."""
 
     buffers = ("velocity", "square")
-    numbers = {"momentum": 0.5}  # noqa: RUF012
+    settings = {"momentum": 0.5}  # noqa: RUF012
 
     @staticmethod
     def rule(p, g, m, v, *, lr, momentum):
@@ -485,7 +485,7 @@ METHODS = (SignSGD, Lion, ClampedAdam, Cautious, Branches, UsesTwice)
 def naive(method: type[Own], params: list[Tensor], steps: list[list[Tensor]]) -> None:
     """The rule on one tensor after another, in float64; a complex number is a pair."""
     names = inspect.signature(method.rule).parameters
-    group = {"lr": 0.1, **method.numbers}
+    group = {"lr": 0.1, **method.settings}
     buffers = [[torch.zeros_like(p) for _ in method.buffers] for p in params]
     for t, grads in enumerate(steps, 1):
         group["lr"] = 0.1 / t
