@@ -157,10 +157,13 @@ def _make_numbers(
     values = {name: as_scalar(group[name]) for name in own.names}
     capturable = update.options.capturable
     make = make_unread_numbers if capturable else make_numbers
-    rows = []
-    for state, step in zip(bucket.states, t or bucket.states, strict=True):
-        count = step if capturable or not t else step.item()
-        rows.append(make(own, values, count, {name: state[name] for name in own.kept}))
+    counts = t if t is not None else [None] * len(bucket.states)
+    if not capturable and t is not None:
+        counts = [step.item() for step in t]
+    rows = [
+        make(own, values, count, {name: state[name] for name in own.kept})
+        for state, count in zip(bucket.states, counts, strict=True)
+    ]
     made = {name: [row[name] for row in rows] for name, _ in own.made}
     return made, {name: made[name] for name in own.kept}
 

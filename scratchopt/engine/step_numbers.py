@@ -82,7 +82,7 @@ def make_numbers(numbers: StepNumbers, group: Numbers, t: Any, kept: Mapping[str
 
 
 def make_unread_numbers(
-    numbers: StepNumbers, group: Numbers, t: Tensor, kept: Mapping[str, Any]
+    numbers: StepNumbers, group: Numbers, t: Any, kept: Mapping[str, Any]
 ) -> Numbers:
     """Makes the numbers of a step from tensors that nobody may read, as a CUDA graph repeats them.
 

@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import scratchopt
 from scratchopt.engine import compiled
 from scratchopt.engine.operations import RuleError
 from tests.shared.cases import DRIVERS, give
+from tests.shared.paths import ROOT
 
 SHAPES = [(3, 5), (), (7,)]
 LATE = [(0, 1, 2), (0,), (0, 2), (0, 1, 2), (1,)]  # which parameters have a gradient, step by step
@@ -31,7 +33,7 @@ class Weighted(scratchopt.Optimizer):
 
     kept_numbers = ("weight_sum", "most")
 
-    def __init__(self, params, lr=0.25, warmup=2, capturable=False, **options):
+    def __init__(self, params, lr: Any = 0.25, warmup=2, capturable=False, **options):
         settings = {"lr": lr, "warmup": warmup, "capturable": capturable}
         super().__init__(params, settings, **options)
 
@@ -206,20 +208,19 @@ def test_one_edited_number_parts_a_parameter_from_the_others():
     assert ends[0][3] > 2
 
 
-class Straight(Weighted):
-    @staticmethod
-    def rule(p, g, *, d):
-        p -= d[0] * g
+def straight(p, g, *, d):
+    p -= d[0] * g
 
 
 def test_autograd_goes_through_the_numbers():
     lr = torch.tensor(0.25, dtype=torch.float64, requires_grad=True)
+    cls = type("Straight", (Weighted,), {"rule": staticmethod(straight)})
 
     def end(rate: Tensor) -> Tensor:
         start = torch.ones(2, dtype=torch.float64, requires_grad=True)
         p = start * 1
         p.retain_grad()
-        optimizer = Straight([p], lr=rate, differentiable=True)
+        optimizer = cls([p], lr=rate, differentiable=True)
         for _ in range(3):
             give(optimizer, [p], [torch.full((2,), 0.5, dtype=torch.float64)])
         return p.sum()
@@ -363,13 +364,26 @@ def test_names_that_change_are_refused_and_the_step_is_taken_back():
 
 
 def test_a_gradient_point_takes_no_number_that_the_method_makes():
-    class Ahead(Averaging):
-        @staticmethod
-        def gradient_point(p, z, *, c):
-            p += c * (z - p)
+    def point(p, z, *, c):
+        p += c * (z - p)
 
-    with pytest.raises(RuleError, match=r"gradient_point takes c, which numbers\(\) makes"):
-        Ahead([torch.ones(3, requires_grad=True)])
+    cls = type("Ahead", (Averaging,), {"gradient_point": staticmethod(point)})
+    with pytest.raises(RuleError, match=r"point takes c, which numbers\(\) makes"):
+        cls([torch.ones(3, requires_grad=True)])
+
+
+def test_the_page_s_method_warms_up():
+    page = (ROOT / "docs" / "rules.md").read_text()
+    [block] = re.findall(r"^```python\n# warm\.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(block, found)
+    p = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = found["Warm"]([p], lr=1.0, warmup=4)
+    for _ in range(6):
+        give(optimizer, [p], [torch.ones((), dtype=torch.float64)])
+    weights = [(1 - math.cos(math.pi * min(t / 4, 1))) / 2 for t in range(1, 7)]
+    moved = sum(weight / sum(weights[: t + 1]) for t, weight in enumerate(weights))
+    assert p.item() == pytest.approx(-moved, rel=1e-14)
 
 
 def test_a_state_without_what_the_method_keeps_is_anothers():
