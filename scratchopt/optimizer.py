@@ -302,12 +302,16 @@ class Optimizer(Method, torch.optim.Optimizer):
                 state[key] = value
         return state
 
-    def state_bytes(self) -> int:
-        """Bytes of the state that steps need; makes it where it is not there yet."""
+    def make_state(self) -> None:
+        """Makes the state that steps need, where it is not there yet."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.requires_grad:
                     self.new_state(p, group)
+
+    def state_bytes(self) -> int:
+        """Bytes of the state that steps need; makes it where it is not there yet."""
+        self.make_state()
         return sum(value.nbytes for values in self.state.values() for value in values.values())
 
     def _read_rule(self, group: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from scratchopt.optimizer import Optimizer as OurOptimizer
+
 
 class FullyShard(ModelParallelStrategy):
     """Shards parameters, gradients and optimizer states over all processes (FSDP2).
@@ -57,7 +59,11 @@ class FullyShard(ModelParallelStrategy):
         """
         if not optimizer.state:
             return optimizer.state_dict()
-        return super().optimizer_state(optimizer)
+        state = super().optimizer_state(optimizer)
+        if not state:  # on all processes but the first
+            return state
+        state = self._rekey(state, OptimStateKeyType.PARAM_NAME)
+        return self._rekey(state, OptimStateKeyType.PARAM_ID, optimizer)
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Loads module and optimizers, each process its shards."""
@@ -69,12 +75,22 @@ class FullyShard(ModelParallelStrategy):
         module: Any = self.model
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
         for optimizer, saved in zip(optimizers, checkpoint["optimizer_states"], strict=False):
-            if saved["state"]:
-                saved = FSDP.rekey_optim_state_dict(saved, OptimStateKeyType.PARAM_NAME, module)
+            if _has_tensors(saved["state"]):
+                if isinstance(optimizer, OurOptimizer):
+                    optimizer.make_state()  # or torch would, by a step with gradients of zero
+                saved = self._rekey(saved, OptimStateKeyType.PARAM_NAME, optimizer)
                 set_optimizer_state_dict(module, optimizer, optim_state_dict=saved, options=options)
             else:
                 optimizer.load_state_dict(saved)
         return checkpoint
+
+    def _rekey(self, state: Any, kind: OptimStateKeyType, optimizer: Any = None) -> dict[str, Any]:
+        """Gives the parameters of a state their names, or their numbers.
+
+        They are numbered in the optimizer's order, as everywhere else; where Lightning has done it,
+        in the module's, which may have other parameters, too.
+        """
+        return FSDP.rekey_optim_state_dict(state, kind, self.model, optim=optimizer)
 
     def _shard(self, module: LightningModule) -> None:
         if isinstance(module, FSDPModule):  # as in a test after the training
@@ -99,6 +115,12 @@ def reshard(module: torch.nn.Module) -> None:
 def full_tensor(tensor: Tensor) -> Tensor:
     """Puts a tensor together where each process has a shard of it; all processes must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _has_tensors(state: dict[Any, dict[str, Any]]) -> bool:
+    """True if a state has more than numbers, which each process has whole."""
+    values = (value for values in state.values() for value in values.values())
+    return any(isinstance(value, Tensor) and value.dim() for value in values)
 
 
 def _check_shardable(module: LightningModule) -> None:
