@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"  # pyproject.toml reads it here
 
 if TYPE_CHECKING:  # the public names; `_MODULE_OF` is read from these lines
+    from scratchopt.adafactor import Adafactor as Adafactor
     from scratchopt.adagrad import Adagrad as Adagrad
     from scratchopt.adam import Adam as Adam
     from scratchopt.adamw import AdamW as AdamW

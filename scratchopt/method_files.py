@@ -8,6 +8,7 @@ import ast
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ class Source:
         calls: list[Any] = value.elts if isinstance(value, ast.Tuple) else []
         return tuple(
             Range(
-                *map(ast.literal_eval, call.args),
-                **{str(k.arg): ast.literal_eval(k.value) for k in call.keywords},
+                *map(_written, call.args),
+                **{str(k.arg): _written(k.value) for k in call.keywords},
             )
             for call in calls
         )
@@ -128,6 +129,11 @@ def method_classes() -> dict[str, Any]:
         name: getattr(import_module(source.module), source.node.name)
         for name, source in methods().items()
     }
+
+
+def _written(value: ast.expr) -> Any:
+    """A value that is written out, in which `inf` may stand."""
+    return eval(compile(ast.Expression(value), "<a range>", "eval"), {"inf": inf})
 
 
 def _is_file(module: str) -> bool:

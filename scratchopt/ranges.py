@@ -6,18 +6,31 @@ from typing import Any, NamedTuple
 
 
 class Range(NamedTuple):
-    """The half-open interval low <= value < high; NaN and infinity lie outside."""
+    """The interval low <= value < high; NaN and infinity lie outside."""
 
     name: str
     low: float
     high: float = inf
     label: str = ""  # in torch's messages, where it is not the name and "value"
+    optional: bool = False  # whether it, or the first of a pair, may be None
+    closed: bool = False  # whether high lies inside, too
 
     def describe(self) -> str:
         """The range as a condition on its name, to close an error message with."""
         if self.high == inf:
             return f"{self.name} >= {self.low:g}"
-        return f"{self.low:g} <= {self.name} < {self.high:g}"
+        least = "" if self.low == -inf else f"{self.low:g} <= "
+        return f"{least}{self.name} {'<=' if self.closed else '<'} {self.high:g}"
+
+    def holds(self, number: Any) -> bool:
+        """True if a number lies inside."""
+        try:
+            return bool(
+                self.low <= number < self.high
+                or (self.closed and number == self.high)
+            ) and number != -inf
+        except TypeError:
+            return False
 
 
 # Those of several methods; what a method has alone stands in its class, as `ranges`.
@@ -45,15 +58,13 @@ def check_range(name: str, value: Any, ranges: Sequence[Range] = ()) -> None:
     ValueError: Invalid momentum value: 1.2 (0 <= momentum < 1)
     """
     allowed = next((known for known in (*ranges, *COMMON) if known.name == name), None)
-    if allowed is None:
+    if allowed is None or (value is None and allowed.optional):
         return
     several = isinstance(value, tuple | list)
     for i, number in enumerate(value if several else [value]):
-        try:
-            inside = bool(allowed.low <= number < allowed.high)
-        except TypeError:
-            inside = False
-        if not inside:
+        if number is None and allowed.optional and i == 0:
+            continue
+        if not allowed.holds(number):
             label = allowed.label or f"{name} value"
             label = f"{label} at index {i}" if several else label
             raise ValueError(f"Invalid {label}: {number} ({allowed.describe()})")

@@ -121,7 +121,8 @@ def assert_like_its_oracle(
     ours, theirs = make(), make()
     for p, q in zip(ours, theirs, strict=True):
         q.data.copy_(p.data)
-    torchs = {"foreach": True} if case.twin else {}  # in low precision torch's loop rounds more
+    # In low precision torch's loop rounds more.
+    torchs = {"foreach": "list" in case.drivers} if case.twin else {}
     a = case.cls(ours, **case.settings, **driver)
     b = case.oracle(theirs, **case.settings, **torchs)
     for step in range(steps):
@@ -220,7 +221,7 @@ def test_the_groups_have_torchs_keys_and_values(case: Case):
     assert {key: group[key] for key in torchs} == torchs
 
 
-@pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam", "AdamW", "Adafactor"])
 def test_the_signature_is_torchs(name):
     """The same arguments in the same order, and ours come after them, by name alone."""
     cls = getattr(scratchopt, name)
@@ -345,6 +346,8 @@ BAD: list[dict[str, Any]] = [
     {"weight_decay": float("nan")},
     {"eps": -1},
     {"eps": float("nan")},
+    {"eps": (-1, 1e-3)},
+    {"eps": (None, None)},
     {"alpha": -0.5},
     {"alpha": float("nan")},
     {"lr_decay": -0.5},
@@ -353,6 +356,10 @@ BAD: list[dict[str, Any]] = [
     {"betas": (0.5, 1.0)},
     {"betas": (-0.1, 0.5)},
     {"betas": (0.5, float("nan"))},
+    {"beta2_decay": 0.5},
+    {"beta2_decay": float("nan")},
+    {"beta2_decay": -float("inf")},
+    {"d": 0.5},
     {"damping": -0.5},
 ]
 
@@ -374,9 +381,10 @@ def test_a_bad_value_is_refused_in_torchs_words(case: Case, bad):
         optimizer.add_param_group({"params": params, **bad})
     assert len(optimizer.param_groups) == 1
     if case.twin and not any(value != value for value in bad.values()):  # torch's SGD takes NaN
-        with pytest.raises(ValueError, match=r"^Invalid ") as torchs:
+        with pytest.raises(ValueError) as torchs:  # noqa: PT011  # its words are held next
             case.oracle(params, **{**case.settings, **bad})
-        assert str(refusal.value).startswith(f"{torchs.value} (")
+        said = str(torchs.value)
+        assert str(refusal.value).startswith(f"{said} (") or "should be" in said
 
 
 @each()
@@ -452,14 +460,15 @@ def test_the_state_is_tensors_under_torchs_keys(case: Case, driver, dtype):
     assert len(saved["state"]) == (len(ours) if case.state else 0)
     for p, q in zip(ours, theirs, strict=True):
         state = optimizer.state.get(p, {})
-        assert tuple(state) == case.state
+        assert tuple(state) == case.keys(p)
         for key, value in state.items():
             assert isinstance(value, Tensor)
             assert not value.requires_grad
             if key == "step":
                 assert (value.dtype, value.shape, value.item()) == (torch.float32, (), 2)
             else:
-                assert (value.dtype, value.shape) == (p.dtype, p.shape)
+                assert value.dtype == p.dtype
+                assert value.shape == p.shape or key in case.other_shapes
         if case.twin:
             assert {k: (v.dtype, v.shape) for k, v in state.items()} == {
                 k: (v.dtype, v.shape) for k, v in oracle.state.get(q, {}).items()
@@ -592,6 +601,7 @@ def negative(p: Tensor) -> Tensor:
         for kind, make in KINDS.items()
         for name, case in CASES.items()
         if not (case.needs_hessian and "large" in kind)  # a dense Hessian of 70,000 columns
+        if case.empty or "empty" not in kind
         for driver in case.drivers
     ],
 )
@@ -927,7 +937,7 @@ def test_parameters_that_share_memory_go_on_sharing_it(case: Case, driver):
         params += [torch.nn.Parameter(shared), torch.nn.Parameter(shared.view(2, 2))]
     a = case.cls(ours, **case.settings, **driver)
     # AdamW decays both before it moves either, as torch's foreach does; torch's loop does not.
-    one_by_one = driver.get("fused") or driver.get("foreach") is False
+    one_by_one = driver.get("fused") or driver.get("foreach") is False or "list" not in case.drivers
     torchs = {"foreach": not one_by_one} if case.twin else {}
     b = case.oracle(theirs, **case.settings, **torchs)
     for _ in range(3):
@@ -1145,7 +1155,7 @@ def test_it_equals_torchs_loop_and_foreach_bit_for_bit(case: Case, driver, dtype
         (case.cls(ours, **settings, **driver), ours),
         (case.oracle(loop, **settings, foreach=False), loop),
         (case.oracle(foreach, **settings, foreach=True), foreach),
-    ]
+    ][: 3 if "list" in case.drivers else 2]  # of whole tensors torch's two differ
     for _ in range(100):
         grads = random(*SHAPES, dtype=dtype)
         for optimizer, params in optimizers:
@@ -1189,7 +1199,11 @@ def test_list_loop_and_default_are_the_same_without_a_twin_too(case: Case, drive
 # 9. Through a step
 
 
-@each(lambda case: not case.needs_hessian)
+def is_differentiable(case: Case) -> bool:
+    return case.differentiable and not case.needs_hessian
+
+
+@each(is_differentiable)
 def test_autograd_goes_through_a_step(case: Case):
     p0 = torch.rand(4, dtype=torch.float64, requires_grad=True)
     g0 = torch.rand(4, dtype=torch.float64, requires_grad=True)
@@ -1214,7 +1228,7 @@ def test_autograd_goes_through_a_step(case: Case):
     assert torch.autograd.gradcheck(step, (p0, g0, *buffers))
 
 
-@each(lambda case: not case.needs_hessian)
+@each(is_differentiable)
 def test_two_steps_have_a_derivative_with_respect_to_lr(case: Case):
     start = torch.tensor([1.0, -0.5], dtype=torch.float64)
 
@@ -1246,7 +1260,7 @@ def test_two_steps_have_a_derivative_with_respect_to_lr(case: Case):
     assert hypergradient.item() == pytest.approx(difference, rel=1e-6)
 
 
-@each(lambda case: not case.needs_hessian)
+@each(is_differentiable)
 def test_differentiable_takes_the_same_steps(case: Case):
     start = random((3, 5), (), (7,))
     theirs = leaves(start)

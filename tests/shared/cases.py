@@ -40,13 +40,21 @@ class Case(NamedTuple):
     equations: int  # of the paper's algorithm, the one that only names the gradient left out
     twin: type[torch.optim.Optimizer] | None = None  # torch's own, bit for bit the same
     state: tuple[str, ...] = ()  # keys of a parameter's state
+    state_of_vectors: tuple[str, ...] = ()  # of one of fewer than two dimensions, if others
+    other_shapes: tuple[str, ...] = ()  # those of its tensors that have another shape than it
     early: bool = False  # whether the state is there before the first step, as in torch
     sparse: bool = False  # takes sparse gradients
     drivers: tuple[str, ...] = tuple(DRIVERS)
     dtypes: tuple[torch.dtype, ...] = DTYPES
     needs_closure: bool = False  # the gradient must be taken where the optimizer says
+    differentiable: bool = True
+    empty: bool = True  # whether the twin takes parameters without elements
     needs_hessian: bool = False  # and the live loss must pass through it
     twin_settings: dict[str, Any] = {}  # of the twin, which make it this method  # noqa: RUF012
+
+    def keys(self, p: Tensor) -> tuple[str, ...]:
+        """The keys of a parameter's state."""
+        return (p.dim() < 2 and self.state_of_vectors) or self.state
 
     def oracle(self, params: Any, **settings: Any) -> torch.optim.Optimizer:
         """An optimizer that takes the same steps."""
@@ -188,6 +196,20 @@ CASES = {
     "adamw": _adam(
         scratchopt.AdamW, paper.adamw, torch.optim.AdamW, 5
     ),  # Loshchilov and Hutter, algorithm 2, less the schedule
+    "adafactor": Case(
+        scratchopt.Adafactor,
+        {"lr": 0.05},
+        paper.adafactor,
+        9,  # Shazeer and Stern, algorithms 4 and 6: ρ, α, β̂₂, R, C, V̂, U, Û, X
+        torch.optim.Adafactor,
+        state=("step", "row_var", "col_var"),
+        state_of_vectors=("step", "variance"),
+        other_shapes=("row_var", "col_var"),
+        drivers=("loop", "default"),
+        dtypes=(*REAL, torch.bfloat16, torch.float16),
+        differentiable=False,
+        empty=False,
+    ),
     "newton": _newton(settings={"lr": 1.0, "damping": 0.1}),
     "newton_cg": _newton(
         settings={"lr": 1.0, "damping": 0.1, "solver": "cg", "cg_tol": 0.0},

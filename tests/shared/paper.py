@@ -131,6 +131,27 @@ def adamw(theta, s, gradient, *, lr, weight_decay=0.01, **rest):
     return adam(theta, s, gradient, lr=lr, **rest) - lr * weight_decay * theta
 
 
+def adafactor(theta, s, gradient, *, lr, beta2_decay=-0.8, eps=(2.0**-52, 1e-3), d=1.0):
+    """Of the weights, which are a matrix, and of the biases, each by itself."""
+    g, h = _split(gradient(theta))
+    s.t += 1
+    beta2 = 1 - s.t**beta2_decay
+    s.r = beta2 * s.r + (1 - beta2) * (g**2).mean(1, keepdims=True)
+    s.c = beta2 * s.c + (1 - beta2) * (g**2).mean(0, keepdims=True)
+    s.v = beta2 * s.v + (1 - beta2) * h**2
+    parts = []
+    means = (s.r * s.c / np.maximum(s.r.mean(), eps[0]), s.v)
+    for x, gradient_of_x, v in zip(_split(theta), (g, h), means, strict=True):
+        u = gradient_of_x / np.maximum(np.sqrt(v), eps[0])
+        alpha = max(eps[1], _rms(x)) * min(lr, 1 / np.sqrt(s.t))
+        parts.append((x - alpha * u / max(1.0, _rms(u) / d)).ravel())
+    return np.concatenate(parts)
+
+
+def _rms(x: Any) -> Any:
+    return np.sqrt((x**2).mean())
+
+
 def newton(theta, s, gradient, *, lr, damping):
     g, hessian = gradient(theta), gradient.hessian(theta)
     return theta - lr * np.linalg.solve(hessian + damping * np.eye(len(theta)), g)
