@@ -46,7 +46,7 @@ class Adafactor(Optimizer):
             v = r @ c / r.mean(-2, keepdim=True).clamp(min=least)
         else:
             v.lerp_(g * g, t**beta2_decay)
-        u = g * v.clamp(min=least * least).rsqrt()
+        u = v.clamp(min=least * least).rsqrt() * g
         p.sub_(u, alpha=alpha / max(1.0, _rms(u, d)))
 
     def first_value(self, key: str, p: Tensor, group: dict[str, Any]) -> Tensor | None:
@@ -61,7 +61,7 @@ class Adafactor(Optimizer):
 
     ranges = (
         Range("beta2_decay", -inf, 0, closed=True),
-        Range("eps", 0, label="epsilon value", optional=True),
+        Range("eps", 0, label="epsilon value", pair=True, optional=True),
         Range("d", 1),
     )
     torch_twin = "Adafactor"

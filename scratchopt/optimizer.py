@@ -127,7 +127,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         if isinstance(param_group, dict):  # else torch refuses it
             check_all(self.defaults | param_group, self.ranges)
             param_group = self.fixed | param_group
-            self._read_rule(_DEFAULTS | self.defaults | param_group)
+            self.check_group(_DEFAULTS | self.defaults | param_group)
         super().add_param_group(param_group)
         try:
             self._check_parameters(self.param_groups[-1])
@@ -314,8 +314,8 @@ class Optimizer(Method, torch.optim.Optimizer):
         self.make_state()
         return sum(value.nbytes for values in self.state.values() for value in values.values())
 
-    def _read_rule(self, group: dict[str, Any]) -> None:
-        """Reads the rule of a group; refuses one that takes what is not there or breaks a law."""
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Refuses a group whose rule takes what is not there or breaks a law, or its options."""
         cls = type(self)
         if self._has_rule():
             read_programs(self._update_of(group), group)

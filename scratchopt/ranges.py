@@ -12,6 +12,7 @@ class Range(NamedTuple):
     low: float
     high: float = inf
     label: str = ""  # in torch's messages, where it is not the name and "value"
+    pair: bool = False  # whether it is two numbers
     optional: bool = False  # whether it, or the first of a pair, may be None
     closed: bool = False  # whether high lies inside, too
 
@@ -25,10 +26,8 @@ class Range(NamedTuple):
     def holds(self, number: Any) -> bool:
         """True if a number lies inside."""
         try:
-            return bool(
-                self.low <= number < self.high
-                or (self.closed and number == self.high)
-            ) and number != -inf
+            inside = self.low <= number < self.high or (self.closed and number == self.high)
+            return bool(inside and number > -inf)
         except TypeError:
             return False
 
@@ -61,6 +60,8 @@ def check_range(name: str, value: Any, ranges: Sequence[Range] = ()) -> None:
     if allowed is None or (value is None and allowed.optional):
         return
     several = isinstance(value, tuple | list)
+    if allowed.pair and not (several and len(value) == 2):
+        raise ValueError(f"Invalid {name}: {value} (two numbers)")
     for i, number in enumerate(value if several else [value]):
         if number is None and allowed.optional and i == 0:
             continue

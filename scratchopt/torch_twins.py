@@ -19,7 +19,8 @@ def from_torch(optimizer: torch.optim.Optimizer) -> Optimizer:
     `scheduler.optimizer = twin`.
 
     Args:
-        optimizer: a `torch.optim.SGD`, `Adagrad`, `RMSprop`, `Adam` or `AdamW`.
+        optimizer: a `torch.optim.SGD`, `Adagrad`, `RMSprop`, `Adam`, `AdamW`
+            or `Adafactor`.
 
     Raises:
         ValueError: one that has no counterpart here.
@@ -40,7 +41,8 @@ def to_torch(optimizer: Optimizer) -> torch.optim.Optimizer:
     """Torch's twin of one of our optimizers, for the same parameters; see `from_torch`.
 
     Args:
-        optimizer: an `SGD`, `Momentum`, `NAGTorch`, `Adagrad`, `RMSprop`, `Adam` or `AdamW`.
+        optimizer: an `SGD`, `Momentum`, `NAGTorch`, `Adagrad`, `RMSprop`, `Adam`, `AdamW`
+            or `Adafactor`.
 
     Raises:
         ValueError: one that has no counterpart in torch, or a velocity at lr = 0.
@@ -88,6 +90,8 @@ def _rebuild(optimizer: Any, cls: type, convert: Callable[[Any, Any], dict[str, 
         known = {key: value for key, value in old.items() if key not in optimizer.defaults}
         group.update(known | {key: old[key] for key in group if key in old})
     for group in twin.param_groups:
+        if isinstance(twin, Optimizer):
+            twin.check_group(group)  # which may have options of torch's twin that ours can't have
         fused = group.get("fused") and not isinstance(twin, Optimizer)  # ours counts on the CPU
         for p in group["params"]:
             copies = {

@@ -15,6 +15,11 @@ _KINDS: dict[str, tuple[Any, str, Any]] = {
     "bool": (bool, "true or false", lambda _: True),
     "str": (str, "a text", lambda _: True),
     "tuple[float, float]": (list[float], "two numbers", lambda pair: len(pair) == 2),
+    "tuple[float | None, float]": (
+        list[float | None],
+        "two numbers, the first of which may be null",
+        lambda pair: len(pair) == 2,
+    ),
 }
 _OF_RUNS = {
     "differentiable": must_be("false: it is for loops of your own", lambda on: not on),
@@ -42,7 +47,8 @@ def optimizer_schema(target: str) -> type | None:
 
 def _field(annotation: str) -> tuple[Any, Any]:
     """The type of a value with this annotation, and how it is checked."""
-    parts = annotation.replace(" | Tensor", "").split(" | ")
+    annotation = annotation.replace(" | Tensor", "")
+    parts = [annotation] if annotation in _KINDS else annotation.split(" | ")
     optional = "None" in parts
     kept = " | ".join(part for part in parts if part != "None")
     if kept.startswith("Literal["):

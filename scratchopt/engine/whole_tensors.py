@@ -3,11 +3,13 @@
 Before its first step a rule is tried on copies, so that one that breaks a law has changed nothing.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.overrides import TorchFunctionMode
 
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.eager import with_wider
@@ -23,14 +25,15 @@ _HELD: set[Any] = set()  # updates, with the kinds of tensors on which they held
 def whole_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None:
     """Plain tensors, one parameter after another; what is sharded is put together before."""
     update = bucket.update
-    rows = list(zip(bucket.params, grads, bucket.states, strict=True))
-    each = of_each(numbers, len(rows))
-    for (p, g, state), own in zip(rows, each, strict=True):
+    each = of_each(numbers, len(grads))
+    rows = list(zip(bucket.params, grads, bucket.states, each, strict=True))
+    rows = [row for row in rows if row[0].numel()]  # where there is nothing a mean is NaN
+    for p, g, state, own in rows:
         kind = (update, p.shape, p.dtype, p.device)
         if kind not in _HELD:
             check_laws(update, [_whole(t) for t in _row(update, p, g, state)], own)
             _HELD.add(kind)
-    for (p, g, state), own in zip(rows, each, strict=True):
+    for p, g, state, own in rows:
         if torch.is_grad_enabled():  # autograd may need the old state for a derivative
             state.update({key: state[key].clone() for key in update.keys if key in state})
         row = _row(update, p, g, state)
@@ -57,7 +60,8 @@ def check_laws(update: Update, row: list[Any], numbers: Numbers) -> None:
     own = {name: numbers[name] for name in number_names(update.rule)}
     left = {i for i, t in enumerate(tensors) if t is not None and i != 1}
     devices = [tensors[0].device] if tensors[0].is_cuda else []
-    with torch.no_grad(), torch.random.fork_rng(devices):
+    read = _Unread(update) if update.options.differentiable else nullcontext()
+    with torch.no_grad(), torch.random.fork_rng(devices), read:
         for step in (own.get("t", 1), *TRIED):
             if "t" in own:
                 own["t"] = torch.full_like(own["t"], step) if torch.is_tensor(own["t"]) else step
@@ -74,6 +78,22 @@ def check_laws(update: Update, row: list[Any], numbers: Numbers) -> None:
         f"{label_of(update.rule)}: a rule must change {name} in place, as in `m *= 0.9; m += g`; "
         f"this one has not, at any of the steps {', '.join(map(str, TRIED))}"
     )
+
+
+class _Unread(TorchFunctionMode):
+    """Refuses what makes a number of a tensor, as a derivative ends there without a word."""
+
+    def __init__(self, update: Update) -> None:
+        super().__init__()
+        self._label = label_of(update.rule)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.item, Tensor.tolist, Tensor.__float__, Tensor.__int__, Tensor.numpy):
+            raise RuleError(
+                f"{self._label} makes a number of a tensor, by {func.__name__}(), and autograd "
+                "does not go through it: leave differentiable=True out"
+            )
+        return func(*args, **(kwargs or {}))
 
 
 def _row(update: Update, p: Tensor, g: Tensor, state: dict[str, Any]) -> list[Any]:

@@ -21,6 +21,7 @@ EVERY_WITH_DRIVER = pytest.mark.parametrize(
         row(name, name, settings, driver=driver, core=True, label=f"{driver}-{name}")
         for name in WITH_RULE
         for driver, settings in DRIVERS.items()
+        if driver in WITH_RULE[name].drivers
     ],
 )
 
@@ -54,12 +55,14 @@ def test_small_steps_add_up_as_in_float32(name, driver):
 
 @EVERY
 def test_list_loop_and_default_agree_bit_for_bit_and_compiled_nearly(name):
-    ends = [
-        after_small_steps(name, torch.bfloat16, **driver, compensated=True)
-        for driver in DRIVERS.values()
-    ]
-    assert all(torch.equal(ends[0], end) for end in ends[1:3])
-    torch.testing.assert_close(ends[3], ends[0], rtol=2**-14, atol=0)
+    ends = {
+        driver: after_small_steps(name, torch.bfloat16, **DRIVERS[driver], compensated=True)
+        for driver in WITH_RULE[name].drivers
+    }
+    first, *others = (end for driver, end in ends.items() if driver != "compiled")
+    assert all(torch.equal(first, end) for end in others)
+    if "compiled" in ends:
+        torch.testing.assert_close(ends["compiled"], first, rtol=2**-14, atol=0)
 
 
 @EVERY_WITH_DRIVER
@@ -77,8 +80,9 @@ def test_its_state_goes_through_a_state_dict(name, driver):
         give(optimizer, values, grads)
         give(again, twins, grads)
     assert all(map(torch.equal, values, twins))
-    expected = {*case.state, "compensation"}
-    expected |= {f"{key}_compensation" for key in case.state if key != "step"}
+    keys = case.keys(values[0])
+    expected = {*keys, "compensation"}
+    expected |= {f"{key}_compensation" for key in keys if key != "step"}
     assert set(optimizer.state[values[0]]) == expected
 
 

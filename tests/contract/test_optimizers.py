@@ -169,10 +169,17 @@ def test_lr_may_be_a_tensor_and_groups_may_differ(case: Case):
     assert not torch.equal(plain[1], same[1])
 
 
-@pytest.mark.parametrize("case", [row(name, case) for name, case in WITH_TWIN.items()])
+@pytest.mark.parametrize(
+    ("case", "foreach", "twin_foreach"),
+    [
+        row(name, case, foreach, twin_foreach, label=f"{name}-{foreach}-{twin_foreach}")
+        for name, case in WITH_TWIN.items()
+        for foreach in (True, False)
+        for twin_foreach in (True, False)
+        if "list" in case.drivers or not (foreach or twin_foreach)
+    ],
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("foreach", [True, False])
-@pytest.mark.parametrize("twin_foreach", [True, False])
 @pytest.mark.parametrize(
     "options", [{}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "maximize": True}], ids=str
 )

@@ -23,6 +23,7 @@ PAIRS = {
     "adam": (scratchopt.Adam, torch.optim.Adam, {"lr": 0.01}, {}),
     "amsgrad": (scratchopt.Adam, torch.optim.Adam, {"lr": 0.01, "amsgrad": True}, {}),
     "adamw": (scratchopt.AdamW, torch.optim.AdamW, {"lr": 0.01}, {}),
+    "adafactor": (scratchopt.Adafactor, torch.optim.Adafactor, {"lr": 0.01}, {}),
 }
 BY_STATE_DICT = [name for name in PAIRS if name != "momentum"]  # its velocity is not torch's buffer
 

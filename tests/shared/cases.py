@@ -198,9 +198,9 @@ CASES = {
     ),  # Loshchilov and Hutter, algorithm 2, less the schedule
     "adafactor": Case(
         scratchopt.Adafactor,
-        {"lr": 0.05},
+        {"lr": 0.2},
         paper.adafactor,
-        9,  # Shazeer and Stern, algorithms 4 and 6: ρ, α, β̂₂, R, C, V̂, U, Û, X
+        10,  # Shazeer and Stern, algorithms 4 to 6: ρ, α, β̂₂, R, C, two V̂, U, Û, X
         torch.optim.Adafactor,
         state=("step", "row_var", "col_var"),
         state_of_vectors=("step", "variance"),
