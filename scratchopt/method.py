@@ -21,6 +21,9 @@ class Method:
     # state has them, 0-dim tensors, and returns them anew; `first_value` says where they start.
     numbers: Any = None
     kept_numbers: ClassVar[tuple[str, ...]] = ()
+    # Of shape "global": `sums(p, g, *buffers, **numbers)` returns sums over the elements of one
+    # tensor by name, 0-dim tensors; the rule and `numbers` take those over all parameters.
+    sums: Any = None
     # Where the gradient is taken, if not at p: `gradient_point(p, *buffers, **numbers)` moves p.
     gradient_point: Any = None
     # Whether the rule leaves an element alone where g is zero, and so takes a sparse g.

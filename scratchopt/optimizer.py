@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from typing_extensions import Self, TypedDict, Unpack
 
+from scratchopt.engine.global_sums import read_sums
 from scratchopt.engine.laws import read_programs
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.runner import run, update_for
 from scratchopt.engine.shapes import refuse_parameter
 from scratchopt.engine.sorting import Sorting, kinds_of
 from scratchopt.engine.step_numbers import read_step_numbers
-from scratchopt.engine.update import GroupOptions, StepNumbers, Update
+from scratchopt.engine.update import GroupOptions, StepNumbers, Sums, Update
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
 from scratchopt.method import Method
@@ -96,7 +97,7 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     _sorting: Sorting
     _point: GradientPoint | None
-    _step_numbers: dict[Any, StepNumbers | None]  # by the method of a group
+    _step_numbers: dict[Any, tuple[Sums | None, StepNumbers | None]]  # by the method of a group
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -338,25 +339,32 @@ class Optimizer(Method, torch.optim.Optimizer):
     def _update_of(self, group: dict[str, Any]) -> Update:
         method, options = self.method_for(group), GroupOptions.of(group)
         try:
-            numbers = self._step_numbers[method]
+            sums, numbers = self._step_numbers[method]
         except KeyError:
-            numbers = self._step_numbers[method] = self._read_numbers(method, group)
+            sums, numbers = self._step_numbers[method] = self._read_numbers(method, group)
         return update_for(
             *method.rule_for(group),
             type(self).gradient_point,
             numbers,
+            sums,
             options,
             method.shape,
             method.__name__,
         )
 
-    def _read_numbers(self, method: Any, group: dict[str, Any]) -> StepNumbers | None:
-        """Reads what the `numbers` of a group's method take and make, if it has them."""
-        if not (method.numbers or method.kept_numbers):
-            return None
-        kept = method.kept_numbers
+    def _read_numbers(
+        self, method: Any, group: dict[str, Any]
+    ) -> tuple[Sums | None, StepNumbers | None]:
+        """Reads which sums a group's method takes, and what its `numbers` take and make."""
+        sums, kept = None, method.kept_numbers
         first = {key: method.first_value(self, key, torch.empty(0), group) for key in kept}
-        return read_step_numbers(method.numbers, kept, group, first)
+        if method.sums:
+            buffers = len(method.rule_for(group)[1])
+            sums = read_sums(method.sums, buffers, first, group, type(self).gradient_point)
+            group = group | sums.ones
+        if not (method.numbers or kept):
+            return sums, None
+        return sums, read_step_numbers(method.numbers, kept, group, first)
 
     def _update(self) -> None:
         """Runs the rule on the parameters that have a gradient."""

@@ -28,6 +28,8 @@ def read_programs(update: Update, group: dict[str, Any]) -> list[Program]:
     Raises:
         RuleError: a rule or a gradient point that takes what is not there, or breaks a law.
     """
+    if update.sums:
+        group = group | update.sums.ones
     counts = [(name, _count(update, name, group)) for name in update.names]
     if update.step_numbers:
         counts += [item for item in update.step_numbers.made if item[0] in update.made]

@@ -8,6 +8,7 @@ import torch
 
 from scratchopt.engine import eager
 from scratchopt.engine.buckets import Bucket
+from scratchopt.engine.global_sums import add_up
 from scratchopt.engine.shapes import find_shape, refuse_options
 from scratchopt.engine.sorting import Buckets, Group
 from scratchopt.engine.step_numbers import make_numbers, make_unread_numbers
@@ -16,10 +17,12 @@ from scratchopt.engine.update import (
     Numbers,
     Rule,
     StepNumbers,
+    Sums,
     Update,
     as_number,
     as_scalar,
     compose,
+    compose_sums,
     number_names,
     refuse_together,
 )
@@ -47,6 +50,7 @@ def update_for(
     keys: tuple[str, ...],
     gradient_point: Rule | None,
     step_numbers: StepNumbers | None,
+    sums: Sums | None,
     options: GroupOptions,
     shape_name: str = "elementwise",
     method: str = "the method",
@@ -59,7 +63,7 @@ def update_for(
         options.capturable,
         options.compensated,
     )
-    shape = find_shape(shape_name, method)
+    shape = find_shape(shape_name, method, takes_sums=sums is not None)
     refuse_options(shape, method, options._asdict())
     names = dict.fromkeys((*number_names(rule), *number_names(gradient_point), "weight_decay"))
     made = [name for name, _ in step_numbers.made if name in names] if step_numbers else ()
@@ -75,6 +79,8 @@ def update_for(
         step_numbers=step_numbers,
         options=options,
         shape=shape,
+        sums=sums,
+        sums_of=sums and compose_sums(sums.function, rule, gradient_point, options),
     )
 
 
@@ -116,8 +122,10 @@ def run(buckets: Buckets, groups: list[Group], grads: list[Any]) -> None:
         groups: of parameters.
         grads: of all parameters, None where there is none.
     """
-    for index, own, bucket in buckets.walk(grads):
-        group, update = groups[index], bucket.update
+    rows = buckets.walk(grads)
+    totals = add_up(rows, groups)
+    for index, own, bucket in rows:
+        update, group = bucket.update, groups[index] | totals if totals else groups[index]
         plain = as_scalar if update.takes_tensors else as_number
         numbers = {name: plain(group[name]) for name in update.names}
         t = kept = None

@@ -34,21 +34,33 @@ SHAPES = {
     "matrix": Shape(
         whole=True, least=2, refused=("fused", "foreach", "capturable"), why=_ONE_AT_A_TIME
     ),
-    "global": Shape(
-        sums=True, refused=("capturable",), why="its rule takes sums over all parameters as numbers"
-    ),
+    "global": Shape(sums=True),
 }
 
 
-def find_shape(name: str, method: str) -> Shape:
+def find_shape(name: str, method: str, takes_sums: bool) -> Shape:
     """The shape of a name.
 
+    Args:
+        name: of the shape.
+        method: its name.
+        takes_sums: whether it has `sums`.
+
     Raises:
-        RuleError: another name, with those that there are.
+        RuleError: another name, with those that there are; sums of another shape, or a shape that
+            lacks them.
     """
     if name not in SHAPES:
         raise RuleError(f"{method} has shape = {name!r}: one of {', '.join(map(repr, SHAPES))}")
-    return SHAPES[name]
+    shape = SHAPES[name]
+    if takes_sums and not shape.sums:
+        raise RuleError(f'{method} has sums, and shape = {name!r}: declare shape = "global"')
+    if shape.sums and not takes_sums:
+        raise RuleError(
+            f"{method} has shape = {name!r}, and no sums: add a static method sums(p, g) that "
+            'returns them by name, as in {"square": (g * g).sum()}'
+        )
+    return shape
 
 
 def refuse_options(shape: Shape, method: str, options: dict[str, Any]) -> None:
@@ -67,11 +79,16 @@ def refuse_options(shape: Shape, method: str, options: dict[str, Any]) -> None:
 
 
 def refuse_parameter(shape: Shape, method: str, p: Tensor) -> None:
-    """Raises a RuntimeError for a parameter that a rule of whole tensors can't update."""
+    """Raises a RuntimeError for a parameter that a rule of a shape can't update."""
     if shape.whole and p.is_complex():
         raise RuntimeError(
             f"{method} does not support complex parameters, and one is of {p.dtype}: keep "
             "torch.view_as_real of it as the parameter"
+        )
+    if (shape.whole or shape.sums) and getattr(p, "_fsdp_flattened", False):
+        raise RuntimeError(
+            f"{method} needs whole parameters, and FSDP1 cuts one flat tensor anywhere: use FSDP2 "
+            "(fully_shard, or strategy='fsdp2')"
         )
     if p.dim() < shape.least:
         raise RuntimeError(

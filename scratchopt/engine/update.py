@@ -60,6 +60,23 @@ class StepNumbers(NamedTuple):
     made: tuple[tuple[str, int], ...]
 
 
+class Sums(NamedTuple):
+    """The sums over all parameters that a method takes; see `scratchopt.engine.global_sums`.
+
+    Args:
+        function: the method's own.
+        names: of what it returns.
+    """
+
+    function: Rule
+    names: tuple[str, ...]
+
+    @property
+    def ones(self) -> Numbers:
+        """Something for each, where the rule is read before there are any."""
+        return dict.fromkeys(self.names, 1.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Update:
     """The update that a step makes to the parameters of a group.
@@ -76,6 +93,8 @@ class Update:
         step_numbers: what `numbers` take and make, if the method has them.
         options: of the group.
         shape: of the rule.
+        sums: those over all parameters that it takes, if any.
+        sums_of: a function of p, g, the buffers and the numbers: the sums of a tensor.
         is_move: whether it is such a move itself.
     """
 
@@ -90,6 +109,8 @@ class Update:
     step_numbers: StepNumbers | None
     options: GroupOptions
     shape: Shape = SHAPES["elementwise"]
+    sums: Sums | None = None
+    sums_of: Callable[..., Numbers] | None = None
     is_move: bool = False
 
     @cached_property
@@ -123,7 +144,7 @@ class Update:
         return with_compensations(self.keys) if self.options.compensated else self.keys
 
 
-def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> Callable[..., None]:
+def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> Callable[..., Any]:
     """A rule with what comes before it: the sign of an ascent, and the decay of weights.
 
     The gradient of the penalty is taken where the loss's is, at the gradient point.
@@ -138,24 +159,41 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
         if not set(number_names(gradient_point)) <= set(number_names(rule)):
             rule = _with_its_numbers(rule)
 
-    def whole(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> None:
+    def whole(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> Any:
         if maximize:
             g = -g
         if decay and decoupled:
             p *= 1 - numbers["lr"] * weight_decay
         elif decay:
             g = g + weight_decay * decay_point(p, *buffers, **numbers)
-        rule(p, g, *buffers, **numbers)
+        return rule(p, g, *buffers, **numbers)
 
     return whole
 
 
-def _decaying_itself(rule: Rule, maximize: bool) -> Callable[..., None]:
+def compose_sums(
+    sums: Rule, rule: Rule, gradient_point: Rule | None, options: GroupOptions
+) -> Callable[..., Numbers]:
+    """The sums of a tensor, with what comes before the rule: of p and g as the rule gets them."""
+    decays_itself = "weight_decay" in (*number_names(rule), *number_names(gradient_point))
+    if "weight_decay" not in number_names(sums):
+        sums = _with_its_numbers(sums)
+    options = options._replace(weight_decay=options.weight_decay and not decays_itself)
+    whole = compose(sums, gradient_point, options)
+    shrinks = options.weight_decay and options.decoupled_weight_decay
+
+    def apply(p: Any, *others: Any, **numbers: Any) -> Numbers:
+        return whole(p.clone() if shrinks else p, *others, **numbers)
+
+    return apply
+
+
+def _decaying_itself(rule: Rule, maximize: bool) -> Callable[..., Any]:
     """A rule that takes weight_decay, or whose gradient point does, and decays as it says."""
     own = _with_its_numbers(rule)
 
-    def whole(p: Any, g: Any, *buffers: Any, **numbers: Any) -> None:
-        own(p, -g if maximize else g, *buffers, **numbers)
+    def whole(p: Any, g: Any, *buffers: Any, **numbers: Any) -> Any:
+        return own(p, -g if maximize else g, *buffers, **numbers)
 
     return whole
 
@@ -176,8 +214,8 @@ def _moved(gradient_point: Rule) -> Rule:
 def _with_its_numbers(function: Rule) -> Rule:
     names = number_names(function)
 
-    def apply(*tensors: Any, **numbers: Any) -> None:
-        function(*tensors, **{name: numbers[name] for name in names})
+    def apply(*tensors: Any, **numbers: Any) -> Any:
+        return function(*tensors, **{name: numbers[name] for name in names})
 
     return apply
 

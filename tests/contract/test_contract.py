@@ -426,7 +426,9 @@ def test_what_is_no_list_of_parameters_is_refused_as_torch_does(case: Case, para
 
 
 def _with_own_groups(params: Any) -> Any:
-    """The same where Adam leaves no defaults of its own."""
+    """The same, with groups in which Adam leaves none of its defaults."""
+    if not isinstance(params, list):
+        return params
     return [dict(p) if isinstance(p, dict) else p for p in params]
 
 

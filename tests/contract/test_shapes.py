@@ -216,6 +216,23 @@ def test_a_sparse_gradient_of_a_whole_tensor_is_refused():
         optimizer.step()
 
 
+@pytest.mark.filterwarnings("ignore:.*FSDP")
+@pytest.mark.parametrize("originals", [False, True])
+def test_flat_parameters_of_fsdp1_are_refused_with_the_remedy(originals, tmp_path):
+    from torch.distributed import destroy_process_group, init_process_group
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = FullyShardedDataParallel(
+            torch.nn.Linear(3, 2), use_orig_params=originals, device_id=torch.device("cpu")
+        )
+        with pytest.raises(RuntimeError, match="ByNorm needs whole parameters.*use FSDP2"):
+            ByNorm(model.parameters())
+    finally:
+        destroy_process_group()
+
+
 def test_a_shape_that_there_is_not_is_refused_with_those_that_there_are():
     cls = type("Mine", (ByNorm,), {"shape": "tensors"})
     with pytest.raises(RuleError, match=r"has shape = .tensors.: one of .elementwise., .tensor."):
