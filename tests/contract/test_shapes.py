@@ -174,7 +174,8 @@ def test_autograd_goes_through_a_step_of_whole_tensors():
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("option", ["fused", "foreach", "capturable", "differentiable"])
 def test_an_option_that_a_shape_excludes_is_refused_in_one_line(shape, option):
-    cls = type("Mine", (Own,), {"shape": shape, "rule": staticmethod(_plain)})
+    sums = staticmethod(_sums) if SHAPES[shape].sums else None
+    cls = type("Mine", (Own,), {"shape": shape, "rule": staticmethod(_plain), "sums": sums})
     if option not in SHAPES[shape].refused:
         assert cls(params((3, 2)), **{option: True}).defaults[option]
         return
@@ -185,6 +186,10 @@ def test_an_option_that_a_shape_excludes_is_refused_in_one_line(shape, option):
     optimizer.param_groups[0][option] = True
     with pytest.raises(RuntimeError, match=message):
         steps(optimizer, optimizer.param_groups[0]["params"], 1)
+
+
+def _sums(p, g):
+    return {"square": (g * g).sum()}
 
 
 def _plain(p, g, *, lr):
@@ -227,7 +232,7 @@ def test_flat_parameters_of_fsdp1_are_refused_with_the_remedy(originals, tmp_pat
         model = FullyShardedDataParallel(
             torch.nn.Linear(3, 2), use_orig_params=originals, device_id=torch.device("cpu")
         )
-        with pytest.raises(RuntimeError, match="ByNorm needs whole parameters.*use FSDP2"):
+        with pytest.raises(RuntimeError, match=r"ByNorm needs whole parameters.*use FSDP2"):
             ByNorm(model.parameters())
     finally:
         destroy_process_group()

@@ -445,6 +445,7 @@ _NO_MOMENTUM = "must support momentum or beta1"  # torch's words
 REFUSED = {
     ("sgd", "μ schedule"): _NO_MOMENTUM,
     ("adagrad", "μ schedule"): _NO_MOMENTUM,
+    ("adafactor", "μ schedule"): _NO_MOMENTUM,
     **{
         (row, column): message
         for row in ("newton", "newton_cg")
