@@ -43,10 +43,10 @@ class Adafactor(Optimizer):
         if p.dim() > 1:
             r.lerp_(_mean_square(g, -1), t**beta2_decay)
             c.lerp_(_mean_square(g, -2), t**beta2_decay)
-            v = r @ c / r.mean(-2, keepdim=True).clamp(min=least)
+            v = (r @ c).div_(r.mean(-2, keepdim=True).clamp(min=least))
         else:
-            v.lerp_(g * g, t**beta2_decay)
-        u = v.clamp(min=least * least).rsqrt() * g
+            v = v.lerp_(g * g, t**beta2_decay).clone()
+        u = v.clamp_(min=least * least).rsqrt_().mul_(g)
         p.sub_(u, alpha=alpha / max(1.0, _rms(u, d)))
 
     def first_value(self, key: str, p: Tensor, group: dict[str, Any]) -> Tensor | None:
@@ -116,8 +116,8 @@ class Adafactor(Optimizer):
 
 def _rms(x: Tensor, unit: float = 1.0) -> float:
     """The root of the mean of the squares, in a unit; rounded as torch rounds it."""
-    return x.norm().item() / (x.numel() ** 0.5 * unit)
+    return torch.linalg.vector_norm(x).item() / (x.numel() ** 0.5 * unit)
 
 
 def _mean_square(g, dim):
-    return g.norm(dim=dim, keepdim=True) ** 2 / g.shape[dim]
+    return torch.linalg.vector_norm(g, dim=dim, keepdim=True).square_().div_(g.shape[dim])

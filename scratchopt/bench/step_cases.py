@@ -32,6 +32,7 @@ class TimedMethod(NamedTuple):
         twin: the class in torch.optim that does the same amount of work.
         settings: of the twin; ours has its defaults, and both have the same lr.
         fused: devices where the twin has fused=True.
+        whole: whether its rule takes whole tensors, so that it can't have foreach and fused.
     """
 
     reads: str
@@ -39,6 +40,7 @@ class TimedMethod(NamedTuple):
     twin: str
     settings: Mapping[str, Any] = MappingProxyType({})
     fused: tuple[str, ...] = ("cpu", "cuda")
+    whole: bool = False
 
     @property
     def moves(self) -> int:
@@ -47,7 +49,7 @@ class TimedMethod(NamedTuple):
 
 
 # Devices where torch's class has fused=True, if not on both.
-_FUSED: dict[str, tuple[str, ...]] = {"Adagrad": ("cpu",), "RMSprop": ()}
+_FUSED: dict[str, tuple[str, ...]] = {"Adagrad": ("cpu",), "RMSprop": (), "Adafactor": ()}
 
 
 def _method(source: Source) -> TimedMethod:
@@ -61,7 +63,10 @@ def _method(source: Source) -> TimedMethod:
         settings = {"momentum": 0.9} | ({"nesterov": True} if nesterov else {})
     # A lookahead is part of the step, and torch's approximation has none.
     reads, writes = lookahead + tensors, lookahead[:1] + "p" + buffers
-    return TimedMethod(reads, writes, twin, settings, _FUSED.get(twin, ("cpu", "cuda")))
+    whole = source.literal("shape", "elementwise") in ("tensor", "matrix")
+    if source.node.name == "Adafactor":  # its means of rows and columns are next to nothing
+        reads, writes = "pg", "p"
+    return TimedMethod(reads, writes, twin, settings, _FUSED.get(twin, ("cpu", "cuda")), whole)
 
 
 def _rank(source: Source) -> tuple[int, bool, str]:

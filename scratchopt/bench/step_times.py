@@ -104,7 +104,8 @@ def tabulate(
 
 def _row(size: str, method: str, ratios: dict[str, float], ms: dict[str, float], best: str) -> str:
     cells = [f"{ratios[name]:.2f}" if name in ratios else "-" for name in RATIOS]
-    absolute = f"{ms['ours compiled']:.3f}", f"{ms[best]:.3f}"
+    compiled = f"{ms['ours compiled']:.3f}" if "ours compiled" in ms else "-"
+    absolute = compiled, f"{ms[best]:.3f}"
     return COLUMNS.format(size, method, *cells, *absolute, best.removeprefix("torch "))
 
 
@@ -135,6 +136,8 @@ def make_contestants(name: str, params: list[torch.nn.Parameter]) -> Works:
     ours, twin = classes[name], getattr(torch.optim, method.twin)
     works: Works = {}
     for driver, keywords in OURS.items():
+        if method.whole and (keywords.get("foreach") or keywords.get("fused")):
+            continue
         works[f"ours {driver}"] = whole_step(ours(params, lr=LR, **keywords))
     for path, keywords in TORCHS.items():
         if path != "fused" or device.type in method.fused:
@@ -202,7 +205,7 @@ def compute_ratios(times: Times) -> dict[str, float]:
     return {
         name: median(map(truediv, times[a], times[b]))
         for name, (a, b) in pairs.items()
-        if b in times
+        if a in times and b in times
     }
 
 

@@ -19,6 +19,7 @@ from scratchopt.engine.update import Numbers, Update, label_of, number_names, of
 
 # Steps at which a rule is tried, until each tensor has changed: some change now and then.
 TRIED = (1, 2, 10, 100, 1000, 5040)
+_PLAIN = Tensor, Parameter
 _HELD: set[Any] = set()  # updates, with the kinds of tensors on which they held the laws
 
 
@@ -37,11 +38,12 @@ def whole_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None
         if torch.is_grad_enabled():  # autograd may need the old state for a derivative
             state.update({key: state[key].clone() for key in update.keys if key in state})
         row = _row(update, p, g, state)
-        wholes = [_whole(t) for t in row]
+        wholes = row if type(p) in _PLAIN else [_whole(t) for t in row]
         _run(update, wholes, own)
-        for t, whole in zip(row, wholes, strict=True):
-            if t is not g and t is not whole:
-                _write_part(t, whole)
+        if wholes is not row:
+            for t, whole in zip(row, wholes, strict=True):
+                if t is not g and t is not whole:
+                    _write_part(t, whole)
 
 
 def check_laws(update: Update, row: list[Any], numbers: Numbers) -> None:
@@ -102,6 +104,9 @@ def _row(update: Update, p: Tensor, g: Tensor, state: dict[str, Any]) -> list[An
 
 def _run(update: Update, row: list[Any], numbers: Numbers) -> None:
     """Runs an update on p, g, the buffers and the compensations; None stays None."""
+    if not update.options.compensated:
+        update.apply(*row, **numbers)
+        return
     count = 2 + len(update.keys)
     there = [i for i in range(count) if row[i] is not None]
 
@@ -109,16 +114,11 @@ def _run(update: Update, row: list[Any], numbers: Numbers) -> None:
         given = dict(zip(there, tensors, strict=True))
         update.apply(*(given.get(i) for i in range(count)), **numbers)
 
-    if update.options.compensated:
-        with_wider(apply, [t for t in row if t is not None])
-    else:
-        apply(*(row[i] for i in there))
+    with_wider(apply, [t for t in row if t is not None])
 
 
 def _whole(tensor: Any) -> Any:
     """A tensor, put together where each process has a part of it (DTensor)."""
-    if tensor is None or type(tensor) in (Tensor, Parameter):
-        return tensor
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
