@@ -15,12 +15,16 @@ if TYPE_CHECKING:  # the public names; `_MODULE_OF` is read from these lines
     from scratchopt.adagrad import Adagrad as Adagrad
     from scratchopt.adam import Adam as Adam
     from scratchopt.adamw import AdamW as AdamW
+    from scratchopt.ademamix import AdEMAMix as AdEMAMix
+    from scratchopt.lion import Lion as Lion
     from scratchopt.memory_footprint import memory as memory
     from scratchopt.momentum import Momentum as Momentum
+    from scratchopt.nadam import NAdam as NAdam
     from scratchopt.nag import NAG as NAG
     from scratchopt.nag_torch import NAGTorch as NAGTorch
     from scratchopt.newton import Newton as Newton
     from scratchopt.optimizer import Optimizer as Optimizer
+    from scratchopt.radam import RAdam as RAdam
     from scratchopt.rmsprop import RMSprop as RMSprop
     from scratchopt.sgd import SGD as SGD
     from scratchopt.torch_twins import from_torch as from_torch

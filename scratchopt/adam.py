@@ -9,7 +9,8 @@ from scratchopt.engine.update import Rule
 from scratchopt.optimizer import Optimizer, Params, StepOptions
 
 
-def _moments(g, m, v, betas):
+def update_moments(g, m, v, betas):
+    """Averages the gradient and its square; their first steps are still biased to zero."""
     m += (1 - betas[0]) * (g - m)  # β₁·m + (1 − β₁)·g, rounded as torch rounds it
     v *= betas[1]
     v += (1 - betas[1]) * g * g
@@ -39,12 +40,12 @@ class Adam(Optimizer):
 
     @staticmethod
     def rule(p, g, m, v, *, t, lr, betas, eps):
-        _moments(g, m, v, betas)
+        update_moments(g, m, v, betas)
         _move(p, m, v, t, lr, betas, eps)
 
     @staticmethod
     def amsgrad_rule(p, g, m, v, n, *, t, lr, betas, eps):
-        _moments(g, m, v, betas)
+        update_moments(g, m, v, betas)
         n.clamp_min_(v)
         _move(p, m, n, t, lr, betas, eps)
 

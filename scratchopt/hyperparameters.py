@@ -14,10 +14,8 @@ def check_all(hyperparameters: dict[str, Any], ranges: Sequence[Range] = ()) -> 
     lr = hyperparameters.get("lr")
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError("Tensor lr must be 1-element")
-    betas = hyperparameters.get("betas", (0.0, 0.0))
-    if not isinstance(betas, tuple | list) or len(betas) != 2:
-        raise ValueError(f"Invalid betas: {betas} (two numbers)")
-    for i, beta in enumerate(betas):
+    betas = hyperparameters.get("betas", ())
+    for i, beta in enumerate(betas if isinstance(betas, tuple | list) else ()):
         if isinstance(beta, Tensor) and beta.numel() != 1:
             raise ValueError(f"Tensor betas[{i}] must be 1-element")
     for name, value in hyperparameters.items():

@@ -6,15 +6,25 @@ from typing import Any, NamedTuple
 
 
 class Range(NamedTuple):
-    """The interval low <= value < high; NaN and infinity lie outside."""
+    """The interval low <= value < high; NaN and infinity lie outside.
+
+    Args:
+        name: of the hyperparameter.
+        low: the least value.
+        high: what is greater than each.
+        label: in torch's messages, where it is not the name and "value".
+        count: how many numbers it is; 0, one.
+        optional: whether it, or the first of several, may be None.
+        closed: whether high lies inside, too.
+    """
 
     name: str
     low: float
     high: float = inf
-    label: str = ""  # in torch's messages, where it is not the name and "value"
-    pair: bool = False  # whether it is two numbers
-    optional: bool = False  # whether it, or the first of a pair, may be None
-    closed: bool = False  # whether high lies inside, too
+    label: str = ""
+    count: int = 0
+    optional: bool = False
+    closed: bool = False
 
     def describe(self) -> str:
         """The range as a condition on its name, to close an error message with."""
@@ -36,10 +46,11 @@ class Range(NamedTuple):
 COMMON = (
     Range("lr", 0, label="learning rate"),
     Range("momentum", 0, 1),
-    Range("betas", 0, 1, "beta parameter"),
+    Range("betas", 0, 1, "beta parameter", count=2),
     Range("eps", 0, label="epsilon value"),
     Range("weight_decay", 0),
 )
+COUNTS = {2: "two", 3: "three"}
 
 
 def check_range(name: str, value: Any, ranges: Sequence[Range] = ()) -> None:
@@ -60,8 +71,8 @@ def check_range(name: str, value: Any, ranges: Sequence[Range] = ()) -> None:
     if allowed is None or (value is None and allowed.optional):
         return
     several = isinstance(value, tuple | list)
-    if allowed.pair and not (several and len(value) == 2):
-        raise ValueError(f"Invalid {name}: {value} (two numbers)")
+    if allowed.count and not (several and len(value) == allowed.count):
+        raise ValueError(f"Invalid {name}: {value} ({COUNTS[allowed.count]} numbers)")
     for i, number in enumerate(value if several else [value]):
         if number is None and allowed.optional and i == 0:
             continue

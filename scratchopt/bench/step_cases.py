@@ -61,6 +61,8 @@ def _method(source: Source) -> TimedMethod:
     if twin == "SGD" and buffers:
         nesterov = bool(lookahead) or source.literal("fixed", {}).get("nesterov", False)
         settings = {"momentum": 0.9} | ({"nesterov": True} if nesterov else {})
+    elif twin == "Adam" and len(buffers) > 2:
+        settings = {"amsgrad": True}
     # A lookahead is part of the step, and torch's approximation has none.
     reads, writes = lookahead + tensors, lookahead[:1] + "p" + buffers
     whole = source.literal("shape", "elementwise") in ("tensor", "matrix")

@@ -20,6 +20,7 @@ _KINDS: dict[str, tuple[Any, str, Any]] = {
         "two numbers, the first of which may be null",
         lambda pair: len(pair) == 2,
     ),
+    "tuple[float, float, float]": (list[float], "three numbers", lambda found: len(found) == 3),
 }
 _OF_RUNS = {
     "differentiable": must_be("false: it is for loops of your own", lambda on: not on),

@@ -67,6 +67,9 @@ def update_for(
     refuse_options(shape, method, options._asdict())
     names = dict.fromkeys((*number_names(rule), *number_names(gradient_point), "weight_decay"))
     made = [name for name, _ in step_numbers.made if name in names] if step_numbers else ()
+    decays = options.weight_decay and options.decoupled_weight_decay
+    if decays and step_numbers and "lr" in step_numbers.names:
+        names["lr"] = None  # of the decay, where the rule takes what `numbers` made of it
     return Update(
         rule=rule,
         move=gradient_point and _move_for(gradient_point, keys, options),

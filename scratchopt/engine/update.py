@@ -154,6 +154,8 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
     if "weight_decay" in (*number_names(rule), *number_names(gradient_point)):
         return _decaying_itself(rule, maximize)
     decay_point = _unmoved
+    if decay and decoupled and "lr" not in number_names(rule):
+        rule = _with_its_numbers(rule)
     if gradient_point is not None:
         decay_point = _moved(_with_its_numbers(gradient_point))
         if not set(number_names(gradient_point)) <= set(number_names(rule)):

@@ -51,6 +51,7 @@ class Case(NamedTuple):
     empty: bool = True  # whether the twin takes parameters without elements
     needs_hessian: bool = False  # and the live loss must pass through it
     twin_settings: dict[str, Any] = {}  # of the twin, which make it this method  # noqa: RUF012
+    core: bool = True  # whether the default tests run the core claims on it
 
     def keys(self, p: Tensor) -> tuple[str, ...]:
         """The keys of a parameter's state."""
@@ -59,7 +60,7 @@ class Case(NamedTuple):
     def oracle(self, params: Any, **settings: Any) -> torch.optim.Optimizer:
         """An optimizer that takes the same steps."""
         if self.twin is not None:
-            return self.twin(params, **self.twin_settings, **settings)
+            return self.twin(params, **{**self.twin_settings, **settings})
         if self.needs_hessian:
             return NewtonOnHalfSquares(params, **settings)
         return PapersLines(params, case=self, **settings)
@@ -87,7 +88,9 @@ class PapersLines(_Plain):
     """The lines of a case's paper, on tensors in place of NumPy's arrays."""
 
     def __init__(self, params: Any, case: Case, **settings: Any) -> None:
-        super().__init__(params, **settings)
+        arguments = inspect.signature(case.paper).parameters.values()
+        defaults = {a.name: a.default for a in arguments if a.default is not a.empty}
+        super().__init__(params, **{**defaults, **settings})
         buffers = [key for key in case.state if key != "step"]
         letters = list(inspect.signature(case.cls.rule).parameters)[2:]  # type: ignore[attr-defined]
         self.keys = dict(zip(letters, buffers, strict=False))
@@ -103,7 +106,8 @@ class PapersLines(_Plain):
             buffer = state.get(key, torch.zeros_like(p))
             setattr(s, letter, torch.view_as_real(buffer) if buffer.is_complex() else buffer)
         numbers = {name: group[name] for name in self.names if name in group}
-        p.copy_(self.lines(p, s, lambda point: g + group["weight_decay"] * point, **numbers))
+        penalty = 0.0 if "weight_decay" in self.names else group["weight_decay"]
+        p.copy_(self.lines(p, s, lambda point: g + penalty * point, **numbers))
         if s.t:
             state["step"] = torch.tensor(s.t)
         for letter, key in self.keys.items():
@@ -210,6 +214,42 @@ CASES = {
         differentiable=False,
         empty=False,
     ),
+    "nadam": Case(
+        scratchopt.NAdam,
+        {"lr": 0.1},
+        paper.nadam,
+        7,  # Dozat, algorithm 2: ĝ, m, m̂, n, n̂, m̄, θ
+        torch.optim.NAdam,
+        twin_settings={"foreach": True},  # torch's loop rounds otherwise
+        state=("step", "mu_product", *_MOMENTS[1:]),
+        core=False,
+    ),
+    "radam": Case(
+        scratchopt.RAdam,
+        {"lr": 0.1},
+        paper.radam,
+        7,  # Liu et al., algorithm 2: v, m, m̂, ρ, l, r, θ
+        torch.optim.RAdam,
+        twin_settings={"foreach": True},  # torch's loop rounds otherwise
+        state=_MOMENTS,
+        core=False,
+    ),
+    "lion": Case(
+        scratchopt.Lion,
+        {"lr": 0.06},
+        paper.lion,
+        3,  # Chen et al., algorithm 2: c, θ, m
+        state=("exp_avg",),
+        core=False,
+    ),
+    "ademamix": Case(
+        scratchopt.AdEMAMix,
+        {"lr": 0.1, "betas": (0.9, 0.999, 0.99), "alpha_warmup": 10, "beta3_warmup": 10},
+        paper.ademamix,
+        8,  # Pagliardini et al., algorithm 1: α, β₃, m₁, m₂, v, m̂₁, v̂, θ
+        state=("step", "exp_avg_fast", "exp_avg_slow", "exp_avg_sq"),
+        core=False,
+    ),
     "newton": _newton(settings={"lr": 1.0, "damping": 0.1}),
     "newton_cg": _newton(
         settings={"lr": 1.0, "damping": 0.1, "solver": "cg", "cg_tol": 0.0},
@@ -219,6 +259,7 @@ CASES = {
 
 def row(name: str, *values: Any, driver: str = "", core: bool = False, label: str = "") -> Any:
     """A row of parameters for a method, and a driver, in the tier where it belongs."""
+    core = core and CASES[name].core
     in_core = core and (driver in ("", *CORE_DRIVERS) or CASES[name].drivers == (driver,))
     marks = () if name in REPRESENTATIVES or in_core else pytest.mark.full
     return pytest.param(*values, id=label or name, marks=marks)

@@ -152,6 +152,69 @@ def _rms(x: Any) -> Any:
     return np.sqrt((x**2).mean())
 
 
+def nadam(theta, s, gradient, *, lr, betas=(0.9, 0.999), eps=1e-8, momentum_decay=0.004):
+    """With Keras's schedule of μ, whose product has single precision, as torch has it."""
+    g = gradient(theta)
+    s.t += 1
+    mu, next_mu = (betas[0] * (1 - 0.96 ** (t * momentum_decay) / 2) for t in (s.t, s.t + 1))
+    s.product = np.float32(mu) * (s.product if s.t > 1 else np.float32(1))
+    product = float(s.product)
+    s.m = betas[0] * s.m + (1 - betas[0]) * g
+    s.v = betas[1] * s.v + (1 - betas[1]) * g**2
+    m = next_mu * s.m / (1 - product * next_mu) + (1 - mu) * g / (1 - product)
+    return theta - lr * m / (np.sqrt(s.v / (1 - betas[1] ** s.t)) + eps)
+
+
+def radam(theta, s, gradient, *, lr, betas=(0.9, 0.999), eps=1e-8):
+    g = gradient(theta)
+    s.t += 1
+    s.v = betas[1] * s.v + (1 - betas[1]) * g**2
+    s.m = betas[0] * s.m + (1 - betas[0]) * g
+    m = s.m / (1 - betas[0] ** s.t)
+    longest = 2 / (1 - betas[1]) - 1
+    length = longest - 2 * s.t * betas[1] ** s.t / (1 - betas[1] ** s.t)
+    if length <= 5:  # 4 in the paper, 5 in the authors' code and torch's
+        return theta - lr * m
+    one_over_root = np.sqrt(1 - betas[1] ** s.t) / (np.sqrt(s.v) + eps)
+    fraction = (length - 4) / (longest - 4) * (length - 2) / (longest - 2) * longest / length
+    return theta - lr * np.sqrt(fraction) * m * one_over_root
+
+
+def lion(theta, s, gradient, *, lr, betas=(0.9, 0.99), weight_decay=0.0):
+    g = gradient(theta)
+    c = betas[0] * s.m + (1 - betas[0]) * g
+    s.m = betas[1] * s.m + (1 - betas[1]) * g
+    return theta - lr * ((c > 0) * 1.0 - (c < 0) * 1.0 + weight_decay * theta)
+
+
+def ademamix(
+    theta,
+    s,
+    gradient,
+    *,
+    lr,
+    betas=(0.9, 0.999, 0.9999),
+    alpha=2.0,
+    beta3_warmup=None,
+    alpha_warmup=None,
+    eps=1e-8,
+    weight_decay=0.0,
+):
+    g = gradient(theta)
+    s.t += 1
+    if alpha_warmup:
+        alpha = min(s.t * alpha / alpha_warmup, alpha)
+    beta1, beta2, beta3 = betas
+    if beta3_warmup:
+        a, first, last = s.t / beta3_warmup, np.log(beta1), np.log(beta3)
+        beta3 = min(np.exp(first * last / ((1 - a) * last + a * first)), beta3)
+    s.m1 = beta1 * s.m1 + (1 - beta1) * g
+    s.m2 = beta3 * s.m2 + (1 - beta3) * g
+    s.v = beta2 * s.v + (1 - beta2) * g**2
+    m1, v = s.m1 / (1 - beta1**s.t), s.v / (1 - beta2**s.t)
+    return theta - lr * ((m1 + alpha * s.m2) / (v**0.5 + eps) + weight_decay * theta)
+
+
 def newton(theta, s, gradient, *, lr, damping):
     g, hessian = gradient(theta), gradient.hessian(theta)
     return theta - lr * np.linalg.solve(hessian + damping * np.eye(len(theta)), g)
