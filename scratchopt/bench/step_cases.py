@@ -49,7 +49,10 @@ class TimedMethod(NamedTuple):
 
 
 # Devices where torch's class has fused=True, if not on both.
-_FUSED: dict[str, tuple[str, ...]] = {"Adagrad": ("cpu",), "RMSprop": (), "Adafactor": ()}
+_FUSED: dict[str, tuple[str, ...]] = {
+    "Adagrad": ("cpu",),
+    **dict.fromkeys(("RMSprop", "NAdam", "RAdam", "Adafactor"), ()),
+}
 
 
 def _method(source: Source) -> TimedMethod:

@@ -24,6 +24,8 @@ PAIRS = {
     "amsgrad": (scratchopt.Adam, torch.optim.Adam, {"lr": 0.01, "amsgrad": True}, {}),
     "adamw": (scratchopt.AdamW, torch.optim.AdamW, {"lr": 0.01}, {}),
     "adafactor": (scratchopt.Adafactor, torch.optim.Adafactor, {"lr": 0.01}, {}),
+    "nadam": (scratchopt.NAdam, torch.optim.NAdam, {"lr": 0.01}, {"foreach": True}),
+    "radam": (scratchopt.RAdam, torch.optim.RAdam, {"lr": 0.01}, {"foreach": True}),
 }
 BY_STATE_DICT = [name for name in PAIRS if name != "momentum"]  # its velocity is not torch's buffer
 
@@ -45,7 +47,7 @@ def steps(optimizer, values, count, seed=0, scheduler=None):
 
 @pytest.mark.parametrize("name", BY_STATE_DICT)
 def test_a_state_dict_goes_to_torch_at_50_and_back_at_100(name):
-    ours, theirs, settings, _ = PAIRS[name]
+    ours, theirs, settings, extra = PAIRS[name]
     whole = params()
     steps_of_150 = ours(whole, **settings)
     for seed in (1, 2, 3):
@@ -56,6 +58,7 @@ def test_a_state_dict_goes_to_torch_at_50_and_back_at_100(name):
     steps(first, values, 50, 1)
     second = theirs(values, lr=9.0)  # all else comes with the state
     second.load_state_dict(first.state_dict())
+    second.param_groups[0]["foreach"] = extra.get("foreach")  # that of the state is a choice
     steps(second, values, 50, 2)
     third = ours(values, **settings)
     third.load_state_dict(second.state_dict())

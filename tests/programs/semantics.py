@@ -312,8 +312,9 @@ def momentum_schedule(row: str) -> float:
     def settings(step: int, fixed: dict[str, Any]) -> dict[str, Any]:
         lr = np.interp(step, corners, [most / 25, most, most / 25e4])
         mu = np.interp(step, corners, [0.95, 0.85, 0.95])
-        adams = METHODS[row] in (paper.adam, paper.adamw)
-        return fixed | {"lr": lr} | ({"betas": (mu, 0.999)} if adams else {"momentum": mu})
+        made = CASES[row].cls([torch.ones(1, requires_grad=True)], **fixed)
+        betas = made.defaults.get("betas")
+        return fixed | {"lr": lr} | ({"betas": (mu, *betas[1:])} if betas else {"momentum": mu})
 
     return compare(module, expect(row, settings=settings))
 
