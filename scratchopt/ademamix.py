@@ -1,6 +1,7 @@
 """AdEMAMix: Adam with a second, slow average of the gradients."""
 
 from math import exp, log
+from typing import Any
 
 from torch import Tensor
 from typing_extensions import Unpack
@@ -61,6 +62,25 @@ class AdEMAMix(Optimizer):
     )
     includes = ("adamw",)
     includes_by = ("alpha", "betas", "eps", "weight_decay")  # α = 0
+
+    @staticmethod
+    def stability_limit(*, t, betas, alpha, alpha_warmup, beta3_warmup, lr=0.0, weight_decay=0.0):
+        """The largest stable lr·λ, where λ is the curvature divided by √v + eps, v constant.
+
+        At the limit θ alternates, and an average of the gradients is (1 − β)/(1 + β) of them:
+        2 = lr·λ·((1 − β₁)/(1 + β₁) + α·(1 − β₃)/(1 + β₃)).
+        """
+        made = AdEMAMix.numbers(
+            t=t, betas=betas, alpha=alpha, alpha_warmup=alpha_warmup, beta3_warmup=beta3_warmup
+        )
+        fast, slow = ((1 - beta) / (1 + beta) for beta in (betas[0], made["beta3"]))
+        return (2 - lr * weight_decay) / (fast + made["alpha"] * slow)
+
+    @staticmethod
+    def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+        """P = √(v/(1 − β₂ᵗ)) + eps, once m₁ needs no correction."""
+        v, t = state["exp_avg_sq"], float(state["step"])
+        return (v / (1 - group["betas"][1] ** t)).sqrt() + group["eps"]
 
     def __init__(
         self,

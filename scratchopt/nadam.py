@@ -58,6 +58,25 @@ class NAdam(Optimizer):
     includes = ("sgd", "nag_torch", "rmsprop")
     includes_by = ("eps", "betas", "momentum_decay")
 
+    @staticmethod
+    def stability_limit(
+        *, t, betas, momentum_decay, lr=0.0, weight_decay=0.0, decoupled_weight_decay=False
+    ):
+        """The largest stable lr·λ, where λ is the curvature divided by √v + eps, v constant.
+
+        The step is then lr·((1 − μ)·g + μ·m), with μ = μₜ, which moves slowly. At the limit θ
+        alternates, and m is (1 − β₁)/(1 + β₁)·g: 2 = lr·λ·(1 − μ + μ·(1 − β₁)/(1 + β₁)).
+        """
+        mu = betas[0] * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+        decay = lr * weight_decay if decoupled_weight_decay else 0.0
+        return (2 - decay) / (1 - mu + mu * (1 - betas[0]) / (1 + betas[0]))
+
+    @staticmethod
+    def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+        """P = √(v/(1 − β₂ᵗ)) + eps, once the product of momenta is small."""
+        v, t = state["exp_avg_sq"], float(state["step"])
+        return (v / (1 - group["betas"][1] ** t)).sqrt() + group["eps"]
+
     def __init__(
         self,
         params: Params,

@@ -1,9 +1,12 @@
 """RAdam: Adam that waits until its denominators can be trusted."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from scratchopt.adam import update_moments
+from scratchopt.adam import Adam, update_moments
 from scratchopt.optimizer import Optimizer, Params, StepOptions
 
 
@@ -48,6 +51,16 @@ class RAdam(Optimizer):
     # With β₂ <= 2/3 it is never adaptive; β₁ = 0
     includes = ("sgd", "momentum")
     includes_by = ("betas",)
+
+    stability_limit = staticmethod(Adam.stability_limit)
+
+    @staticmethod
+    def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+        """P = (1 − β₁ᵗ)·(√v + eps)/(r·√(1 − β₂ᵗ)), or 1 − β₁ᵗ before it is adaptive."""
+        made = RAdam.numbers(t=float(state["step"]), lr=1.0, betas=group["betas"])
+        if made["adaptive"]:
+            return (state["exp_avg_sq"].sqrt() + group["eps"]) / made["size"]
+        return torch.full_like(state["exp_avg_sq"], 1 / made["plain"])
 
     def __init__(
         self,

@@ -60,13 +60,22 @@ def _methods(optimizer: torch.optim.Optimizer) -> list[type[Optimizer]]:
 
 
 def read_settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Reads the settings of an optimizer's groups as they are now, tensors included."""
+    """Reads the settings of an optimizer's groups as they are now, tensors included.
+
+    Among them is t, the number of the step to come, of a group's first parameter.
+    """
     default = isinstance(optimizer, torch.optim.AdamW)  # an older torch has no key for it
     return [
         {"decoupled_weight_decay": default}
         | {key: as_number(value) for key, value in group.items() if key != "params"}
+        | {"t": _next_step(optimizer, group)}
         for group in optimizer.param_groups
     ]
+
+
+def _next_step(optimizer: torch.optim.Optimizer, group: Group) -> float:
+    states = (optimizer.state[p] for p in group["params"] if p in optimizer.state)
+    return 1 + next((float(state["step"]) for state in states if "step" in state), 0.0)
 
 
 def decouples(group: Group) -> bool:

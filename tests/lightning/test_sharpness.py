@@ -213,6 +213,10 @@ def _limits() -> dict[str, tuple[Any, float]]:
         "NAG": (partial(ours.NAG, momentum=0.8), nesterov),
         "NAG, weight decay": (partial(ours.NAG, momentum=0.8, weight_decay=0.7), nesterov),
         "NAGTorch": (partial(ours.NAGTorch, momentum=0.8), nesterov),
+        "AdEMAMix": (
+            partial(ours.AdEMAMix, betas=(0.8, 0.99, 0.9), alpha=5.0),
+            2 / (0.2 / 1.8 + 5 * 0.1 / 1.9),
+        ),
         "torch SGD": (partial(torchs.SGD), 2.0),
         "torch SGD, dampening alone": (partial(torchs.SGD, dampening=0.5), 2.0),
         "torch momentum": (partial(torchs.SGD, momentum=0.8), heavy),
@@ -228,6 +232,9 @@ def _limits() -> dict[str, tuple[Any, float]]:
                 "AdamW": ("AdamW", {"betas": (0.8, 0.99), "weight_decay": 0.0}, adam),
                 "RMSprop": ("RMSprop", {}, 2.0),
                 "RMSprop, momentum": ("RMSprop", {"momentum": 0.8}, heavy),
+                "NAdam": ("NAdam", {"betas": (0.8, 0.99), "momentum_decay": 1e3}, 3.6 / 0.2 / 2.6),
+                "RAdam": ("RAdam", {"betas": (0.8, 0.99)}, adam),
+                "RAdam, never adaptive": ("RAdam", {"betas": (0.8, 0.6)}, adam),
                 "Adagrad": ("Adagrad", {}, 2.0),
                 "Adagrad, slowing": ("Adagrad", {"lr_decay": 0.3}, 2.0),
             }.items()

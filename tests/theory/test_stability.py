@@ -52,6 +52,35 @@ def test_adam_comes_to_its_limit_by_itself(beta1):
     assert np.median(edge[-500:]) == pytest.approx(adam_limit(beta1), rel=0.1)
 
 
+def radius(x: float, now: float, averages: list[tuple[float, float]]) -> float:
+    """The spectral radius of θ ← θ − x·(now·θ + Σ c·m), where each m ← β·m + (1 − β)·θ."""
+    weights, betas = np.transpose(averages)
+    step = np.diag([1 - x * (now + weights @ (1 - betas)), *betas])
+    step[0, 1:], step[1:, 0] = -x * weights * betas, 1 - betas
+    return abs(np.linalg.eigvals(step)).max()
+
+
+@pytest.mark.parametrize("beta1", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("t", [1, 1000, 100_000])
+def test_nadams_and_ademamixs_limits_are_those_of_their_averages(beta1, t):
+    mu = beta1 * (1 - 0.96 ** (t / 100) / 2)
+    schedules = {"alpha": 5.0, "alpha_warmup": 2000, "beta3_warmup": 2000}
+    betas = (beta1, 0.999, 0.9999)
+    made = scratchopt.AdEMAMix.numbers(t=t, betas=betas, **schedules)
+    cases = [
+        (
+            scratchopt.NAdam.stability_limit(t=t, betas=(beta1, 0.999), momentum_decay=0.01),
+            (1 - mu, [(mu, beta1)]),
+        ),
+        (
+            scratchopt.AdEMAMix.stability_limit(t=t, betas=betas, **schedules),
+            (0.0, [(1.0, beta1), (made["alpha"], made["beta3"])]),
+        ),
+    ]
+    for limit, averages in cases:
+        assert radius(0.999 * limit, *averages) < 1 < radius(1.001 * limit, *averages)
+
+
 @pytest.mark.parametrize("cls", [scratchopt.Adam, partial(scratchopt.AdamW, weight_decay=0.0)])
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.5), (0.99, 0.9)], ids=str)
 def test_adams_step_is_lr_where_the_gradient_is_constant(cls, betas):
