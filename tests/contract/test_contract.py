@@ -222,7 +222,9 @@ def test_the_groups_have_torchs_keys_and_values(case: Case):
     assert {key: group[key] for key in torchs} == torchs
 
 
-@pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adafactor"])
+@pytest.mark.parametrize(
+    "name", ["Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adafactor"]
+)
 def test_the_signature_is_torchs(name):
     """The same arguments in the same order, and ours come after them, by name alone."""
     cls = getattr(scratchopt, name)
