@@ -80,12 +80,12 @@ class Source:
         functions = (node for node in self.node.body if isinstance(node, ast.FunctionDef))
         return next((node for node in functions if node.name == name), None)
 
-    def letters(self, name: str) -> str:
-        """The tensors that a rule of its own or inherited takes, by their letters: "pgv"."""
+    def letters(self, name: str) -> tuple[str, ...]:
+        """The tensors that a rule of its own or inherited takes, by their letters: p, g, v."""
         function = self.function(name)
         if function is None:
-            return self.base.letters(name) if self.base else ""
-        return "".join(argument.arg for argument in function.args.args)
+            return self.base.letters(name) if self.base else ()
+        return tuple(argument.arg for argument in function.args.args)
 
     def takes(self, name: str, number: str) -> bool:
         """True if a rule of its own or inherited takes a number."""

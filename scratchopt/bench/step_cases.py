@@ -35,8 +35,8 @@ class TimedMethod(NamedTuple):
         whole: whether its rule takes whole tensors, so that it can't have foreach and fused.
     """
 
-    reads: str
-    writes: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
     twin: str
     settings: Mapping[str, Any] = MappingProxyType({})
     fused: tuple[str, ...] = ("cpu", "cuda")
@@ -67,7 +67,7 @@ def _method(source: Source) -> TimedMethod:
     elif twin == "Adam" and len(buffers) > 2:
         settings = {"amsgrad": True}
     # A lookahead is part of the step, and torch's approximation has none.
-    reads, writes = lookahead + tensors, lookahead[:1] + "p" + buffers
+    reads, writes = lookahead + tensors, (*lookahead[:1], "p", *buffers)
     whole = source.literal("shape", "elementwise") in ("tensor", "matrix")
     if source.node.name == "Adafactor":  # its means of rows and columns are next to nothing
         reads, writes = "pg", "p"
