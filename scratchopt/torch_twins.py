@@ -19,8 +19,8 @@ def from_torch(optimizer: torch.optim.Optimizer) -> Optimizer:
     `scheduler.optimizer = twin`.
 
     Args:
-        optimizer: a `torch.optim.SGD`, `Adagrad`, `RMSprop`, `Adam`, `AdamW`
-            or `Adafactor`.
+        optimizer: a `torch.optim.SGD`, `Adagrad`, `RMSprop`, `Adam`, `AdamW`, `NAdam`,
+            `RAdam` or `Adafactor`.
 
     Raises:
         ValueError: one that has no counterpart here.
@@ -41,8 +41,8 @@ def to_torch(optimizer: Optimizer) -> torch.optim.Optimizer:
     """Torch's twin of one of our optimizers, for the same parameters; see `from_torch`.
 
     Args:
-        optimizer: an `SGD`, `Momentum`, `NAGTorch`, `Adagrad`, `RMSprop`, `Adam`, `AdamW`
-            or `Adafactor`.
+        optimizer: an `SGD`, `Momentum`, `NAGTorch`, `Adagrad`, `RMSprop`, `Adam`, `AdamW`, `NAdam`,
+            `RAdam` or `Adafactor`.
 
     Raises:
         ValueError: one that has no counterpart in torch, or a velocity at lr = 0.
@@ -89,6 +89,8 @@ def _rebuild(optimizer: Any, cls: type, convert: Callable[[Any, Any], dict[str, 
             raise ValueError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
         known = {key: value for key, value in old.items() if key not in optimizer.defaults}
         group.update(known | {key: old[key] for key in group if key in old})
+    ours: Any = twin if isinstance(twin, Optimizer) else optimizer
+    numbers = ours.kept_numbers
     for group in twin.param_groups:
         if isinstance(twin, Optimizer):
             twin.check_group(group)  # which may have options of torch's twin that ours can't have
@@ -99,9 +101,10 @@ def _rebuild(optimizer: Any, cls: type, convert: Callable[[Any, Any], dict[str, 
                 for key, value in optimizer.state.get(p, {}).items()
             }
             state = convert(copies, group)
-            if isinstance(step := state.get("step"), torch.Tensor):
-                counted = p.device if fused or group.get("capturable") else "cpu"
-                state["step"] = step.to(counted)
+            place = p.device if fused or group.get("capturable") else "cpu"
+            for name in ("step", *numbers):
+                if isinstance(number := state.get(name), torch.Tensor):
+                    state[name] = number.to(place)
             if state:
                 twin.state[p] = state
     return twin

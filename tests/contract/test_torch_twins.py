@@ -183,6 +183,16 @@ def test_what_has_no_counterpart_in_torch_is_refused(cls):
         to_torch(resting)
 
 
+def test_what_nadam_keeps_goes_to_where_torch_looks_for_it():
+    p = torch.ones(3, device="meta", requires_grad=True)
+    ours = scratchopt.NAdam([p], capturable=True)
+    ours.new_state(p, ours.param_groups[0])
+    assert to_torch(ours).state[p]["mu_product"].device.type == "meta"
+    theirs = torch.optim.NAdam([p])
+    theirs.state[p] = {"step": torch.tensor(1.0), "mu_product": torch.tensor(0.5)}
+    assert from_torch(theirs).state[p]["mu_product"] == 0.5
+
+
 @pytest.mark.parametrize("option", ["fused", "capturable", "foreach"])
 def test_the_count_of_steps_goes_to_where_torch_looks_for_it(option):
     """Its fused kernels count on the device; "meta" stands in for a GPU."""
