@@ -61,7 +61,7 @@ class Adafactor(Optimizer):
 
     ranges = (
         Range("beta2_decay", -inf, 0, closed=True),
-        Range("eps", 0, label="epsilon value", count=2, optional=True),
+        Range("eps", 0, label="epsilon value", numbers=2, optional=True),
         Range("d", 1),
     )
     torch_twin = "Adafactor"

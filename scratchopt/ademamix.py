@@ -55,7 +55,7 @@ class AdEMAMix(Optimizer):
         p -= lr * (m1 / (1 - betas[0] ** t) + alpha * m2) / root
 
     ranges = (
-        Range("betas", 0, 1, "beta parameter", count=3),
+        Range("betas", 0, 1, "beta parameter", numbers=3),
         Range("alpha", 0),
         Range("alpha_warmup", 1, optional=True),
         Range("beta3_warmup", 1, optional=True),

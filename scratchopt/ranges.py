@@ -13,7 +13,7 @@ class Range(NamedTuple):
         low: the least value.
         high: what is greater than each.
         label: in torch's messages, where it is not the name and "value".
-        count: how many numbers it is; 0, one.
+        numbers: how many it consists of; 0, one.
         optional: whether it, or the first of several, may be None.
         closed: whether high lies inside, too.
     """
@@ -22,7 +22,7 @@ class Range(NamedTuple):
     low: float
     high: float = inf
     label: str = ""
-    count: int = 0
+    numbers: int = 0
     optional: bool = False
     closed: bool = False
 
@@ -46,7 +46,7 @@ class Range(NamedTuple):
 COMMON = (
     Range("lr", 0, label="learning rate"),
     Range("momentum", 0, 1),
-    Range("betas", 0, 1, "beta parameter", count=2),
+    Range("betas", 0, 1, "beta parameter", numbers=2),
     Range("eps", 0, label="epsilon value"),
     Range("weight_decay", 0),
 )
@@ -71,8 +71,8 @@ def check_range(name: str, value: Any, ranges: Sequence[Range] = ()) -> None:
     if allowed is None or (value is None and allowed.optional):
         return
     several = isinstance(value, tuple | list)
-    if allowed.count and not (several and len(value) == allowed.count):
-        raise ValueError(f"Invalid {name}: {value} ({COUNTS[allowed.count]} numbers)")
+    if allowed.numbers and not (several and len(value) == allowed.numbers):
+        raise ValueError(f"Invalid {name}: {value} ({COUNTS[allowed.numbers]} numbers)")
     for i, number in enumerate(value if several else [value]):
         if number is None and allowed.optional and i == 0:
             continue

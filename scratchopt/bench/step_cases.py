@@ -70,7 +70,7 @@ def _method(source: Source) -> TimedMethod:
     reads, writes = lookahead + tensors, (*lookahead[:1], "p", *buffers)
     whole = source.literal("shape", "elementwise") in ("tensor", "matrix")
     if source.node.name == "Adafactor":  # its means of rows and columns are next to nothing
-        reads, writes = "pg", "p"
+        reads, writes = ("p", "g"), ("p",)
     return TimedMethod(reads, writes, twin, settings, _FUSED.get(twin, ("cpu", "cuda")), whole)
 
 
