@@ -18,7 +18,8 @@ from scratchopt.compare.request import Request
 from scratchopt.compare.runs import ScoredRun
 from scratchopt.compare.search import GridSearch, Search
 from scratchopt.compare.trials import LR, MARGIN, Choice, Trial, truncate_trials
-from scratchopt.config.fields import UserError
+from scratchopt.config.fields import UserError, as_typed
+from scratchopt.config.schedules import name_schedule
 from scratchopt.objective import Objective
 
 # Finds a run, held against an objective, that has come to its end or to a cost beyond the given
@@ -151,6 +152,14 @@ class Entrant:
         return inf if choice.settings in (None, self.default) else max(costs)
 
 
+def _describe_schedule(entrant: Entrant) -> str:
+    """Describes the schedule of an optimizer's runs; empty for the constant one."""
+    config = entrant.request.compose_run(entrant.task, entrant.optimizer, {}, 0, False)
+    node = config["schedule"] or {}
+    keys = [f"{k}={as_typed(v)}" for k, v in node.items() if k[0] != "_" and v is not None]
+    return " ".join([f"schedule={name_schedule(node)}", *keys]) if node else ""
+
+
 class Schedule:
     """The schedule of all runs that were asked for.
 
@@ -235,4 +244,5 @@ class Schedule:
         for key, values in self.request.keys["tune"].items():
             if f"optimizer.{key}" in known:
                 words.append(f"{key} in {values}" if values else f"{key} drawn")
-        return "; ".join(words)
+        scheduled = sorted({text for entrant in mine if (text := _describe_schedule(entrant))})
+        return "; ".join([*words, *scheduled])

@@ -15,7 +15,7 @@ from scratchopt.config.checkout import CONF
 
 # Errors of what was given on the command line, or in a file of configurations.
 GIVEN_WRONG = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
-GROUPS = ("task", "optimizer", "accelerator")
+GROUPS = ("task", "optimizer", "schedule", "accelerator")
 
 
 def one_line(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from scratchopt.config.fields import (
 )
 from scratchopt.config.groups import SCHEMAS, Accelerator, ComparisonConfig
 from scratchopt.config.optimizers import optimizer_schema
+from scratchopt.config.schedules import SCHEDULES, check_schedule, is_idle
 from scratchopt.method_files import read_class
 from scratchopt.ranges import check_range
 
@@ -31,6 +32,7 @@ class RunConfig:
 
     task: Any
     optimizer: Any
+    schedule: Any
     accelerator: Any
     datamodule: Any
     comparison: Any
@@ -65,6 +67,7 @@ class RunConfig:
 
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # of a class with its module
 EXAMPLES = {"task": "tasks.toy.Toy", "optimizer": "scratchopt.NAG", "datamodule": "mine.Data"}
+EXAMPLES |= {"schedule": "scratchopt.schedules.cosine"}
 # Keys that are not in the configuration of an older run, which may go on or be looked at.
 LATER = {
     "checkpoint_kept": True,
@@ -73,6 +76,7 @@ LATER = {
     "monitor_every": None,
     "monitor_layers": False,
     "record_every": None,
+    "schedule": None,
     "sharpness_every": None,
     "store": None,
     "test": True,
@@ -91,7 +95,8 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
 
     Returns:
         The keys of `RunConfig`, the settings without content. Task and optimizer are dicts with a
-        `_target_`, and so is datamodule, unless it is None; accelerator is a dict.
+        `_target_`, and so are datamodule and schedule, unless they are None, as a schedule that
+        changes nothing is; accelerator is a dict.
 
     Raises:
         UserError: a key that nobody knows, a wrong type, a value out of its range.
@@ -109,6 +114,12 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
         )
     run["task"] = _validate_target("task", _content(cfg, "task"))
     run["optimizer"] = _validate_target("optimizer", _content(cfg, "optimizer"))
+    run["schedule"] = _content(cfg, "schedule")
+    if run["schedule"] is not None:
+        run["schedule"] = _validate_target("schedule", run["schedule"])
+        if is_idle(run["schedule"]):
+            run["schedule"] = None
+    check_schedule(run)
     accelerator = _content(cfg, "accelerator")
     if not isinstance(accelerator, dict):
         raise UserError(f"accelerator={as_typed(accelerator)}: must be a group's choice")
@@ -185,7 +196,8 @@ def _validate_target(name: str, content: Any) -> dict[str, Any]:
             "a module of the working directory, and give its name"
         )
     source = read_class(content["_target_"])
-    schema = SCHEMAS.get(content["_target_"]) or optimizer_schema(content["_target_"])
+    target = content["_target_"]
+    schema = SCHEMAS.get(target) or SCHEDULES.get(target) or optimizer_schema(target)
     if schema is None:
         return content
     hydras = {key: content.pop(key) for key in ("_target_", "_partial_") if key in content}

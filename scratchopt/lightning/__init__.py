@@ -17,6 +17,7 @@ from scratchopt.lightning.mean_gradient import MeanGradient
 from scratchopt.lightning.monitor import OptimizerMonitor
 from scratchopt.lightning.random_state import RandomState
 from scratchopt.lightning.recorder import Recorder
+from scratchopt.lightning.schedule import Schedule
 from scratchopt.lightning.sharpness import Sharpness
 from scratchopt.lightning.spaced_validations import SpacedValidations
 from scratchopt.lightning.stop_at_target import StopAtTarget
@@ -35,6 +36,7 @@ __all__ = [
     "OptimizerMonitor",
     "RandomState",
     "Recorder",
+    "Schedule",
     "Sharpness",
     "SpacedValidations",
     "StopAtTarget",

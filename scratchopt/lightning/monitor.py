@@ -22,6 +22,7 @@ from scratchopt.lightning.fully_shard import reshard
 from scratchopt.lightning.named_parameters import find_trained
 from scratchopt.lightning.patch_method import do_nothing
 from scratchopt.lightning.scalars import Rows, Scalars
+from scratchopt.lightning.scheduled import read_scheduled
 from scratchopt.lightning.step_metrics import Quantity, StepMetrics
 from scratchopt.lightning.updates import Updates
 
@@ -43,6 +44,9 @@ class OptimizerMonitor(Callback):
     `train/update_ratio`: ‖Δθ‖ / ‖θ_before‖.
     `train/angle`: between Δθ and −g, in degrees, with g the gradient before clipping: 0 for plain
     gradient descent, more than 90 where the step climbs.
+
+    `train/lr` and `train/momentum` (β₁ of Adam and its kin) of the step, where there is a schedule;
+    of several groups the first one's, and `train/lr_1` and so on where another's differ.
 
     `train/cost`, of an optimizer that says what a step costs, as `Newton` does: gradient
     evaluations of the batch, products with the curvature among them. Of others, the backward passes
@@ -163,6 +167,8 @@ class OptimizerMonitor(Callback):
             )
         elif not self._normed:  # the first of a step
             self._normed = self._clipping = True
+            for name, value in read_scheduled(trainer).items():
+                self._gather(f"train/{name}", value)
             self._metrics.take_gradient()
             self._gather_with_layers("gradnorm", self._metrics.gradnorm())
 

@@ -74,7 +74,8 @@ def _build_direct(
     for recording in recordings:
         rows, line = _rows(recording, frame_steps, LINE // len(recordings))
         gradient = recording.gradient(rows)
-        step, velocity = -_learning_rate(recording) * gradient, recording.velocity(rows)
+        step = -_learning_rates(recording, rows) * gradient
+        velocity = recording.velocity(rows)
         if size == 1:
             step = np.column_stack([step, step * gradient])  # along the tangent
             velocity = np.column_stack([velocity, 0 * velocity])
@@ -171,15 +172,20 @@ def _shorten(arrows: np.ndarray, window: np.ndarray) -> np.ndarray:
     return arrows * np.minimum(1, 0.25 / np.maximum(length, 1e-300))
 
 
-def _learning_rate(recording: Recording) -> float:
-    """The learning rate; NaN, which draws no arrow, where the optimizer has none."""
+def _learning_rates(recording: Recording, rows: np.ndarray) -> np.ndarray:
+    """The learning rate of each step, shape (k, 1); NaN, which draws no arrow, where none is known.
+
+    Under a schedule it is that of the log, of the steps that were measured.
+    """
     lr = recording.run.config["optimizer"].get("lr", np.nan)
     if not isinstance(lr, int | float):
         raise UserError(
             f"{recording.run.directory}: its optimizer.lr={as_typed(lr)} is no number; put a copy "
             "of .hydra/config.yaml back, or leave this run out"
         )
-    return float(lr)
+    if "train/lr" in recording.run.history:
+        return recording.logged("train/lr", recording.steps[rows])[:, None]
+    return np.full((len(rows), 1), float(lr))
 
 
 def _logged_losses(recording: Recording) -> np.ndarray:

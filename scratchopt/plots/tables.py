@@ -13,6 +13,7 @@ from scratchopt.runs.directory import Run, has_one_value
 
 ALWAYS = ("task.start", "optimizer.lr", "optimizer.momentum")  # what tells the article's rows apart
 MEASURES = ("angle", "gradnorm", "gradnorm_clipped", "update_ratio", "velocity", "cost")
+MEASURES += ("lr", "momentum")  # of the last step; the settings have columns of these names
 FEW = 4  # parameters that have room in a row
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 from scratchopt.config.fields import UserError, as_typed
+from scratchopt.config.schedules import depends_on_length, name_schedule
 
 if TYPE_CHECKING:  # torch is imported where a checkpoint is read
     from lightning.pytorch import LightningModule
@@ -124,4 +125,27 @@ def check_same_run(
             raise UserError(
                 f"{where} has a {name} of shape {tuple(weights[name].shape)}, and this run one of "
                 f"{tuple(own[name].shape)}; {remedy}"
+            )
+
+
+def check_same_length(content: dict[str, Any], config: dict[str, Any], where: str) -> None:
+    """Refuses another length of a run whose schedule was made for the one it had.
+
+    Args:
+        content: of the checkpoint.
+        config: of the run that is to go on from it.
+        where: the run, as messages call it.
+
+    Raises:
+        UserError: with what differs.
+    """
+    if not depends_on_length(config["schedule"]):
+        return
+    for key, then in (content.get("run", {}).get("limits") or {}).items():
+        now, then = (-1 if x is None else x for x in (config[key], then))
+        if now != then:
+            name = name_schedule(config["schedule"])
+            raise UserError(
+                f"{where}: schedule={name} was made for the length of the run, {key}={then}, and "
+                f"would not be that of a run with {key}={now}; go on without {key}, or begin anew"
             )

@@ -20,6 +20,8 @@ from scratchopt.runs.result import Result
 FIRST = {
     "loss": "loss",
     "accuracy": "accuracy",
+    "lr": "lr",
+    "momentum": "momentum",
     "gradnorm": "gradnorm",
     "log10_gradnorm": "log10 of the gradnorm",
     "velocity": "velocity",

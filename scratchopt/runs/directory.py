@@ -49,7 +49,8 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The values that decide the run, by the key that overrides each: `optimizer.lr`, …"""
-        return {"task": self.task, "optimizer": self.optimizer} | hyperparameters(self.config)
+        chosen = {"task": self.task, "optimizer": self.optimizer, "schedule": "constant"}
+        return chosen | hyperparameters(self.config)
 
     @property
     def retrain(self) -> str:
@@ -137,7 +138,7 @@ def label_runs(runs: Sequence[Run], without: Collection[str] = ()) -> list[str]:
 
 
 def _format(key: str, value: Any) -> str:
-    if key in ("task", "optimizer"):
+    if key in ("task", "optimizer", "schedule"):
         return str(value)
     number = f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
     return f"{key.rpartition('.')[2]}={number}"

@@ -1,7 +1,8 @@
-"""Makes what a configuration describes: a task, and the factory that it calls for its optimizer."""
+"""Makes what a configuration describes: task and data, the factories of optimizer and schedule."""
 
 import sys
 from collections.abc import Callable
+from functools import wraps
 from inspect import signature
 from pkgutil import resolve_name
 from typing import Any
@@ -11,8 +12,11 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.types import Optimizable
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from scratchopt.config.fields import UserError
+from scratchopt.config.schedules import SCHEDULES, name_schedule
+from scratchopt.lightning.schedule import LENGTH
 
 REMEDY = "give an optimizer's class, or a function that returns an optimizer"
 
@@ -91,6 +95,39 @@ def make_factory(node: dict[str, Any]) -> Callable[..., Optimizer]:
     return made if is_class else _check_made(made, target)  # pyright: ignore[reportReturnType]
 
 
+def make_schedule(node: dict[str, Any] | None) -> Callable[..., LRScheduler] | None:
+    """Makes the function that makes a schedule; None, where there is none.
+
+    Args:
+        node: `schedule` of a validated configuration.
+
+    Raises:
+        UserError: a node that makes no such function; so does the function itself, if it returns
+            no schedule, or none can be made for the run.
+    """
+    if node is None:
+        return None
+    _refuse_arguments("schedule", node)
+    target = f"schedule._target_={node['_target_']}"
+    what = f"schedule={name_schedule(node)}" if node["_target_"] in SCHEDULES else target
+    factory: Any = instantiate(node, _convert_="all") if node.get("_partial_") else None
+    if factory is None:
+        raise UserError(f"{target}: is given the optimizer later; add _partial_: true to its node")
+
+    @wraps(factory.func)
+    def make(*arguments: Any, **named: Any) -> LRScheduler:
+        try:
+            made = factory(*arguments, **named)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{what}: {error}") from error
+        if not isinstance(made, LRScheduler):
+            kind = type(made).__name__
+            raise UserError(f"{target}: returns no scheduler of torch's, but {kind}")
+        return made
+
+    return make
+
+
 def _check_made(factory: Callable[..., Any], target: str) -> Callable[..., Any]:
     """Makes a function of the user's say in a line what it cannot take, or has not returned."""
 
@@ -124,7 +161,7 @@ def _refuse_arguments(group: str, node: dict[str, Any]) -> None:
         return
     keys = [key for key in node if key not in known and not key.startswith("_")]
     if keys:
-        given = ("params", "optimizer")
+        given = ("params", "optimizer", LENGTH)
         names = ", ".join(name for name in known if name not in given) or "none"
         raise UserError(
             f"{group}.{keys[0]}: {node['_target_']} takes no such argument (it takes {names}); "

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 from scratchopt.atomic_write import atomic_write
 from scratchopt.config.checkout import CHECKOUT
 from scratchopt.config.paths import to_paste
+from scratchopt.config.schedules import name_schedule
 from scratchopt.runs.control_characters import escape_controls
 from scratchopt.runs.provenance import versions
 
@@ -153,16 +154,17 @@ class Result:
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """The values that decide a run, by the key that overrides each, such as `optimizer.lr`."""
-    groups = {
-        name: config[name] or {} for name in ("task", "optimizer", "datamodule", "accelerator")
-    }
+    names = ("task", "optimizer", "schedule", "datamodule", "accelerator")
+    groups = {name: config[name] or {} for name in names}
     inner = {
         f"{group}.{key}": value
         for group, content in groups.items()
         for key, value in content.items()
         if not key.startswith("_")
     }
-    return inner | {key: config[key] for key in ("max_epochs", "max_steps", *STEP, "seed")}
+    scheduled = {"schedule": name_schedule(config["schedule"])} if config["schedule"] else {}
+    lengths = {key: config[key] for key in ("max_epochs", "max_steps", *STEP, "seed")}
+    return scheduled | inner | lengths
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -10,6 +10,7 @@ from hydra._internal.utils import _locate
 
 from scratchopt.config.fields import UserError
 from scratchopt.config.groups import SCHEMAS
+from scratchopt.config.schedules import SCHEDULES
 from scratchopt.method_files import read_class
 
 # The nodes of a configuration from which objects are made, and what these must be.
@@ -17,6 +18,7 @@ MADE = {
     "task": "a LightningModule",
     "datamodule": "a LightningDataModule",
     "optimizer": "an optimizer class",
+    "schedule": "a scheduler class of torch's kind",
 }
 WITHIN = "a class of modules, data or optimizers"  # of what is made for one of these
 
@@ -37,8 +39,9 @@ def check_targets(config: dict[str, Any], directory: Path, trusted: bool) -> Non
     """Checks each `_target_` of a configuration that was read from the directory of a run.
 
     A task has to be a LightningModule, a datamodule a LightningDataModule, an optimizer a class of
-    torch's kind. What is made for one of them has to be a class of one of these kinds, another
-    module, a schedule or a dataset. Anything else, as a function, could do whatever Python can.
+    torch's kind, a schedule one of this project or a class of torch's kind. What is made for one of
+    them has to be a class of one of these kinds, another module or a dataset. Anything else, as a
+    function, could do whatever Python can.
 
     To see what a name is, its module has to be imported, which runs it. So a module of Python's own
     is refused unseen, and so is one that lies in the directory of the run; all others are those
@@ -64,9 +67,9 @@ def check_targets(config: dict[str, Any], directory: Path, trusted: bool) -> Non
 
 
 def _is_known(target: str) -> bool:
-    """Tells whether it is a task or a method of this project, for which nothing is imported."""
+    """Tells whether it is of this project, for which nothing is imported."""
     source = read_class(target)
-    return target in SCHEMAS or (source is not None and source.is_method())
+    return target in SCHEMAS or target in SCHEDULES or (source is not None and source.is_method())
 
 
 def _is_allowed(target: str, key: str, directory: Path) -> bool:
@@ -109,6 +112,7 @@ def _kinds(key: str) -> tuple[type, ...]:
         "task": (LightningModule,),
         "datamodule": (LightningDataModule,),
         "optimizer": (Optimizer,),
+        "schedule": (LRScheduler,),
     }
     within = (Module, LightningDataModule, Optimizer, LRScheduler, Dataset, Sampler)
     return kinds.get(key, within)

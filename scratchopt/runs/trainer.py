@@ -17,6 +17,7 @@ from scratchopt.lightning import (
     OptimizerMonitor,
     RandomState,
     Recorder,
+    Schedule,
     Sharpness,
     SpacedValidations,
     StopAtTarget,
@@ -26,6 +27,7 @@ from scratchopt.lightning.idle_hooks import skip_idle_hooks
 from scratchopt.objective import Objective
 from scratchopt.runs.callbacks import Interrupt, Lines, NoProfiler, Progress, StopAtCost
 from scratchopt.runs.dashboard import Dashboard
+from scratchopt.runs.instantiation import make_schedule
 from scratchopt.runs.result import STEP
 
 
@@ -87,7 +89,9 @@ def make_trainer(config: dict[str, Any], directory: Path, instruments: Instrumen
 
 def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callback]:
     """All callbacks of a run, in the order in which Lightning calls them."""
+    schedule = make_schedule(config["schedule"])
     callbacks = [
+        *([Schedule(schedule)] if schedule else []),
         Lookahead(),
         MeanGradient(),
         instruments.monitor,

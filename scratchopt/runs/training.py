@@ -17,7 +17,12 @@ from scratchopt.config.processes import watch_processes
 from scratchopt.lightning import Diverged, OptimizerMonitor
 from scratchopt.memory_footprint import measure_memory
 from scratchopt.runs.callbacks import quiet_lightning
-from scratchopt.runs.checkpoints import CHECKPOINT, check_same_run, read_checkpoint
+from scratchopt.runs.checkpoints import (
+    CHECKPOINT,
+    check_same_length,
+    check_same_run,
+    read_checkpoint,
+)
 from scratchopt.runs.ending import describe_convergence, describe_ending
 from scratchopt.runs.instantiation import make_data, make_task
 from scratchopt.runs.machine_limits import check_memory
@@ -94,13 +99,14 @@ def _find_checkpoint(
     """The checkpoint that a resumed run goes on from, and its updates.
 
     Raises:
-        UserError: one that is damaged, or of another run.
+        UserError: one that is damaged, of another run, or of another length where that matters.
     """
     if not config["resume"]:
         return None, 0
     path = directory / CHECKPOINT
     content = read_checkpoint(path)
     check_same_run(content, config, module, f"resume={directory}: {CHECKPOINT}")
+    check_same_length(content, config, f"resume={directory}")
     unseen = content["callbacks"].get("OptimizerMonitor", {}).get("unseen", 0)
     return path, content["global_step"] + unseen
 
