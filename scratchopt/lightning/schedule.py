@@ -44,8 +44,7 @@ class Schedule(Callback):
         if trainer.lr_scheduler_configs:
             own = type(trainer.lr_scheduler_configs[0].scheduler).__name__
             raise ValueError(
-                f"{name} brings a schedule of its own, {own}; "
-                "leave that or this one out"
+                f"{name} brings a schedule of its own, {own}; leave that or this one out"
             )
         [optimizer] = trainer.optimizers  # a Trainer takes no more
         told = {LENGTH: _count_steps(trainer)} if takes_length(self.make) else {}

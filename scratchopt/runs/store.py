@@ -212,8 +212,8 @@ def direct_to_store(arguments: list[str]) -> list[str]:
 def compute_address(config: dict[str, Any], choices: Mapping[str, str]) -> str:
     """Computes the name of a run in a store, 16 hexadecimal digits."""
     decisive = {key: value for key, value in config.items() if key not in APART}
-    if decisive.get("schedule") is None:  # so that such a run is what it was before there were any
-        decisive.pop("schedule", None)
+    if decisive["schedule"] is None:  # such a run is what it was before there were schedules
+        del decisive["schedule"]
     if config["until"] == "target":
         decisive["aim"] = [config["comparison"][key] for key in AIM]
     text = json.dumps([decisive, dict(choices), hash_code(config)], sort_keys=True)

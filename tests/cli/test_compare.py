@@ -469,6 +469,29 @@ def test_a_comparison_s_length_gives_way_to_the_command_line():
     assert (config()["seed"], config()["task"]["seed"], config()["test"]) == (3, 3, False)
 
 
+def test_a_schedule_is_as_long_as_the_runs_and_the_report_names_it(tmp_path):
+    def plan(*more: str, folder: Path | None = None) -> Schedule:
+        return Schedule(parse_request(["task=mnist", "budget=1", "seeds=1", *more], folder))
+
+    all_of_them = plan("optimizers=[sgd,nag]", "schedule=cosine", "schedule.warmup=20")
+    missing, comparison = all_of_them.plan(lambda *_: None)
+    scheduled = "schedule=cosine warmup=20 end_factor=0.0"
+    assert comparison.space["sgd"] == f"lr around 0.01 (its own default); {scheduled}"
+    assert comparison.space["nag"].endswith(scheduled)
+    assert {spec.config["schedule"]["warmup"] for spec in missing} == {20}
+    assert {spec.config["max_steps"] for spec in missing} == {1720}
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "nag_cosine.yaml").write_text(
+        "# @package _global_\n"
+        "defaults: [nag@optimizer, override /schedule: cosine]\n"
+        "schedule: {warmup: 20}\n"
+    )
+    one_of_them = plan("optimizers=[nag,nag_cosine]", folder=tmp_path)
+    spaces = one_of_them.plan(lambda *_: None)[1].space
+    assert spaces["nag"] == "lr around 0.01 (its own default)"
+    assert spaces["nag_cosine"] == f"lr around 0.01 (its own default); {scheduled}"
+
+
 def test_long_commands_that_differ_at_their_end_have_reports_of_their_own():
     keys = ",".join(f"{0.9 + i / 1000:g}" for i in range(60))
     one, other = (parse_request([*SMALL, f"tune={{momentum:[{keys},{x}]}}"]) for x in (0.1, 0.2))

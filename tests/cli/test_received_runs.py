@@ -138,12 +138,17 @@ def test_what_a_run_tells_hydra_is_refused(received, text):
         ("task", {"_target_": "lightning.pytorch.LightningModule.load_from_checkpoint"}, False),
         ("task", {"_target_": "tasks.toy.Toy", "x": {"_target_": "torch.nn.ReLU"}}, True),
         ("task", {"_target_": "tasks.toy.Toy", "x": [{"_target_": "os.system"}]}, False),
+        ("schedule", {"_target_": "scratchopt.schedules.cosine", "_partial_": True}, True),
+        ("schedule", {"_target_": "torch.optim.lr_scheduler.ExponentialLR"}, True),
+        ("schedule", {"_target_": "torch.optim.lr_scheduler.warnings.warn"}, False),
+        ("schedule", {"_target_": "scratchopt.schedules.step.__call__"}, False),
         ("datamodule", {"_target_": "lightning.pytorch.LightningDataModule"}, True),
         ("datamodule", {"_target_": "lightning.pytorch.Trainer"}, False),
     ],
 )
 def test_classes_are_made_and_functions_are_not(group, node, allowed, tmp_path):
-    config = {"task": None, "optimizer": None, "datamodule": None} | {group: node}
+    config = {"task": None, "optimizer": None, "datamodule": None, "schedule": None}
+    config |= {group: node}
     check_targets(config, tmp_path, trusted=True)
     if allowed:
         check_targets(config, tmp_path, trusted=False)

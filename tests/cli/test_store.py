@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from copy import deepcopy
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from scratchopt.runs import provenance
 from scratchopt.runs.directory import find_runs
 from scratchopt.runs.lock import Busy
 from scratchopt.runs.provenance import hash_code
-from scratchopt.runs.store import StoredRun, complete_run, compute_address, give_up
+from scratchopt.runs.store import APART, StoredRun, complete_run, compute_address, give_up
 from tasks.mnist_data import SHIPPED
 from tests.shared import commands, configs
 from tests.shared.odd_task import TASK, write_odd_task
@@ -58,10 +59,17 @@ def stamp(path: Path) -> tuple[int, int]:
 @pytest.mark.parametrize(
     "override",
     ["seed=1", "optimizer.lr=0.5", "max_steps=7", "task.start=-3", "threads=1", "test=false",
-     "accelerator.precision=64-true", "optimizer=sgd"],
+     "accelerator.precision=64-true", "optimizer=sgd", "schedule=linear", "schedule.warmup=3"],
 )  # fmt: skip
 def test_what_decides_a_run_decides_its_address(override):
     assert compute_address(config(override), CHOICES) != compute_address(config(), CHOICES)
+
+
+def test_a_schedule_that_changes_nothing_decides_nothing():
+    asked = config("schedule=constant", "schedule.warmup=0")
+    older = {key: value for key, value in asked.items() if key not in ("schedule", *APART)}
+    text = json.dumps([older, dict(CHOICES), hash_code(asked)], sort_keys=True)
+    assert compute_address(asked, CHOICES) == sha256(text.encode()).hexdigest()[:16]
 
 
 def test_other_code_is_another_address(monkeypatch):

@@ -20,6 +20,7 @@ from tensorboard.plugins.hparams import metadata
 from scratchopt.batches import Batches
 from scratchopt.config.fields import UserError
 from scratchopt.lightning import Diverged
+from scratchopt.runs.directory import find_runs, label_runs
 from scratchopt.runs.lock import lock_directory
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.training import run
@@ -752,6 +753,29 @@ def test_ctrl_c_ends_a_sweep(tmp_path):
     assert "drawn" not in done.stdout
 
 
+def test_a_sweep_over_schedules_is_named_and_logged_by_them(tmp_path):
+    swept = ["schedule=constant,cosine", "schedule.warmup=0,2", "hydra.sweep.dir=sweep"]
+    asked = ["task=toy", "max_steps=6", "task.tolerance=0", "figures=false"]
+    done = train(tmp_path, "-m", *asked, *swept)
+    assert done.returncode == 0, done.stderr
+    names = ["constant,warmup=0", "constant,warmup=2", "cosine,warmup=0", "cosine,warmup=2"]
+    runs = find_runs([tmp_path / "sweep" / name for name in names])
+    assert label_runs(runs) == [
+        "constant",
+        "constant, warmup=2",
+        "cosine, warmup=0",
+        "cosine, warmup=2",
+    ]
+    lrs = [[x for _, x in run.history.get("train/lr", ())] for run in runs]
+    assert lrs[0] == []
+    assert lrs[1] == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1])
+    assert lrs[3] == pytest.approx(
+        [1 / 3, 2 / 3, *((1 + math.cos(math.pi * t / 4)) / 2 for t in range(4))]
+    )
+    assert result_of(runs[3].directory)["hyperparameters"]["schedule"] == "cosine"
+    assert "schedule.warmup" not in result_of(runs[0].directory)["hyperparameters"]
+
+
 # Going on
 
 
@@ -828,6 +852,22 @@ def test_another_run_s_checkpoint_is_refused(override, words, tmp_path):
     with pytest.raises(UserError, match=rf"^resume={tmp_path}: checkpoints/last.ckpt {words}"):
         in_process(tmp_path, *asked, f"resume={tmp_path}")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_whose_schedule_was_made_for_its_length_keeps_that(tmp_path):
+    asked = ["task=toy", "optimizer=nag", "figures=false"]
+    ends = ["schedule=linear", "schedule.warmup=1"]
+    in_process(tmp_path / "a", *asked, *ends, "max_steps=3")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    words = r"schedule=linear was made for the length of the run, max_steps=3, and would not be "
+    with pytest.raises(UserError, match=rf"^resume={tmp_path}/a: {words}.*max_steps=6; go on with"):
+        in_process(tmp_path / "a", *asked, *ends, "max_steps=6", f"resume={tmp_path}/a")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    endless = ["schedule=step", "schedule.warmup=2", "schedule.step_size=2"]
+    in_process(tmp_path / "b", *asked, *endless, "max_steps=3")
+    in_process(tmp_path / "b", *asked, *endless, "max_steps=6", f"resume={tmp_path}/b")
+    in_process(tmp_path / "whole", *asked, *endless, "max_steps=6")
+    assert state_of(tmp_path / "b") == state_of(tmp_path / "whole")
 
 
 def test_an_older_version_s_checkpoint_of_other_shapes_is_refused(tmp_path):

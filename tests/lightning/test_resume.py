@@ -31,8 +31,10 @@ from scratchopt.lightning import (
     OptimizerMonitor,
     RandomState,
     Recorder,
+    Schedule,
 )
 from scratchopt.runs.checkpoints import DamagedCheckpoint, is_resumable, read_checkpoint
+from scratchopt.schedules import cosine, one_cycle
 from tests.shared.cases import CASES, row
 from tests.shared.checkpoints import differences, same
 from tests.shared.trainers import quiet_trainer
@@ -251,10 +253,20 @@ def thawing() -> list[Callback]:
     return [Thaw(), Recorder()]
 
 
+def scheduled() -> list[Callback]:
+    return [Schedule(partial(cosine, warmup=3, momentum_rise=2))]
+
+
+def cycled() -> list[Callback]:
+    return [Schedule(partial(one_cycle, base_momentum=0.5))]
+
+
 WAYS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "plain": (nag, {}),
     "accumulating": (with_schedule, {"accumulate_grad_batches": 2}),
     "a schedule of the estimated steps": (nag, {"module": OneCycle, "accumulate_grad_batches": 4}),
+    "a schedule for any module": (nag, {"more": scheduled, "steps": 2}),
+    "a cycle for any module": (of("adam"), {"more": cycled, "accumulate_grad_batches": 4}),
     "validating mid-epoch": (with_schedule, {"val_check_interval": 2, "steps": 2}),
     "on a plateau": (with_plateau, {"steps": 4}),
     "by max_steps": (with_schedule, {"max_steps": 15, "max_epochs": -1}),

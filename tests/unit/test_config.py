@@ -17,6 +17,7 @@ from scratchopt.config.composition import SweepConfigLoader
 from scratchopt.config.fields import UserError
 from scratchopt.config.groups import SCHEMAS, Accelerator, ComparisonConfig
 from scratchopt.config.optimizers import optimizer_schema
+from scratchopt.config.schedules import SCHEDULES, OneCycle
 from scratchopt.config.schema import LATER, RunConfig, validate
 from scratchopt.method_files import methods
 from scratchopt.optimizer import _DEFAULTS
@@ -50,7 +51,7 @@ def constructor_of(target: str) -> dict[str, inspect.Parameter]:
 
 
 def schema_of(target: str) -> type:
-    found = SCHEMAS.get(target) or optimizer_schema(target)
+    found = SCHEMAS.get(target) or SCHEDULES.get(target) or optimizer_schema(target)
     assert found is not None
     return found
 
@@ -127,12 +128,12 @@ def test_a_configuration_from_before_some_keys_were_there_means_what_it_did():
     assert validate(older) == now
 
 
-@pytest.mark.parametrize("group", ["task", "optimizer"])
+@pytest.mark.parametrize("group", ["task", "optimizer", "schedule"])
 def test_keys_are_those_of_schema_and_constructor(group):
     for choice in choices_of(group):
         node = composed(f"{group}={choice}")[group]
         keys = {key for key in node if not key.startswith("_")}
-        taken = set(constructor_of(node._target_)) - {"optimizer", "params"}
+        taken = set(constructor_of(node._target_)) - {"optimizer", "params", "total_steps"}
         assert keys == taken, choice
         assert keys == {field.name for field in fields(schema_of(node._target_))}, choice
 
@@ -146,7 +147,7 @@ def test_every_optimizer_of_the_library_has_a_configuration():
 
 
 def test_a_schema_has_the_constructor_s_defaults_within_its_bounds():
-    for target in [*SCHEMAS, *(source.target for source in methods().values())]:
+    for target in [*SCHEMAS, *SCHEDULES, *(source.target for source in methods().values())]:
         parameters = constructor_of(target)
         for field in fields(schema_of(target)):
             default = parameters[field.name].default
@@ -245,6 +246,27 @@ def test_the_names_to_choose_from_are_the_code_s():
         ("task=toy settings_by_function=5", "settings_by_function=5", "must be keys with values"),
         ("accelerator.devices={a:1}", "accelerator.devices=", "a number >= 1"),
         ("seed=[1]", r"seed=\[1\]", "an integer in"),
+        ("schedule=cosine schedule.warmup=-1", "schedule.warmup=-1", "an integer >= 0"),
+        ("schedule=cosine schedule.end_factor=2", "schedule.end_factor=2", r"a number in \[0, 1\]"),
+        ("schedule.momentum_rise=0", "schedule.momentum_rise=0", "an integer >= 1, or null"),
+        ("schedule=step schedule.gamma=0", "schedule.gamma=0", "a number > 0"),
+        ("schedule=one_cycle schedule.base_momentum=1", "schedule.base_momentum=1", r"\[0, 1\)"),
+        ("+schedule.foo=1", "schedule.foo", r"no such key \(there are warmup, momentum_rise\)"),
+        (
+            "optimizer=sgd schedule.momentum_rise=9",
+            "schedule.momentum_rise=9",
+            "SGD has no momentum; leave it out",
+        ),
+        (
+            "schedule=cosine max_epochs=-1 max_steps=-1",
+            "schedule=cosine",
+            "no end that is known; give max_steps",
+        ),
+        (
+            "schedule=linear max_steps=9 schedule.warmup=9",
+            "schedule.warmup=9",
+            "must be less than max_steps=9",
+        ),
         ("task._target_=5", "task._target_=5", "a name with its module, such as tasks.toy.Toy"),
         ("task._target_=Toy", "task._target_=Toy", "a name with its module"),
         ("task._target_=a..b", "task._target_=a..b", "a name with its module"),
@@ -262,6 +284,7 @@ FLOATS = [
     for prefix, task, schema in [
         ("", "mnist", RunConfig),
         ("comparison.", "mnist", ComparisonConfig),
+        ("schedule.", "mnist schedule=one_cycle", OneCycle),
         *(("task.", task, SCHEMAS[composed(f"task={task}").task._target_]) for task in TASKS),
     ]
     for field in fields(schema)
@@ -273,7 +296,7 @@ FLOATS = [
 @pytest.mark.parametrize(("key", "task"), FLOATS)
 def test_every_number_is_finite(key, task, value):
     with pytest.raises(UserError, match=f"^{key}=.*: must be a number.*, and finite"):
-        validate(composed(task, f"{key}={value}"))
+        validate(composed(*task.split(), f"{key}={value}"))
 
 
 @pytest.mark.parametrize(
@@ -288,6 +311,13 @@ def test_values_come_in_the_schema_s_types():
     config = validate(composed("optimizer.lr='0.5'", "accelerator.precision=64"))
     assert config["optimizer"]["lr"] == 0.5
     assert config["accelerator"]["precision"] == "64"
+
+
+def test_a_schedule_that_changes_nothing_is_none():
+    assert validate(composed())["schedule"] is None
+    assert validate(composed("schedule=constant", "schedule.warmup=0"))["schedule"] is None
+    for asked in ("schedule.warmup=1", "schedule.momentum_rise=250", "schedule=linear"):
+        assert validate(composed(asked))["schedule"]
 
 
 def test_another_s_target_is_left_to_its_constructor():
