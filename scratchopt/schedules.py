@@ -11,7 +11,7 @@ of the optimizer. The group's lr is the peak, its momentum (of Adam and its kin 
 >>> schedule, lrs = cosine(optimizer, total_steps=6, warmup=2), []
 >>> for _ in range(6):
 ...     lrs.append(round(optimizer.param_groups[0]["lr"], 3))
-...     optimizer.step(lambda: torch.zeros(()))
+...     _ = optimizer.step(lambda: torch.zeros(()))
 ...     schedule.step()
 >>> lrs
 [0.333, 0.667, 1.0, 0.854, 0.5, 0.146]

@@ -165,7 +165,16 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     imported = {m.removeprefix("scratchopt.").replace(".", "/") for m in done.stdout.split()}
     # The rest decides what is asked, refused, shown or kept, and no number.
-    names = ("checkout", "fields", "groups", "paths", "processes", "schema")
+    names = (
+        "checkout",
+        "fields",
+        "groups",
+        "optimizers",
+        "paths",
+        "processes",
+        "schedules",
+        "schema",
+    )
     apart = {f"config/{name}" for name in names}
     names = (
         "checkpoints",
