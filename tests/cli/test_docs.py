@@ -29,6 +29,10 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
         {"budget=16": "budget=1", "seeds=10": "seeds=1"},
         "max_steps=25 task.hidden=[8] store=others",
     ),
+    "optimizers=[adam,adam_cosine]": (
+        {"budget=8": "budget=1", "seeds=5": "seeds=1"},
+        "max_steps=25 validate_steps=25 store=others",
+    ),
     "scripts/compare.py task=autoencoder": (
         {"[sgd,momentum,nag]": "[nag]", "budget=16": "budget=1", "seeds=10": "seeds=1"},
         "max_steps=2 validate_steps=1 task.hidden=[8] store=others",
@@ -37,7 +41,7 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
         {"[50,50,50]": "[8]", "=5000": "=100", "=55000": "=59900", "=300": "=4"},
         "figures=false",
     ),
-    "task=ramped": (
+    "schedule.momentum_rise=25": (
         {"=2000": "=2", "=250": "=1", "range(100,106)": "100", "=0.01,0.03,0.06": "=0.01"},
         "figures=false",
     ),

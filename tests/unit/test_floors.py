@@ -21,7 +21,7 @@ FLOORS = (
     ("second_order", "problems", "parameter_checks", "saved_state"),
     ("optimizer",),
     (METHODS,),
-    ("memory_footprint", "torch_twins"),
+    ("memory_footprint", "torch_twins", "schedules"),
     ("stability",),
     ("scratchopt",),  # the package's own names
     ("lightning",),

@@ -10,6 +10,8 @@ import torch
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from scratchopt.config.fields import UserError
+from scratchopt.runs.instantiation import make_schedule
 from scratchopt.schedules import constant, cosine, linear, one_cycle, step
 
 STEPS, PEAK, MOST = 40, 0.3, 0.9
@@ -188,3 +190,35 @@ def test_a_momentum_that_is_not_there_is_refused(schedule):
         make(optimizer, **schedule)
     with pytest.raises(ValueError, match=r"Invalid (momentum|base_momentum): 0\.[05]"):
         make(sgd(momentum=0.0), **schedule)
+
+
+def returns_a_number(optimizer: Optimizer, total_steps: int) -> Any:
+    return total_steps
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"gamma": 0.9, "gama": 1}, "^schedule.gama: .*takes no such argument .it takes gamma, "),
+        ({"gamma": 0.9, "_partial_": False}, "is given the optimizer later; add _partial_: true"),
+        ({}, r"^schedule\._target_=.*ExponentialLR: .*missing.*'gamma'"),
+        ({"_target_": f"{__name__}.returns_a_number"}, "returns no scheduler of torch's, but int"),
+        ({"_target_": "scratchopt.schedules.cosine"}, "^schedule=cosine: Invalid total_steps: 0"),
+    ],
+    ids=str,
+)
+def test_a_node_that_makes_no_schedule_is_told_of_in_a_line(node, words):
+    target = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "_partial_": True}
+    own = "_target_" in node
+    with pytest.raises(UserError, match=words) as refused:
+        make: Any = make_schedule(target | node)
+        make(sgd(), **({"total_steps": 0} if own else {}))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_node_of_torch_s_makes_a_schedule():
+    node = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "_partial_": True, "gamma": 0.5}
+    make: Any = make_schedule(node)
+    lrs = [groups[0]["lr"] for groups in follow(sgd(), make, 3)]
+    assert lrs == pytest.approx([PEAK, PEAK / 2, PEAK / 4])
+    assert make_schedule(None) is None
