@@ -37,7 +37,8 @@ class HalfSquares(LightningModule):
         return self.configure(self.parameters())
 
     def train_dataloader(self) -> Any:
-        return DataLoader(list(TARGETS), batch_size=None)
+        data: Any = list(TARGETS)
+        return DataLoader(data, batch_size=None)
 
 
 def loss_of(p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -95,7 +96,7 @@ def values_of(optimizer: Any) -> dict[str, Any]:
 
 def schedule_of(name: str, make: Callable[..., Any]) -> list[dict[str, Any]]:
     """The values at each step, by torch's scheduler on an optimizer that does nothing else."""
-    idle = CASES[name].cls([torch.nn.Parameter(torch.ones(1))], **CASES[name].settings)
+    idle: Any = CASES[name].cls([torch.nn.Parameter(torch.ones(1))], **CASES[name].settings)
     told = {} if getattr(make, "func", make) is constant else {"total_steps": STEPS}
     scheduler, found = make(idle, **told), []
     for _ in range(STEPS):
