@@ -8,6 +8,7 @@ import shlex
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,11 @@ class Request:
 
     def task_has_lr(self, task: str, optimizer: str) -> bool:
         """Tells whether the search begins at an lr that the task has for this optimizer."""
-        settings = self.compose_default(task, optimizer).get("settings") or {}
-        return "lr" in (settings.get(optimizer) or {})
+        cfg = self.compose_default(task, optimizer)
+        for suits in (cfg.get("settings") or {}).values():
+            if "lr" in (suits or {}):
+                suits.lr = nan
+        return isnan(cfg.optimizer.lr)  # which is taken from there
 
     def objective(self, task: str) -> Objective:
         """The objective of a task.

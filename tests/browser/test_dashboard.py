@@ -279,13 +279,14 @@ def test_a_layout_has_charts_of_what_the_run_logs_and_of_nothing_else(tmp_path):
     dashboard.log_metrics({"train/loss": 1.0, "train/gradnorm": 2.0}, 0)
     dashboard.log_metrics({"val/accuracy": 0.5, "val/loss": 1.0, "epoch": 0}, 1)
     dashboard.log_metrics({"train/gradnorm_clipped": 1.0, "train/my_norm": 1.0}, 1)
+    dashboard.log_metrics({"train/momentum": 0.9, "train/lr": 0.1}, 1)
     dashboard.log_metrics({"train/sharpness": 2.0, "train/sharpness_limit": 4.0}, 1)
     dashboard.finalize("success")
     events = events_of(tmp_path)
     parts = charts(events)
     assert list(parts) == ["training", "validation and test"]
     assert list(parts["training"]) == [
-        *("loss", "gradnorm", "log10 of the gradnorm", "gradnorm after clipping"),
+        *("loss", "lr", "momentum", "gradnorm", "log10 of the gradnorm", "gradnorm after clipping"),
         *("sharpness, and the most that is stable", "my_norm"),
     ]
     assert list(parts["validation and test"]) == ["validation loss", "validation accuracy"]

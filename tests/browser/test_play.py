@@ -70,6 +70,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     overrides = {
         "nag": [*article, "optimizer=nag"],
         "momentum": [*article, "optimizer=momentum"],
+        "scheduled": [*article, "optimizer=nag", "schedule=cosine", "max_steps=20"],
         "far": [*rosenbrock, "optimizer=momentum"],
         "lost": [*rosenbrock, "optimizer=sgd", "optimizer.lr=1.0"],
         "slow": [*rosenbrock, "optimizer=adam", "max_steps=900"],
@@ -113,6 +114,14 @@ def test_frames_hold_the_records_and_a_run_that_ended_stays(made):
     np.testing.assert_allclose(nag.points[:-1, 0], ahead, atol=1e-5)
     np.testing.assert_allclose(
         (nag.points + nag.gradient_step)[:-1, 0], nag.positions[1:, 0], atol=1e-5
+    )
+
+
+def test_under_a_schedule_the_gradient_s_arrow_is_that_of_the_step_s_lr(made):
+    [track] = scene(made("scheduled")).tracks
+    assert len(track.rows) > 5
+    np.testing.assert_allclose(
+        (track.points + track.gradient_step)[:-1, 0], track.positions[1:, 0], atol=1e-5
     )
 
 

@@ -490,6 +490,9 @@ def test_a_schedule_is_as_long_as_the_runs_and_the_report_names_it(tmp_path):
     spaces = one_of_them.plan(lambda *_: None)[1].space
     assert spaces["nag"] == "lr around 0.01 (its own default)"
     assert spaces["nag_cosine"] == f"lr around 0.01 (its own default); {scheduled}"
+    of_the_task = plan("optimizers=[nag_cosine]", "start=task", folder=tmp_path)
+    space = of_the_task.plan(lambda *_: None)[1].space["nag_cosine"]
+    assert space == f"lr around 0.03 (the task's); {scheduled}"
 
 
 def test_long_commands_that_differ_at_their_end_have_reports_of_their_own():
