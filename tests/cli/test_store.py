@@ -233,9 +233,13 @@ def test_a_run_is_stopped_after_the_step_that_is_beyond_its_cost(tmp_path):
     assert not (stored.directory / "checkpoints" / "last.ckpt").exists()
 
 
-@pytest.mark.parametrize("kept", [False, True], ids=["anew", "from its checkpoint"])
-def test_a_run_that_was_stopped_too_early_comes_to_the_same(tmp_path, kept):
-    stored = StoredRun(tmp_path / "one", config(*LONG, f"checkpoint_kept={kept}"), CHOICES)
+@pytest.mark.parametrize(
+    "more",
+    [["checkpoint_kept=false"], ["checkpoint_kept=true", "schedule=cosine", "optimizer.lr=0.1"]],
+    ids=["anew", "from its checkpoint, under a schedule"],
+)
+def test_a_run_that_was_stopped_too_early_comes_to_the_same(tmp_path, more):
+    stored = StoredRun(tmp_path / "one", config(*LONG, *more), CHOICES)
     complete_run(stored, wait=False, max_cost=10)
     assert stored.find_result(11) is None
     done = complete_run(stored, wait=False, max_cost=20)
