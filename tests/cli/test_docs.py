@@ -30,7 +30,7 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
         "max_steps=25 task.hidden=[8] store=others",
     ),
     "optimizers=[adam,adam_cosine]": (
-        {"budget=8": "budget=1", "seeds=5": "seeds=1"},
+        {"budget=16": "budget=1", "seeds=10": "seeds=1"},
         "max_steps=25 validate_steps=25 store=others",
     ),
     "scripts/compare.py task=autoencoder": (
@@ -40,6 +40,10 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
     "task.activation=tanh": (
         {"[50,50,50]": "[8]", "=5000": "=100", "=55000": "=59900", "=300": "=4"},
         "figures=false",
+    ),
+    "task=transformer optimizer=adam": (
+        {"=0,100": "=0,1", "range(5)": "0", "=0.001,0.003,0.006,0.01": "=0.001"},
+        "task.width=8 task.layers=1 max_steps=3",
     ),
     "schedule.momentum_rise=25": (
         {"=2000": "=2", "=250": "=1", "range(100,106)": "100", "=0.01,0.03,0.06": "=0.01"},
