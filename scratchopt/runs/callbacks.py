@@ -26,6 +26,8 @@ def quiet_lightning() -> None:
     # The processor was asked for; torch's own threads begin without a context; DDP's have streams.
     for said in ("GPU available but not used", ".*no current CUDA context", "The AccumulateGrad"):
         warnings.filterwarnings("ignore", said)
+    # Older torch's own SequentialLR says so of itself where a warmup ends.
+    warnings.filterwarnings("ignore", r"The epoch parameter in `scheduler.step\(\)`", UserWarning)
     # Lightning 2.6 asks torch 2.13 in the old way, and nobody here can mend it.
     warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
 
