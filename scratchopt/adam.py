@@ -89,6 +89,7 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         capturable: bool = False,
+        cautious: bool = False,
         decoupled_weight_decay: bool = False,
         **options: Unpack[StepOptions],
     ) -> None:
@@ -105,6 +106,7 @@ class Adam(Optimizer):
             weight_decay: L2 penalty, added to the gradient as weight_decay·θ; >= 0.
             amsgrad: the AMSGrad variant.
             capturable: for CUDA graphs.
+            cautious: move only where the step descends by the gradient of now; see `Optimizer`.
             decoupled_weight_decay: θ ← (1 − lr·weight_decay)·θ before the step, in place of the
                 penalty, as in `AdamW`.
             options: others that every method has; see `Optimizer`.
@@ -128,6 +130,7 @@ class Adam(Optimizer):
                 "eps": eps,
                 "amsgrad": amsgrad,
                 "capturable": capturable,
+                "cautious": cautious,
                 "decoupled_weight_decay": decoupled_weight_decay,
             },
             weight_decay=weight_decay,

@@ -35,6 +35,7 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         capturable: bool = False,
+        cautious: bool = False,
         **options: Unpack[StepOptions],
     ) -> None:
         """Creates the optimizer of some parameters; the signature is torch's, and more.
@@ -49,6 +50,7 @@ class AdamW(Adam):
             weight_decay: fraction of θ, in units of lr, that each step takes away; >= 0.
             amsgrad: the AMSGrad variant.
             capturable: for CUDA graphs.
+            cautious: move only where the step descends by the gradient of now; see `Optimizer`.
             options: others that every method has; see `Optimizer`.
 
         Raises:
@@ -70,6 +72,7 @@ class AdamW(Adam):
             weight_decay,
             amsgrad,
             capturable=capturable,
+            cautious=cautious,
             decoupled_weight_decay=True,
             **options,
         )

@@ -92,6 +92,8 @@ class AdEMAMix(Optimizer):
         alpha_warmup: int | None = None,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        *,
+        cautious: bool = False,
         **options: Unpack[StepOptions],
     ) -> None:
         """Creates the optimizer of some parameters; the signature is the authors', and more.
@@ -106,6 +108,7 @@ class AdEMAMix(Optimizer):
             alpha_warmup: steps within which α rises from 0 to its value; None, it does not.
             eps: keeps off a division by zero; >= 0.
             weight_decay: fraction of θ, in units of lr, that each step takes away; >= 0.
+            cautious: move only where the step descends by the gradient of now; see `Optimizer`.
             options: others that every method has; see `Optimizer`.
 
         Raises:
@@ -129,6 +132,7 @@ class AdEMAMix(Optimizer):
                 "alpha_warmup": alpha_warmup,
                 "eps": eps,
                 "decoupled_weight_decay": True,
+                "cautious": cautious,
             },
             weight_decay=weight_decay,
             **options,

@@ -36,6 +36,8 @@ class Lion(Optimizer):
         lr: float | Tensor = 1e-4,
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.99),
         weight_decay: float = 0.0,
+        *,
+        cautious: bool = False,
         **options: Unpack[StepOptions],
     ) -> None:
         """Creates the optimizer of some parameters; the signature is the authors', and more.
@@ -46,6 +48,7 @@ class Lion(Optimizer):
             betas: β₁, the share of the mean gradient in the step, and β₂, its memory; each in
                 [0, 1).
             weight_decay: fraction of θ, in units of lr, that each step takes away; >= 0.
+            cautious: move only where the step descends by the gradient of now; see `Optimizer`.
             options: others that every method has; see `Optimizer`.
 
         Raises:
@@ -65,6 +68,7 @@ class Lion(Optimizer):
                 "lr": lr,
                 "betas": tuple(betas) if isinstance(betas, list) else betas,
                 "decoupled_weight_decay": True,
+                "cautious": cautious,
             },
             weight_decay=weight_decay,
             **options,

@@ -46,6 +46,8 @@ class Momentum(Optimizer):
         params: Params,
         lr: float = 1e-3,
         momentum: float = 0.9,
+        *,
+        cautious: bool = False,
         **options: Unpack[Options],
     ) -> None:
         """Creates the optimizer of some parameters.
@@ -54,6 +56,7 @@ class Momentum(Optimizer):
             params: parameters, or groups of them, as for any torch optimizer.
             lr: step size, lr >= 0; a number or a one-element tensor.
             momentum: fraction of the velocity kept each step, μ in [0, 1).
+            cautious: move only where the step descends by the gradient of now; see `Optimizer`.
             options: weight_decay and others that every method has; see `Optimizer`.
 
         Raises:
@@ -69,7 +72,7 @@ class Momentum(Optimizer):
         >>> x.item()  # 1 → 0.5 → 0.5 + 0.5·(−0.5) − 0.25·1
         0.0
         """
-        super().__init__(params, {"lr": lr, "momentum": momentum}, **options)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "cautious": cautious}, **options)
 
     @classmethod
     def is_twin_of(cls, group: dict[str, Any]) -> bool:

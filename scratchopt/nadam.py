@@ -88,6 +88,7 @@ class NAdam(Optimizer):
         decoupled_weight_decay: bool = False,
         *,
         capturable: bool = False,
+        cautious: bool = False,
         **options: Unpack[StepOptions],
     ) -> None:
         """Creates the optimizer of some parameters; the signature is torch's, and more.
@@ -102,6 +103,7 @@ class NAdam(Optimizer):
             decoupled_weight_decay: θ ← (1 − lr·weight_decay)·θ before the step, in place of the
                 penalty, as in `AdamW`.
             capturable: for CUDA graphs.
+            cautious: move only where the step descends by the gradient of now; see `Optimizer`.
             options: others that every method has; see `Optimizer`.
 
         Raises:
@@ -124,6 +126,7 @@ class NAdam(Optimizer):
                 "momentum_decay": momentum_decay,
                 "decoupled_weight_decay": decoupled_weight_decay,
                 "capturable": capturable,
+                "cautious": cautious,
             },
             weight_decay=weight_decay,
             **options,

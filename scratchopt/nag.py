@@ -40,6 +40,8 @@ class NAG(Optimizer):
         params: Params,
         lr: float = 1e-3,
         momentum: float = 0.9,
+        *,
+        cautious: bool = False,
         **options: Unpack[Options],
     ) -> None:
         """Creates the optimizer of some parameters.
@@ -61,6 +63,7 @@ class NAG(Optimizer):
             params: parameters, or groups of them, as for any torch optimizer.
             lr: step size, lr >= 0; a number or a one-element tensor.
             momentum: fraction of the velocity kept each step, μ in [0, 1).
+            cautious: move only where the step descends by the gradient of now; see `Optimizer`.
             options: weight_decay and others that every method has; see `Optimizer`.
 
         Raises:
@@ -79,4 +82,4 @@ class NAG(Optimizer):
         >>> x.item()  # 1 → 0.5; there v = −0.5, and the gradient is taken at 0.25
         0.125
         """
-        super().__init__(params, {"lr": lr, "momentum": momentum}, **options)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "cautious": cautious}, **options)

@@ -43,6 +43,8 @@ class NAGTorch(Optimizer):
         params: Params,
         lr: float = 1e-3,
         momentum: float = 0.9,
+        *,
+        cautious: bool = False,
         **options: Unpack[Options],
     ) -> None:
         """Creates the optimizer of some parameters.
@@ -51,6 +53,7 @@ class NAGTorch(Optimizer):
             params: parameters, or groups of them, as for any torch optimizer.
             lr: step size, lr >= 0; a number or a one-element tensor.
             momentum: fraction of the buffer kept each step, μ in [0, 1).
+            cautious: move only where the step descends by the gradient of now; see `Optimizer`.
             options: weight_decay and others that every method has; see `Optimizer`.
 
         Raises:
@@ -64,4 +67,4 @@ class NAGTorch(Optimizer):
         >>> x.item()  # NAG has x = 0.5, v = −0.5 here, and looks ahead to 0.25
         0.25
         """
-        super().__init__(params, {"lr": lr, "momentum": momentum}, **options)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "cautious": cautious}, **options)

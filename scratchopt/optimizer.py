@@ -87,7 +87,10 @@ class Optimizer(Method, torch.optim.Optimizer):
             compensated: keep what rounding takes from parameters and state, and add it in the next
                 step: for bf16, at twice the memory.
             differentiable: lets autograd through the step.
-            Adam and RMSprop also take capturable, for CUDA graphs.
+            Adam and RMSprop also take capturable, for CUDA graphs. Methods with momentum take
+            cautious: where step and gradient do not point apart, an element stays, and the others
+            go further, by n/Σm where m of n move (Liang et al., 2024, arXiv 2411.16085); the decay
+            of weights is not masked. It needs whole tensors: not with fused or foreach.
 
     Raises:
         TypeError: another option.
@@ -298,7 +301,8 @@ class Optimizer(Method, torch.optim.Optimizer):
                 kept = p if key == "compensation" else state.get(key.removesuffix("_compensation"))
                 value = kept if kept is None else _zeros_like(kept)
             else:
-                value = method.first_value(self, key, p, group)
+                with torch.set_grad_enabled(bool(group["differentiable"])):
+                    value = method.first_value(self, key, p, group)
             if value is not None:
                 state[key] = value
         return state

@@ -72,6 +72,7 @@ class RAdam(Optimizer):
         decoupled_weight_decay: bool = False,
         *,
         capturable: bool = False,
+        cautious: bool = False,
         **options: Unpack[StepOptions],
     ) -> None:
         """Creates the optimizer of some parameters; the signature is torch's, and more.
@@ -85,6 +86,7 @@ class RAdam(Optimizer):
             decoupled_weight_decay: θ ← (1 − lr·weight_decay)·θ before the step, in place of the
                 penalty, as in `AdamW`.
             capturable: for CUDA graphs.
+            cautious: move only where the step descends by the gradient of now; see `Optimizer`.
             options: others that every method has; see `Optimizer`.
 
         Raises:
@@ -106,6 +108,7 @@ class RAdam(Optimizer):
                 "eps": eps,
                 "decoupled_weight_decay": decoupled_weight_decay,
                 "capturable": capturable,
+                "cautious": cautious,
             },
             weight_decay=weight_decay,
             **options,

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from scratchopt.engine.cautious import check_only_adds
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.program import Program
 from scratchopt.engine.trace import read_rule
@@ -79,7 +80,7 @@ def _read_rule(update: Update, counts: dict[str, int]) -> list[Program]:
                 f"gradient is taken before its step: {FROM_GROUP}"
             )
         _read_move(update.move, counts)
-    if update.shape.whole:
+    if update.shape.whole and not options.cautious:
         return []  # it is tried before its first step, by `scratchopt.engine.whole_tensors`
     laws = {letters[1]: WRITES_G}
     own = {name: counts[name] for name in number_names(rule)}
@@ -97,6 +98,10 @@ def _read_rule(update: Update, counts: dict[str, int]) -> list[Program]:
             f"{label} branches on its numbers, and a CUDA graph would repeat one way for ever: "
             "leave capturable out"
         )
+    if options.cautious:
+        for program in programs:
+            check_only_adds(label, program)
+        return []
     return read_rule(label, update.apply, letters, {}, counts)
 
 

@@ -9,7 +9,7 @@ import torch
 from scratchopt.engine import eager
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.global_sums import add_up
-from scratchopt.engine.shapes import find_shape, refuse_options
+from scratchopt.engine.shapes import MEAN_OF_MASK, find_shape, refuse_options
 from scratchopt.engine.sorting import Buckets, Group
 from scratchopt.engine.step_numbers import make_numbers, make_unread_numbers
 from scratchopt.engine.update import (
@@ -64,6 +64,8 @@ def update_for(
         options.compensated,
     )
     shape = find_shape(shape_name, method, takes_sums=sums is not None)
+    if options.cautious:
+        shape = MEAN_OF_MASK
     refuse_options(shape, method, options._asdict())
     names = dict.fromkeys((*number_names(rule), *number_names(gradient_point), "weight_decay"))
     made = [name for name, _ in step_numbers.made if name in names] if step_numbers else ()

@@ -36,6 +36,8 @@ SHAPES = {
     ),
     "global": Shape(sums=True),
 }
+# Of an elementwise rule with cautious=True.
+MEAN_OF_MASK = SHAPES["tensor"]._replace(why="cautious=True takes a mean over each whole tensor")
 
 
 def find_shape(name: str, method: str, takes_sums: bool) -> Shape:
@@ -82,8 +84,8 @@ def refuse_parameter(shape: Shape, method: str, p: Tensor) -> None:
     """Raises a RuntimeError for a parameter that a rule of a shape can't update."""
     if shape.whole and p.is_complex():
         raise RuntimeError(
-            f"{method} does not support complex parameters, and one is of {p.dtype}: keep "
-            "torch.view_as_real of it as the parameter"
+            f"{method} does not support complex parameters, as {shape.why}, and one is of "
+            f"{p.dtype}: keep torch.view_as_real of it as the parameter"
         )
     if (shape.whole or shape.sums) and getattr(p, "_fsdp_flattened", False):
         raise RuntimeError(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
+from scratchopt.engine.cautious import make_cautious
 from scratchopt.engine.shapes import SHAPES, Shape
 
 Rule: TypeAlias = Callable[..., Any]  # of p, g, buffers and numbers by name; see `Optimizer`
@@ -25,6 +26,7 @@ class GroupOptions(NamedTuple):
     fused: bool
     foreach: bool | None
     compensated: bool
+    cautious: bool = False
 
     @classmethod
     def of(cls, group: dict[str, Any]) -> "GroupOptions":
@@ -38,6 +40,7 @@ class GroupOptions(NamedTuple):
             bool(group["fused"]),
             group["foreach"],
             bool(group["compensated"]),
+            bool(group.get("cautious", False)),
         )
 
 
@@ -145,14 +148,14 @@ class Update:
 
 
 def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> Callable[..., Any]:
-    """A rule with what comes before it: the sign of an ascent, and the decay of weights.
+    """A rule with what is around it: the sign of an ascent, the decay of weights, caution.
 
     The gradient of the penalty is taken where the loss's is, at the gradient point.
     """
     maximize, decay = options.maximize, options.weight_decay
     decoupled = options.decoupled_weight_decay
     if "weight_decay" in (*number_names(rule), *number_names(gradient_point)):
-        return _decaying_itself(rule, maximize)
+        return _decaying_itself(rule, options)
     decay_point = _unmoved
     if decay and decoupled and "lr" not in number_names(rule):
         rule = _with_its_numbers(rule)
@@ -160,6 +163,8 @@ def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> C
         decay_point = _moved(_with_its_numbers(gradient_point))
         if not set(number_names(gradient_point)) <= set(number_names(rule)):
             rule = _with_its_numbers(rule)
+    if options.cautious:
+        rule = make_cautious(rule)
 
     def whole(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> Any:
         if maximize:
@@ -190,9 +195,11 @@ def compose_sums(
     return apply
 
 
-def _decaying_itself(rule: Rule, maximize: bool) -> Callable[..., Any]:
+def _decaying_itself(rule: Rule, options: GroupOptions) -> Callable[..., Any]:
     """A rule that takes weight_decay, or whose gradient point does, and decays as it says."""
-    own = _with_its_numbers(rule)
+    own, maximize = _with_its_numbers(rule), options.maximize
+    if options.cautious:
+        own = make_cautious(own)
 
     def whole(p: Any, g: Any, *buffers: Any, **numbers: Any) -> Any:
         return own(p, -g if maximize else g, *buffers, **numbers)

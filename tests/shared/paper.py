@@ -22,6 +22,10 @@ LABELS = _RANDOM.integers(0, CLASSES, 48)
 START = _RANDOM.integers(-4, 5, CLASSES * FEATURES + CLASSES) / 8
 
 
+TENSORS = slice(CLASSES * FEATURES), slice(CLASSES * FEATURES, None)  # W and b in θ
+WHOLE = (...,)
+
+
 class Skipped(Exception):
     """No gradient was to be had: the step is not made."""
 
@@ -118,13 +122,16 @@ def rmsprop(theta, s, gradient, *, lr, momentum=0.0, alpha=0.99, eps=1e-8, cente
 
 
 def adam(theta, s, gradient, *, lr, betas=(0.9, 0.999), eps=1e-8, amsgrad=False):
-    g = gradient(theta)
+    return theta - _adams_step(s, gradient(theta), lr, betas, eps, amsgrad)
+
+
+def _adams_step(s, g, lr, betas, eps, amsgrad=False):
     s.t += 1
     s.m = betas[0] * s.m + (1 - betas[0]) * g
     s.v = betas[1] * s.v + (1 - betas[1]) * g**2
     s.most = np.maximum(s.most, s.v) if amsgrad else s.v
     m, v = s.m / (1 - betas[0] ** s.t), s.most / (1 - betas[1] ** s.t)
-    return theta - lr * m / (np.sqrt(v) + eps)
+    return lr * m / (v**0.5 + eps)
 
 
 def adamw(theta, s, gradient, *, lr, weight_decay=0.01, **rest):
@@ -213,6 +220,73 @@ def ademamix(
     s.v = beta2 * s.v + (1 - beta2) * g**2
     m1, v = s.m1 / (1 - beta1**s.t), s.v / (1 - beta2**s.t)
     return theta - lr * ((m1 + alpha * s.m2) / (v**0.5 + eps) + weight_decay * theta)
+
+
+def adam_cautious(
+    theta, s, gradient, *, lr, betas=(0.9, 0.999), eps=1e-8, amsgrad=False, tensors=WHOLE
+):
+    g = gradient(theta)
+    return theta - cautious(_adams_step(s, g, lr, betas, eps, amsgrad), g, tensors)
+
+
+def nag_cautious(theta, s, gradient, *, lr, momentum, tensors=WHOLE):
+    g = gradient(theta + momentum * s.v)
+    s.v = momentum * s.v - lr * g
+    return theta - cautious(-s.v, g, tensors)
+
+
+def cautious(step, g, tensors=WHOLE):
+    """Masks a step that is subtracted: Liang et al. (2024), algorithm 2, with C-AdamW's factor."""
+    mask = 0 * step + (step * g > 0)
+    for tensor in tensors:
+        mask[tensor] /= max(mask[tensor].mean(), 1e-3)
+    return mask * step
+
+
+def schedule_free_sgd(
+    theta, s, gradient, *, lr, momentum=0.9, warmup_steps=0, r=0.0, weight_lr_power=2.0
+):
+    y, z = _interpolate(theta, s, momentum)
+    g = gradient(y)
+    gamma, c = _weigh(s, lr, warmup_steps, r, weight_lr_power)
+    s.z = z - gamma * g
+    return (1 - c) * theta + c * s.z
+
+
+def schedule_free_adamw(
+    theta,
+    s,
+    gradient,
+    *,
+    lr,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    warmup_steps=0,
+    r=0.0,
+    weight_lr_power=2.0,
+):
+    y, z = _interpolate(theta, s, betas[0])
+    g = gradient(y)
+    gamma, c = _weigh(s, lr, warmup_steps, r, weight_lr_power)
+    s.v = betas[1] * s.v + (1 - betas[1]) * g**2
+    step = g / ((s.v / (1 - betas[1] ** s.t)) ** 0.5 + eps)
+    s.z = z - gamma * step - gamma * weight_decay * y
+    return (1 - c) * theta + c * s.z
+
+
+def _interpolate(x, s, beta):
+    z = s.z if s.t else vars(s).get("start", x)  # z₁ = x₁
+    return (1 - beta) * z + beta * x, z
+
+
+def _weigh(s, lr, warmup_steps, r, weight_lr_power):
+    s.t += 1
+    gamma = lr * min(1.0, s.t / warmup_steps) if warmup_steps else lr
+    s.lr_max = max(s.lr_max, gamma)
+    weight = s.t**r * s.lr_max**weight_lr_power
+    s.weight_sum += weight
+    return gamma, weight / s.weight_sum if s.weight_sum else 0.0
 
 
 def newton(theta, s, gradient, *, lr, damping):
