@@ -26,6 +26,9 @@ class Method:
     sums: Any = None
     # Where the gradient is taken, if not at p: `gradient_point(p, *buffers, **numbers)` moves p.
     gradient_point: Any = None
+    # Whether p is an average of points, and gradients are taken far from it, so that the running
+    # statistics of a BatchNorm have to be made at p.
+    averages: ClassVar[bool] = False
     # Whether the rule leaves an element alone where g is zero, and so takes a sparse g.
     sparse: ClassVar[bool] = False
 

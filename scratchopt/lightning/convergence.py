@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from scratchopt import optimizer as ours
 from scratchopt.lightning.updates import Updates
 
 
@@ -15,8 +16,9 @@ class Convergence(Callback):
     """Stops the run when `distance(module) <= tolerance`.
 
     It asks after the backward pass and before the update: the module is then at the point where
-    the gradient was evaluated, for an exact NAG the lookahead point. That update is not made, so
-    evaluations exceed updates by one, and the callback has `converged` set.
+    the gradient was evaluated, for an exact NAG the lookahead point; but for Schedule-Free, whose
+    gradients are taken far from it, at the average that the run would end with. That update is not
+    made, so evaluations exceed updates by one, and the callback has `converged` set.
 
     Args:
         tolerance: the distance that is near enough, in the distance's own unit; >= 0.
@@ -36,7 +38,13 @@ class Convergence(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Breaks off the training loop within tolerance."""
-        if self.distance(pl_module) <= self.tolerance:
+        away = isinstance(optimizer, ours.Optimizer) and optimizer.averages and optimizer.ahead
+        if away:
+            optimizer.restore_()
+        near = self.distance(pl_module) <= self.tolerance
+        if away:
+            optimizer.lookahead_()
+        if near:
             self.converged = True
             trainer.should_stop = True
             raise StopIteration  # as when on_train_batch_start returns -1: the epoch ends here
