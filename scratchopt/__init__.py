@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # the public names; `_MODULE_OF` is read from these lines
     from scratchopt.optimizer import Optimizer as Optimizer
     from scratchopt.radam import RAdam as RAdam
     from scratchopt.rmsprop import RMSprop as RMSprop
+    from scratchopt.schedule_free_adamw import ScheduleFreeAdamW as ScheduleFreeAdamW
+    from scratchopt.schedule_free_sgd import ScheduleFreeSGD as ScheduleFreeSGD
     from scratchopt.sgd import SGD as SGD
     from scratchopt.torch_twins import from_torch as from_torch
     from scratchopt.torch_twins import to_torch as to_torch

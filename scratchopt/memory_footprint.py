@@ -16,7 +16,7 @@ class Memory(NamedTuple):
     parameters: int
     gradients: int
     state: int
-    lookahead: int = 0  # the copy of θ that NAG keeps while it is ahead
+    lookahead: int = 0  # the copy of θ that is kept while NAG, or Schedule-Free, is ahead
 
     @property
     def total(self) -> int:
@@ -34,7 +34,7 @@ def memory(
     dtype: torch.dtype | None = None,
     **settings: Any,
 ) -> Memory:
-    """Bytes of parameters, gradients and optimizer state, and of what NAG keeps to look ahead.
+    """Bytes of parameters, gradients and optimizer state, and of what a lookahead keeps.
 
     The optimizer itself makes its state, on meta tensors, which have shapes and no memory. Newton's
     state is its Hessian, of n² numbers, or the five vectors of its conjugate gradients.

@@ -87,6 +87,15 @@ class Source:
             return self.base.letters(name) if self.base else ()
         return tuple(argument.arg for argument in function.args.args)
 
+    def used_letters(self, name: str) -> tuple[str, ...]:
+        """Those of them that the rule uses."""
+        function = self.function(name)
+        if function is None:
+            return self.base.used_letters(name) if self.base else ()
+        nodes = [node for line in function.body for node in ast.walk(line)]
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        return tuple(letter for letter in self.letters(name) if letter in used)
+
     def takes(self, name: str, number: str) -> bool:
         """True if a rule of its own or inherited takes a number."""
         function = self.function(name)

@@ -36,7 +36,7 @@ LIMITS: dict[str, Callable[[Any], Any]] = {
     method.__name__: _limit_of(method)
     for method in sorted(method_classes().values(), key=lambda m: (len(m.buffers), m.__name__))
     if method.stability_limit and set(number_names(method.stability_limit)) <= {"momentum"}
-    if not method.preconditioner
+    if not (method.preconditioner or method.averages)  # an average's steps are never twice alike
 }
 
 

@@ -57,7 +57,7 @@ _FUSED: dict[str, tuple[str, ...]] = {
 
 def _method(source: Source) -> TimedMethod:
     """Describes what a method reads and writes, and the twin in torch that keeps as much."""
-    tensors, lookahead = source.letters("rule"), source.letters("gradient_point")
+    tensors, lookahead = source.letters("rule"), source.used_letters("gradient_point")
     buffers = tensors[2:]
     twin = source.literal("torch_twin", "") or ("Adam" if len(buffers) > 1 else "SGD")
     settings: dict[str, Any] = {}

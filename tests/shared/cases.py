@@ -53,6 +53,16 @@ class Case(NamedTuple):
     twin_settings: dict[str, Any] = {}  # of the twin, which make it this method  # noqa: RUF012
     core: bool = True  # whether the default tests run the core claims on it
 
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Keys of the state that are numbers."""
+        return ("step", *getattr(self.cls, "kept_numbers", ()))
+
+    @property
+    def buffers(self) -> tuple[str, ...]:
+        """Keys of the state that are tensors of the parameter's shape."""
+        return tuple(key for key in self.state if key not in self.numbers)
+
     def keys(self, p: Tensor) -> tuple[str, ...]:
         """The keys of a parameter's state."""
         return (p.dim() < 2 and self.state_of_vectors) or self.state
@@ -91,17 +101,32 @@ class PapersLines(_Plain):
         arguments = inspect.signature(case.paper).parameters.values()
         defaults = {a.name: a.default for a in arguments if a.default is not a.empty}
         super().__init__(params, **{**defaults, **settings})
-        buffers = [key for key in case.state if key != "step"]
+        _, *self.kept = case.numbers
         letters = list(inspect.signature(case.cls.rule).parameters)[2:]  # type: ignore[attr-defined]
-        self.keys = dict(zip(letters, buffers, strict=False))
+        self.keys = dict(zip(letters, case.buffers, strict=False))
         self.lines = case.paper
         self.names = inspect.signature(case.paper).parameters.keys()
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        params = [p for group in self.param_groups for p in group["params"]]
+        self.starts = {p: p.clone() for p in params if not self.state[p]}
+        return super().step(closure)
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """Loads a state as torch does, but for numbers, which stay what they are."""
+        super().load_state_dict(state_dict)
+        for state, saved in zip(self.state.values(), state_dict["state"].values(), strict=True):
+            state |= {key: saved[key].clone() for key in self.kept if key in saved}
 
     def move(self, p: Tensor, g: Tensor, sign: int, state: Any, group: dict[str, Any]) -> None:
         pairs = p.is_complex()  # a complex number is a pair of real ones, as for a rule
         if pairs:
             p, g = torch.view_as_real(p), torch.view_as_real(g.resolve_conj())
-        s = SimpleNamespace(t=float(state.get("step", 0)))
+        numbers = {name: float(state.get(name, 0)) for name in self.kept}
+        s = SimpleNamespace(t=float(state.get("step", 0)), **numbers)
+        if (start := self.starts.get(p)) is not None:  # before a parameter that shares its memory
+            s.start = torch.view_as_real(start) if pairs else start
         for letter, key in self.keys.items():
             buffer = state.get(key, torch.zeros_like(p))
             setattr(s, letter, torch.view_as_real(buffer) if buffer.is_complex() else buffer)
@@ -110,6 +135,8 @@ class PapersLines(_Plain):
         p.copy_(self.lines(p, s, lambda point: g + penalty * point, **numbers))
         if s.t:
             state["step"] = torch.tensor(s.t)
+        for key in self.kept:
+            state[key] = torch.as_tensor(getattr(s, key), dtype=torch.float64)
         for letter, key in self.keys.items():
             buffer = getattr(s, letter)
             state[key] = torch.view_as_complex(buffer.contiguous()) if pairs else buffer
@@ -248,6 +275,34 @@ CASES = {
         paper.ademamix,
         8,  # Pagliardini et al., algorithm 1: α, β₃, m₁, m₂, v, m̂₁, v̂, θ
         state=("step", "exp_avg_fast", "exp_avg_slow", "exp_avg_sq"),
+        core=False,
+    ),
+    "adam_cautious": Case(
+        scratchopt.Adam,
+        {"lr": 0.1, "betas": (0.9, 0.999), "cautious": True},
+        paper.adam_cautious,
+        5,  # Liang et al., algorithm 2, whose mask is around the rule
+        state=_MOMENTS,
+        drivers=("loop", "default"),
+        dtypes=(*REAL, torch.bfloat16, torch.float16),
+        core=False,
+    ),
+    "schedule_free_sgd": Case(
+        scratchopt.ScheduleFreeSGD,
+        {"lr": 0.1, "momentum": 0.9, "warmup_steps": 3},
+        paper.schedule_free_sgd,
+        3,  # Defazio et al., (3) to (5)
+        state=("step", "weight_sum", "lr_max", "z"),
+        needs_closure=True,
+        core=False,
+    ),
+    "schedule_free_adamw": Case(
+        scratchopt.ScheduleFreeAdamW,
+        {"lr": 0.2, "warmup_steps": 3},
+        paper.schedule_free_adamw,
+        5,  # Defazio et al., algorithm 1: y, v, z, c, x
+        state=("step", "weight_sum", "lr_max", "z", "exp_avg_sq"),
+        needs_closure=True,
         core=False,
     ),
     "newton": _newton(settings={"lr": 1.0, "damping": 0.1}),
