@@ -297,8 +297,8 @@ def test_below_the_limit_a_training_converges_however_it_begins(lr):
     """Plain SGD diverges beyond lr·λ = 2, and here z does at first."""
     x = torch.ones(1, dtype=torch.float64, requires_grad=True)
     optimizer = ScheduleFreeSGD([x], lr=lr, momentum=0.9)
-    take_steps_on_half_a_square(optimizer, x, 5000)
-    assert abs(x.item()) < 1e-12
+    take_steps_on_half_a_square(optimizer, x, 500)
+    assert abs(x.item()) < 1e-20
 
 
 def take_steps_on_half_a_square(optimizer: Any, x: Tensor, steps: int) -> None:
