@@ -30,11 +30,11 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     buffers = ("z", "exp_avg_sq")
 
     @staticmethod
-    def gradient_point(p, z, v, *, betas):
+    def gradient_point(p, z, v, *, betas):  # type: ignore[override]
         p += (1 - betas[0]) * (z - p)  # ∇f is taken at y
 
     @staticmethod
-    def rule(p, g, z, v, *, t, gamma, c, betas, eps):
+    def rule(p, g, z, v, *, t, gamma, c, betas, eps):  # type: ignore[override]
         v *= betas[1]
         v += (1 - betas[1]) * g * g
         z -= gamma * g / ((v / (1 - betas[1] ** t)).sqrt() + eps)
@@ -52,7 +52,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
         return cls.decayed_rule if group["weight_decay"] != 0 else cls.rule, cls.buffers
 
     @staticmethod
-    def stability_limit(*, betas, lr, weight_decay):
+    def stability_limit(*, betas, lr, weight_decay):  # type: ignore[override]
         """The largest stable lr·λ as t → ∞, where λ is the curvature divided by √v + eps."""
         return 2 / (1 - betas[0]) - lr * weight_decay
 

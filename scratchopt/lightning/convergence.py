@@ -38,12 +38,12 @@ class Convergence(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Breaks off the training loop within tolerance."""
-        away = isinstance(optimizer, ours.Optimizer) and optimizer.averages and optimizer.ahead
-        if away:
+        if isinstance(optimizer, ours.Optimizer) and optimizer.averages and optimizer.ahead:
             optimizer.restore_()
-        near = self.distance(pl_module) <= self.tolerance
-        if away:
+            near = self.distance(pl_module) <= self.tolerance
             optimizer.lookahead_()
+        else:
+            near = self.distance(pl_module) <= self.tolerance
         if near:
             self.converged = True
             trainer.should_stop = True
