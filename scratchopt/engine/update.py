@@ -185,7 +185,8 @@ def compose_sums(
     decays_itself = "weight_decay" in (*number_names(rule), *number_names(gradient_point))
     if "weight_decay" not in number_names(sums):
         sums = _with_its_numbers(sums)
-    options = options._replace(weight_decay=options.weight_decay and not decays_itself)
+    decays = options.weight_decay and not decays_itself
+    options = options._replace(weight_decay=decays, cautious=False)
     whole = compose(sums, gradient_point, options)
     shrinks = options.weight_decay and options.decoupled_weight_decay
 

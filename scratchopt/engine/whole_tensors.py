@@ -35,8 +35,9 @@ def whole_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None
             check_laws(update, [_whole(t) for t in _row(update, p, g, state)], own)
             _HELD.add(kind)
     for p, g, state, own in rows:
-        if torch.is_grad_enabled():  # autograd may need the old state for a derivative
-            state.update({key: state[key].clone() for key in update.keys if key in state})
+        if torch.is_grad_enabled():
+            _run_for_autograd(update, p, g, state, own)
+            continue
         row = _row(update, p, g, state)
         wholes = row if type(p) in _PLAIN else [_whole(t) for t in row]
         _run(update, wholes, own)
@@ -115,6 +116,23 @@ def _run(update: Update, row: list[Any], numbers: Numbers) -> None:
         update.apply(*(given.get(i) for i in range(count)), **numbers)
 
     with_wider(apply, [t for t in row if t is not None])
+
+
+def _run_for_autograd(
+    update: Update, p: Tensor, g: Tensor, state: dict[str, Any], numbers: Numbers
+) -> None:
+    """Runs an update as if each line made a new tensor: a derivative may need the old one."""
+    keys = [key for key in update.keys if key in state]
+
+    def move(p: Tensor, g: Tensor, *buffers: Tensor) -> tuple[Tensor, ...]:
+        p, *buffers = (t.clone() for t in (p, *buffers))
+        given = dict(zip(keys, buffers, strict=True))
+        update.apply(p, g, *(given.get(key) for key in update.keys), **numbers)
+        return p, *buffers
+
+    new, *buffers = torch.func.functionalize(move)(p, g, *(state[key] for key in keys))
+    p.copy_(new)
+    state.update(zip(keys, buffers, strict=True))
 
 
 def _whole(tensor: Any) -> Any:

@@ -33,8 +33,9 @@ for options in ({"foreach": True}, {"fused": True}):
     ends.append(params)
 for p, q in zip(*ends, strict=True):
     torch.testing.assert_close(p, q)
-for column in ("float64", "accumulate 2"):
-    assert semantics.verdict("qhm", column, semantics.run("qhm", column)) == "right"
+for row in ("qhm", "lars", "normalized"):
+    for column in ("float64", "accumulate 2"):
+        assert semantics.verdict(row, column, semantics.run(row, column)) == "right"
 assert list(semantics.METHODS) == list(CASES)
 """
 
@@ -50,7 +51,12 @@ def walked(tmp_path_factory) -> Path:
     _, found, section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add a method\n")
     assert found
     written = []
-    for _, name, text in FENCED.findall(section.partition("\n## ")[0]):
+    blocks = FENCED.findall(section.partition("\n## ")[0])
+    shaped = FENCED.findall((ROOT / "docs" / "rules.md").read_text())
+    for _, name, text in shaped:
+        if name in ("lars.py", "normalized.py"):
+            (copy / "scratchopt" / name).write_text(text)
+    for _, name, text in blocks:
         file, text = copy / name, textwrap.dedent(text)
         if file.exists():  # then it goes to the end, and its imports to the top
             imports, rest = text.split("\n\n\n", 1)
@@ -60,7 +66,8 @@ def walked(tmp_path_factory) -> Path:
             text = f"{before}\n\n{rest}"
         file.write_text(text)
         written.append(name)
-    assert written == ["scratchopt/qhm.py", "conf/optimizer/qhm.yaml", "tests/shared/cases.py"]
+    walk = ["scratchopt/qhm.py", "conf/optimizer/qhm.yaml", "tests/shared/cases.py"]
+    assert written == [*walk, "tests/shared/cases.py"]  # the second time of other shapes
     return copy
 
 
@@ -83,6 +90,14 @@ def test_three_files_make_a_method_that_is_trained_and_resumed(walked):
     (other,) = set(walked.glob("outputs/toy/qhm/*/result.json")) - {result}
     ends = [json.loads(path.read_text())["metrics"] for path in (result, other)]
     assert ends[0] == ends[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qhm", "lars", "normalized"])
+def test_a_row_is_enough_for_the_whole_contract(walked, name):
+    tests = ("tests/contract/test_contract.py", "tests/contract/test_compensated.py")
+    done = run(walked, "-m", "pytest", "-q", *tests, "-m", "not none", "-k", name)
+    assert done.returncode == 0, done.stdout
 
 
 def test_its_kernel_agrees_with_its_list_and_it_stands_in_the_semantics_matrix(walked):

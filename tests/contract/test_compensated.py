@@ -21,7 +21,7 @@ EVERY_WITH_DRIVER = pytest.mark.parametrize(
         row(name, name, settings, driver=driver, core=True, label=f"{driver}-{name}")
         for name in WITH_RULE
         for driver, settings in DRIVERS.items()
-        if driver in WITH_RULE[name].drivers
+        if driver in WITH_RULE[name].drivers and WITH_RULE[name].alone
     ],
 )
 

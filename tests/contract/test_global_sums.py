@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scratchopt.engine.operations import RuleError
-from tests.contract.test_shapes import Own, params, same, steps
+from tests.contract.test_shapes import Own, params, same, steps, written
 
 DRIVERS: dict[str, dict[str, Any]] = {
     "list": {"foreach": True},
@@ -147,6 +147,14 @@ def test_sums_may_make_a_number_that_is_kept_and_resumed(driver):
     steps(optimizer, ps, 3, seed=2)
     steps(again, fresh, 3, seed=2)
     assert same(ps, fresh)
+
+
+def test_the_page_s_normalized_descent_moves_all_parameters_by_lr_together():
+    ps = params(*SIZES)
+    before = double(ps)
+    steps(written("normalized")(ps, lr=0.5), ps, 1)
+    way = [(p.detach() - b).flatten() for p, b in zip(double(ps), before, strict=True)]
+    assert torch.cat(way).norm().item() == pytest.approx(0.5, rel=1e-6)
 
 
 def test_complex_numbers_are_pairs_and_parameters_without_a_gradient_have_no_part():

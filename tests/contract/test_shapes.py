@@ -4,6 +4,7 @@ The oracle is the same arithmetic on plain tensors, one after another, to the la
 """
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import scratchopt
 from scratchopt import memory
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.shapes import SHAPES
+from tests.shared.paths import ROOT
 
 SIZES = ((3, 5), (7,), (2, 3, 4), ())
 
@@ -302,6 +304,46 @@ def test_the_trial_of_a_rule_takes_no_random_number_and_allows_for_a_first_gradi
         optimizer.step()
     torch.manual_seed(3)
     assert torch.equal(ps[0], start - 0.1 * torch.rand(3, 2))
+
+
+# docs/rules.md
+
+
+def written(name: str) -> Any:
+    """A class of the page, as its lines make it."""
+    page = (ROOT / "docs" / "rules.md").read_text()
+    [block] = re.findall(rf"^```python\n# {name}\.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(block, found)
+    return next(v for v in found.values() if isinstance(v, type) and v.__module__ == "builtins")
+
+
+def test_the_page_s_lars_moves_each_tensor_by_its_own_size():
+    ps = params((3, 2), (4,))
+    before = [p.detach().clone() for p in ps]
+    optimizer = written("lars")(ps, lr=0.1)
+    steps(optimizer, ps, 1)
+    for p, start in zip(ps, before, strict=True):
+        assert ((p - start).norm() / start.norm()).item() == pytest.approx(0.1, rel=1e-5)
+
+
+def test_the_page_s_spectral_descent_moves_all_singular_vectors_alike():
+    ps = params((4, 3), (2, 3, 2))
+    before = [p.detach().clone() for p in ps]
+    steps(written("spectral")(ps, lr=0.25), ps, 1)
+    for p, start in zip(ps, before, strict=True):
+        values = torch.linalg.svdvals((p - start).flatten(1))
+        torch.testing.assert_close(values, torch.full_like(values, 0.25))
+
+
+def test_the_page_has_every_shape_and_what_it_excludes():
+    page = (ROOT / "docs" / "rules.md").read_text()
+    rows = dict(re.findall(r'^\| `"(\w+)"`.*?\|(.*)$', page, re.MULTILINE))
+    assert rows.keys() == SHAPES.keys()
+    for name, shape in SHAPES.items():
+        _, _, lists, capturable, *_ = (cell.strip() for cell in rows[name].split("|"))
+        assert (lists == "refused") is ("fused" in shape.refused) is ("foreach" in shape.refused)
+        assert (capturable == "refused") is ("capturable" in shape.refused)
 
 
 # Groups of several methods

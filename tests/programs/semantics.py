@@ -37,8 +37,12 @@ from tests.shared.two_processes import run_by_two
 EPOCHS, BATCH = 2, 6  # 8 micro-batches in an epoch
 UNEVEN, WINDOW = 10, 3  # batches of 10, 10, 10 and of 10, 8: a short window, and a small batch
 OVERFLOWING = 2.0**19  # a scale at which the first gradients are beyond float16
-METHODS = {row: case.paper for row, case in CASES.items()}
+METHODS = {
+    row: paper.of_each_tensor(case.paper) if case.by_tensor else case.paper
+    for row, case in CASES.items()
+}
 METHODS["adam_cautious"] = partial(paper.adam_cautious, tensors=paper.TENSORS)
+
 
 SETTINGS = {row: CASES[row].settings for row in METHODS}
 SETTINGS["newton"] = {"lr": 1.0, "damping": 1.0}  # six rows a step: less would be chaos

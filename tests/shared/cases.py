@@ -39,6 +39,7 @@ class Case(NamedTuple):
     paper: Callable[..., Any]  # its lines; see `tests.shared.paper`
     equations: int  # of the paper's algorithm, the one that only names the gradient left out
     twin: type[torch.optim.Optimizer] | None = None  # torch's own, bit for bit the same
+    by_tensor: bool = False  # whether the lines are those of one tensor, of its own shape
     state: tuple[str, ...] = ()  # keys of a parameter's state
     state_of_vectors: tuple[str, ...] = ()  # of one of fewer than two dimensions, if others
     other_shapes: tuple[str, ...] = ()  # those of its tensors that have another shape than it
@@ -48,6 +49,8 @@ class Case(NamedTuple):
     dtypes: tuple[torch.dtype, ...] = DTYPES
     needs_closure: bool = False  # the gradient must be taken where the optimizer says
     differentiable: bool = True
+    # In units of eps; 8 are enough but for centred RMSprop, where v − m² cancels.
+    roundings: int = 16
     empty: bool = True  # whether the twin takes parameters without elements
     needs_hessian: bool = False  # and the live loss must pass through it
     twin_settings: dict[str, Any] = {}  # of the twin, which make it this method  # noqa: RUF012
@@ -62,6 +65,11 @@ class Case(NamedTuple):
     def buffers(self) -> tuple[str, ...]:
         """Keys of the state that are tensors of the parameter's shape."""
         return tuple(key for key in self.state if key not in self.numbers)
+
+    @property
+    def alone(self) -> bool:
+        """Whether its rule takes no sums over all parameters."""
+        return getattr(self.cls, "shape", "") != "global"
 
     def keys(self, p: Tensor) -> tuple[str, ...]:
         """The keys of a parameter's state."""
@@ -104,20 +112,45 @@ class PapersLines(_Plain):
         _, *self.kept = case.numbers
         letters = list(inspect.signature(case.cls.rule).parameters)[2:]  # type: ignore[attr-defined]
         self.keys = dict(zip(letters, case.buffers, strict=False))
-        self.lines = case.paper
+        self.lines, self.shape = case.paper, case.cls.shape  # type: ignore[attr-defined]
         self.names = inspect.signature(case.paper).parameters.keys()
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         params = [p for group in self.param_groups for p in group["params"]]
         self.starts = {p: p.clone() for p in params if not self.state[p]}
-        return super().step(closure)
+        return self._move_all() if self.shape == "global" else super().step(closure)
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Loads a state as torch does, but for numbers, which stay what they are."""
         super().load_state_dict(state_dict)
         for state, saved in zip(self.state.values(), state_dict["state"].values(), strict=True):
             state |= {key: saved[key].clone() for key in self.kept if key in saved}
+
+    def _move_all(self) -> None:
+        """All parameters as one vector, as a rule has them that takes sums over all."""
+        rows = [(p, group) for group in self.param_groups for p in group["params"]]
+        rows = [(p, group) for p, group in rows if p.grad is not None]
+        if not rows:
+            return
+        joined = torch.cat([_flat(p) for p, _ in rows])
+        grads = [(-1 if g["maximize"] else 1) * _flat(p.grad) for p, g in rows]  # type: ignore[arg-type]
+        numbers = {
+            name: torch.cat([torch.full_like(_flat(p), float(g[name])) for p, g in rows])
+            for name in (*self.names, "weight_decay")
+            if name in rows[0][1]
+        }
+        state: dict[str, Any] = {}
+        for key in self.keys.values():
+            buffers = [self.state[p].get(key, torch.zeros_like(p)) for p, _ in rows]
+            state[key] = torch.cat([_flat(buffer) for buffer in buffers])
+        self.move(joined, torch.cat(grads), 1, state, numbers)
+        sizes = [_flat(p).numel() for p, _ in rows]
+        for (p, _), part in zip(rows, joined.split(sizes), strict=True):
+            p.copy_(_like(part, p))
+        for key, value in state.items():
+            for (p, _), part in zip(rows, value.split(sizes), strict=True):
+                self.state[p][key] = _like(part, p)
 
     def move(self, p: Tensor, g: Tensor, sign: int, state: Any, group: dict[str, Any]) -> None:
         pairs = p.is_complex()  # a complex number is a pair of real ones, as for a rule
@@ -140,6 +173,18 @@ class PapersLines(_Plain):
         for letter, key in self.keys.items():
             buffer = getattr(s, letter)
             state[key] = torch.view_as_complex(buffer.contiguous()) if pairs else buffer
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """All numbers of a tensor, in the order of its shape; of complex ones both parts."""
+    tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    return tensor.detach().reshape(-1)
+
+
+def _like(flat: Tensor, p: Tensor) -> Tensor:
+    """The numbers of `_flat` in the shape of p."""
+    flat = torch.view_as_complex(flat.view(-1, 2)) if p.is_complex() else flat
+    return flat.view(p.shape).to(p.dtype, copy=True)
 
 
 class NewtonOnHalfSquares(_Plain):
@@ -235,6 +280,7 @@ CASES = {
         torch.optim.Adafactor,
         state=("step", "row_var", "col_var"),
         state_of_vectors=("step", "variance"),
+        by_tensor=True,
         other_shapes=("row_var", "col_var"),
         drivers=("loop", "default"),
         dtypes=(*REAL, torch.bfloat16, torch.float16),

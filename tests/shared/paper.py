@@ -139,20 +139,19 @@ def adamw(theta, s, gradient, *, lr, weight_decay=0.01, **rest):
 
 
 def adafactor(theta, s, gradient, *, lr, beta2_decay=-0.8, eps=(2.0**-52, 1e-3), d=1.0):
-    """Of the weights, which are a matrix, and of the biases, each by itself."""
-    g, h = _split(gradient(theta))
+    """Of one tensor, a matrix or not."""
+    g = gradient(theta)
     s.t += 1
     beta2 = 1 - s.t**beta2_decay
-    s.r = beta2 * s.r + (1 - beta2) * (g**2).mean(1, keepdims=True)
-    s.c = beta2 * s.c + (1 - beta2) * (g**2).mean(0, keepdims=True)
-    s.v = beta2 * s.v + (1 - beta2) * h**2
-    parts = []
-    means = (s.r * s.c / np.maximum(s.r.mean(), eps[0]), s.v)
-    for x, gradient_of_x, v in zip(_split(theta), (g, h), means, strict=True):
-        u = gradient_of_x / np.maximum(np.sqrt(v), eps[0])
-        alpha = max(eps[1], _rms(x)) * min(lr, 1 / np.sqrt(s.t))
-        parts.append((x - alpha * u / max(1.0, _rms(u) / d)).ravel())
-    return np.concatenate(parts)
+    if theta.ndim > 1:
+        s.r = beta2 * s.r + (1 - beta2) * (g**2).mean(1, keepdims=True)
+        s.c = beta2 * s.c + (1 - beta2) * (g**2).mean(0, keepdims=True)
+        v = s.r * s.c / np.maximum(s.r.mean(), eps[0])
+    else:
+        v = s.v = beta2 * s.v + (1 - beta2) * g**2
+    u = g / np.maximum(np.sqrt(v), eps[0])
+    alpha = max(eps[1], _rms(theta)) * min(lr, 1 / np.sqrt(s.t))
+    return theta - alpha * u / max(1.0, _rms(u) / d)
 
 
 def _rms(x: Any) -> Any:
@@ -287,6 +286,19 @@ def _weigh(s, lr, warmup_steps, r, weight_lr_power):
     weight = s.t**r * s.lr_max**weight_lr_power
     s.weight_sum += weight
     return gamma, weight / s.weight_sum if s.weight_sum else 0.0
+
+
+def of_each_tensor(lines: Callable[..., Any]) -> Callable[..., Vector]:
+    """Lines of one tensor, for the weights and for the biases, each with a memory of its own."""
+
+    def of_both(theta: Vector, s: Any, gradient: Any, **numbers: Any) -> Vector:
+        if not s.memories:
+            s.memories = Memory(), Memory()
+        each = zip(_split(theta), _split(gradient(theta)), s.memories, strict=True)
+        moved = [lines(x, own, lambda _, g=g: g, **numbers) for x, g, own in each]
+        return np.concatenate([x.ravel() for x in moved])
+
+    return of_both
 
 
 def newton(theta, s, gradient, *, lr, damping):
