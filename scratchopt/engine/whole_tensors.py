@@ -125,10 +125,10 @@ def _run_for_autograd(
     keys = [key for key in update.keys if key in state]
 
     def move(p: Tensor, g: Tensor, *buffers: Tensor) -> tuple[Tensor, ...]:
-        p, *buffers = (t.clone() for t in (p, *buffers))
-        given = dict(zip(keys, buffers, strict=True))
+        p, *own = (t.clone() for t in (p, *buffers))
+        given = dict(zip(keys, own, strict=True))
         update.apply(p, g, *(given.get(key) for key in update.keys), **numbers)
-        return p, *buffers
+        return p, *own
 
     new, *buffers = torch.func.functionalize(move)(p, g, *(state[key] for key in keys))
     p.copy_(new)

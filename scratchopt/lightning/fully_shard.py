@@ -90,7 +90,8 @@ class FullyShard(ModelParallelStrategy):
         They are numbered in the optimizer's order, as everywhere else; where Lightning has done it,
         in the module's, which may have other parameters, too.
         """
-        return FSDP.rekey_optim_state_dict(state, kind, self.model, optim=optimizer)
+        module: Any = self.model
+        return FSDP.rekey_optim_state_dict(state, kind, module, optim=optimizer)
 
     def _shard(self, module: LightningModule) -> None:
         if isinstance(module, FSDPModule):  # as in a test after the training

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn import Module, Parameter
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import scratchopt
 from scratchopt.engine.shapes import SHAPES
@@ -87,7 +87,7 @@ class Given(LightningModule):
         return MAKERS[self.shape](list(self.net.parameters()))
 
     def train_dataloader(self) -> Any:
-        return DataLoader([0])  # an epoch a step
+        return DataLoader(TensorDataset(torch.zeros(1)))  # an epoch a step
 
     def training_step(self, batch: Any) -> None:
         optimizer: Any = self.optimizers()
@@ -160,7 +160,7 @@ def compare(shape: str, options: dict[str, Any]) -> dict[str, bool]:
 
     mesh = init_device_mesh("cpu", (2,))
     plain = [Parameter(g) for g in gradients(0)]
-    sharded = [Parameter(distribute_tensor(p.detach(), mesh, [Shard(0)])) for p in plain]
+    sharded: list[Any] = [Parameter(distribute_tensor(p.detach(), mesh, [Shard(0)])) for p in plain]
     ours, alone = MAKERS[shape](sharded, **options), MAKERS[shape](plain, **options)
     take_steps(ours, sharded, 1, 5)
     take_steps(alone, plain, 1, 5)
