@@ -128,7 +128,11 @@ def run(buckets: Buckets, groups: list[Group], grads: list[Any]) -> None:
         grads: of all parameters, None where there is none.
     """
     rows = buckets.walk(grads)
-    totals = add_up(rows, groups)
+    totals: Numbers = {}
+    for _, _, bucket in rows:
+        if bucket.update.sums is not None:
+            totals = add_up(rows, groups)
+            break
     for index, own, bucket in rows:
         update, group = bucket.update, groups[index] | totals if totals else groups[index]
         plain = as_scalar if update.takes_tensors else as_number
