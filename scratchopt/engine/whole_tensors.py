@@ -76,6 +76,8 @@ def check_laws(update: Update, row: list[Any], numbers: Numbers) -> None:
             if not left:
                 return
             tensors[1].normal_()  # that of the first step may be zero
+    if update.made:  # the numbers of other steps are not known here
+        return
     name = ("p", "g", *update.keys)[min(left)]
     raise RuleError(
         f"{label_of(update.rule)}: a rule must change {name} in place, as in `m *= 0.9; m += g`; "
