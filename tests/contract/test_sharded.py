@@ -28,7 +28,7 @@ from tests.shared.two_processes import run_by_two
 MAKERS: dict[str, Callable[..., scratchopt.Optimizer]] = {
     "tensor": lambda ps, **o: ByNorm(ps, weight_decay=0.25, **o),
     "matrix": lambda ps, **o: Orthogonal([p for p in ps if p.dim() > 1], **o),
-    "global": lambda ps, **o: Estimated(ps, weight_decay=0.25, **o),
+    "global": lambda ps, **o: Estimated(ps, lr=8.0, weight_decay=0.25, **o),  # it grows at once
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "": {},
