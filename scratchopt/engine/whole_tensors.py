@@ -30,7 +30,8 @@ def whole_tensors(bucket: Bucket, grads: list[Tensor], numbers: Numbers) -> None
     rows = list(zip(bucket.params, grads, bucket.states, each, strict=True))
     rows = [row for row in rows if row[0].numel()]  # where there is nothing a mean is NaN
     for p, g, state, own in rows:
-        kind = (update, p.shape, p.dtype, p.device)
+        # Shards apart, so that all processes try a rule together, whatever one did alone before.
+        kind = (update, p.shape, p.dtype, p.device, getattr(p, "placements", None))
         if kind not in _HELD:
             check_laws(update, [_whole(t) for t in _row(update, p, g, state)], own)
             _HELD.add(kind)
