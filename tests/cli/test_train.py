@@ -28,6 +28,7 @@ from tasks import mnist_data
 from tasks.toy import Toy
 from tests.shared import commands
 from tests.shared.configs import config
+from tests.shared.cases import CASES
 from tests.shared.paths import OPTIMIZERS, SCRIPTS, TASKS
 
 TAGS = {"train/loss", "train/gradnorm", "train/velocity", "train/update_ratio", "train/angle"}
@@ -165,14 +166,16 @@ def test_newton_in_double_precision_ends_where_the_article_s_does(tmp_path):
 
 
 def pairs() -> list[Any]:
-    """Each task with two methods by default, and each method with two tasks."""
+    """Each task with two methods by default, and each method with two tasks, or with one."""
     return [
         pytest.param(
             task,
             optimizer,
             id=f"{task}-{optimizer}",
             marks=()
-            if optimizer in ("nag", "newton") or task in ("toy", "mnist")
+            if optimizer in ("nag", "newton")
+            or task == "toy"
+            or (task == "mnist" and CASES[optimizer].core)
             else pytest.mark.full,
         )
         for task in TASKS

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import math
 import pickle
 import re
@@ -14,7 +15,7 @@ from torch import Tensor
 import scratchopt
 from scratchopt.engine import compiled
 from scratchopt.engine.operations import RuleError
-from tests.shared.cases import DRIVERS, give
+from tests.shared.cases import CASES, DRIVERS, give
 from tests.shared.paths import ROOT
 
 SHAPES = [(3, 5), (), (7,)]
@@ -293,6 +294,25 @@ def test_a_rule_that_takes_weight_decay_decays_itself(driver, maximize):
         x = x + lr**2 / total * (z - x)
         torch.testing.assert_close(p.detach(), x, rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(optimizer.state[p]["z"], z, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["nadam", "radam"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_twin_with_numbers_of_its_own_is_torchs_bit_for_bit(name, dtype):
+    case = CASES[name]
+    options = [{}, {"maximize": True, "weight_decay": 0.1}]
+    options += [{"weight_decay": 0.1, "decoupled_weight_decay": True, "betas": (0.8, 0.6)}]
+    for driver, chosen in itertools.product(({"foreach": True}, {"foreach": False}), options):
+        torch.manual_seed(0)
+        ours = [torch.randn(shape, dtype=dtype).requires_grad_() for shape in SHAPES]
+        theirs = [p.detach().clone().requires_grad_() for p in ours]
+        a = case.cls(ours, lr=0.05, **chosen, **driver)
+        b = case.oracle(theirs, lr=0.05, **chosen)
+        for _ in range(100):
+            grads = [torch.randn_like(p) for p in ours]
+            give(a, ours, grads)
+            give(b, theirs, grads)
+        assert all(map(torch.equal, ours, theirs))
 
 
 def without(name: str) -> Any:
