@@ -27,8 +27,8 @@ from scratchopt.runs.training import run
 from tasks import mnist_data
 from tasks.toy import Toy
 from tests.shared import commands
-from tests.shared.configs import config
 from tests.shared.cases import CASES
+from tests.shared.configs import config
 from tests.shared.paths import OPTIMIZERS, SCRIPTS, TASKS
 
 TAGS = {"train/loss", "train/gradnorm", "train/velocity", "train/update_ratio", "train/angle"}
