@@ -326,7 +326,7 @@ def test_the_limit_follows_the_schedule_of_lr_and_momentum():
 
 WITHOUT = {
     "newton": lambda p: scratchopt.Newton(p, damping=1.0),
-    "an optimizer that is not known": lambda p: torch.optim.RAdam(p, lr=0.01),
+    "an optimizer that is not known": lambda p: torch.optim.Adamax(p, lr=0.01),
     "one that ascends": lambda p: scratchopt.SGD(p, lr=1e-3, maximize=True),
     "lr 0": lambda p: scratchopt.SGD(p, lr=0.0),
     "groups that differ": lambda p: torch.optim.SGD(
