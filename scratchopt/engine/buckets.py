@@ -44,22 +44,25 @@ class Bucket:
         self.kernel: Any = None  # the compiled driver's, with the arithmetic of its factors
         self.layout: Any = None  # where the tensors lie; see `scratchopt.engine.c_kernel`
         self._shared = {key: SharedNumber(key, states) for key in update.shared_numbers}
-        self._shared_numbers = list(self._shared.values())
+        self._step = self._shared.get("step")
+        self._kept = [number for key, number in self._shared.items() if key != "step"]
 
     @property
     def undisturbed(self) -> bool:
         """True if the parameters are still where they were, and nobody else has changed a step."""
         if self.device != self.params[0].device:
             return False
-        return not self._shared or all(map(SharedNumber.is_undisturbed, self._shared_numbers))
+        if self._step is not None and not self._step.is_undisturbed():
+            return False
+        return not self._kept or all(map(SharedNumber.is_undisturbed, self._kept))
 
     def count(self, steps: int = 1) -> Any:
         """Counts a step, or takes one back; its number, or a tensor for each parameter."""
-        if self.update.takes_tensors:
-            tensors = [state["step"] for state in self.states]
-            torch._foreach_add_(tensors, steps)
-            return tensors
-        return self._shared["step"].add(steps)
+        if self._step is not None:
+            return self._step.add(steps)
+        tensors = [state["step"] for state in self.states]
+        torch._foreach_add_(tensors, steps)
+        return tensors
 
     def kept_numbers(self) -> dict[str, Tensor]:
         """The numbers that the method keeps, where one is all parameters'."""

@@ -15,6 +15,8 @@ class SharedNumber:
         states: of the parameters.
     """
 
+    __slots__ = ("_all", "_key", "_own", "_states", "_value", "_version")
+
     def __init__(self, key: str, states: list[dict[str, Any]]) -> None:
         self._key, self._states = key, states
         self._all = torch.stack([state[key] for state in states])
