@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the public names; `_MODULE_OF` is read from these lines
     from scratchopt.lion import Lion as Lion
     from scratchopt.memory_footprint import memory as memory
     from scratchopt.momentum import Momentum as Momentum
+    from scratchopt.muon import Muon as Muon
     from scratchopt.nadam import NAdam as NAdam
     from scratchopt.nag import NAG as NAG
     from scratchopt.nag_torch import NAGTorch as NAGTorch
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # the public names; `_MODULE_OF` is read from these lines
     from scratchopt.schedule_free_adamw import ScheduleFreeAdamW as ScheduleFreeAdamW
     from scratchopt.schedule_free_sgd import ScheduleFreeSGD as ScheduleFreeSGD
     from scratchopt.sgd import SGD as SGD
+    from scratchopt.soap import SOAP as SOAP
     from scratchopt.torch_twins import from_torch as from_torch
     from scratchopt.torch_twins import to_torch as to_torch
 

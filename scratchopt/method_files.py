@@ -35,6 +35,13 @@ class Source:
         """True if it is derived from `Optimizer`."""
         return self.base is not None and (self.base.target == _BASE or self.base.is_method())
 
+    def takes_steps(self) -> bool:
+        """True if it has a rule, or a step of its own; a base of several methods has neither."""
+        if self.target == _BASE or self.base is None:
+            return False
+        own = self.function("rule") or self.function("step")
+        return own is not None or self.base.takes_steps()
+
     def literal(self, name: str, default: Any) -> Any:
         """The value of a class attribute that is written out, such as a tuple of strings."""
         value = self._assigned(name)
@@ -44,13 +51,14 @@ class Source:
         """The ranges of its hyperparameters, beside the common ones."""
         value = self._assigned("ranges")
         calls: list[Any] = value.elts if isinstance(value, ast.Tuple) else []
-        return tuple(
-            Range(
-                *map(_written, call.args),
-                **{str(k.arg): _written(k.value) for k in call.keywords},
-            )
-            for call in calls
-        )
+        found: list[Range] = []
+        for call in calls:
+            if isinstance(call, ast.Starred):  # the base's, as in *Base.ranges
+                found += self.base.ranges() if self.base else ()
+                continue
+            named = {str(k.arg): _written(k.value) for k in call.keywords}
+            found.append(Range(*map(_written, call.args), **named))
+        return tuple(found)
 
     def arguments(self) -> dict[str, str]:
         """The arguments of its constructor but the parameters, each with its annotation.
@@ -127,7 +135,7 @@ def methods() -> dict[str, Source]:
         module = f"scratchopt.{path.stem}"
         for node in _tree(module).body:
             source = _resolve(module, node.name) if isinstance(node, ast.ClassDef) else None
-            if source is not None and source.is_method():
+            if source is not None and source.is_method() and source.takes_steps():
                 found[path.stem] = source
     return found
 

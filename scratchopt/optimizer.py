@@ -159,7 +159,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         self._sorting.forget()
         if self._point:
             self._point.forget()
-        fill_in(self.param_groups, self.state, self.fixed | self.defaults)
+        fill_in(self.param_groups, self.state, self._defaults_of)
         for group in self.param_groups:
             for p in group["params"] if self.method_for(group).kept_numbers else ():
                 self._keep_as_tensors(p, group)
@@ -185,6 +185,10 @@ class Optimizer(Method, torch.optim.Optimizer):
         method: Any = self.method_for(group)
         value = method.first_value(self, key, torch.empty_like(p, device="meta"), group)
         return p.dtype if value is None else value.dtype
+
+    def _defaults_of(self, group: dict[str, Any]) -> dict[str, Any]:
+        """What a group has that says nothing else."""
+        return self.fixed | self.defaults
 
     def state_dict(self) -> dict[str, Any]:
         """The state, as torch has it; warns where the parameters are at the gradient point.

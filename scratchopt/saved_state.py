@@ -23,24 +23,27 @@ def refuse_foreign(method: type[Method], state: dict[str, Any]) -> None:
     Raises:
         ValueError: a value in a group, or a buffer, that the method does not have.
     """
-    for name, value in method.fixed.items():
-        for group in state["param_groups"]:
-            if group.get(name, value) != value:
-                raise ValueError(f"{method.__name__} has no {name}={group[name]}: {_REMEDY}")
     others = (
         key
         for source in methods().values()
         for attribute in ("buffers", "kept_numbers")
         for key in source.literal(attribute, ())
     )
-    for key in dict.fromkeys(others):
-        # torch's SGD keeps a buffer that is None where there is no momentum.
-        kept = any(values.get(key) is not None for values in state["state"].values())
-        if kept and key not in (*method.buffers, *method.kept_numbers):
-            raise ValueError(f"{method.__name__} keeps no {key}: {_REMEDY}")
-    for key in method.kept_numbers:
-        if any(values and key not in values for values in state["state"].values()):
-            raise ValueError(f"{method.__name__} keeps {key}, and the state has none: {_REMEDY}")
+    known = dict.fromkeys(others)
+    for group in state["param_groups"]:
+        own = method.method_for(group)
+        for name, value in own.fixed.items():
+            if group.get(name, value) != value:
+                raise ValueError(f"{own.__name__} has no {name}={group[name]}: {_REMEDY}")
+        states = [state["state"][p] for p in group["params"] if p in state["state"]]
+        for key in known:
+            # torch's SGD keeps a buffer that is None where there is no momentum.
+            kept = any(values.get(key) is not None for values in states)
+            if kept and key not in (*own.buffers, *own.kept_numbers):
+                raise ValueError(f"{own.__name__} keeps no {key}: {_REMEDY}")
+        for key in own.kept_numbers:
+            if any(values and key not in values for values in states):
+                raise ValueError(f"{own.__name__} keeps {key}, and the state has none: {_REMEDY}")
 
 
 def with_plain_numbers(state: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -67,17 +70,19 @@ def _is_meta(value: Any) -> bool:
 
 
 def fill_in(
-    groups: list[dict[str, Any]], state: dict[Any, dict[str, Any]], defaults: dict[str, Any]
+    groups: list[dict[str, Any]],
+    state: dict[Any, dict[str, Any]],
+    defaults_of: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
     """Fills in what an older version or torch did not save, and makes each step a tensor.
 
     Args:
         groups: of parameters, as they were loaded.
         state: of the parameters, as it was loaded.
-        defaults: of the groups.
+        defaults_of: finds the defaults of a group.
     """
     for group in groups:
-        for name, value in defaults.items():
+        for name, value in defaults_of(group).items():
             group.setdefault(name, value)
         for values in (state[p] for p in group["params"] if p in state):
             if "step" in values:  # older versions of torch save a number

@@ -19,8 +19,8 @@ def from_torch(optimizer: torch.optim.Optimizer) -> Optimizer:
     `scheduler.optimizer = twin`.
 
     Args:
-        optimizer: a `torch.optim.SGD`, `Adagrad`, `RMSprop`, `Adam`, `AdamW`, `NAdam`,
-            `RAdam` or `Adafactor`.
+        optimizer: a `torch.optim.SGD`, `Adagrad`, `RMSprop`, `Adam`, `AdamW`, `NAdam`, `RAdam`,
+            `Adafactor` or `Muon`.
 
     Raises:
         ValueError: one that has no counterpart here.
@@ -42,15 +42,21 @@ def to_torch(optimizer: Optimizer) -> torch.optim.Optimizer:
 
     Args:
         optimizer: an `SGD`, `Momentum`, `NAGTorch`, `Adagrad`, `RMSprop`, `Adam`, `AdamW`, `NAdam`,
-            `RAdam` or `Adafactor`.
+            `RAdam`, `Adafactor` or, of matrices alone, `Muon`.
 
     Raises:
         ValueError: one that has no counterpart in torch, or a velocity at lr = 0.
     """
     ours = type(optimizer)
     twin = vars(ours).get("torch_twin")  # what is derived from a method may be another one
-    if not twin:
+    if not (twin and hasattr(torch.optim, twin)):
         raise ValueError(f"{ours.__name__} has no counterpart in torch.optim")
+    for group in optimizer.param_groups:
+        if (other := optimizer.method_for(group)) is not ours:
+            raise ValueError(
+                f"torch.optim.{twin} updates all of its groups by itself, and a group of this "
+                f"{ours.__name__} is {other.__name__}'s: convert two optimizers, of a method each"
+            )
     return _rebuild(optimizer, getattr(torch.optim, twin), ours.to_torch_state)
 
 
@@ -59,7 +65,7 @@ def find_twins(theirs: type) -> list[type[Optimizer]]:
     return [
         ours
         for ours in method_classes().values()
-        if ours.torch_twin and getattr(torch.optim, ours.torch_twin) is theirs
+        if ours.torch_twin and getattr(torch.optim, ours.torch_twin, None) is theirs
     ]
 
 

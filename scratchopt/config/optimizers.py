@@ -54,6 +54,8 @@ def _field(annotation: str) -> tuple[Any, Any]:
     kept = " | ".join(part for part in parts if part != "None")
     if kept.startswith("Literal["):
         names = ast.literal_eval(kept.removeprefix("Literal"))
+        if optional:
+            return str | None, must_be(f"one of {', '.join(names)}, or null", names.__contains__)
         return str, one_of(*names)
     if kept not in _KINDS:
         return Any, field(metadata={})
