@@ -33,6 +33,7 @@ class TimedMethod(NamedTuple):
         settings: of the twin; ours has its defaults, and both have the same lr.
         fused: devices where the twin has fused=True.
         whole: whether its rule takes whole tensors, so that it can't have foreach and fused.
+        matrix: whether the twin updates matrices alone, and torch's AdamW the rest.
     """
 
     reads: tuple[str, ...]
@@ -41,6 +42,7 @@ class TimedMethod(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
     fused: tuple[str, ...] = ("cpu", "cuda")
     whole: bool = False
+    matrix: bool = False
 
     @property
     def moves(self) -> int:
@@ -68,10 +70,18 @@ def _method(source: Source) -> TimedMethod:
         settings = {"amsgrad": True}
     # A lookahead is part of the step, and torch's approximation has none.
     reads, writes = lookahead + tensors, (*lookahead[:1], "p", *buffers)
-    whole = source.literal("shape", "elementwise") in ("tensor", "matrix")
+    shape = source.literal("shape", "elementwise")
+    whole, matrix = shape in ("tensor", "matrix"), shape == "matrix"
     if source.node.name == "Adafactor":  # its means of rows and columns are next to nothing
         reads, writes = ("p", "g"), ("p",)
-    return TimedMethod(reads, writes, twin, settings, _FUSED.get(twin, ("cpu", "cuda")), whole)
+    fused = _FUSED.get(twin, ("cpu", "cuda"))
+    return TimedMethod(reads, writes, twin, settings, fused, whole, matrix)
+
+
+def _has_counterpart(source: Source) -> bool:
+    """True if something in torch does as much work; nothing does SOAP's."""
+    is_matrix = source.literal("shape", "elementwise") == "matrix"
+    return bool(source.literal("torch_twin", "")) or not is_matrix
 
 
 def _rank(source: Source) -> tuple[int, bool, str]:
@@ -81,8 +91,11 @@ def _rank(source: Source) -> tuple[int, bool, str]:
 METHODS = {
     source.node.name: _method(source)
     for source in sorted(methods().values(), key=_rank)
-    if source.letters("rule")
+    if source.letters("rule") and _has_counterpart(source)
 }
+# Numbers in the largest tensor with which a method of matrices is timed: products of an embedding's
+# would take minutes a step.
+LARGEST_MATRIX = 2**21
 
 
 def _layers(*widths: int) -> tuple[tuple[int, ...], ...]:

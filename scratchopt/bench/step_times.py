@@ -21,6 +21,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from math import prod
 from operator import truediv
 from pathlib import Path
 from statistics import median
@@ -30,7 +31,7 @@ from typing import Any, TextIO, TypeAlias
 import torch
 from torch import Tensor
 
-from scratchopt.bench.step_cases import METHODS, SIZES, TimedMethod
+from scratchopt.bench.step_cases import LARGEST_MATRIX, METHODS, SIZES, TimedMethod
 from scratchopt.method_files import method_classes
 
 Works: TypeAlias = dict[str, Callable[[], Any]]
@@ -120,7 +121,10 @@ def measure(
         params = [torch.nn.Parameter(torch.randn(shape, device=device)) for shape in shapes]
         for p in params:
             p.grad = torch.empty_like(p)
+        largest = max(map(prod, shapes))
         for method in methods:
+            if METHODS[method].matrix and largest > LARGEST_MATRIX:
+                continue
             times = time_contestants(
                 make_contestants(method, params), params, steps, rounds or usual
             )
@@ -133,7 +137,7 @@ def make_contestants(name: str, params: list[torch.nn.Parameter]) -> Works:
     method: TimedMethod = METHODS[name]
     device = params[0].device
     classes = {cls.__name__: cls for cls in method_classes().values()}
-    ours, twin = classes[name], getattr(torch.optim, method.twin)
+    ours = classes[name]
     works: Works = {}
     for driver, keywords in OURS.items():
         if method.whole and (keywords.get("foreach") or keywords.get("fused")):
@@ -141,10 +145,28 @@ def make_contestants(name: str, params: list[torch.nn.Parameter]) -> Works:
         works[f"ours {driver}"] = whole_step(ours(params, lr=LR, **keywords))
     for path, keywords in TORCHS.items():
         if path != "fused" or device.type in method.fused:
-            works[f"torch {path}"] = twin(params, lr=LR, **method.settings, **keywords).step
+            works[f"torch {path}"] = _torch_step(method, params, keywords)
     source = torch.ones(sum(p.numel() for p in params) * method.moves // 2, device=device)
     works["copy"] = partial(source.clone().copy_, source)
     return works
+
+
+def _torch_step(
+    method: TimedMethod, params: list[torch.nn.Parameter], keywords: dict[str, Any]
+) -> Callable[[], Any]:
+    """A step of a method's twin; of matrices alone where it takes no others, with AdamW."""
+    twin = getattr(torch.optim, method.twin)
+    if not method.matrix:
+        return twin(params, lr=LR, **method.settings, **keywords).step
+    optimizers = [twin([p for p in params if p.dim() > 1], lr=LR)]
+    if rest := [p for p in params if p.dim() < 2]:
+        optimizers.append(torch.optim.AdamW(rest, lr=LR, **keywords))
+
+    def step() -> None:
+        for optimizer in optimizers:
+            optimizer.step()
+
+    return step
 
 
 def whole_step(optimizer: Any) -> Callable[[], Any]:
