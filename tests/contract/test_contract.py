@@ -691,7 +691,8 @@ def test_a_frozen_parameter_stays_and_can_be_thawed(case: Case, driver):
     for _ in range(2):
         take_step(optimizer, loss)
     assert torch.equal(params[0], frozen)
-    assert optimizer.state_dict()["param_groups"][0]["params"] == [0, 1, 2, 3]
+    groups = optimizer.state_dict()["param_groups"]
+    assert [i for group in groups for i in group["params"]] == [0, 1, 2, 3]
 
 
 def sparse_gradient(rows: Sequence[int] = (0, 2), dtype: torch.dtype = torch.float32) -> Tensor:
@@ -893,8 +894,7 @@ def test_zero_grad_forgets_or_clears(case: Case):
 def test_a_zero_gradient_moves_nothing_at_first(case: Case):
     (p,) = leaves(random((3,)))
     before = p.detach().clone()
-    options = {"weight_decay": 0.0} if case.cls is scratchopt.AdamW else {}
-    give(case.cls([p], **case.settings, **options), [p], [torch.zeros(3)])
+    give(case.cls([p], **case.settings, weight_decay=0.0), [p], [torch.zeros(3)])
     assert torch.equal(p, before)
 
 
@@ -909,7 +909,8 @@ def test_named_parameters_keep_their_names(case: Case, driver):
     run(plain, list(again.parameters()), grads)
     assert all(map(torch.equal, model.parameters(), again.parameters()))
     saved = named.state_dict()
-    assert saved["param_groups"][0]["param_names"] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    names = [name for group in saved["param_groups"] for name in group["param_names"]]
+    assert sorted(names) == ["0.bias", "0.weight", "1.bias", "1.weight"]
     named.load_state_dict(plain.state_dict())
     plain.load_state_dict(saved)
 
@@ -970,7 +971,7 @@ def test_tied_weights_stay_tied(case: Case, driver):
     for _ in range(3):
         take_step(optimizer, lambda: (model(x) ** 2).mean())
     assert model[2].weight is model[0].weight
-    assert len(optimizer.param_groups[0]["params"]) == 3
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 3
     again = copy.deepcopy(model)
     assert torch.equal(again(x), model(x))
 
@@ -1404,15 +1405,15 @@ def quantities(name: str, known: dict[str, ast.FunctionDef]) -> set[str]:
 @each(lambda case: not case.needs_hessian)
 def test_a_rule_has_no_more_equations_than_its_paper(case: Case):
     """In place, `v ← μv + g` is two lines, `v *= μ` and `v += g`, and one equation."""
-    optimizer = case.cls(leaves(random((1,))), **case.settings)
+    optimizer = case.cls(leaves(random((1, 1))), **case.settings)
     rule, _ = optimizer.rule_for(optimizer.param_groups[0])
     module = inspect.getmodule(rule)
     assert module is not None
     name = f"{module.__name__.split('.')[-1]}.{rule.__name__}"  # type: ignore[attr-defined]
     assert len(quantities(name, functions())) <= case.equations
-    lines = inspect.getsource(rule).strip().splitlines()  # type: ignore[arg-type]
-    assert lines[0] == "@staticmethod"
-    assert len(lines) - 2 <= case.equations + 1  # one update may be split in two
+    body = functions()[name].body
+    lines = (body[-1].end_lineno or 0) - body[0].lineno + 1
+    assert lines <= case.equations + 1  # one update may be split in two
 
 
 def test_no_rule_is_written_twice():

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 import scratchopt
+from scratchopt.matrix_method import MatrixMethod
 from tests.shared import paper
+from tests.shared.matrix_lines import MatrixLines
 
 DRIVERS: dict[str, dict[str, Any]] = {
     "list": {"foreach": True},
@@ -79,6 +81,8 @@ class Case(NamedTuple):
         """An optimizer that takes the same steps."""
         if self.twin is not None:
             return self.twin(params, **{**self.twin_settings, **settings})
+        if isinstance(self.cls, type) and issubclass(self.cls, MatrixMethod):
+            return MatrixLines(params, self.cls, **settings)
         if self.needs_hessian:
             return NewtonOnHalfSquares(params, **settings)
         return PapersLines(params, case=self, **settings)
@@ -198,6 +202,7 @@ class NewtonOnHalfSquares(_Plain):
 
 _SQUARE = ("step", "square_avg")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_SIDES = ("left_factor", "right_factor", "left_basis", "right_basis")
 
 
 def _rmsprop(equations: int, *keys: str, **settings: Any) -> Case:
@@ -349,6 +354,34 @@ CASES = {
         5,  # Defazio et al., algorithm 1: y, v, z, c, x
         state=("step", "weight_sum", "lr_max", "z", "exp_avg_sq"),
         needs_closure=True,
+        core=False,
+    ),
+    "muon": Case(
+        scratchopt.Muon,
+        {"lr": 0.05, "momentum": 0.9},
+        paper.muon,
+        4,  # torch's documentation: B, B̃, O, θ
+        state=("momentum_buffer",),
+        state_of_vectors=_MOMENTS,
+        drivers=("default",),
+        dtypes=(*REAL, torch.bfloat16, torch.float16),
+        empty=False,
+        core=False,
+    ),
+    "soap": Case(
+        scratchopt.SOAP,
+        # Of a lesser eps rounding would count where there is no gradient.
+        {"lr": 0.06, "eps": 0.1, "precondition_frequency": 7},
+        paper.soap,
+        11,  # Vyas et al., algorithm 3: G′, M, M′, V, N′, N, W, L, R, Q_L, Q_R
+        state=(*_MOMENTS, *_SIDES),
+        state_of_vectors=_MOMENTS,
+        other_shapes=_SIDES,
+        drivers=("default",),
+        dtypes=REAL,
+        differentiable=False,
+        roundings=256,  # of products of whole matrices
+        empty=False,  # any basis is an eigenbasis of no gradient
         core=False,
     ),
     "newton": _newton(settings={"lr": 1.0, "damping": 0.1}),

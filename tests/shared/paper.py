@@ -314,6 +314,96 @@ def newton_of_two(theta, s, gradient, *, lr, damping):
     return theta - lr * np.linalg.solve(hessian + damping * np.eye(len(theta)), g)
 
 
+# Methods of matrices: W by the lines of the paper, and b by AdamW. The lines use the linear algebra
+# of NumPy, or of torch for tensors.
+
+
+def _with_adamw(lines: Callable[..., Any]) -> Callable[..., Vector]:
+    def method(theta, s, gradient, *, lr, weight_decay, adamw_betas=(0.9, 0.999), **numbers):
+        s.matrix, s.rest = s.matrix or Memory(), s.rest or Memory()
+        (w, b), (g, h) = _split(theta), _split(gradient(theta))
+        w = lines(w, s.matrix, g, lr=lr, weight_decay=weight_decay, **numbers)
+        numbers = {"lr": lr, "betas": adamw_betas, "weight_decay": weight_decay}
+        b = adamw(b, s.rest, lambda _: h, **numbers)
+        return np.concatenate([w.ravel(), b])
+
+    return method
+
+
+def muon_of_matrix(
+    w, s, g, *, lr, momentum=0.95, weight_decay=0.1, nesterov=True, steps=5, linalg=np.linalg
+):
+    """Jordan's, with the polynomial of the iteration taken of the singular values."""
+    s.b = momentum * s.b + (1 - momentum) * g  # his code's; his text's and torch's have a sum
+    d = momentum * s.b + (1 - momentum) * g if nesterov else s.b
+    u, sigma, v = linalg.svd(d, full_matrices=False)
+    sigma = sigma / ((sigma**2).sum() ** 0.5 + 1e-300)
+    for _ in range(steps):
+        sigma = 3.4445 * sigma - 4.7750 * sigma**3 + 2.0315 * sigma**5
+    rows, columns = w.shape
+    return w - lr * weight_decay * w - lr * max(1, rows / columns) ** 0.5 * (u * sigma) @ v
+
+
+def soap_of_matrix(
+    w,
+    s,
+    g,
+    *,
+    lr,
+    betas=(0.95, 0.95),
+    eps=1e-8,
+    weight_decay=0.01,
+    precondition_frequency=10,
+    max_precond_dim=10000,
+    linalg=np.linalg,
+):
+    """Algorithm 3 of Vyas et al., whose M is in W's own basis; Q is None where a side has none."""
+    s.t += 1
+    (rows, columns), t = w.shape, s.t - 1
+    if t:
+        d = _turned(g, s.ql, s.qr)
+        s.m = betas[0] * s.m + (1 - betas[0]) * g
+        s.v = betas[1] * s.v + (1 - betas[1]) * d**2
+        n = _turned(s.m, s.ql, s.qr) / (s.v**0.5 + eps)
+        n = n * (1 - betas[1] ** t) ** 0.5 / (1 - betas[0] ** t)
+        n = _turned(n, _transposed(s.ql), _transposed(s.qr))
+        w = (1 - lr * weight_decay) * (w - lr * n)
+    s.l = betas[1] * s.l + (1 - betas[1]) * (g @ g.T)
+    s.r = betas[1] * s.r + (1 - betas[1]) * (g.T @ g)
+    if not t:
+        s.ql = _eigenvectors(s.l, linalg) if rows <= max_precond_dim else None
+        s.qr = _eigenvectors(s.r, linalg) if columns <= max_precond_dim else None
+    elif t % precondition_frequency == 0:
+        if s.ql is not None:
+            order = _descending((s.ql.T @ s.l @ s.ql).diagonal())
+            s.v, s.ql = s.v[order], linalg.qr(s.l @ s.ql[:, order])[0]
+        if s.qr is not None:
+            order = _descending((s.qr.T @ s.r @ s.qr).diagonal())
+            s.v, s.qr = s.v[:, order], linalg.qr(s.r @ s.qr[:, order])[0]
+    return w
+
+
+def _turned(x: Any, left: Any, right: Any) -> Any:
+    x = x if left is None else left.T @ x
+    return x if right is None else x @ right
+
+
+def _transposed(x: Any) -> Any:
+    return None if x is None else x.T
+
+
+def _eigenvectors(x: Any, linalg: Any) -> Any:
+    values, vectors = linalg.eigh(x)
+    return vectors[:, _descending(values)]
+
+
+def _descending(values: Any) -> list[int]:
+    return sorted(range(len(values)), key=lambda i: -float(values[i]))
+
+
+muon, soap = _with_adamw(muon_of_matrix), _with_adamw(soap_of_matrix)
+
+
 # The loop around them
 
 
