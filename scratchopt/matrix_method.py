@@ -1,7 +1,9 @@
 """The base class of methods of matrices: one optimizer for a whole module, the rest by AdamW."""
 
+from functools import cache
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 from typing_extensions import TypedDict
@@ -132,13 +134,11 @@ class MatrixMethod(Optimizer):
         if method == self.name:
             values = {key: value for key, value in known.items() if key not in _FOR_THE_REST}
             return values | {"method": method}
-        values = {key: known[key] for key in _SHARED} | {
+        values = _defaults_of_adamw() | {key: known[key] for key in _SHARED}
+        values |= {
             "lr": self._lr_of_the_rest(given),
             "betas": tuple(known["adamw_betas"]),
             "eps": known["adamw_eps"],
-            "amsgrad": False,
-            "capturable": False,
-            "decoupled_weight_decay": True,
             "method": method,
         }
         named = given.get("method") == method  # then all of it is for AdamW
@@ -157,3 +157,8 @@ class MatrixMethod(Optimizer):
 
     def _defaults_of(self, group: dict[str, Any]) -> dict[str, Any]:
         return self._complete({}, group["method"])
+
+
+@cache
+def _defaults_of_adamw() -> dict[str, Any]:
+    return AdamW([torch.zeros(0)]).defaults
