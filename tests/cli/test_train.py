@@ -263,7 +263,7 @@ def without_torch(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("optimizer=foo", ["optimizer/foo", "momentum nag nag_torch newton rmsprop sgd"]),
+        ("optimizer=foo", ["optimizer/foo", " momentum muon nadam nag nag_torch newton "]),
         ("optimizer.lr=abc", ["optimizer.lr=abc: must be a number"]),
         ("optimizer.lr=-1", ["optimizer.lr=-1: Invalid learning rate: -1 (lr >= 0)"]),
         ("+optimizer.foo=1", ["optimizer.foo: no such key", "momentum"]),
@@ -333,7 +333,7 @@ def test_a_file_of_configurations_that_cannot_be_read_is_named(content, script, 
         ),
         ("task=noisy_quadratic task.dim=10000000", "task.dim: the task's tensors take 400,000 GB"),
         ("task=mnist task.hidden=[10000000000,10000000000]", "more bytes than there are numbers"),
-        ("optimizer._target_=torch.optim.SGD", "optimizer.compensated: torch.optim.SGD takes no"),
+        ("optimizer._target_=torch.optim.SGD", "optimizer.cautious: torch.optim.SGD takes no"),
         ("optimizer._target_=torch.nn.Linear", "torch.nn.Linear: is no torch.optim.Optimizer"),
         ("optimizer._target_=os.system", "os.system: is no torch.optim.Optimizer; give"),
         ("optimizer._target_=torch.optim.Nope", "_target_=torch.optim.Nope: "),

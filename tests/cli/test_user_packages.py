@@ -36,6 +36,7 @@ def configured(target: str) -> dict[str, Any]:
         "task": {"_target_": target},
         "optimizer": {"_target_": "scratchopt.SGD"},
         "datamodule": None,
+        "schedule": None,
     }
 
 

@@ -79,7 +79,10 @@ def directories(folder: Path, *arguments: str) -> list[str]:
         ),
         (["-m"], ["."]),  # and not the root of the file system
         (["-m", "task=toy"], ["task=toy"]),
-        (["-m", "task=toy", "optimizer=glob(n*)"], ["nag", "nag_torch", "newton"]),
+        (
+            ["-m", "task=toy", "optimizer=glob(n*)"],
+            ["nadam", "nag", "nag_torch", "newton"],
+        ),
         (  # each is one folder, whatever the values are
             ["-m", "task=toy", "task.function=..,a/b,a_b,'a\"b'"],
             ["function=..", "function=a_b", "function=a_b-f1b5a2d8", 'function=a"b'],
