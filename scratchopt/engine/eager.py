@@ -91,14 +91,15 @@ def with_wider(work: Callable[..., None], columns: list[Any]) -> None:
     p, g, *rest = columns
     count = len(rest) // 2
     highs, lows = [p, *rest[:count]], rest[count:]
-    wide = [_map(lambda h, l: _widen(h) + l, h, l) for h, l in zip(highs, lows, strict=True)]
-    work(wide[0], _map(_widen, g), *wide[1:])
+    wide = [_map(lambda h, l: widen(h) + l, h, l) for h, l in zip(highs, lows, strict=True)]
+    work(wide[0], _map(widen, g), *wide[1:])
     for high, low, sums in zip(highs, lows, wide, strict=True):
         _map(lambda h, s: h.copy_(s), high, sums)
         _map(lambda h, l, s: l.copy_(s - h), high, low, sums)
 
 
-def _widen(tensor: Tensor) -> Tensor:
+def widen(tensor: Tensor) -> Tensor:
+    """A tensor in the precision of compensated sums, or as it is where there is none wider."""
     return tensor.to(WIDER.get(tensor.dtype, tensor.dtype))
 
 

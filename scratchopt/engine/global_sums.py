@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from scratchopt.engine.buckets import Bucket
-from scratchopt.engine.eager import WIDER
+from scratchopt.engine.eager import widen
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.update import Numbers, Rule, Sums, as_scalar, label_of, number_names, of_each
 
@@ -96,7 +96,7 @@ def _sums_of_each(
     if update.options.compensated:
         count = 1 + len(update.keys)
         wide = [
-            [h.to(WIDER[h.dtype]) + l for h, l in zip(high, low, strict=True)]
+            [widen(h) + l for h, l in zip(high, low, strict=True)]
             for high, low in zip(columns[:1] + columns[2:-count], columns[-count:], strict=True)
         ]
         columns = [wide[0], columns[1], *wide[1:]]

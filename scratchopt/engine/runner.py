@@ -9,7 +9,7 @@ import torch
 from scratchopt.engine import eager
 from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.global_sums import add_up
-from scratchopt.engine.shapes import MEAN_OF_MASK, find_shape, refuse_options
+from scratchopt.engine.shapes import CAUTIOUS, find_shape, refuse_options
 from scratchopt.engine.sorting import Buckets, Group
 from scratchopt.engine.step_numbers import make_numbers, make_unread_numbers
 from scratchopt.engine.update import (
@@ -65,7 +65,7 @@ def update_for(
     )
     shape = find_shape(shape_name, method, takes_sums=sums is not None)
     if options.cautious:
-        shape = MEAN_OF_MASK
+        shape = CAUTIOUS
     refuse_options(shape, method, options._asdict())
     names = dict.fromkeys((*number_names(rule), *number_names(gradient_point), "weight_decay"))
     made = [name for name, _ in step_numbers.made if name in names] if step_numbers else ()
@@ -128,13 +128,11 @@ def run(buckets: Buckets, groups: list[Group], grads: list[Any]) -> None:
         grads: of all parameters, None where there is none.
     """
     rows = buckets.walk(grads)
-    totals: Numbers = {}
-    for _, _, bucket in rows:
-        if bucket.update.sums is not None:
-            totals = add_up(rows, groups)
-            break
+    totals = add_up(rows, groups)
     for index, own, bucket in rows:
-        update, group = bucket.update, groups[index] | totals if totals else groups[index]
+        update, group = bucket.update, groups[index]
+        if totals:
+            group = group | totals
         plain = as_scalar if update.takes_tensors else as_number
         numbers = {name: plain(group[name]) for name in update.names}
         t = kept = None

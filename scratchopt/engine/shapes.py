@@ -36,8 +36,8 @@ SHAPES = {
     ),
     "global": Shape(sums=True),
 }
-# Of an elementwise rule with cautious=True.
-MEAN_OF_MASK = SHAPES["tensor"]._replace(why="cautious=True takes a mean over each whole tensor")
+# An elementwise rule's with cautious=True.
+CAUTIOUS = SHAPES["tensor"]._replace(why="cautious=True takes a mean over each whole tensor")
 
 
 def find_shape(name: str, method: str, takes_sums: bool) -> Shape:

@@ -150,30 +150,15 @@ class Update:
 def compose(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> Callable[..., Any]:
     """A rule with what is around it: the sign of an ascent, the decay of weights, caution.
 
-    The gradient of the penalty is taken where the loss's is, at the gradient point.
+    It is given all numbers of an update, and gives the rule those that it takes.
     """
-    maximize, decay = options.maximize, options.weight_decay
-    decoupled = options.decoupled_weight_decay
-    if "weight_decay" in (*number_names(rule), *number_names(gradient_point)):
-        return _decaying_itself(rule, options)
-    decay_point = _unmoved
-    if decay and decoupled and "lr" not in number_names(rule):
-        rule = _with_its_numbers(rule)
-    if gradient_point is not None:
-        decay_point = _moved(_with_its_numbers(gradient_point))
-        if not set(number_names(gradient_point)) <= set(number_names(rule)):
-            rule = _with_its_numbers(rule)
+    prepare, own = _before(rule, gradient_point, options), _with_its_numbers(rule)
     if options.cautious:
-        rule = make_cautious(rule)
+        own = make_cautious(own)
 
-    def whole(p: Any, g: Any, *buffers: Any, weight_decay: Any, **numbers: Any) -> Any:
-        if maximize:
-            g = -g
-        if decay and decoupled:
-            p *= 1 - numbers["lr"] * weight_decay
-        elif decay:
-            g = g + weight_decay * decay_point(p, *buffers, **numbers)
-        return rule(p, g, *buffers, **numbers)
+    def whole(p: Any, g: Any, *buffers: Any, **numbers: Any) -> Any:
+        g = prepare(p, g, *buffers, **numbers)
+        return own(p, g, *buffers, **numbers)
 
     return whole
 
@@ -182,30 +167,38 @@ def compose_sums(
     sums: Rule, rule: Rule, gradient_point: Rule | None, options: GroupOptions
 ) -> Callable[..., Numbers]:
     """The sums of a tensor, with what comes before the rule: of p and g as the rule gets them."""
-    decays_itself = "weight_decay" in (*number_names(rule), *number_names(gradient_point))
-    if "weight_decay" not in number_names(sums):
-        sums = _with_its_numbers(sums)
-    decays = options.weight_decay and not decays_itself
-    options = options._replace(weight_decay=decays, cautious=False)
-    whole = compose(sums, gradient_point, options)
+    prepare, own = _before(rule, gradient_point, options), _with_its_numbers(sums)
     shrinks = options.weight_decay and options.decoupled_weight_decay
 
-    def apply(p: Any, *others: Any, **numbers: Any) -> Numbers:
-        return whole(p.clone() if shrinks else p, *others, **numbers)
-
-    return apply
-
-
-def _decaying_itself(rule: Rule, options: GroupOptions) -> Callable[..., Any]:
-    """A rule that takes weight_decay, or whose gradient point does, and decays as it says."""
-    own, maximize = _with_its_numbers(rule), options.maximize
-    if options.cautious:
-        own = make_cautious(own)
-
-    def whole(p: Any, g: Any, *buffers: Any, **numbers: Any) -> Any:
-        return own(p, -g if maximize else g, *buffers, **numbers)
+    def whole(p: Any, g: Any, *buffers: Any, **numbers: Any) -> Numbers:
+        p = p.clone() if shrinks else p
+        g = prepare(p, g, *buffers, **numbers)
+        return own(p, g, *buffers, **numbers)
 
     return whole
+
+
+def _before(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> Callable[..., Any]:
+    """What comes before a rule: a function that shrinks p where it decays, and returns its g.
+
+    The gradient of the penalty is taken where the loss's is, at the gradient point. A rule that
+    takes weight_decay, or whose gradient point does, decays by itself.
+    """
+    maximize, decoupled = options.maximize, options.decoupled_weight_decay
+    decays_itself = "weight_decay" in (*number_names(rule), *number_names(gradient_point))
+    decay = options.weight_decay and not decays_itself
+    decay_point = _moved(_with_its_numbers(gradient_point)) if gradient_point else _unmoved
+
+    def prepare(p: Any, g: Any, *buffers: Any, **numbers: Any) -> Any:
+        if maximize:
+            g = -g
+        if decay and decoupled:
+            p *= 1 - numbers["lr"] * numbers["weight_decay"]
+        elif decay:
+            g = g + numbers["weight_decay"] * decay_point(p, *buffers, **numbers)
+        return g
+
+    return prepare
 
 
 def _unmoved(p: Any, *buffers: Any, **numbers: Any) -> Any:

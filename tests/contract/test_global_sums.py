@@ -157,6 +157,21 @@ def test_the_page_s_normalized_descent_moves_all_parameters_by_lr_together():
     assert torch.cat(way).norm().item() == pytest.approx(0.5, rel=1e-6)
 
 
+class NormalizedByDecay(Normalized):
+    """The same, with sums that take weight_decay."""
+
+    @staticmethod
+    def sums(p, g, *, weight_decay):  # type: ignore[override]
+        return {"square": (g * g).sum() + 0 * weight_decay}
+
+
+def test_sums_that_take_weight_decay_see_the_gradient_of_the_penalty_too():
+    ps, qs = params(*SIZES), params(*SIZES)
+    steps(Normalized(ps, lr=0.125, weight_decay=0.5), ps, 2)
+    steps(NormalizedByDecay(qs, lr=0.125, weight_decay=0.5), qs, 2)
+    assert all(map(torch.equal, ps, qs))
+
+
 def test_complex_numbers_are_pairs_and_parameters_without_a_gradient_have_no_part():
     ps = params((3,), (2,), dtype=torch.complex64)
     before = [p.detach().clone() for p in ps]
