@@ -80,7 +80,7 @@ class Adafactor(Optimizer):
 
         Args:
             params: parameters, or groups of them, as for any torch optimizer.
-            lr: largest relative step, reached until t = 1/lr², lr >= 0; a number or a one-element
+            lr: largest relative step, that of t up to 1/lr², lr >= 0; a number or a one-element
                 tensor. The paper has 10⁻².
             beta2_decay: β̂₂ is 1 − t^beta2_decay, and goes from 0 to 1; <= 0.
             eps: ε₁, the least √V̂, or None for the dtype's spacing at 1; and ε₂, the least size of

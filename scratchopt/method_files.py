@@ -149,8 +149,12 @@ def method_classes() -> dict[str, Any]:
 
 
 def _written(value: ast.expr) -> Any:
-    """A value that is written out, in which `inf` may stand."""
-    return eval(compile(ast.Expression(value), "<a range>", "eval"), {"inf": inf})
+    """A value that is written out, which may be `inf` or `-inf`."""
+    if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
+        return -_written(value.operand)
+    if isinstance(value, ast.Name) and value.id == "inf":
+        return inf
+    return ast.literal_eval(value)
 
 
 def _is_file(module: str) -> bool:

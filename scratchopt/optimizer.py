@@ -88,10 +88,10 @@ class Optimizer(Method, torch.optim.Optimizer):
             compensated: keep what rounding takes from parameters and state, and add it in the next
                 step: for bf16, at twice the memory.
             differentiable: lets autograd through the step.
-            Adam and RMSprop also take capturable, for CUDA graphs. Methods with momentum take
-            cautious: where step and gradient do not point apart, an element stays, and the others
-            go further, by n/Σm where m of n move (Liang et al., 2024, arXiv 2411.16085); the decay
-            of weights is not masked. It needs whole tensors: not with fused or foreach.
+            RMSprop, Adam, AdamW, NAdam and RAdam also take capturable, for CUDA graphs. Methods
+            with momentum take cautious: only elements move where step·gradient < 0, and, if these
+            are k of n, n/k times as far, 1000 times at most (Liang et al., 2024, arXiv 2411.16085);
+            the decay of weights goes on in all. It needs whole tensors: not with fused or foreach.
 
     Raises:
         TypeError: another option.
@@ -115,8 +115,9 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     def _make_objects(self) -> None:
         """Makes the objects that outlive a step; wrappers that copy `__dict__` share them."""
-        point, self._step_numbers = type(self).gradient_point, {}
-        self._sorting, self._point = Sorting(), point and GradientPoint(point, type(self).__name__)
+        point = type(self).gradient_point
+        self._point = point and GradientPoint(point, type(self).__name__)
+        self._sorting, self._step_numbers = Sorting(), {}
 
     def __init__(
         self, params: Params, defaults: dict[str, Any], **options: Unpack[Options]
@@ -161,7 +162,7 @@ class Optimizer(Method, torch.optim.Optimizer):
             self._point.forget()
         fill_in(self.param_groups, self.state, self._defaults_of)
         for group in self.param_groups:
-            for p in group["params"] if self.method_for(group).kept_numbers else ():
+            for p in group["params"]:
                 self._keep_as_tensors(p, group)
 
     def _keep_as_tensors(self, p: Tensor, group: dict[str, Any]) -> None:

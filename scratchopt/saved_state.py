@@ -98,7 +98,7 @@ def restore_dtypes(
     saved: dict[str, Any],
     dtype_of: Callable[[str, Tensor, dict[str, Any]], torch.dtype],
 ) -> None:
-    """Gives buffers of another dtype than their parameter's back, which torch casts as it loads.
+    """Restores buffers that have not the dtype of their parameter, to which torch has cast them.
 
     Args:
         state: of the parameters, as torch has loaded it.
@@ -106,10 +106,10 @@ def restore_dtypes(
         saved: the `state_dict` that was loaded.
         dtype_of: the dtype in which a buffer of a parameter is kept, by its key and the group.
     """
-    numbers = chain.from_iterable(group["params"] for group in saved["param_groups"])
+    indices = chain.from_iterable(group["params"] for group in saved["param_groups"])
     for group in groups:
-        for p, number in zip(group["params"], numbers, strict=False):
-            for key, value in saved["state"].get(number, {}).items():
+        for p, index in zip(group["params"], indices, strict=False):
+            for key, value in saved["state"].get(index, {}).items():
                 if key == "step" or not isinstance(value, Tensor) or value.dtype == p.dtype:
                     continue
                 if dtype_of(key.removesuffix("_compensation"), p, group) == value.dtype:

@@ -18,8 +18,8 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     z ← z − γ·(g/(√(v/(1 − β₂ᵗ)) + eps) + weight_decay·y)
     x ← (1 − c)·x + c·z
 
-    The rest is as in `ScheduleFreeSGD`: the parameters hold x, and β₁ takes the place of its β; m
-    of Adam has gone. On a quadratic of preconditioned curvature λ, that is divided by √v, x
+    The rest is as in `ScheduleFreeSGD`: the parameters hold x, and β₁ takes the place of its β.
+    There is no m. On a quadratic of preconditioned curvature λ, that is divided by √v, x
     converges for lr·(λ + weight_decay) < 2/(1 − β₁).
 
     Reference: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, "The road less scheduled",

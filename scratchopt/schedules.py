@@ -233,7 +233,10 @@ def _momentum_of(group: dict[str, Any]) -> float:
         ValueError: a group that has neither.
     """
     if "momentum" not in group and "betas" not in group:
-        raise ValueError("the optimizer has neither momentum nor betas that could be scheduled")
+        raise ValueError(
+            "the optimizer has neither momentum nor betas that could be scheduled: leave "
+            "momentum_rise and base_momentum out"
+        )
     return float(group["momentum"] if "momentum" in group else group["betas"][0])
 
 

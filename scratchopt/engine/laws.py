@@ -49,7 +49,10 @@ def _count(update: Update, name: str, group: dict[str, Any]) -> int:
         )
     value = group[name]
     several = isinstance(value, tuple | list)
-    for number in () if update.shape.whole else value if several else [value]:
+    numbers = value if several else [value]
+    if update.shape.whole:  # of which a rule may take anything, such as None or a name
+        numbers = ()
+    for number in numbers:
         if not (isinstance(number, Tensor) or hasattr(number, "__float__")):
             raise RuleError(
                 f"{taker} takes {name}, which is {value!r} and no number: choose between rules in "

@@ -17,7 +17,8 @@ from scratchopt.engine.laws import WRITES_G
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.update import Numbers, Update, label_of, number_names, of_each
 
-# Steps at which a rule is tried, until each tensor has changed: some change now and then.
+# Steps at which a rule is tried, until each tensor has changed: some change now and then, such as
+# every tenth step. 5040 = 7! is a multiple of all numbers to 10.
 TRIED = (1, 2, 10, 100, 1000, 5040)
 _PLAIN = Tensor, Parameter
 _HELD: set[Any] = set()  # updates, with the kinds of tensors on which they held the laws
@@ -64,7 +65,7 @@ def check_laws(update: Update, row: list[Any], numbers: Numbers) -> None:
     own = {name: numbers[name] for name in number_names(update.rule)}
     left = {i for i, t in enumerate(tensors) if t is not None and i != 1}
     devices = [tensors[0].device] if tensors[0].is_cuda else []
-    read = _Unread(update) if update.options.differentiable else nullcontext()
+    read = _RefuseReads(update) if update.options.differentiable else nullcontext()
     with torch.no_grad(), torch.random.fork_rng(devices), read:
         for step in (own.get("t", 1), *TRIED):
             if "t" in own:
@@ -86,7 +87,7 @@ def check_laws(update: Update, row: list[Any], numbers: Numbers) -> None:
     )
 
 
-class _Unread(TorchFunctionMode):
+class _RefuseReads(TorchFunctionMode):
     """Refuses what makes a number of a tensor, as a derivative ends there without a word."""
 
     def __init__(self, update: Update) -> None:

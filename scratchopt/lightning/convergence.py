@@ -8,8 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from scratchopt import optimizer as ours
 from scratchopt.lightning.updates import Updates
+from scratchopt.optimizer import Optimizer as OurOptimizer
 
 
 class Convergence(Callback):
@@ -38,12 +38,13 @@ class Convergence(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Breaks off the training loop within tolerance."""
-        if isinstance(optimizer, ours.Optimizer) and optimizer.averages and optimizer.ahead:
-            optimizer.restore_()
-            near = self.distance(pl_module) <= self.tolerance
-            optimizer.lookahead_()
-        else:
-            near = self.distance(pl_module) <= self.tolerance
+        far = None
+        if isinstance(optimizer, OurOptimizer) and optimizer.averages and optimizer.ahead:
+            far = optimizer
+            far.restore_()
+        near = self.distance(pl_module) <= self.tolerance
+        if far:
+            far.lookahead_()
         if near:
             self.converged = True
             trainer.should_stop = True
