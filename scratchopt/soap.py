@@ -86,6 +86,10 @@ class SOAP(MatrixMethod):
     gradient is seen in a basis that it has made; t counts the steps after it, and `step` in the
     state that one too. A side of more than `max_precond_dim` numbers keeps the basis that it has.
 
+    Where the first gradient has a lower rank than a side, as a batch often leaves it, the
+    eigenvectors of the eigenvalue 0 are any, and rounding chooses them: runs that round otherwise,
+    as on another number of processes or threads, then part visibly, each as good as the other.
+
     What is a matrix, what becomes of the rest and how to choose is said in `MatrixMethod`. In the
     author's code a kernel has a factor for each of its dimensions instead, and a vector Adam's step
     with the betas of SOAP.
