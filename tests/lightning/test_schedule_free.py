@@ -158,10 +158,17 @@ def test_a_run_has_converged_where_x_is_near_enough(cls):
     """Its y passes by the solution sooner, and x is what is left."""
     path, points = expect(cls)
     solution = points[5]
-    near = Convergence(1e-9, lambda module: np.abs(module.x.detach().numpy() - solution).max())
+
+    def near_to(goal: np.ndarray) -> Convergence:
+        def distance(module: Any) -> float:
+            return np.abs(module.x.detach().numpy() - goal).max()
+
+        return Convergence(1e-9, distance)
+
+    near = near_to(solution)
     train(Curved(cls), near)
     assert not near.converged
-    near = Convergence(1e-9, lambda module: np.abs(module.x.detach().numpy() - path[5]).max())
+    near = near_to(path[5])
     module = train(Curved(cls), near)
     assert near.converged
     np.testing.assert_allclose(module.x.detach(), path[5], rtol=0, atol=1e-12)
