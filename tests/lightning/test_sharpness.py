@@ -35,7 +35,7 @@ from scratchopt.lightning import (
 from scratchopt.pictures.sharpness_figure import sharpness_figures
 from scratchopt.pictures.style import save
 from tests.shared import commands
-from tests.shared.cases import CASES, take_step
+from tests.shared.cases import CASES, row, take_step
 from tests.shared.trainers import quiet_trainer
 from tests.shared.two_processes import run_by_two
 
@@ -454,12 +454,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("row", "options"),
-    [(row, "float64") for row in CASES] + [(r, o) for r in ("nag", "adam") for o in OPTIONS][1:],
+    ("name", "options"),
+    [row(name, name, "float64", core=True) for name in CASES]
+    + [(name, o) for name in ("nag", "adam") for o in OPTIONS if o != "float64"],
 )
-def test_training_is_bit_for_bit_what_it_is_without(row, options):
+def test_training_is_bit_for_bit_what_it_is_without(name, options):
     """Dropout, BatchNorm, metrics, counters, NumPy's and torch's random numbers."""
-    case, came = CASES[row], []
+    case, came = CASES[name], []
     for sharpness in (Sharpness(1), None):
         seed_everything(0, verbose=False)
         module = Full(lambda p: case.cls(p, **case.settings))
@@ -644,11 +645,11 @@ def test_two_processes_measure_what_one_does_with_the_whole_batch(tmp_path):
     run_by_two(__name__, tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
-    for row in PROCESSES:
-        one = fit(Net(partial(CASES[row].cls, **CASES[row].settings)), Sharpness(1, tol=1e-8))
-        assert first[row].keys() == one.keys()
+    for name in PROCESSES:
+        one = fit(Net(partial(CASES[name].cls, **CASES[name].settings)), Sharpness(1, tol=1e-8))
+        assert first[name].keys() == one.keys()
         for tag in ("sharpness", "sharpness_limit", "predicted_decrease", "actual_decrease"):
-            np.testing.assert_allclose(first[row][tag], one[tag], rtol=1e-7, atol=1e-12)
+            np.testing.assert_allclose(first[name][tag], one[tag], rtol=1e-7, atol=1e-12)
     assert first["alike"]
     assert "needs all parameters in each process" in first["fsdp2"]
 
@@ -660,9 +661,9 @@ def _process(folder: Path) -> None:
     torch.set_num_threads(1)
     came: dict[str, Any] = {}
     options = {"strategy": "ddp", "devices": 2}
-    for row in PROCESSES:
-        make = partial(CASES[row].cls, **CASES[row].settings)
-        came[row] = fit(Net(make), Sharpness(1, tol=1e-8), **options)
+    for name in PROCESSES:
+        make = partial(CASES[name].cls, **CASES[name].settings)
+        came[name] = fit(Net(make), Sharpness(1, tol=1e-8), **options)
     ends = []
     for sharpness in (Sharpness(1), None):
         seed_everything(0, verbose=False)

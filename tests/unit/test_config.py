@@ -4,6 +4,7 @@ import importlib
 import inspect
 from copy import deepcopy
 from dataclasses import fields
+from functools import cache
 from itertools import product
 from typing import Any, get_args, get_type_hints
 
@@ -24,6 +25,7 @@ from scratchopt.optimizer import _DEFAULTS
 from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES
 from tasks.mnist import ACTIVATIONS
+from tests.shared.cases import REPRESENTATIVES
 from tests.shared.configs import composed
 from tests.shared.paths import CONF, OPTIMIZERS, TASKS, choices_of
 
@@ -31,8 +33,8 @@ COMBINATIONS = [
     pytest.param(
         *chosen,
         id="-".join(chosen),
-        # Every task with every optimizer, and each accelerator.
-        marks=() if "auto" in chosen or {"mnist", "nag"} < set(chosen) else pytest.mark.full,
+        # Every task, every optimizer and each accelerator, each with what is composed without it.
+        marks=() if len({"mnist", "nag", "auto"} & set(chosen)) > 1 else pytest.mark.full,
     )
     for chosen in product(TASKS, OPTIMIZERS, choices_of("accelerator"))
 ]
@@ -54,6 +56,11 @@ def schema_of(target: str) -> type:
     found = SCHEMAS.get(target) or SCHEDULES.get(target) or optimizer_schema(target)
     assert found is not None
     return found
+
+
+@cache
+def keys_of(optimizer: str) -> set[str]:
+    return set(composed(f"optimizer={optimizer}").optimizer)
 
 
 def test_a_sweep_s_jobs_are_composed_as_hydra_composes_each(tmp_path):
@@ -168,12 +175,17 @@ def test_what_suits_a_task_is_for_optimizers_and_keys_that_exist(task):
     for settings in by_function.values():
         assert set(settings) <= set(OPTIMIZERS)
         for optimizer, hyperparameters in settings.items():
-            known = set(composed(f"optimizer={optimizer}").optimizer)
-            assert set(hyperparameters) <= known, optimizer
+            assert set(hyperparameters) <= keys_of(optimizer), optimizer
 
 
 @pytest.mark.parametrize("function", list(functions()))
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param(name, marks=() if name in REPRESENTATIVES else pytest.mark.full)
+        for name in OPTIMIZERS
+    ],
+)
 def test_what_suits_a_function_reaches_the_optimizer(function, optimizer):
     cfg = composed("task=toy", f"task.function={function}", f"optimizer={optimizer}")
     suits = cfg.settings_by_function[function].get(optimizer, {})
