@@ -248,6 +248,7 @@ def test_from_takes_one_task_of_several(pair):
     assert (ran.returncode, ran.stderr) == (1, "compare.py: runs: no run of task=toy\n")
 
 
+@pytest.mark.slow
 def test_two_equal_commands_in_one_folder_write_one_report(done, tmp_path):
     folder, printed = done
     shutil.copytree(folder / "runs", tmp_path / "runs")
@@ -284,6 +285,7 @@ def test_runs_that_have_not_ended_are_named_and_left_out(done, tmp_path):
     assert "runs/unended has not ended, and is left out" in ran.stderr
 
 
+@pytest.mark.slow
 def test_two_comparisons_share_a_store_and_do_each_run_once(tmp_path):
     folders = [tmp_path / name for name in ("one", "other")]
     store = tmp_path / "runs"
@@ -315,6 +317,7 @@ def test_a_worker_that_dies_in_the_test_has_its_run_gone_on_with(tmp_path):
     assert report["runs"][-1]["test"].keys() == {"test/loss"}
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_every_process_is_an_outcome(tmp_path):
     write_odd_task(tmp_path, TASK.replace("not mark.exists()", "True"))
     asked = ["--config-dir", "conf", "task=odd", "task.place=train", "optimizers=[sgd]"]

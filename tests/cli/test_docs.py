@@ -191,7 +191,7 @@ def check(command: str, folder: Path) -> str:
 TABLE = [line for line in commands(PAGES["README.md"]) if re.search(r"start=-8,8|plot\.py", line)]
 
 
-QUICK = ["README.md", "docs/your_code.md", "docs/extend.md", "docs/compare.md", "docs/speed.md"]
+QUICK = ["README.md", "docs/your_code.md", "docs/speed.md"]
 
 
 @pytest.mark.parametrize(
@@ -380,6 +380,7 @@ def test_the_walk_of_contributing_adds_a_task(tmp_path: Path):
 NODES = [command for page in PAGES for command in commands(PAGES[page]) if "num_nodes=2" in command]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", NODES, ids=lambda command: command.split()[0])
 def test_a_command_for_two_nodes_makes_one_run_of_two_processes(command: str, folder: Path):
     """Both nodes are this machine, each with one process; Slurm is but its variables."""

@@ -337,6 +337,7 @@ def test_its_runs_are_read_as_any_others_are(tmp_path):
 # ---- through the command line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["my runs", "it's", 'the "best"', "a$b", "~runs"])
 def test_a_store_may_have_any_name(tmp_path, name):
     asked = ["task=toy", "max_steps=2", "figures=false", f"store={name}"]

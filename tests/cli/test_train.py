@@ -223,6 +223,7 @@ def test_accumulated_batches_are_a_large_batch_to_the_last_step_of_an_epoch(opti
     torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_long_run_says_how_far_it_is_where_there_is_no_terminal(tmp_path, monkeypatch, capsys):
     asked = ["task=logistic_regression", "task.batch_size=20000", "max_epochs=4", "log_every=1"]
     in_process(tmp_path / "short", *asked)
@@ -668,6 +669,7 @@ def test_a_search_for_nothing_or_the_wrong_way_is_refused_before_its_first_run(
     assert not list(tmp_path.rglob("events*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
 @pytest.mark.parametrize(
     "closing",

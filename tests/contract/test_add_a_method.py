@@ -100,6 +100,7 @@ def test_a_row_is_enough_for_the_whole_contract(walked, name):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_its_kernel_agrees_with_its_list_and_it_stands_in_the_semantics_matrix(walked):
     done = run(walked, "-c", HELD)
     assert done.returncode == 0, done.stderr

@@ -20,13 +20,13 @@ pytestmark = [
 
 
 def cells() -> list[Any]:
-    """All cells; the default tests run those but DDP, and of methods without core claims one."""
+    """All cells; the default tests run those of one process, or one alone: see tests/README.md."""
     return [
         pytest.param(
             row,
             column,
             marks=[pytest.mark.full]
-            * (column.startswith("DDP") or not (CASES[row].core or column == "float64")),
+            * (column.startswith(("DDP", "FSDP2")) or not (CASES[row].core or column == "float64")),
         )
         for column in semantics.COLUMNS
         for row in semantics.METHODS
