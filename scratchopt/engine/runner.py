@@ -11,7 +11,8 @@ from scratchopt.engine.buckets import Bucket
 from scratchopt.engine.global_sums import add_up
 from scratchopt.engine.shapes import CAUTIOUS, find_shape, refuse_options
 from scratchopt.engine.sorting import Buckets, Group
-from scratchopt.engine.step_numbers import make_numbers, make_unread_numbers
+from scratchopt.engine.step_numbers import make_numbers
+from scratchopt.engine.unread_numbers import make_unread_numbers
 from scratchopt.engine.update import (
     GroupOptions,
     Numbers,
