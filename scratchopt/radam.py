@@ -21,7 +21,8 @@ class RAdam(Optimizer):
     θ ← θ − lr · m/(1 − β₁ᵗ)   before, with g = ∇f(θ), element by element.
 
     In the first steps, 5 at β₂ = 0.999, the mean square v is of too few gradients: their step is
-    momentum's. Then r, which rises to 1, warms the step size up.
+    momentum's. Then r, which rises to 1, warms the step size up. The paper is adaptive from ρₜ > 4
+    on and has no eps; both are here as in torch.
 
     State: `step`, t; `exp_avg`, m; `exp_avg_sq`, v; of the parameter's shape and dtype.
 

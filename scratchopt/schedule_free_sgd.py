@@ -100,7 +100,7 @@ class ScheduleFreeSGD(Optimizer):
         ...     return loss
         >>> for _ in range(2):
         ...     loss = optimizer.step(closure)
-        >>> x.item()  # z: 1 → 0.5 → 0.25, and x is their mean
+        >>> x.item()  # z: 1 → 0.5 → 0.25, and x is the mean of the last two
         0.375
         """
         super().__init__(

@@ -99,9 +99,10 @@ def explain_picture(scene: Scene) -> str:
     over = scene.landscape.over and f", over {scene.landscape.over}"
     fit = " Last the data, and what each run makes of them." if scene.landscape.fit else ""
     return (
-        f"First the loss{over} ({ground}){ring}. Filled markers are θ, open "
-        "ones the lookahead point, where exact NAG takes its gradient: θ + μ·velocity before the "
-        "step. The solid arrow is the velocity after it, which leads to the next θ; the dotted one "
-        "is −lr·gradient, from where it was taken, at most a quarter of the picture. Then the loss "
-        f"at θ, and faint, as logged: where the gradient was taken.{fit}"
+        f"First the loss{over} ({ground}){ring}. Filled markers are θ, open ones the lookahead "
+        "point, where some methods take their gradient: exact NAG at θ + μ·velocity before the "
+        "step, Schedule-Free at its y, and θ is its x. The solid arrow is the velocity after the "
+        "step, which leads to the next θ; the dotted one is −lr·gradient, from where it was taken, "
+        "at most a quarter of the picture. Then the loss at θ, and faint, as logged: where the "
+        f"gradient was taken.{fit}"
     )
