@@ -131,7 +131,12 @@ def assert_like_its_oracle(
         give(a, ours, grads)
         give(b, theirs, grads)
     assert_same(values(ours), values(theirs), exact, case.roundings)
-    assert_same(state_of(a, ours), state_of(b, theirs), exact, case.roundings)
+    states = state_of(a, ours), state_of(b, theirs)
+    if not case.alone:  # what it keeps of sums is as exact as the tensors that they are of
+        coarsest = max((p.dtype for p in ours), key=lambda dtype: torch.finfo(dtype).eps).to_real()
+        for state in (*states[0], *states[1]):
+            state |= {key: state[key].to(coarsest) for key in case.numbers if key in state}
+    assert_same(*states, exact, case.roundings)
 
 
 @pytest.fixture(autouse=True)
@@ -1229,7 +1234,7 @@ def is_differentiable(case: Case) -> bool:
     return case.differentiable and not case.needs_hessian
 
 
-@each(is_differentiable)
+@each(lambda case: is_differentiable(case) and not case.other_shapes)
 def test_autograd_goes_through_a_step(case: Case):
     p0 = torch.rand(4, dtype=torch.float64, requires_grad=True)
     g0 = torch.rand(4, dtype=torch.float64, requires_grad=True)
@@ -1367,7 +1372,9 @@ def test_a_kernel_is_kept_from_state_of_another_size(case: Case):
     give(optimizer, [p], random((40,)))
     for key in case.buffers:
         optimizer.state[p][key] = torch.zeros(3)
-    with pytest.raises(RuntimeError, match="differ in size"):
+    with pytest.raises(
+        RuntimeError, match=r"differ in size|must match the size"
+    ):  # in sums, torch's
         optimizer._update()
 
 
