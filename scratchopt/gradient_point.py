@@ -8,7 +8,7 @@ from torch.nn import UninitializedParameter
 
 from scratchopt.engine.runner import writes_copies
 from scratchopt.engine.sorting import Buckets, Group, Sorting
-from scratchopt.engine.update import Rule, Update, as_number, number_names
+from scratchopt.engine.update import Rule, Update, as_number, as_scalar, number_names
 from scratchopt.snapshot import Snapshot
 
 _REMEDY = (
@@ -150,7 +150,8 @@ class GradientPoint:
             self._buckets, self._count = found, sum(len(b.params) for b in buckets)
         for (index, _, bucket), snapshot in zip(found.rows, self._memory, strict=True):
             move, group = bucket.update, groups[index]
-            numbers = {name: as_number(group[name]) for name in move.names}
+            plain = as_scalar if move.options.differentiable else as_number
+            numbers = {name: plain(group[name]) for name in move.names}
             with torch.set_grad_enabled(move.options.differentiable):
                 if not snapshot.one_by_one:
                     snapshot.take()

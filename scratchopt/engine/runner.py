@@ -103,7 +103,7 @@ def _move_for(gradient_point: Rule, keys: tuple[str, ...], options: GroupOptions
         names=tuple(name for name in number_names(gradient_point) if name != "t"),
         made=(),
         apply=apply,
-        driver=_compiled_or_lists(options),
+        driver=eager.plain_tensors if options.differentiable else _compiled_or_lists(options),
         takes_t=False,
         step_numbers=None,
         options=options._replace(compensated=False, foreach=True),  # one operation, for all at once

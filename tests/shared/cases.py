@@ -139,12 +139,10 @@ class PapersLines(_Plain):
             return
         joined = torch.cat([_flat(p) for p, _ in rows])
         grads = [(-1 if g["maximize"] else 1) * _flat(p.grad) for p, g in rows]  # type: ignore[arg-type]
-        numbers = {
-            name: torch.cat([torch.full_like(_flat(p), float(g[name])) for p, g in rows])
-            for name in (*self.names, "weight_decay")
-            if name in rows[0][1]
-        }
-        state: dict[str, Any] = {}
+        names = [name for name in (*self.names, "weight_decay") if name in rows[0][1]]
+        numbers = {name: _spread([(p, group[name]) for p, group in rows]) for name in names}
+        first = self.state[rows[0][0]]  # the numbers that are kept are one for all
+        state = {key: first[key] for key in ("step", *self.kept) if key in first}
         for key in self.keys.values():
             buffers = [self.state[p].get(key, torch.zeros_like(p)) for p, _ in rows]
             state[key] = torch.cat([_flat(buffer) for buffer in buffers])
@@ -153,8 +151,9 @@ class PapersLines(_Plain):
         for (p, _), part in zip(rows, joined.split(sizes), strict=True):
             p.copy_(_like(part, p))
         for key, value in state.items():
-            for (p, _), part in zip(rows, value.split(sizes), strict=True):
-                self.state[p][key] = _like(part, p)
+            parts = value.split(sizes) if key in self.keys.values() else [value] * len(rows)
+            for (p, _), part in zip(rows, parts, strict=True):
+                self.state[p][key] = _like(part, p) if part.dim() else part.clone()
 
     def move(self, p: Tensor, g: Tensor, sign: int, state: Any, group: dict[str, Any]) -> None:
         pairs = p.is_complex()  # a complex number is a pair of real ones, as for a rule
@@ -183,6 +182,14 @@ def _flat(tensor: Tensor) -> Tensor:
     """All numbers of a tensor, in the order of its shape; of complex ones both parts."""
     tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
     return tensor.detach().reshape(-1)
+
+
+def _spread(values: list[tuple[Tensor, Any]]) -> Any:
+    """A number where all groups have the same; otherwise that of each element."""
+    if len({value if isinstance(value, tuple) else float(value) for _, value in values}) == 1:
+        (_, value), *_ = values
+        return value if isinstance(value, tuple) else float(value)
+    return torch.cat([torch.full_like(_flat(p), float(value)) for p, value in values])
 
 
 def _like(flat: Tensor, p: Tensor) -> Tensor:
