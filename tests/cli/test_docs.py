@@ -33,6 +33,11 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
         {"budget=16": "budget=1", "seeds=10": "seeds=1"},
         "max_steps=25 validate_steps=25 store=others",
     ),
+    "task=[logistic_regression,cnn,transformer]": (
+        {"logistic_regression,cnn,transformer": "logistic_regression", "budget=8": "budget=1"}
+        | {"sgd,momentum,nag,adagrad,rmsprop,adam,adamw,nadam,radam,": "", "seeds=10": "seeds=1"},
+        "max_steps=2 validate_steps=1 store=others",
+    ),
     "scripts/compare.py task=autoencoder": (
         {"[sgd,momentum,nag]": "[nag]", "budget=16": "budget=1", "seeds=10": "seeds=1"},
         "max_steps=2 validate_steps=1 task.hidden=[8] store=others",

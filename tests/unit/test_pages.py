@@ -1,13 +1,18 @@
 """README.md, CONTRIBUTING.md, CHANGELOG.md and docs/: links, names, and what others do for them."""
 
 import ast
+import csv
+import math
 import re
+import statistics
 
 import pytest
 
 import scratchopt
 from tests.shared.pages import BY_HAND, ELSEWHERE, PAGES, blocks, commands
 from tests.shared.paths import ROOT
+
+STUDIED = ("logistic_regression", "cnn", "transformer")
 
 
 def test_commands_that_are_run_elsewhere_are():
@@ -46,6 +51,21 @@ def test_the_rule_that_it_shows_is_the_rule():
     real = [ast.dump(node) for node in real_class.body]
     for node in shown_class.body:
         assert ast.dump(node) in real
+
+
+def test_the_study_s_table_is_of_its_runs():
+    """The lr of each method on each task, and the median of its seeds; – stands for more."""
+    with (ROOT / "docs" / "study_runs.csv").open(encoding="utf-8") as file:
+        runs = [run for run in csv.DictReader(file) if run["role"] == "tuned"]
+    table = re.findall(r"^\| `(\w+)` \| (\S+ \| \d.*) \|$", PAGES["docs/study.md"], re.MULTILINE)
+    assert len(table) == 16
+    for name, row in table:
+        lrs, costs = row.split(" | ")[::2], row.split(" | ")[1::2]
+        for task, lr, cost in zip(STUDIED, lrs, costs, strict=True):
+            own = [run for run in runs if (run["task"], run["optimizer"]) == (task, name)]
+            assert {run["optimizer.lr"] for run in own} == {lr}
+            median = statistics.median(float(run["cost_to_target"]) for run in own)
+            assert cost.split(" ")[0] == ("–" if median == math.inf else f"{median:.0f}")
 
 
 def test_the_readme_is_a_page():
