@@ -309,6 +309,11 @@ class Optimizer(Method, torch.optim.Optimizer):
             else:
                 with torch.set_grad_enabled(bool(group["differentiable"])):
                     value = method.first_value(self, key, p, group)
+                if value is not None and cast(Any, torch._C)._is_alias_of(value, p):
+                    raise RuleError(
+                        f"{method.__name__}.first_value returns p itself as {key}, which would "
+                        "change with it: return p.clone()"
+                    )
             if value is not None:
                 state[key] = value
         return state

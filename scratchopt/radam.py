@@ -45,7 +45,8 @@ class RAdam(Optimizer):
     @staticmethod
     def rule(p, g, m, v, *, betas, eps, adaptive, size, plain):
         update_moments(g, m, v, betas)
-        scale = adaptive / ((v.sqrt() + eps) / size)  # size/(√v + eps), as torch rounds it, or 0
+        # size/(√v + eps), as torch rounds it, or 0, also where √v + eps is 0
+        scale = adaptive / ((v.sqrt() + eps) / size + (1 - adaptive))
         p -= m * (scale + plain)
 
     torch_twin = "RAdam"

@@ -41,6 +41,15 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from scratchopt.ranges import Range, check_range
+
+_RANGES = (
+    Range("warmup", 0),
+    Range("end_factor", 0, 1, closed=True),
+    Range("momentum_rise", 1, optional=True),
+    Range("step_size", 1, optional=True),
+)
+
 
 def constant(
     optimizer: Optimizer, *, warmup: int = 0, momentum_rise: int | None = None
@@ -55,6 +64,7 @@ def constant(
     Raises:
         ValueError: an optimizer without a momentum that could rise.
     """
+    _check(warmup=warmup, momentum_rise=momentum_rise)
     return _chain(optimizer, [_warm_up(optimizer, warmup)], momentum_rise)
 
 
@@ -82,6 +92,7 @@ def cosine(
         ValueError: a run of no known length or shorter than its warmup; an end factor where the
             groups have different lrs; an optimizer without a momentum that could rise.
     """
+    _check(warmup=warmup, end_factor=end_factor, momentum_rise=momentum_rise)
     length = _check_length(total_steps, warmup + 1) - warmup
     peaks = {float(group["lr"]) for group in optimizer.param_groups}
     if end_factor and len(peaks) > 1:
@@ -117,6 +128,7 @@ def linear(
         ValueError: a run of no known length or shorter than its warmup; an optimizer without a
             momentum that could rise.
     """
+    _check(warmup=warmup, end_factor=end_factor, momentum_rise=momentum_rise)
     length = _check_length(total_steps, warmup + 1) - warmup
     fall = LinearLR(optimizer, start_factor=1.0, end_factor=end_factor, total_iters=length)
     return _chain(optimizer, _after_warmup(optimizer, fall, warmup), momentum_rise)
@@ -145,6 +157,7 @@ def step(
         ValueError: without a step size, a run of no known length or shorter than its warmup; an
             optimizer without a momentum that could rise.
     """
+    _check(warmup=warmup, step_size=step_size, momentum_rise=momentum_rise)
     every = step_size or -(-(_check_length(total_steps, warmup + 1) - warmup) // 3)
     fall = StepLR(optimizer, every, gamma)
     return _chain(optimizer, _after_warmup(optimizer, fall, warmup), momentum_rise)
@@ -173,6 +186,7 @@ def one_cycle(
         ValueError: a run of no known length or shorter than its warmup; an optimizer without
             momentum, or with less than the least.
     """
+    _check(warmup=warmup or 0)
     length = _check_length(total_steps, (warmup or 0) + 2)
     share = 0.3 if warmup is None else (warmup + 1) / length if warmup else 0.0
     groups = optimizer.param_groups
@@ -238,6 +252,11 @@ def _momentum_of(group: dict[str, Any]) -> float:
             "momentum_rise and base_momentum out"
         )
     return float(group["momentum"] if "momentum" in group else group["betas"][0])
+
+
+def _check(**values: Any) -> None:
+    for name, value in values.items():
+        check_range(name, value, _RANGES)
 
 
 def _check_length(total_steps: int | None, least: int) -> int:

@@ -1,6 +1,6 @@
 """SOAP: Adam in the eigenbasis of Shampoo's preconditioner."""
 
-from math import prod
+from math import nan, prod
 from typing import Any
 
 import torch
@@ -29,7 +29,12 @@ def rotate_back(x: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
 
 
 def eigenvectors(factor: Tensor) -> Tensor:
-    """The eigenvectors of a symmetric matrix, as columns; that of the largest eigenvalue first."""
+    """The eigenvectors of a symmetric matrix, as columns; that of the largest eigenvalue first.
+
+    Of a matrix that is not finite they are NaN, as then is the step: LAPACK would not converge.
+    """
+    if not factor.isfinite().all():
+        return torch.full_like(factor, nan)
     return torch.linalg.eigh(factor)[1].flip(1)
 
 
@@ -51,6 +56,8 @@ def _begin(l, r, ql, qr):
 
 def _turn(m, v, l, r, ql, qr):
     """Turns the basis by a step of power iteration, and m, from its old to its new axes."""
+    if ql is None and qr is None:
+        return
     straight = rotate_back(m, ql, qr)
     squares = v.flatten(1)
     if ql is not None:

@@ -70,6 +70,12 @@ def _read_rule(update: Update, counts: dict[str, int]) -> list[Program]:
     rule, options = update.rule, update.options
     label = label_of(rule)
     letters = _letters(rule, label, ("p", "g"), update.keys)
+    kept = (*update.keys, "step", *update.kept_numbers)
+    for name in update.keys:
+        if kept.count(name) > 1:
+            raise RuleError(
+                f"{label}: the state would keep two things as {name}: give the buffer another name"
+            )
     decays_itself = "weight_decay" in number_names(rule)
     decoupled = options.weight_decay and options.decoupled_weight_decay and not decays_itself
     if decoupled and "lr" not in counts:

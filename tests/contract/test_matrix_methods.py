@@ -194,6 +194,27 @@ def test_soaps_first_step_moves_nothing():
     assert not torch.equal(ps[0], before[0])
 
 
+def test_soap_without_factors_turns_nothing_whatever_the_strides():
+    """A row that is a column turned round has strides (1, 1), and no copy onto itself."""
+    ps = [torch.ones(5, 1).t().requires_grad_(), torch.ones(1, 5).requires_grad_()]
+    optimizer = SOAP(ps, lr=0.1, max_precond_dim=0, precondition_frequency=1)
+    for g in torch.randn(4, 1, 5, generator=torch.Generator().manual_seed(0)):
+        for p in ps:
+            p.grad = g.clone()
+        optimizer.step()
+    assert torch.equal(*ps)
+
+
+def test_soaps_step_is_nan_where_its_first_gradient_was():
+    """As other methods', and no error of LAPACK's, whose eigenvectors do not converge."""
+    p = torch.ones(6, 6, requires_grad=True)
+    optimizer = SOAP([p])
+    for _ in range(2):
+        p.grad = torch.full_like(p, torch.nan)
+        optimizer.step()
+    assert p.isnan().all()
+
+
 def test_soap_keeps_factors_of_the_sides_that_are_short_enough():
     ps = params([(3, 12), (12, 3), (12, 12), (2, 3, 2)])
     optimizer = SOAP(ps, max_precond_dim=8)

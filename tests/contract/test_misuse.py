@@ -10,6 +10,7 @@ from torch import Tensor
 
 import scratchopt
 from scratchopt.engine import compiled
+from scratchopt.engine.operations import RuleError
 from tests.shared.cases import CASES, DRIVERS, PapersLines, give
 
 DRIVER = pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS)
@@ -318,6 +319,21 @@ def test_a_rule_that_writes_into_g_is_refused(driver):
     p = own(torch.ones(3, requires_grad=True), driver)
     with pytest.raises(RuntimeError, match="a rule must leave g as it is"):
         give(WritesG([p], **driver), [p], [torch.ones(3)])
+
+
+@pytest.mark.parametrize("same", [lambda p: p, Tensor.detach, Tensor.flatten])
+def test_a_buffer_that_would_be_its_parameter_is_refused(same):
+    cls = type("Mine", (scratchopt.Momentum,), {"first_value": lambda self, key, p, group: same(p)})
+    p = torch.ones(3, requires_grad=True)
+    with pytest.raises(RuleError, match=r"Mine.first_value returns p itself as velocity.*clone"):
+        give(cls([p]), [p], [torch.ones(3)])
+
+
+@pytest.mark.parametrize("keys", [("step", "v"), ("m", "m")], ids=str)
+def test_a_state_that_would_keep_two_things_by_one_name_is_refused(keys):
+    cls = type("Mine", (scratchopt.NAdam,), {"buffers": keys})
+    with pytest.raises(RuleError, match=f"would keep two things as {keys[0]}: give the buffer"):
+        cls([torch.ones(3, requires_grad=True)])
 
 
 class Numbers(Rebinds):

@@ -315,6 +315,15 @@ def test_a_twin_with_numbers_of_its_own_is_torchs_bit_for_bit(name, dtype):
         assert all(map(torch.equal, ours, theirs))
 
 
+@pytest.mark.parametrize("driver", [{"foreach": True}, {"foreach": False}], ids=str)
+def test_radam_leaves_alone_what_has_had_no_gradient_though_eps_is_0(driver):
+    """Before it is adaptive, too, when torch's foreach form divides 0 by 0."""
+    p = torch.ones(2, requires_grad=True)
+    optimizer = CASES["radam"].cls([p], lr=0.1, eps=0.0, **driver)
+    give(optimizer, [p], [torch.tensor([0.0, 1.0])])
+    assert p.tolist() == [1.0, pytest.approx(0.9)]
+
+
 def without(name: str) -> Any:
     def numbers(*, t, lr, warmup, weight_sum, most):
         made = Weighted.numbers(t=t, lr=lr, warmup=warmup, weight_sum=weight_sum, most=most)

@@ -226,3 +226,21 @@ def test_a_node_of_torch_s_makes_a_schedule():
     lrs = [groups[0]["lr"] for groups in follow(sgd(), make, 3)]
     assert lrs == pytest.approx([PEAK, PEAK / 2, PEAK / 4])
     assert make_schedule(None) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        (constant, {"warmup": -1}),
+        (one_cycle, {"total_steps": 8, "warmup": -1}),
+        (constant, {"momentum_rise": 0}),
+        (cosine, {"total_steps": 8, "end_factor": -1}),
+        (step, {"step_size": -2}),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_and_makes_no_schedule(make, given):
+    optimizer = SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    name, value = list(given.items())[-1]
+    with pytest.raises(ValueError, match=f"Invalid {name} value: {value}"):
+        make(optimizer, **given)
+    assert optimizer.param_groups[0]["lr"] == 0.1
