@@ -129,7 +129,12 @@ class Optimizer(Method, torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group of parameters, with hyperparameters of its own where it names them."""
+        """Adds a group of parameters, with hyperparameters of its own where it names them.
+
+        Raises:
+            ValueError: a hyperparameter out of its range, or a parameter that is there already.
+            RuntimeError: options that exclude each other, or parameters that can't be updated.
+        """
         if isinstance(param_group, dict):  # else torch refuses it
             check_all(self.defaults | param_group, self.ranges)
             param_group = self.fixed | param_group
@@ -137,7 +142,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         super().add_param_group(param_group)
         try:
             self._check_parameters(self.param_groups[-1])
-        except RuntimeError:
+        except (RuntimeError, ValueError):
             del self.param_groups[-1]
             raise
 
@@ -347,6 +352,11 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     def _check_parameters(self, group: dict[str, Any]) -> None:
         """Refuses parameters that the group's rule can't update; lazy ones are checked later."""
+        if len(set(map(id, group["params"]))) < len(group["params"]):
+            raise ValueError(
+                "a parameter is in a group twice, as the weight that two layers share is in a list "
+                "of their parameters: give it once, as the parameters() of the whole module do"
+            )
         for p in group["params"] if self._has_rule() else ():
             if not is_lazy(p):
                 refuse_parameter(self._update_of(group).shape, self.method_for(group).__name__, p)

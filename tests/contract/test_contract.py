@@ -460,7 +460,10 @@ def test_a_parameter_is_in_one_place_only(case: Case):
     optimizer = case.cls([p], **case.settings)
     with pytest.raises(ValueError, match="more than one parameter group"):
         optimizer.add_param_group({"params": [p]})
-    with pytest.warns(UserWarning, match="duplicate parameters"):
+    with (
+        pytest.warns(UserWarning, match="duplicate parameters"),  # of torch's
+        pytest.raises(ValueError, match="in a group twice"),
+    ):
         case.cls([p, p], **case.settings)
 
 
