@@ -110,6 +110,7 @@ def test_what_cannot_win_any_more_is_stopped(done):
     assert {run["status"] for run in runs["tuned"]} == {"finished"}
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_with_any_number_of_workers(done, tmp_path):
     folder, printed = done
     ran = compare(tmp_path, *SMALL, "workers=1")

@@ -39,6 +39,7 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
+@pytest.mark.slow
 def test_it_writes_every_picture(tmp_path):
     done = theory(str(tmp_path / "new" / "pictures"), kind="new")
     assert done.returncode == 0, done.stderr

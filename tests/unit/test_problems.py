@@ -433,6 +433,7 @@ def test_the_noise_goes_on_beyond_an_epoch(tmp_path):
     assert whole[:20] != whole[STEPS:]
 
 
+@pytest.mark.slow
 def test_two_processes_see_the_halves_of_one_s_batches(tmp_path):
     run_by_two(__name__, tmp_path)
     for problem in PROBLEMS:

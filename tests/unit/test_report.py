@@ -355,6 +355,7 @@ def test_the_place_of_an_earlier_run_is_in_the_files_of_times_only(tmp_path: Pat
     assert {name for name in here if here[name] != there[name]} == CLOCK - {"times.md"}
 
 
+@pytest.mark.slow
 def test_the_same_comparison_gives_the_same_bytes_in_any_process(tmp_path: Path):
     program = (
         "import sys; from pathlib import Path; "
