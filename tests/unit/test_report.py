@@ -220,6 +220,18 @@ def test_arrows_of_two_optimizers_at_one_place_stand_side_by_side():
     assert len(set(places)) == len(places) == 2 * len(sgd) > 0
 
 
+def test_the_number_of_runs_that_missed_has_room_beside_a_long_name():
+    known, name = make_known(), "schedule_free_adamw"
+    [contest] = known.contests
+    fast, slow = contest.studies
+    slow = replace(slow, optimizer=name, tuned=10 * (make_run(name, [0.9] * 8),))
+    contests = (replace(contest, studies=(fast, slow)),)
+    figure = draw_charts(make_report(replace(known, contests=contests)))["mnist_target"]
+    figure.canvas.draw()
+    [words] = [text for text in figure.axes[0].texts if text.get_text() == "10 of 10"]
+    assert words.get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_the_chart_of_the_budget_has_what_is_known_for_certain():
     stopped, whole = make_report(make_stopped()), draw_charts(make_report(make_known()))
     assert len(whole["mnist_budget"].axes) == 2

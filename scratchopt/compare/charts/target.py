@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from scratchopt.compare.charts.canvas import (
+    WIDTH,
     make_arrow,
     make_canvas,
     make_mark_handle,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _ROW = 0.3  # inches
 _LETTERS = 20  # of a name, in a line
+_COUNT = 0.85  # inches, for «10 of 10» beside its dot
 
 
 def draw_target_chart(
@@ -105,10 +107,12 @@ def _add_room_for_arrows(axes: Axes) -> None:
 def _add_margin_of_misses(axes: Axes) -> float:
     """Makes room at the right for what missed the target; where its dots stand."""
     low, high = axes.get_xlim()
+    words = _COUNT / (axes.get_position().width * WIDTH)
+    parts = (0.0, 0.07, max(0.24, (0.07 + words) / (1 - words)))
     if axes.get_xscale() == "log":
-        line, edge, end = (high * (high / low) ** part for part in (0, 0.07, 0.24))
+        line, edge, end = (high * (high / low) ** part for part in parts)
     else:
-        line, edge, end = (high + (high - low) * part for part in (0, 0.07, 0.24))
+        line, edge, end = (high + (high - low) * part for part in parts)
     axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= line])
     axes.set_xlim(low, end)
     axes.axvspan(line, end, color="#E4E4E4", alpha=0.45, linewidth=0)
