@@ -1333,12 +1333,17 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sources
 
 
-def count_kernels(case: Case) -> int:
-    """For each way through the rule a step; and a move to the gradient point, and a step from θ."""
+def count_kernels(case: Case) -> range:
+    """For each way that is taken a step; and a move to the gradient point, and a step from its θ.
+
+    How many ways are taken depends on the numbers; one at least.
+    """
     optimizer = case.cls(leaves(random((2,))), **case.settings)
     (group,) = optimizer.param_groups
     ways = len(read_programs(optimizer._update_of(group), group))
-    return 1 + 2 * ways if getattr(case.cls, "gradient_point", None) else ways
+    if getattr(case.cls, "gradient_point", None):
+        return range(3, 2 + 2 * ways)
+    return range(1, 1 + ways)
 
 
 @every(lambda case: "compiled" in case.drivers, ["compiled"], core=True)
@@ -1346,7 +1351,7 @@ def test_a_schedule_compiles_nothing(case: Case, driver, builds):
     params = leaves(random(*SHAPES))
     optimizer = case.cls(params, **case.settings, **driver)
     run(optimizer, params, [random(*SHAPES)] * 2)
-    assert 0 < len(builds) <= count_kernels(case)
+    assert len(builds) in count_kernels(case)
     (group,) = optimizer.param_groups
     for step in range(1, 9):
         group["lr"] = [0.1 / step, 1, torch.tensor(0.1)][step % 3]
@@ -1357,7 +1362,7 @@ def test_a_schedule_compiles_nothing(case: Case, driver, builds):
         if "eps" in group:
             group["eps"] = 1e-8 * step
         run(optimizer, params, [random(*SHAPES)])
-    assert len(builds) <= count_kernels(case)
+    assert len(builds) in count_kernels(case)
 
 
 @every(lambda case: "compiled" in case.drivers, ["compiled"])
@@ -1365,7 +1370,7 @@ def test_another_model_compiles_nothing(case: Case, driver, builds):
     for shapes in ([(3, 5), (7,)], [(2, 3, 4), (6,), (300, 290)], [(4, 4)], [(11, 3), (2,), (5,)]):
         params = leaves(random(*shapes))
         run(case.cls(params, **case.settings, **driver), params, [random(*shapes)] * 2)
-        assert 0 < len(builds) <= count_kernels(case)
+        assert len(builds) in count_kernels(case)
 
 
 @each(lambda case: bool(case.buffers) and "compiled" in case.drivers)
@@ -1375,9 +1380,8 @@ def test_a_kernel_is_kept_from_state_of_another_size(case: Case):
     give(optimizer, [p], random((40,)))
     for key in case.buffers:
         optimizer.state[p][key] = torch.zeros(3)
-    with pytest.raises(
-        RuntimeError, match=r"differ in size|must match the size"
-    ):  # in sums, torch's
+    # The latter is torch's, where a global rule sums first.
+    with pytest.raises(RuntimeError, match=r"differ in size|must match the size"):
         optimizer._update()
 
 
