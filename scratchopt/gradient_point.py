@@ -32,6 +32,7 @@ class GradientPoint:
     def __init__(self, point: Rule, name: str) -> None:
         self._name, self._number_names = name, number_names(point)
         self._sorting = Sorting()
+        self.moves = 0  # to the point and back
         self.forget()
 
     def forget(self) -> None:
@@ -64,6 +65,7 @@ class GradientPoint:
                 return
             self.leave()
         self._numbers, self.ahead = now, True
+        self.moves += 1
         try:
             self._move(groups, moves, state)
         except BaseException:
@@ -78,6 +80,7 @@ class GradientPoint:
         """
         if not self.ahead:
             return
+        self.moves += 1
         if not but or len(but) < self._count:
             for snapshot in reversed(self.away):  # the first has what two parameters share
                 snapshot.give_back(but)

@@ -13,7 +13,7 @@ from scratchopt.engine.global_sums import read_sums
 from scratchopt.engine.laws import read_programs
 from scratchopt.engine.operations import RuleError
 from scratchopt.engine.runner import run, update_for
-from scratchopt.engine.shapes import refuse_parameter
+from scratchopt.engine.shapes import Shape, refuse_parameter
 from scratchopt.engine.sorting import Sorting, kinds_of
 from scratchopt.engine.step_numbers import read_step_numbers
 from scratchopt.engine.update import GroupOptions, StepNumbers, Sums, Update
@@ -223,6 +223,11 @@ class Optimizer(Method, torch.optim.Optimizer):
         """True if the parameters are at the gradient point now, away from θ."""
         return self._point is not None and self._point.ahead
 
+    @property
+    def moves(self) -> int:
+        """The number of times that the parameters were moved to the gradient point or back."""
+        return self._point.moves if self._point else 0
+
     def lookahead_(self) -> None:
         """Moves the parameters to the gradient point and keeps θ; does nothing if they are there.
 
@@ -345,6 +350,10 @@ class Optimizer(Method, torch.optim.Optimizer):
                 f"{cls.__name__} has no rule: give it one, a static method rule(p, g, *, lr) "
                 "(docs/extend.md)"
             )
+
+    def shape_of(self, group: dict[str, Any]) -> Shape | None:
+        """What the rule of a group needs to see at once; None, where there is no rule."""
+        return self._update_of(group).shape if self._has_rule() else None
 
     def _has_rule(self) -> bool:
         cls = type(self)

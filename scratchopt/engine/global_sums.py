@@ -106,6 +106,8 @@ def _sums_of_each(
 
 def _place(p: Any) -> Any:
     """Where a parameter lies: its device, and the processes that have parts of it."""
+    if hasattr(p, "shared"):  # a piece of what `scratchopt.zero` shares out
+        return p.device, p.shared.bucket.processes
     if type(p) in (Tensor, Parameter) or not hasattr(p, "device_mesh"):
         return (p.device,)
     return p.device, p.device_mesh, p.placements
@@ -120,10 +122,12 @@ def _add(values: list[Tensor]) -> Tensor:
     return torch.stack([value.to(dtype) for value in values]).sum()
 
 
-def _over_processes(sums: Tensor, mesh: Any = None, placements: Any = ()) -> Tensor:
+def _over_processes(sums: Tensor, mesh: Any = None, placements: Any = None) -> Tensor:
     """Adds up what each process has of its part."""
     if mesh is None:
         return sums
+    if placements is None:
+        return mesh.add_up(sums)
     from torch.distributed.tensor import DTensor, Partial, Replicate
 
     parts = [Partial() if placement.is_shard() else Replicate() for placement in placements]

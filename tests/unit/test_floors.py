@@ -21,6 +21,7 @@ FLOORS = (
     ("second_order", "problems", "parameter_checks", "saved_state"),
     ("optimizer",),
     (METHODS,),
+    ("zero",),
     ("memory_footprint", "torch_twins", "schedules"),
     ("stability",),
     ("scratchopt",),  # the package's own names

@@ -1,0 +1,9 @@
+"""Data parallelism from nothing but collective operations: by hand, then ZeRO's stages 1, 2, 3."""
+
+from scratchopt.zero.data_parallel import DataParallel
+from scratchopt.zero.processes import Processes
+from scratchopt.zero.stage1 import Stage1
+from scratchopt.zero.stage2 import Stage2
+from scratchopt.zero.stage3 import Stage3
+
+__all__ = ["DataParallel", "Processes", "Stage1", "Stage2", "Stage3"]

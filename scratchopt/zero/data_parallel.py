@@ -1,0 +1,150 @@
+"""Data parallelism by hand: each process has its own batches, and gradients are averaged (DDP)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import takewhile
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn.parameter import Parameter, is_lazy
+
+from scratchopt.zero.bucket import Bucket
+from scratchopt.zero.grouping import Part, split_by_kind
+from scratchopt.zero.layout import cut_evenly, deal_out
+from scratchopt.zero.processes import Processes, Works, wait_for
+
+BUCKET_BYTES = 25 * 2**20  # as DDP has it: large enough that sending takes longer than starting to
+
+
+class DataParallel:
+    """Averages gradients over all processes; all else each process does as if it were alone.
+
+    g = Σᵣ gᵣ / N, with gᵣ the gradient of process r's batch. All start from the parameters and
+    buffers of the first process, so after each step all have the same parameters.
+
+    Gradients are gathered in buckets, in the order in which a backward pass brings them, the last
+    layer's first. Each bucket that is full is on its way while the pass goes on.
+
+    Make it after the optimizers, then train as ever: what there is to be done follows from
+    `loss.backward()` and `optimizer.step()`. To make a step of several batches, set `accumulating`
+    for all but the last.
+
+    A parameter without a gradient in one process counts as zero there; it has none at all where no
+    process has one. All processes must run through the model in the same order.
+
+    Args:
+        module: the model.
+        optimizers: of its parameters, none of which has taken a step.
+        processes: that train together; None, all.
+        bucket_bytes: at most so many in a bucket, unless a single parameter has more.
+
+    Raises:
+        RuntimeError: a parameter without a shape yet, of a lazy layer; at a backward pass, a sparse
+            gradient, or a second one of a parameter.
+
+    Reference: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training",
+    arXiv:2006.15704.
+    """
+
+    _bucket: ClassVar[type[Bucket]] = Bucket
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        processes: Processes | None = None,
+        bucket_bytes: int = BUCKET_BYTES,
+    ) -> None:
+        self.module, self.optimizers = module, list(optimizers)
+        self.processes = processes or Processes()
+        self.accumulating = False
+        for name, p in module.named_parameters():
+            if is_lazy(p):
+                raise RuntimeError(f"{name} has no shape yet: run a batch through the model before")
+        self.processes.send_from_first([*module.parameters(), *module.buffers()])
+        self._works: Works = []  # under way
+        self._queued = False  # whether the end of the backward pass will be noticed
+        self._loads = [0] * self.processes.count
+        self._handles: list[Any] = []
+        self.buckets = self._make_buckets(bucket_bytes)
+        self._handles += [
+            p.register_post_accumulate_grad_hook(partial(self._take, bucket, index))
+            for bucket in self.buckets
+            for index, p in enumerate(bucket.parameters)
+        ]
+        self._handles += [o.register_step_post_hook(self._end_step) for o in self.optimizers]
+
+    def _make_buckets(self, bucket_bytes: int) -> list[Any]:
+        """Makes buckets of the optimizers' parameters, in the order in which they fill."""
+        parts = split_by_kind(self.module.parameters(), self.optimizers, bucket_bytes)
+        return [self._make_bucket(part) for part in parts]
+
+    def _make_bucket(self, part: Part) -> Any:
+        sizes = [p.numel() for p in part.parameters]
+        layout = deal_out(sizes, self._loads) if part.whole else cut_evenly(sizes, len(self._loads))
+        return self._bucket(part.parameters, layout, self.processes, part.whole)
+
+    def _take(self, bucket: Any, index: int, p: Parameter) -> None:
+        """Moves a gradient that the backward pass has brought to its bucket."""
+        gradient, p.grad = p.grad, None
+        bucket.add(index, gradient)
+        if not self._queued:
+            self._queued = True
+            engine: Any = torch.autograd.Variable._execution_engine  # type: ignore[attr-defined]
+            engine.queue_callback(self._finish)
+        if bucket.is_full:
+            self._complete(bucket)
+
+    def _complete(self, bucket: Any) -> None:
+        """Reduces the buckets that are full, in an order that is the same in all processes."""
+        if not self.accumulating:
+            waiting = [each for each in self.buckets if not each.is_reduced]
+            for each in takewhile(lambda each: each.is_full, waiting):
+                self._reduce(each)
+
+    def _finish(self) -> None:
+        """Ends a backward pass: reduces what is left, and gives each parameter its gradient."""
+        self._queued = False
+        for bucket in self.buckets:
+            bucket.arrived.clear()
+        if self.accumulating:
+            return
+        for bucket in self.buckets:
+            if bucket.trains and not bucket.is_reduced:
+                self._reduce(bucket)
+        wait_for(self._works)
+        added = [flag for bucket in self.buckets for flag in bucket.added]
+        found = iter(self.processes.find_any(added, self.buckets[0].parameters[0].device))
+        for bucket in self.buckets:
+            self._hand_over(bucket, [next(found) for _ in bucket.added])
+            bucket.forget()
+
+    def _reduce(self, bucket: Any) -> None:
+        """Begins to average a bucket."""
+        self._works += self.processes.all_reduce(bucket.mean())
+
+    def _hand_over(self, bucket: Any, found: list[bool]) -> None:
+        """Gives the parameters their averaged gradients, if any process had one."""
+        for index, p in enumerate(bucket.parameters):
+            if found[index]:
+                p.grad = bucket.view(bucket.gradient, index)
+
+    def _end_step(self, *step: Any) -> None:
+        """Gives all processes the module's buffers of the first, such as running statistics."""
+        self.processes.send_from_first(list(self.module.buffers()))
+
+    def run(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs a forward pass that is not the module's own, and returns what it returns."""
+        return forward(*args, **kwargs)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Has all parameters whole meanwhile; all processes must call it."""
+        yield
+
+    def close(self) -> None:
+        """Lets go of the module, which is then as any other."""
+        for handle in self._handles:
+            handle.remove()

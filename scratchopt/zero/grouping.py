@@ -1,0 +1,92 @@
+"""Which parameters share a bucket: those that one rule updates, of one dtype and device."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn import Parameter
+
+from scratchopt.engine.shapes import Shape
+from scratchopt.optimizer import Optimizer
+
+# torch's own that update each number by itself, so that they may be given pieces of parameters.
+ELEMENTWISE = (
+    *("SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "NAdam", "RAdam"),
+    *("Adamax", "Adadelta", "ASGD", "Rprop"),
+)
+
+
+class Part(NamedTuple):
+    """Parameters of a bucket.
+
+    Args:
+        parameters: of one group, dtype and device.
+        whole: whether their rule needs whole tensors.
+    """
+
+    parameters: list[Parameter]
+    whole: bool
+
+
+def split_by_kind(
+    parameters: Iterable[Parameter],
+    optimizers: list[torch.optim.Optimizer],
+    bucket_bytes: float,
+    *,
+    all_of_them: bool = False,
+) -> list[Part]:
+    """Splits parameters into buckets, those that a backward pass brings first coming first.
+
+    Args:
+        parameters: in the order in which a forward pass uses them.
+        optimizers: whose groups are kept apart.
+        bucket_bytes: at most so many in a bucket, unless a single parameter has more.
+        all_of_them: whether those that no optimizer has are among them.
+    """
+    owned = [(o, group) for o in optimizers for group in o.param_groups]
+    numbers = {id(p): number for number, (_, group) in enumerate(owned) for p in group["params"]}
+    kinds: dict[Any, list[tuple[int, Parameter]]] = defaultdict(list)
+    for place, p in enumerate(parameters):
+        number = numbers.get(id(p))
+        if number is not None or all_of_them:
+            kinds[number, p.dtype, p.device].append((place, p))
+    found = []
+    for (number, *_), members in kinds.items():
+        whole = number is not None and find_shape(*owned[number]).whole
+        for chunk in _chunks(members[::-1], bucket_bytes):
+            found.append((chunk[-1][0], Part([p for _, p in chunk[::-1]], whole)))
+    return [part for _, part in sorted(found, key=lambda pair: -pair[0])]
+
+
+def find_shape(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Shape:
+    """What the rule of a group needs to see at once.
+
+    Raises:
+        RuntimeError: an optimizer that needs all parameters at once, or that nobody knows.
+    """
+    name = type(optimizer).__name__
+    if isinstance(optimizer, Optimizer):
+        shape = optimizer.shape_of(group)
+        if shape is not None:
+            return shape
+        reason = "needs the whole curvature in each process"
+    elif type(optimizer) is getattr(torch.optim, name, None) and name in ELEMENTWISE:
+        return Shape()
+    else:
+        reason = "may need more than a piece of each parameter"
+    raise RuntimeError(f"{name} {reason}: use strategy='ddp' (accelerator=ddp)")
+
+
+def _chunks(
+    members: list[tuple[int, Parameter]], most: float
+) -> Iterator[list[tuple[int, Parameter]]]:
+    chunk, size = [], 0
+    for member in members:
+        if chunk and size + member[1].nbytes > most:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(member)
+        size += member[1].nbytes
+    if chunk:
+        yield chunk

@@ -1,0 +1,139 @@
+"""The processes of a training: the collective operations that it is made of, and their traffic."""
+
+from collections import Counter
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Works: TypeAlias = list[Any]  # of operations under way; each has a wait()
+
+
+class Processes:
+    """The processes of a group, each with a rank, and what they send each other.
+
+    A buffer is cut at `bounds`, ascending places of which the first is 0 and the last its length:
+    the segment of process r is `buffer[bounds[r] : bounds[r + 1]]`.
+
+    `traffic` counts the bytes that this process puts into each operation: n for a reduce-scatter
+    and for an all-gather of a buffer of n bytes, and 2n for an all-reduce, which is one after the
+    other. What is sent beside parameters and gradients, such as norms, counts as "other".
+
+    Args:
+        group: of torch.distributed; None, all processes.
+        patience: seconds to wait for the others where a state is put together.
+
+    Raises:
+        RuntimeError: torch.distributed has not been set up.
+    """
+
+    def __init__(self, group: Any = None, patience: float = 60.0) -> None:
+        if not dist.is_initialized():
+            raise RuntimeError(
+                "there are no processes yet: start the program with torchrun, and call "
+                "torch.distributed.init_process_group()"
+            )
+        self.group, self.rank, self.count = group, dist.get_rank(group), dist.get_world_size(group)
+        self.patience = patience
+        self.traffic: Counter[str] = Counter()
+        ranks = dist.get_process_group_ranks(group or dist.group.WORLD)
+        self._control: Any = dist.new_group(ranks, backend="gloo")  # for what is on no device
+
+    def all_reduce(self, buffer: Tensor, *, is_other: bool = False) -> Works:
+        """Begins to add up a buffer over all processes, in place."""
+        self._count("other" if is_other else "all-reduce", 2 * buffer.nbytes)
+        return [dist.all_reduce(buffer, group=self.group, async_op=True)]
+
+    def reduce_scatter(self, buffer: Tensor, bounds: list[int]) -> Works:
+        """Begins to add up a buffer over all processes, of which each gets its segment, in place.
+
+        Outside of its own segment a process finds anything.
+        """
+        self._count("reduce-scatter", buffer.nbytes)
+        if _are_equal(bounds):
+            own = self._segment(buffer, bounds)
+            return [dist.reduce_scatter_tensor(own, buffer, group=self.group, async_op=True)]
+        return [
+            dist.reduce(buffer[start:stop], group_dst=rank, group=self.group, async_op=True)
+            for rank, start, stop in _segments(bounds)
+        ]
+
+    def all_gather(self, buffer: Tensor, bounds: list[int]) -> Works:
+        """Begins to fill a buffer, in place, with the segment that each process has."""
+        self._count("all-gather", buffer.nbytes)
+        if _are_equal(bounds):
+            own = self._segment(buffer, bounds)
+            return [dist.all_gather_into_tensor(buffer, own, group=self.group, async_op=True)]
+        return [
+            dist.broadcast(buffer[start:stop], group_src=rank, group=self.group, async_op=True)
+            for rank, start, stop in _segments(bounds)
+        ]
+
+    def send_from_first(self, tensors: list[Tensor]) -> None:
+        """Gives all processes what the first one has in some tensors, in place."""
+        for tensor in tensors:
+            self._count("other", tensor.nbytes)
+            dense = tensor.detach().contiguous()  # as a collective operation wants it
+            dist.broadcast(dense, group_src=0, group=self.group)
+            if dense.data_ptr() != tensor.data_ptr():
+                tensor.detach().copy_(dense)
+
+    def add_up(self, numbers: Tensor) -> Tensor:
+        """Adds up a few numbers over all processes, in place."""
+        for work in self.all_reduce(numbers, is_other=True):
+            work.wait()
+        return numbers
+
+    def find_any(self, flags: list[bool], device: torch.device) -> list[bool]:
+        """Tells for each flag whether it is true in any process."""
+        return self.add_up(torch.tensor(flags, dtype=torch.int32, device=device)).bool().tolist()
+
+    def meet(self, asked: str) -> None:
+        """Waits for all processes to come here, as they must before they put something together.
+
+        Args:
+            asked: for what.
+
+        Raises:
+            RuntimeError: one has not come after `patience` seconds.
+        """
+        try:
+            dist.monitored_barrier(self._control, timedelta(seconds=self.patience))
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"process {self.rank} asked for {asked}, and another of the {self.count} has not "
+                f"within {self.patience:g} s: let all processes ask, and save in one of them"
+            ) from error
+
+    def gather_objects(self, own: Any) -> list[Any]:
+        """Gathers what each process has, by rank; tensors must lie on the CPU."""
+        found: list[Any] = [None] * self.count
+        dist.all_gather_object(found, own, group=self._control)
+        return found
+
+    def _segment(self, buffer: Tensor, bounds: list[int]) -> Tensor:
+        return buffer[bounds[self.rank] : bounds[self.rank + 1]]
+
+    def _count(self, operation: str, size: int) -> None:
+        self.traffic[operation] += size
+
+
+def wait_for(works: Works) -> None:
+    """Waits until all operations are done, and forgets them."""
+    for work in works:
+        work.wait()
+    works.clear()
+
+
+def _segments(bounds: list[int]) -> list[tuple[int, int, int]]:
+    """Rank, start and stop of each segment that is not empty."""
+    pairs = enumerate(pairwise(bounds))
+    return [(rank, start, stop) for rank, (start, stop) in pairs if start < stop]
+
+
+def _are_equal(bounds: list[int]) -> bool:
+    size = bounds[1]
+    return all(stop == size * rank for rank, stop in enumerate(bounds))

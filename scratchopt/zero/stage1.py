@@ -1,0 +1,147 @@
+"""ZeRO stage 1: the state of the optimizer is shared out, and each process updates its share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from scratchopt.zero.data_parallel import BUCKET_BYTES, DataParallel
+from scratchopt.zero.grouping import find_shape
+from scratchopt.zero.processes import Processes, wait_for
+from scratchopt.zero.shared_bucket import SharedBucket
+
+
+class Stage1(DataParallel):
+    """Each process updates a piece of every parameter, and so has only that piece's state.
+
+    An all-reduce is a reduce-scatter and an all-gather. Data parallelism does both with the
+    gradient; here the step comes between them: the gradient is reduced so that each process has the
+    mean of its own pieces, these are updated, and then the parameters are gathered. That is the
+    same traffic, 2Ψ numbers for Ψ parameters.
+
+    The optimizers are given the pieces in place of the parameters, in the same groups. An
+    elementwise rule updates flat slices; a rule that needs whole tensors gets some of the tensors,
+    dealt out by size. `parameter.shared.piece` is this process's piece of a parameter; it has the
+    gradient, and the parameter itself has none.
+
+    Where a method looks ahead, the parameters that it has moved are gathered before the module's
+    forward pass; one that is not the module's own goes through `run`.
+
+    Args:
+        module: the model.
+        optimizers: of its parameters, none of which has taken a step. They update pieces from now
+            on, and their `state_dict()` is this process's part; `whole_state` gives all of it.
+        processes: that train together; None, all.
+        bucket_bytes: at most so many in a bucket, unless a single parameter has more.
+
+    Raises:
+        RuntimeError: as `DataParallel`; an optimizer whose rule needs all parameters at once, or
+            that has a state already; a group that was added later.
+
+    Reference: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter
+    Models", arXiv:1910.02054, section 5.1.
+    """
+
+    _bucket = SharedBucket
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        processes: Processes | None = None,
+        bucket_bytes: int = BUCKET_BYTES,
+    ) -> None:
+        super().__init__(module, optimizers, processes, bucket_bytes)
+        for bucket in self.buckets:
+            self._share(bucket)
+        self._groups = {
+            optimizer: [list(group["params"]) for group in optimizer.param_groups]
+            for optimizer in self.optimizers
+        }
+        for optimizer in self.optimizers:
+            _give_pieces(optimizer)
+            self._handles.append(optimizer.register_step_pre_hook(_check_pieces))
+        self._handles.append(module.register_forward_pre_hook(lambda *_: self._follow_moves()))
+        self._moves = self._count_moves()
+
+    def _share(self, bucket: SharedBucket) -> None:
+        bucket.share()
+
+    def _reduce(self, bucket: SharedBucket) -> None:
+        """Begins to average a bucket, of which this process gets its segment."""
+        self._works += self.processes.reduce_scatter(bucket.mean(), bucket.layout.bounds)
+
+    def _hand_over(self, bucket: SharedBucket, found: list[bool]) -> None:
+        """Gives the pieces their gradients; the rest of the bucket lives as long as they do."""
+        if bucket.gradient is not None:
+            bucket.give_gradients(bucket.segment(bucket.gradient), found)
+
+    def parameters_of(self, optimizer: torch.optim.Optimizer) -> list[Any]:
+        """The parameters that an optimizer was made of, in its order."""
+        return [p for group in self._groups[optimizer] for p in group]
+
+    def groups_of(self, optimizer: torch.optim.Optimizer) -> list[list[Any]]:
+        """The parameters of each group that an optimizer was made with."""
+        return self._groups[optimizer]
+
+    def gather(self) -> None:
+        """Gathers the parameters from the pieces; all processes must call it."""
+        works = [
+            work
+            for bucket in self.buckets
+            for work in self.processes.all_gather(bucket.values, bucket.layout.bounds)
+        ]
+        wait_for(works)
+        self._moves = self._count_moves()
+
+    def run(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs a forward pass that is not the module's own, and returns what it returns."""
+        self._follow_moves()
+        return forward(*args, **kwargs)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Has all parameters whole meanwhile; all processes must call it."""
+        self._follow_moves()
+        yield
+
+    def _follow_moves(self) -> None:
+        """Gathers the parameters, if a method has moved its pieces to look ahead, or back."""
+        if self._moves != self._count_moves():
+            self.gather()
+
+    def _end_step(self, *step: Any) -> None:
+        super()._end_step()
+        self.gather()
+
+    def _count_moves(self) -> int:
+        """Counts the lookaheads of all optimizers, and the ways back."""
+        return sum(getattr(optimizer, "moves", 0) for optimizer in self.optimizers)
+
+
+def _give_pieces(optimizer: torch.optim.Optimizer) -> None:
+    """Gives an optimizer this process's pieces in place of the parameters."""
+    if optimizer.state:
+        raise RuntimeError(
+            f"{type(optimizer).__name__} has a state already: share the parameters out before the "
+            "first step, then load the state"
+        )
+    for group in optimizer.param_groups:
+        sums = find_shape(optimizer, group).sums  # to which all processes add, even nothing
+        pieces = [p.shared.piece for p in group["params"]]
+        for p, piece in zip(group["params"], pieces, strict=True):
+            piece.requires_grad_(p.requires_grad)
+        group["params"] = [piece for piece in pieces if piece.numel() or sums]
+
+
+def _check_pieces(optimizer: torch.optim.Optimizer, *step: Any) -> None:
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if not hasattr(p, "shared"):
+                raise RuntimeError(
+                    f"{type(optimizer).__name__} was given a parameter of shape {tuple(p.shape)} "
+                    "after the others had been shared out: give it all of them from the start, "
+                    "those that are to wait frozen"
+                )

@@ -1,0 +1,140 @@
+"""ZeRO stage 3, which is FSDP: of the parameters, too, each process keeps its own share alone."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from scratchopt.zero.grouping import split_by_kind
+from scratchopt.zero.shared_bucket import SharedBucket
+from scratchopt.zero.stage2 import Stage2
+from scratchopt.zero.units import split_into_units
+
+
+@dataclass
+class Unit:
+    """A part of the model whose parameters are whole only while it computes."""
+
+    buckets: list[SharedBucket]
+    forward: int = 0  # passes under way; one may be within another
+    backward: bool = False  # whether a pass is under way
+
+
+class Stage3(Stage2):
+    """As stage 2, but a unit's parameters are whole only during its forward and backward passes.
+
+    A unit is an element of a `nn.Sequential` or `nn.ModuleList` (`find_units`); what is in no list
+    is one more, and whole for as long as the whole model computes. Before a unit's forward pass its
+    parameters are gathered, after it they are freed; before its backward pass they are gathered
+    again, and freed as its gradient is reduced. So the traffic is 3Ψ, two all-gathers and a
+    reduce-scatter, and beside its own share a process has one unit at a time.
+
+    Meanwhile `parameter.data` is this process's piece of it. `with stage.whole():` makes all
+    parameters whole, for whoever reads or writes them; all processes must do so.
+
+    Args:
+        module, optimizers, processes: as in `Stage1`.
+        bucket_bytes: not used: each group and dtype of a unit is a bucket.
+
+    Raises:
+        RuntimeError: as `Stage1`; a parameter that units share.
+
+    Reference: Rajbhandari et al., arXiv:1910.02054, section 5.3; Zhao et al., "PyTorch FSDP:
+    Experiences on Scaling Fully Sharded Data Parallel", arXiv:2304.11277.
+    """
+
+    def _make_buckets(self, bucket_bytes: int) -> list[SharedBucket]:
+        """Makes buckets of each unit's parameters, the last unit's first."""
+        self._units: list[Unit] = []
+        self._unit_of: dict[SharedBucket, Unit] = {}
+        for module, parameters in split_into_units(self.module):
+            parts = split_by_kind(parameters, self.optimizers, float("inf"), all_of_them=True)
+            unit = Unit([self._make_bucket(part) for part in parts])
+            self._units.append(unit)
+            self._unit_of |= dict.fromkeys(unit.buckets, unit)
+            self._handles += [
+                module.register_forward_pre_hook(partial(self._before_forward, unit)),
+                module.register_forward_hook(partial(self._after_forward, unit), always_call=True),
+            ]
+        return [bucket for unit in reversed(self._units) for bucket in unit.buckets]
+
+    def _share(self, bucket: SharedBucket) -> None:
+        bucket.share(apart=True)
+        bucket.free()
+
+    def _before_forward(self, unit: Unit, *call: Any) -> None:
+        unit.forward += 1
+        self._fill(unit)
+
+    def _after_forward(self, unit: Unit, module: nn.Module | None, args: Any, output: Any) -> None:
+        unit.forward -= 1
+        if torch.is_grad_enabled():
+            tree_map_only(Tensor, partial(self._watch, unit), output)
+        self._free(unit)
+
+    def _watch(self, unit: Unit, output: Tensor) -> None:
+        """Has the parameters gathered when the backward pass comes to an output."""
+        if output.requires_grad:
+            output.register_hook(lambda gradient: self._before_backward(unit))
+
+    def _before_backward(self, unit: Unit) -> None:
+        unit.backward = True
+        self._fill(unit)
+
+    def _complete(self, bucket: SharedBucket) -> None:
+        """Reduces a bucket that is full, and frees its parameters."""
+        if not self.accumulating:
+            self._reduce(bucket)
+        if not self._unit_of[bucket].forward:  # as in a training_step that does it all by itself
+            bucket.free()
+
+    def _finish(self) -> None:
+        super()._finish()
+        for unit in self._units:
+            unit.backward = False
+            self._free(unit)
+
+    def _fill(self, unit: Unit) -> None:
+        for bucket in unit.buckets:
+            if not bucket.is_whole:
+                bucket.fill()
+
+    def _free(self, unit: Unit) -> None:
+        for bucket in () if unit.forward or unit.backward else unit.buckets:
+            bucket.free()
+
+    def gather(self) -> None:
+        """Gathers anew what is whole now; the rest will be, before it computes."""
+        for bucket in self.buckets:
+            if bucket.is_whole:
+                bucket.fill()
+        self._moves = self._count_moves()
+
+    def run(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs a forward pass that is not the module's own, and returns what it returns."""
+        self._before_forward(self._units[-1])
+        output = None
+        try:
+            output = forward(*args, **kwargs)
+        finally:
+            self._after_forward(self._units[-1], None, None, output)
+        return output
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Has all parameters whole meanwhile, and keeps what is written to them."""
+        for unit in self._units:
+            self._before_forward(unit)
+        try:
+            yield
+        finally:
+            for bucket in self.buckets:
+                bucket.keep()
+            for unit in self._units:
+                unit.forward -= 1
+                self._free(unit)
