@@ -13,6 +13,10 @@ PROCESSES = 2  # on CPUs, where a strategy for several has devices=auto; the few
 # More would wait for a core; each holds a copy of torch, 300 MB or more.
 PER_CORE, ALWAYS = 4, 8  # processes on CPUs
 SAME = {"32": "32-true", "64": "64-true"}  # Lightning's short names of precisions
+STRATEGIES = (
+    *("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp2"),
+    *("zero1", "zero2", "zero3"),
+)
 PRECISIONS = ("32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", *SAME)
 
 

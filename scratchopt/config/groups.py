@@ -113,7 +113,7 @@ class Accelerator:
         "a number >= 1, a list of GPUs such as [0,2], or auto", machine.are_devices
     )
     num_nodes: int = count()
-    strategy: str = one_of("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp2")
+    strategy: str = one_of(*machine.STRATEGIES)
     precision: str = one_of(*machine.PRECISIONS)
 
 

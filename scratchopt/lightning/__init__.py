@@ -23,6 +23,7 @@ from scratchopt.lightning.spaced_validations import SpacedValidations
 from scratchopt.lightning.stop_at_target import StopAtTarget
 from scratchopt.lightning.trajectory import read_records
 from scratchopt.lightning.validations import Validations
+from scratchopt.lightning.zero_strategy import ZeRO
 
 __all__ = [
     "Checkpoint",
@@ -41,5 +42,6 @@ __all__ = [
     "SpacedValidations",
     "StopAtTarget",
     "Validations",
+    "ZeRO",
     "read_records",
 ]

@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, distributed
 
-from scratchopt.lightning.fully_shard import full_tensor
 from scratchopt.lightning.scalars import Rows
+from scratchopt.lightning.shards import find_sharers, full_tensor, shard_of
 
 
 class Diverged(RuntimeError):
@@ -122,8 +122,10 @@ def check_parameters(trainer: Trainer, parameters: Sequence[Tensor], step: int) 
         parameters: of the module.
         step: the last that was taken; −1 before the first.
     """
-    finite = [full_tensor(p.isfinite().all()) for p in parameters]
-    if finite and not torch.stack(finite).all():
+    finite = [full_tensor(shard_of(p).isfinite().all()) for p in parameters]
+    bad = torch.stack(finite).logical_not().sum() if finite else torch.tensor(0)
+    sharers = find_sharers(parameters)
+    if sharers.add_up(bad) if sharers else bad:
         if step < 0:
             raise Diverged("a parameter is NaN or infinite before the first step: start elsewhere")
         raise _diverged(trainer, step, "a parameter is not finite")

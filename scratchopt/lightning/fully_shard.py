@@ -15,7 +15,6 @@ from torch.distributed.fsdp import (
     register_fsdp_forward_method,
 )
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from scratchopt.optimizer import Optimizer as OurOptimizer
@@ -111,11 +110,6 @@ def reshard(module: torch.nn.Module) -> None:
     for unit in module.modules():
         if isinstance(unit, FSDPModule):
             unit.reshard()
-
-
-def full_tensor(tensor: Tensor) -> Tensor:
-    """Puts a tensor together where each process has a shard of it; all processes must call it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _has_tensors(state: dict[Any, dict[str, Any]]) -> bool:

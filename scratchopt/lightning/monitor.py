@@ -23,6 +23,7 @@ from scratchopt.lightning.named_parameters import find_trained
 from scratchopt.lightning.patch_method import do_nothing
 from scratchopt.lightning.scalars import Rows, Scalars
 from scratchopt.lightning.scheduled import read_scheduled
+from scratchopt.lightning.shards import shape_of
 from scratchopt.lightning.step_metrics import Quantity, StepMetrics
 from scratchopt.lightning.updates import Updates
 
@@ -57,7 +58,7 @@ class OptimizerMonitor(Callback):
     from a part that is thawed or of a lazy layer, are measured from the next measurement on. With
     several optimizers each one's gradients are those of its own step. With several processes the
     loss is the mean, and norms are those of the whole parameters, under DDP and where they are
-    sharded (FSDP2).
+    sharded (FSDP2, ZeRO).
 
     Steps count from 0: step i is evaluated at θ_i (an exact NAG: at its lookahead point) and leads
     to θ_{i+1}. The numbers are gathered as 0-dim tensors and written together, because reading one
@@ -279,7 +280,7 @@ class OptimizerMonitor(Callback):
         if list(named) == self._names:
             return
         self._names, self._parameters = list(named), list(named.values())
-        count = sum(p.numel() for p in self._parameters)
+        count = sum(shape_of(p).numel() for p in self._parameters)
         self._every = self.every or (1 if count <= SMALL else 20)
         self._metrics = StepMetrics(self._parameters, self._metrics)
 

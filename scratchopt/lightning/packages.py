@@ -15,7 +15,7 @@ def is_a(thing: Any, *names: str) -> bool:
 
 def holds_all_parameters(strategy: Any) -> bool:
     """True if each process has all parameters whole, as second derivatives need them."""
-    return is_a(strategy, "SingleDeviceStrategy", "DDPStrategy")
+    return is_a(strategy, "SingleDeviceStrategy", "DDPStrategy") and not is_a(strategy, "ZeRO")
 
 
 def overrides(hook: str, module: Any) -> bool:

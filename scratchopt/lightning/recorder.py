@@ -12,12 +12,13 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from scratchopt.lightning.file_versions import choose_version
-from scratchopt.lightning.fully_shard import full_tensor, reshard
+from scratchopt.lightning.fully_shard import reshard
 from scratchopt.lightning.named_parameters import find_trained
 from scratchopt.lightning.record_file import RecordFile
+from scratchopt.lightning.shards import full_gradient, full_tensor, shape_of
 from scratchopt.lightning.trajectory import RecordLayout, read_records
 from scratchopt.lightning.updates import Updates
-from scratchopt.second_order.flat import common_dtype, dense_gradient, flatten
+from scratchopt.second_order.flat import common_dtype, flatten
 
 SMALL = 100  # numbers; of so few every step is recorded, with its gradient, unless one says so
 BUFFERED = 50  # records of small models between two writes
@@ -97,7 +98,7 @@ class Recorder(Callback):
             more: list[Tensor] = []
             if self._gradients:
                 parameters = self._named.values()
-                more = [*parameters, *map(dense_gradient, parameters)]
+                more = [*parameters, *map(full_gradient, parameters)]
             self._add(*theta.values(), *more)
 
     def on_train_batch_end(
@@ -116,7 +117,7 @@ class Recorder(Callback):
         self._updates.unwatch()
         nothing_left = self._file is not None and self._file.last == self._step
         if self._every and self._added != self._step and not nothing_left:
-            theta = list((self._pending or self._named).values())
+            theta = [full_tensor(x) for x in (self._pending or self._named).values()]
             nothing = [torch.full_like(x, torch.nan) for x in theta]
             self._add(*theta, *(2 * nothing if self._gradients else ()))
         self._flush()
@@ -160,7 +161,7 @@ class Recorder(Callback):
         if list(named) == list(self._named):
             return
         self._named = named
-        size = sum(p.numel() for p in named.values())
+        size = sum(shape_of(p).numel() for p in named.values())
         self._every = self.every or (1 if size <= SMALL else 0)
         if not self._every:
             self._stop(size)
@@ -172,7 +173,7 @@ class Recorder(Callback):
         self._flush()  # as they were
         self._buffered = BUFFERED if size <= SMALL else 1
         self._layout = self._describe()
-        joined = {n: full_tensor(p.detach()).clone() for n, p in named.items() if n not in known}
+        joined = {n: full_tensor(p).clone() for n, p in named.items() if n not in known}
         if self._pending is not None:
             self._pending = {name: (self._pending | joined)[name] for name in named}
         if not trainer.is_global_zero:
@@ -188,7 +189,7 @@ class Recorder(Callback):
         self._dtype = torch.float32 if kind == torch.bfloat16 else kind
         return RecordLayout(
             list(self._named),
-            [list(p.shape) for p in self._named.values()],
+            [list(shape_of(p)) for p in self._named.values()],
             str(self._dtype).removeprefix("torch."),
             self._gradients,
         )
@@ -209,14 +210,14 @@ class Recorder(Callback):
         if not self._is_due():
             return
         if self._gradients:
-            self._pending = {n: full_tensor(p.detach()).clone() for n, p in self._named.items()}
+            self._pending = {n: full_tensor(p).clone() for n, p in self._named.items()}
         else:
             self._add(*self._named.values())
 
     def _add(self, *tensors: Tensor) -> None:
         if not tensors:  # all of them come later
             return
-        row = flatten(full_tensor(tensor.detach()) for tensor in tensors)  # by all processes
+        row = flatten(full_tensor(tensor) for tensor in tensors)  # by all processes
         self._added = self._step
         if self._file:
             self._waiting.append((self._step, row))
@@ -240,7 +241,7 @@ def _find_layout(folder: Path, module: LightningModule) -> RecordLayout | None:
         layout, _ = read_records(folder)
     except FileNotFoundError:
         return None
-    own = {name: list(p.shape) for name, p in module.named_parameters() if not is_lazy(p)}
+    own = {name: list(shape_of(p)) for name, p in module.named_parameters() if not is_lazy(p)}
     if any(own.get(n) != shape for n, shape in zip(layout.names, layout.shapes, strict=True)):
         raise ValueError(
             f"{folder}: its records are of other parameters than this run's; move it away"

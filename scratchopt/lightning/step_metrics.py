@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from scratchopt.lightning.fully_shard import full_tensor
+from scratchopt.lightning.shards import find_sharers, full_tensor, shard_of
 from scratchopt.second_order.flat import dense_gradient
 
 LOW = (torch.bfloat16, torch.float16)  # their products would be rounded to 8 or 11 bits
@@ -33,16 +33,18 @@ class StepMetrics:
     """
 
     def __init__(self, parameters: Sequence[Tensor], earlier: "StepMetrics | None" = None) -> None:
-        self._parameters = list(parameters)
+        self._ids = [id(p) for p in parameters]
+        self._parameters = [shard_of(p) for p in parameters]
+        self._sharers = find_sharers(parameters)
         kept = {} if earlier is None else earlier._copies()
-        copies = [kept.get(id(p)) or _copy(p) for p in self._parameters]
+        rows = zip(self._ids, self._parameters, strict=True)
+        copies = [kept.get(number) or _copy(p) for number, p in rows]
         self._start = [start for start, _ in copies]
         self._gradient = [gradient for _, gradient in copies]
 
     def _copies(self) -> dict[int, tuple[Tensor, Tensor]]:
         """The start and the gradient of each parameter, by its id."""
-        ids = map(id, self._parameters)
-        return dict(zip(ids, zip(self._start, self._gradient, strict=True), strict=True))
+        return dict(zip(self._ids, zip(self._start, self._gradient, strict=True), strict=True))
 
     @torch.no_grad()
     def begin(self) -> None:
@@ -54,20 +56,20 @@ class StepMetrics:
     def take_gradient(self, of: Collection[Tensor] | None = None) -> None:
         """Keeps the gradient of some parameters, or of all, for what is asked later."""
         chosen = None if of is None else {id(p) for p in of}
-        for kept, p in zip(self._gradient, self._parameters, strict=True):
-            if chosen is None or id(p) in chosen:
+        for kept, p, number in zip(self._gradient, self._parameters, self._ids, strict=True):
+            if chosen is None or number in chosen or id(p) in chosen:
                 kept.copy_(dense_gradient(p))
 
     @torch.no_grad()
     def gradnorm(self) -> Quantity:
         """The 2-norm of the gradient that was taken; a missing one counts as zero."""
-        self._gradnorm = _norm(self._gradient)
+        self._gradnorm = self._norm(self._gradient)
         return self._gradnorm
 
     @torch.no_grad()
     def current_gradnorm(self) -> Quantity:
         """The 2-norm of the gradient as it is now."""
-        return _norm([dense_gradient(p) for p in self._parameters])
+        return self._norm([dense_gradient(p) for p in self._parameters])
 
     @torch.no_grad()
     def end(self) -> dict[str, Quantity]:
@@ -78,12 +80,13 @@ class StepMetrics:
         `angle`: degrees between Δθ and −g, in [0, 180]; g is the gradient that was taken. NaN where
         one of them is zero.
         """
-        size = _norm(self._start)
+        size = self._norm(self._start)
         moved = self._start  # in place: new memory costs more
         torch._foreach_sub_(moved, self._parameters)
-        velocity, gradnorm = _norm(moved), self._gradnorm
+        velocity, gradnorm = self._norm(moved), self._gradnorm
         # Of −Δθ, which `moved` is, and g.
         along = torch.stack([_dot(a, b) for a, b in zip(moved, self._gradient, strict=True)])
+        along = self._sharers.add_up(along) if self._sharers else along
         return {
             "velocity": velocity,
             "update_ratio": Quantity(
@@ -95,17 +98,18 @@ class StepMetrics:
             ),
         }
 
+    def _norm(self, tensors: list[Tensor]) -> Quantity:
+        if not tensors:
+            return Quantity(torch.tensor(0.0), torch.zeros(0))
+        each = full_tensor(torch.stack(torch._foreach_norm([_wide(t) for t in tensors])))
+        if self._sharers:
+            each = self._sharers.add_up(each.double().square()).sqrt().to(each.dtype)
+        return Quantity(torch.linalg.vector_norm(each), each)
+
 
 def _copy(p: Tensor) -> tuple[Tensor, Tensor]:
     """Copies what a parameter holds, and makes a gradient of zero."""
     return p.detach().clone(), torch.zeros_like(p, requires_grad=False)
-
-
-def _norm(tensors: list[Tensor]) -> Quantity:
-    if not tensors:
-        return Quantity(torch.tensor(0.0), torch.zeros(0))
-    each = full_tensor(torch.stack(torch._foreach_norm([_wide(t) for t in tensors])))
-    return Quantity(torch.linalg.vector_norm(each), each)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

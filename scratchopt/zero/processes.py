@@ -9,6 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+# Older versions of torch have the other names.
+_reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+_all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
 Works: TypeAlias = list[Any]  # of operations under way; each has a wait()
 
 
@@ -55,7 +59,7 @@ class Processes:
         self._count("reduce-scatter", buffer.nbytes)
         if _are_equal(bounds):
             own = self._segment(buffer, bounds)
-            return [dist.reduce_scatter_tensor(own, buffer, group=self.group, async_op=True)]
+            return [_reduce_scatter(own, buffer, group=self.group, async_op=True)]
         return [
             dist.reduce(buffer[start:stop], group_dst=rank, group=self.group, async_op=True)
             for rank, start, stop in _segments(bounds)
@@ -66,7 +70,7 @@ class Processes:
         self._count("all-gather", buffer.nbytes)
         if _are_equal(bounds):
             own = self._segment(buffer, bounds)
-            return [dist.all_gather_into_tensor(buffer, own, group=self.group, async_op=True)]
+            return [_all_gather(buffer, own, group=self.group, async_op=True)]
         return [
             dist.broadcast(buffer[start:stop], group_src=rank, group=self.group, async_op=True)
             for rank, start, stop in _segments(bounds)

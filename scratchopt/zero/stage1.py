@@ -63,7 +63,7 @@ class Stage1(DataParallel):
         for optimizer in self.optimizers:
             _give_pieces(optimizer)
             self._handles.append(optimizer.register_step_pre_hook(_check_pieces))
-        self._handles.append(module.register_forward_pre_hook(lambda *_: self._follow_moves()))
+        self._handles.append(module.register_forward_pre_hook(lambda *_: self.follow_moves()))
         self._moves = self._count_moves()
 
     def _share(self, bucket: SharedBucket) -> None:
@@ -98,16 +98,16 @@ class Stage1(DataParallel):
 
     def run(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs a forward pass that is not the module's own, and returns what it returns."""
-        self._follow_moves()
+        self.follow_moves()
         return forward(*args, **kwargs)
 
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Has all parameters whole meanwhile; all processes must call it."""
-        self._follow_moves()
+        self.follow_moves()
         yield
 
-    def _follow_moves(self) -> None:
+    def follow_moves(self) -> None:
         """Gathers the parameters, if a method has moved its pieces to look ahead, or back."""
         if self._moves != self._count_moves():
             self.gather()

@@ -125,6 +125,12 @@ class Stage3(Stage2):
             self._after_forward(self._units[-1], None, None, output)
         return output
 
+    def close(self) -> None:
+        """Lets go of the module, whose parameters are whole from now on; all must call it."""
+        super().close()
+        for unit in self._units:
+            self._fill(unit)
+
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Has all parameters whole meanwhile, and keeps what is written to them."""

@@ -1,0 +1,42 @@
+"""Shards: what each process has of parameters that FSDP2 or ZeRO shares out."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from scratchopt.second_order.flat import dense_gradient
+from scratchopt.zero.processes import Processes
+
+
+def shape_of(p: Any) -> torch.Size:
+    """The shape of a whole parameter."""
+    return p.shared.shape if hasattr(p, "shared") else p.shape
+
+
+def shard_of(p: Any) -> Tensor:
+    """What this process updates of a parameter: its piece, or all; a DTensor stays one."""
+    return p.shared.piece if hasattr(p, "shared") else p
+
+
+def full_tensor(tensor: Any) -> Tensor:
+    """Puts a tensor together where each process has a shard of it; all processes must call it."""
+    if hasattr(tensor, "shared"):
+        return tensor.shared.gather(tensor.shared.piece)
+    tensor = tensor.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def full_gradient(p: Any) -> Tensor:
+    """The whole gradient of a parameter, zeros if there is none; all processes must call it."""
+    if hasattr(p, "shared"):
+        return p.shared.gather(dense_gradient(p.shared.piece))
+    return full_tensor(dense_gradient(p))
+
+
+def find_sharers(parameters: Iterable[Any]) -> Processes | None:
+    """The processes that have pieces of some parameters, if they are shared out."""
+    found = (p.shared.bucket.processes for p in parameters if hasattr(p, "shared"))
+    return next(found, None)
