@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning.pytorch import Trainer
+from torch.distributed.fsdp import FSDPModule
 
 from scratchopt.lightning.plain_values import PlainValues
 from scratchopt.lightning.resume_warnings import read_limits
@@ -60,4 +61,6 @@ def _make_plain(hyperparameters: Any, place: str) -> tuple[dict[str, Any], list[
 
 def _name_class(instance: Any) -> str:
     cls = type(instance)
+    if FSDPModule in cls.__bases__:  # made by `fully_shard`, of the module's class
+        (cls,) = (base for base in cls.__bases__ if base is not FSDPModule)
     return f"{cls.__module__}.{cls.__qualname__}"

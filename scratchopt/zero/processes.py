@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from functools import cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -43,8 +44,7 @@ class Processes:
         self.group, self.rank, self.count = group, dist.get_rank(group), dist.get_world_size(group)
         self.patience = patience
         self.traffic: Counter[str] = Counter()
-        ranks = dist.get_process_group_ranks(group or dist.group.WORLD)
-        self._control: Any = dist.new_group(ranks, backend="gloo")  # for what is on no device
+        self._control = _find_gloo_group(group or dist.group.WORLD)  # for what is on no device
 
     def all_reduce(self, buffer: Tensor, *, is_other: bool = False) -> Works:
         """Begins to add up a buffer over all processes, in place."""
@@ -130,6 +130,14 @@ def wait_for(works: Works) -> None:
     for work in works:
         work.wait()
     works.clear()
+
+
+@cache
+def _find_gloo_group(group: Any) -> Any:
+    """A group of the same processes that sends from the processor; each has threads of its own."""
+    if dist.get_backend(group) == "gloo":
+        return group
+    return dist.new_group(dist.get_process_group_ranks(group), backend="gloo")
 
 
 def _segments(bounds: list[int]) -> list[tuple[int, int, int]]:
