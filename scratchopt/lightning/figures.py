@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from scratchopt.lightning.file_versions import choose_version
 from scratchopt.lightning.monitor import OptimizerMonitor
 from scratchopt.lightning.packages import is_a
+from scratchopt.lightning.shards import are_sharded
 from scratchopt.lightning.sharpness import Sharpness
 from scratchopt.pictures.curves import History, training_curves
 from scratchopt.pictures.sharpness_figure import sharpness_figures
@@ -96,7 +97,8 @@ def _draw_own(trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]
         return {}  # it ended before its first step
     history: History = {} if monitor is None else monitor.history
     own = getattr(pl_module, "figures", None)
-    if own is not None and not is_a(trainer.strategy, "FSDPStrategy", "ModelParallelStrategy"):
+    is_sharded = is_a(trainer.strategy, "FSDPStrategy") or are_sharded(pl_module.parameters())
+    if own is not None and not is_sharded:
         return own(history)
     return training_curves(history, type(pl_module).__name__)
 

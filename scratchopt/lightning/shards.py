@@ -36,6 +36,11 @@ def full_gradient(p: Any) -> Tensor:
     return full_tensor(dense_gradient(p))
 
 
+def are_sharded(parameters: Iterable[Any]) -> bool:
+    """True if a process has shards of some parameters, and not all of them whole."""
+    return any(hasattr(p, "shared") or isinstance(p, DTensor) for p in parameters)
+
+
 def find_sharers(parameters: Iterable[Any]) -> Processes | None:
     """The processes that have pieces of some parameters, if they are shared out."""
     found = (p.shared.bucket.processes for p in parameters if hasattr(p, "shared"))

@@ -70,7 +70,7 @@ def find_shape(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Shape
         shape = optimizer.shape_of(group)
         if shape is not None:
             return shape
-        reason = "needs the whole curvature in each process"
+        reason = "needs all parameters in each process"
     elif type(optimizer) is getattr(torch.optim, name, None) and name in ELEMENTWISE:
         return Shape()
     else:

@@ -354,36 +354,13 @@ def validation_mid_epoch(row: str) -> float:
     return max(compare(module, expected), float(np.abs(seen).max() / expected.tolerance))
 
 
-def ddp(row: str) -> float:
-    return _of_two_processes("ddp", row, expect(row))
-
-
-def ddp_and_more(row: str) -> float:
-    return _of_two_processes("ddp and more", row, expect(row, steps(2), clip=clipped))
-
-
-def ddp_and_short_window(row: str) -> float:
-    expected = expect(row, steps(WINDOW, UNEVEN), clip=clipped)
-    return _of_two_processes("ddp, short window", row, expected)
-
-
-def fsdp2(row: str) -> float:
-    return _of_two_processes("fsdp2", row, expect(row))
-
-
-def fsdp2_and_more(row: str) -> float:
-    return _of_two_processes("fsdp2 and more", row, expect(row, steps(2), clip=clipped))
-
-
-def fsdp2_and_short_window(row: str) -> float:
-    expected = expect(row, steps(WINDOW, UNEVEN), clip=clipped)
-    return _of_two_processes("fsdp2, short window", row, expected)
-
-
-def _of_two_processes(run: str, row: str, expected: Expected) -> float:
-    came = two_processes()[run][row]
+def of_two_processes(strategy: str, kind: str, row: str) -> float:
+    """The same by two processes, each with half of every batch."""
+    came = two_processes()[f"{strategy}, {kind}"][row]
     if isinstance(came, str):
         raise RuntimeError(came)
+    batches, _, _, options = KINDS[kind]
+    expected = expect(row, batches(), **options)
     return float(np.abs(np.array(came) - expected.path[-1]).max() / expected.tolerance)
 
 
@@ -401,11 +378,8 @@ def _process(folder: str) -> None:
     """One of the two processes."""
     torch.set_num_threads(1)
     came: dict[str, dict[str, Any]] = {}
-    more = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.3, "val_check_interval": 2}
-    short = {"accumulate_grad_batches": WINDOW, "gradient_clip_val": 0.3}
-    kinds = (("", BATCH, {}), (" and more", BATCH, more), (", short window", UNEVEN, short))
-    for strategy, (kind, batch, options) in product(("ddp", "fsdp2"), kinds):
-        of_rows = came[strategy + kind] = {}
+    for strategy, (kind, (_, batch, options, _)) in product(STRATEGIES.values(), KINDS.items()):
+        of_rows = came[f"{strategy}, {kind}"] = {}
         for row in METHODS:
             module = Softmax(optimizer(row), batch)
             try:
@@ -430,6 +404,22 @@ def two_optimizers_by_hand(row: str) -> float:
     return compare(module, expect(row, method=method))
 
 
+# The batches that each step is held to; the size of one, the Trainer's options, the paper's.
+_MORE = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.3, "val_check_interval": 2}
+_CLIP = {"clip": clipped}
+_UNEVEN = UNEVEN, {"accumulate_grad_batches": WINDOW, "gradient_clip_val": 0.3}, _CLIP
+KINDS: dict[str, tuple[Any, ...]] = {
+    "": (steps, BATCH, {}, {}),
+    ", accumulate 2, clipped, validated": (partial(steps, 2), BATCH, _MORE, _CLIP),
+    ", accumulate 3, last step short, clipped": (partial(steps, WINDOW, UNEVEN), *_UNEVEN),
+}
+STRATEGIES = {
+    "DDP": "ddp",
+    "FSDP2": "fsdp2",
+    "ZeRO 1": "zero1",
+    "ZeRO 2": "zero2",
+    "ZeRO 3": "zero3",
+}
 COLUMNS: dict[str, Callable[[str], float]] = {
     "float32": float32,
     "float64": float64,
@@ -448,12 +438,11 @@ COLUMNS: dict[str, Callable[[str], float]] = {
     "μ schedule": momentum_schedule,
     "step without loss": no_loss,
     "validation mid-epoch": validation_mid_epoch,
-    "DDP": ddp,
-    "DDP, accumulate 2, clipped, validated": ddp_and_more,
-    "DDP, accumulate 3, last step short, clipped": ddp_and_short_window,
-    "FSDP2": fsdp2,
-    "FSDP2, accumulate 2, clipped, validated": fsdp2_and_more,
-    "FSDP2, accumulate 3, last step short, clipped": fsdp2_and_short_window,
+    **{
+        f"{name}{kind}": partial(of_two_processes, strategy, kind)
+        for name, strategy in STRATEGIES.items()
+        for kind in KINDS
+    },
     "torch.compile": compiled_model,
     "two optimizers": two_optimizers_by_hand,
 }
@@ -469,9 +458,7 @@ REFUSED = {
         for row in ("newton", "newton_cg")
         for column, message in {
             "μ schedule": _NO_MOMENTUM,
-            "FSDP2": _WHOLE,
-            "FSDP2, accumulate 2, clipped, validated": _WHOLE,
-            "FSDP2, accumulate 3, last step short, clipped": _WHOLE,
+            **{f"{name}{kind}": _WHOLE for name in STRATEGIES for kind in KINDS if name != "DDP"},
             "torch.compile": "Newton needs second derivatives",
         }.items()
     },
