@@ -123,6 +123,12 @@ class Stage1(DataParallel):
         super()._end_step()
         self.gather()
 
+    def close(self) -> None:
+        """Lets go of the module, which is then as any other, and can be copied."""
+        super().close()
+        for p in (p for bucket in self.buckets for p in bucket.parameters):
+            vars(p).pop("shared", None)
+
     def _count_moves(self) -> int:
         """Counts the lookaheads of all optimizers, and the ways back."""
         return sum(getattr(optimizer, "moves", 0) for optimizer in self.optimizers)
