@@ -1,10 +1,14 @@
 """A bucket: parameters whose gradients lie side by side, and are averaged together."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
-from scratchopt.zero.layout import Layout
+from scratchopt.zero.grouping import Part
+from scratchopt.zero.layout import cut_evenly, deal_out
 from scratchopt.zero.processes import Processes
 
 
@@ -15,18 +19,16 @@ class Bucket:
     first that arrives until they are handed over.
 
     Args:
-        parameters: of one dtype and device.
-        layout: of them in the buffer.
-        processes: between which the layout is cut.
-        whole: whether it is cut between tensors, and never through one.
+        part: the parameters, and whether each must stay whole.
+        processes: between which they are cut, or dealt out.
+        loads: numbers that each process has of earlier buckets that are dealt out; added to.
     """
 
-    def __init__(
-        self, parameters: list[Parameter], layout: Layout, processes: Processes, whole: bool
-    ) -> None:
-        self.parameters, self.layout = parameters, layout
-        self.processes, self.whole = processes, whole
-        self.shapes = [p.shape for p in parameters]
+    def __init__(self, part: Part, processes: Processes, loads: list[int]) -> None:
+        self.parameters, self.whole, self.optimizer = part
+        self.processes, self.shapes = processes, [p.shape for p in part.parameters]
+        sizes = [p.numel() for p in part.parameters]
+        self.layout = deal_out(sizes, loads) if part.whole else cut_evenly(sizes, len(loads))
         self.arrived: set[int] = set()  # in the backward pass under way
         self.forget()
 
@@ -47,6 +49,23 @@ class Bucket:
         """True if the backward pass under way has brought each gradient that there is to come."""
         missing = (p for i, p in enumerate(self.parameters) if i not in self.arrived)
         return not any(p.requires_grad for p in missing)
+
+    def listen(self, take: Callable[..., None]) -> list[Any]:
+        """Has each gradient taken as it comes; also one of a parameter that is thawed later.
+
+        Args:
+            take: gets the bucket, the index of the parameter, and the parameter.
+
+        Returns:
+            Handles.
+        """
+        handles = []
+        for index, p in enumerate(self.parameters):
+            trains = p.requires_grad
+            p.requires_grad_(True)  # or torch takes no hook
+            handles.append(p.register_post_accumulate_grad_hook(partial(take, self, index)))
+            p.requires_grad_(trains)
+        return handles
 
     def add(self, index: int, gradient: Tensor) -> None:
         """Adds a gradient to those of its parameter that are there.

@@ -1,6 +1,7 @@
 """The norm of a gradient of which each process has pieces, and clipping by it."""
 
 from collections import defaultdict
+from itertools import chain
 from typing import Any
 
 import torch
@@ -28,8 +29,8 @@ def clip_gradients(stage: Stage1, optimizer: torch.optim.Optimizer, most: float)
         The norm before, 0-dim.
     """
     kinds: dict[Any, list[Shared]] = defaultdict(list)
-    for p in stage.parameters_of(optimizer):
-        kinds[p.dtype].append(p.shared)
+    for shared in chain.from_iterable(stage.shared_of(optimizer)):
+        kinds[shared.piece.dtype].append(shared)
     norms = [norm for several in kinds.values() for norm in _norms(several)]
     total = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.tensor(0.0)
     pieces = [p for group in optimizer.param_groups for p in group["params"]]

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import takewhile
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from torch.nn.parameter import Parameter, is_lazy
+from torch.nn import Parameter
 
 from scratchopt.zero.bucket import Bucket
-from scratchopt.zero.grouping import Part, split_by_kind
-from scratchopt.zero.layout import cut_evenly, deal_out
+from scratchopt.zero.grouping import Part, refuse_lazy, split_by_kind
 from scratchopt.zero.processes import Processes, Works, wait_for
+from scratchopt.zero.watch import parameters_of, watch
 
 BUCKET_BYTES = 25 * 2**20  # as DDP has it: large enough that sending takes longer than starting to
 
@@ -36,7 +35,7 @@ class DataParallel:
 
     Args:
         module: the model.
-        optimizers: of its parameters, none of which has taken a step.
+        optimizers: of its parameters.
         processes: that train together; None, all.
         bucket_bytes: at most so many in a bucket, unless a single parameter has more.
 
@@ -60,20 +59,17 @@ class DataParallel:
         self.module, self.optimizers = module, list(optimizers)
         self.processes = processes or Processes()
         self.accumulating = False
-        for name, p in module.named_parameters():
-            if is_lazy(p):
-                raise RuntimeError(f"{name} has no shape yet: run a batch through the model before")
+        refuse_lazy(module)
         self.processes.send_from_first([*module.parameters(), *module.buffers()])
         self._works: Works = []  # under way
         self._queued = False  # whether the end of the backward pass will be noticed
         self._loads = [0] * self.processes.count
         self._handles: list[Any] = []
         self.buckets = self._make_buckets(bucket_bytes)
-        self._handles += [
-            p.register_post_accumulate_grad_hook(partial(self._take, bucket, index))
-            for bucket in self.buckets
-            for index, p in enumerate(bucket.parameters)
-        ]
+        self._updated = parameters_of(self.optimizers)
+        for bucket in self.buckets:
+            self._handles += bucket.listen(self._take)
+        self._handles += watch(module, self.optimizers, self._forget, lambda: self._updated)
         self._handles += [o.register_step_post_hook(self._end_step) for o in self.optimizers]
 
     def _make_buckets(self, bucket_bytes: int) -> list[Any]:
@@ -82,9 +78,7 @@ class DataParallel:
         return [self._make_bucket(part) for part in parts]
 
     def _make_bucket(self, part: Part) -> Any:
-        sizes = [p.numel() for p in part.parameters]
-        layout = deal_out(sizes, self._loads) if part.whole else cut_evenly(sizes, len(self._loads))
-        return self._bucket(part.parameters, layout, self.processes, part.whole)
+        return self._bucket(part, self.processes, self._loads)
 
     def _take(self, bucket: Any, index: int, p: Parameter) -> None:
         """Moves a gradient that the backward pass has brought to its bucket."""
@@ -130,6 +124,12 @@ class DataParallel:
         for index, p in enumerate(bucket.parameters):
             if found[index]:
                 p.grad = bucket.view(bucket.gradient, index)
+
+    def _forget(self, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Forgets the gradients that have added up, of all optimizers or of one."""
+        for bucket in self.buckets:
+            if optimizer in (None, bucket.optimizer):
+                bucket.forget()
 
     def _end_step(self, *step: Any) -> None:
         """Gives all processes the module's buffers of the first, such as running statistics."""

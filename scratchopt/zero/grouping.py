@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn import Parameter
+from torch import nn
+from torch.nn.parameter import Parameter, is_lazy
 
 from scratchopt.engine.shapes import Shape
 from scratchopt.optimizer import Optimizer
@@ -23,10 +24,19 @@ class Part(NamedTuple):
     Args:
         parameters: of one group, dtype and device.
         whole: whether their rule needs whole tensors.
+        optimizer: that updates them, if one does.
     """
 
     parameters: list[Parameter]
     whole: bool
+    optimizer: torch.optim.Optimizer | None
+
+
+def refuse_lazy(module: nn.Module) -> None:
+    """Raises a RuntimeError for a parameter that has no shape yet."""
+    for name, p in module.named_parameters():
+        if is_lazy(p):
+            raise RuntimeError(f"{name} has no shape yet: run a batch through the model before")
 
 
 def split_by_kind(
@@ -53,9 +63,10 @@ def split_by_kind(
             kinds[number, p.dtype, p.device].append((place, p))
     found = []
     for (number, *_), members in kinds.items():
-        whole = number is not None and find_shape(*owned[number]).whole
+        optimizer, group = (None, {}) if number is None else owned[number]
+        whole = optimizer is not None and find_shape(optimizer, group).whole
         for chunk in _chunks(members[::-1], bucket_bytes):
-            found.append((chunk[-1][0], Part([p for _, p in chunk[::-1]], whole)))
+            found.append((chunk[-1][0], Part([p for _, p in chunk[::-1]], whole, optimizer)))
     return [part for _, part in sorted(found, key=lambda pair: -pair[0])]
 
 

@@ -10,7 +10,9 @@ from torch import nn
 from scratchopt.zero.data_parallel import BUCKET_BYTES, DataParallel
 from scratchopt.zero.grouping import find_shape
 from scratchopt.zero.processes import Processes, wait_for
-from scratchopt.zero.shared_bucket import SharedBucket
+from scratchopt.zero.shared_bucket import Shared, SharedBucket
+from scratchopt.zero.watch import parameters_of
+from scratchopt.zero.whole_state import load_state
 
 
 class Stage1(DataParallel):
@@ -31,14 +33,15 @@ class Stage1(DataParallel):
 
     Args:
         module: the model.
-        optimizers: of its parameters, none of which has taken a step. They update pieces from now
-            on, and their `state_dict()` is this process's part; `whole_state` gives all of it.
+        optimizers: of its parameters, with a state that is the same in all processes, or none. They
+            update pieces from now on, and their `state_dict()` is this process's part;
+            `whole_state` gives all of it.
         processes: that train together; None, all.
         bucket_bytes: at most so many in a bucket, unless a single parameter has more.
 
     Raises:
         RuntimeError: as `DataParallel`; an optimizer whose rule needs all parameters at once, or
-            that has a state already; a group that was added later.
+            that is at its gradient point; a group that was added later.
 
     Reference: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter
     Models", arXiv:1910.02054, section 5.1.
@@ -57,12 +60,14 @@ class Stage1(DataParallel):
         for bucket in self.buckets:
             self._share(bucket)
         self._groups = {
-            optimizer: [list(group["params"]) for group in optimizer.param_groups]
-            for optimizer in self.optimizers
+            o: [[p.shared for p in group["params"]] for group in o.param_groups]
+            for o in self.optimizers
         }
         for optimizer in self.optimizers:
+            state = optimizer.state_dict()  # of what has been loaded, or an Adagrad's first one
             _give_pieces(optimizer)
-            self._handles.append(optimizer.register_step_pre_hook(_check_pieces))
+            load_state(self, optimizer, state)
+        self._updated = parameters_of(self.optimizers)
         self._handles.append(module.register_forward_pre_hook(lambda *_: self.follow_moves()))
         self._moves = self._count_moves()
 
@@ -78,12 +83,14 @@ class Stage1(DataParallel):
         if bucket.gradient is not None:
             bucket.give_gradients(bucket.segment(bucket.gradient), found)
 
-    def parameters_of(self, optimizer: torch.optim.Optimizer) -> list[Any]:
-        """The parameters that an optimizer was made of, in its order."""
-        return [p for group in self._groups[optimizer] for p in group]
+    def _forget(self, optimizer: torch.optim.Optimizer | None = None) -> None:
+        super()._forget(optimizer)
+        if optimizer is None:  # it was the module, which does not know of the pieces
+            for p in self._updated:
+                p.grad = None
 
-    def groups_of(self, optimizer: torch.optim.Optimizer) -> list[list[Any]]:
-        """The parameters of each group that an optimizer was made with."""
+    def shared_of(self, optimizer: torch.optim.Optimizer) -> list[list[Shared]]:
+        """The parameters of each group that an optimizer was made with, in its order."""
         return self._groups[optimizer]
 
     def gather(self) -> None:
@@ -116,6 +123,12 @@ class Stage1(DataParallel):
         super()._end_step()
         self.gather()
 
+    def close(self) -> None:
+        """Lets go of the module, which is then as any other, and can be copied."""
+        super().close()
+        for p in (p for bucket in self.buckets for p in bucket.parameters):
+            vars(p).pop("shared", None)
+
     def _count_moves(self) -> int:
         """Counts the lookaheads of all optimizers, and the ways back."""
         return sum(getattr(optimizer, "moves", 0) for optimizer in self.optimizers)
@@ -123,25 +136,15 @@ class Stage1(DataParallel):
 
 def _give_pieces(optimizer: torch.optim.Optimizer) -> None:
     """Gives an optimizer this process's pieces in place of the parameters."""
-    if optimizer.state:
+    if getattr(optimizer, "ahead", False):
         raise RuntimeError(
-            f"{type(optimizer).__name__} has a state already: share the parameters out before the "
-            "first step, then load the state"
+            f"{type(optimizer).__name__} is at its gradient point: call restore_() before its "
+            "parameters are shared out"
         )
+    optimizer.state.clear()
     for group in optimizer.param_groups:
         sums = find_shape(optimizer, group).sums  # to which all processes add, even nothing
         pieces = [p.shared.piece for p in group["params"]]
         for p, piece in zip(group["params"], pieces, strict=True):
             piece.requires_grad_(p.requires_grad)
         group["params"] = [piece for piece in pieces if piece.numel() or sums]
-
-
-def _check_pieces(optimizer: torch.optim.Optimizer, *step: Any) -> None:
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            if not hasattr(p, "shared"):
-                raise RuntimeError(
-                    f"{type(optimizer).__name__} was given a parameter of shape {tuple(p.shape)} "
-                    "after the others had been shared out: give it all of them from the start, "
-                    "those that are to wait frozen"
-                )

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from scratchopt.zero.grouping import split_by_kind
 from scratchopt.zero.shared_bucket import SharedBucket
 from scratchopt.zero.stage2 import Stage2
-from scratchopt.zero.units import split_into_units
+from scratchopt.zero.units import find_tensors, split_into_units
 
 
 @dataclass
@@ -42,7 +41,8 @@ class Stage3(Stage2):
         bucket_bytes: not used: each group and dtype of a unit is a bucket.
 
     Raises:
-        RuntimeError: as `Stage1`; a parameter that units share.
+        RuntimeError: as `Stage1`; a parameter that units share; a unit that returns an object in
+            which no tensors are found.
 
     Reference: Rajbhandari et al., arXiv:1910.02054, section 5.3; Zhao et al., "PyTorch FSDP:
     Experiences on Scaling Fully Sharded Data Parallel", arXiv:2304.11277.
@@ -74,7 +74,8 @@ class Stage3(Stage2):
     def _after_forward(self, unit: Unit, module: nn.Module | None, args: Any, output: Any) -> None:
         unit.forward -= 1
         if torch.is_grad_enabled():
-            tree_map_only(Tensor, partial(self._watch, unit), output)
+            for tensor in find_tensors(output, None if unit is self._units[-1] else module):
+                self._watch(unit, tensor)
         self._free(unit)
 
     def _watch(self, unit: Unit, output: Tensor) -> None:

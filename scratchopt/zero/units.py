@@ -1,8 +1,10 @@
 """The units of a model, such as the blocks of a transformer, one after the other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 
@@ -29,6 +31,34 @@ def find_units(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 yield name, child
         else:
             yield from ((f"{name}.{inner}", unit) for inner, unit in find_units(child))
+
+
+def find_tensors(output: Any, unit: nn.Module | None = None) -> list[Tensor]:
+    """Finds the tensors in what a module returns, in containers and dataclasses too.
+
+    Args:
+        output: what it returns.
+        unit: the module, if there must be any.
+
+    Raises:
+        RuntimeError: there are none.
+    """
+    if isinstance(output, Tensor):
+        return [output]
+    values: Any = ()
+    if isinstance(output, Mapping):
+        values = output.values()
+    elif isinstance(output, list | tuple):
+        values = output
+    elif is_dataclass(output):
+        values = [getattr(output, field.name) for field in fields(output)]
+    found = [tensor for value in values for tensor in find_tensors(value)]
+    if unit is not None and not found and output is not None:
+        raise RuntimeError(
+            f"the unit {type(unit).__name__} returned {type(output).__name__}, in which no tensor "
+            "is found: return tensors, or a container or dataclass of them"
+        )
+    return found
 
 
 def split_into_units(module: nn.Module) -> list[tuple[nn.Module, list[Parameter]]]:

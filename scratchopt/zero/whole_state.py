@@ -1,20 +1,22 @@
 """The whole state of an optimizer of which each process has a part, as one process has it."""
 
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from scratchopt.zero.shared_bucket import Shared, SharedBucket
-from scratchopt.zero.stage1 import Stage1
+
+if TYPE_CHECKING:
+    from scratchopt.zero.stage1 import Stage1
 
 # Kept once for each parameter, not for each of its numbers; by torch, and ours beside them.
 NUMBERS = {"step", "mu_product", "eta", "mu"}
 
 
 def gather_state(
-    stage: Stage1, optimizer: torch.optim.Optimizer, *, keep: bool = True
+    stage: "Stage1", optimizer: torch.optim.Optimizer, *, keep: bool = True
 ) -> dict[str, Any]:
     """Gathers the state of an optimizer, as the `state_dict()` of a single process has it.
 
@@ -34,19 +36,20 @@ def gather_state(
         RuntimeError: not all processes have called it.
     """
     stage.processes.meet("the whole state of an optimizer")
-    numbers = {p.shared: i for i, p in enumerate(stage.parameters_of(optimizer))}
+    parts = stage.shared_of(optimizer)
+    numbers = {shared: i for i, shared in enumerate(chain.from_iterable(parts))}
     state: dict[int, dict[str, Any]] = {}
     for bucket in stage.buckets:
         for shared, values in _gather_bucket(bucket, optimizer, keep):
             if shared in numbers:
                 state[numbers[shared]] = values
     groups, left = optimizer.state_dict()["param_groups"], iter(range(len(numbers)))
-    for group, parameters in zip(groups, stage.groups_of(optimizer), strict=True):
+    for group, parameters in zip(groups, parts, strict=True):
         group["params"] = [next(left) for _ in parameters]
     return {"state": dict(sorted(state.items())), "param_groups": groups} if keep else {}
 
 
-def load_state(stage: Stage1, optimizer: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
+def load_state(stage: "Stage1", optimizer: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
     """Loads this process's part of a whole state; each process does so by itself.
 
     Args:
@@ -57,7 +60,8 @@ def load_state(stage: Stage1, optimizer: torch.optim.Optimizer, whole: dict[str,
     Raises:
         ValueError: the state of another method, or of other groups.
     """
-    counts = [len(parameters) for parameters in stage.groups_of(optimizer)]
+    parts = stage.shared_of(optimizer)
+    counts = [len(part) for part in parts]
     found = [len(group["params"]) for group in whole["param_groups"]]
     if counts != found:
         raise ValueError(
@@ -65,9 +69,7 @@ def load_state(stage: Stage1, optimizer: torch.optim.Optimizer, whole: dict[str,
             f"groups of {counts}"
         )
     indices = chain.from_iterable(group["params"] for group in whole["param_groups"])
-    numbers = {
-        p.shared: index for p, index in zip(stage.parameters_of(optimizer), indices, strict=True)
-    }
+    numbers = dict(zip(chain.from_iterable(parts), indices, strict=True))
     pieces = [p for group in optimizer.param_groups for p in group["params"]]
     part = {"state": {}, "param_groups": optimizer.state_dict()["param_groups"]}
     for own, saved in zip(part["param_groups"], whole["param_groups"], strict=True):
