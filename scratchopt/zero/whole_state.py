@@ -125,7 +125,7 @@ def _cut(value: Any, shared: Shared) -> Any:
     """This process's part of a buffer."""
     if shared.bucket.whole or not isinstance(value, Tensor):
         return value
-    return value.reshape(-1)[slice(*shared.part)]
+    return value.reshape(-1)[slice(*shared.part)].clone()  # the whole is not needed any more
 
 
 def _to_cpu(value: Any) -> Any:
