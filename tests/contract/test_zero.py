@@ -8,7 +8,7 @@ order of the sums alone, and each rule makes of it what it makes of any rounding
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache, partial
 from itertools import product
@@ -187,6 +187,65 @@ def measure(row: str, dtype: torch.dtype, steps: int, exact: bool = False) -> di
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
             found[name] = str(error)
     return found
+
+
+CORE = ("adam, compiled", "nag, list", "adafactor, default", "muon, default", "rule of sums")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> Callable[..., list[dict[str, Any]]]:
+    """What all processes measured: of rows, for a number of steps, in a data type."""
+
+    @cache
+    def find(processes: int, dtype: str, steps: int, kind: str, rows: tuple[str, ...]) -> Any:
+        folder = tmp_path_factory.mktemp("rows")
+        run_by_two(__name__, folder, dtype, steps, kind, *rows, processes=processes)
+        return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
+
+    return find
+
+
+def check(found: list[dict[str, Any]], row: str, within: float) -> None:
+    """Holds every stage of a row, in all processes, to DDP."""
+    for of_rank in found:
+        assert list(of_rank[row]) == list(STAGES)
+        for stage, apart in of_rank[row].items():
+            assert isinstance(apart, float), f"stage {stage}: {apart}"
+            assert apart <= (within if stage != "by hand" else 0.0), f"stage {stage}: {apart}"
+
+
+def within_of(row: str, dtype: str) -> float:
+    """Nothing; of sums over all parameters, which are added in another order, some roundings."""
+    return 256 * torch.finfo(DTYPES[dtype]).eps if row.startswith("rule of sums") else 0.0
+
+
+@pytest.mark.parametrize("row", CORE)
+def test_a_representative_of_each_shape_is_ddp_to_the_last_bit(row, found):
+    check(found(2, "float32", 6, "plain", CORE), row, within_of(row, "float32"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("row", "dtype"), runs_of(LONG))
+def test_every_rule_is_ddp_to_the_last_bit_over_50_steps(row, dtype, found):
+    rows = tuple(row for row, kind in runs_of(LONG) if kind == dtype)
+    check(found(2, dtype, 50, "plain", rows), row, within_of(row, dtype))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("row", "dtype"), runs_of(SHORT))
+def test_every_driver_and_option_is_ddp_to_the_last_bit(row, dtype, found):
+    rows = tuple(row for row, kind in runs_of(SHORT) if kind == dtype)
+    check(found(2, dtype, 10, "plain", rows), row, within_of(row, dtype))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("processes", [3, 4])
+@pytest.mark.parametrize("row", MAIN)
+def test_more_processes_are_ddp_to_the_last_bit_where_sums_are_exact(row, processes, found):
+    found_ = found(processes, "float64", 20, "exact", tuple(MAIN))
+    check(found_, row, within_of(row, "float64"))
 
 
 def _main(out: str, dtype: str, steps: str, kind: str, *rows: str) -> None:
