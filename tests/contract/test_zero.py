@@ -161,7 +161,8 @@ def train(
         if isinstance(stage, Stage1):
             clip_gradients(stage, optimizer, clip)
         else:
-            nn.utils.clip_grad_norm_(net.parameters(), clip)
+            owned = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(owned, clip)
         optimizer.step()
     if not stage:
         return [p.detach() for p in net.parameters()]

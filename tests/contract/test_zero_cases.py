@@ -40,13 +40,16 @@ class Loop:
         model: the model.
         optimizers: makes each of its optimizers.
         unused: whether some of its parameters may have no gradient.
+        size: of a bucket, in bytes.
     """
 
-    def __init__(self, way: Any, model: nn.Module, *optimizers: Any, unused: bool = False) -> None:
+    def __init__(
+        self, way: Any, model: nn.Module, *optimizers: Any, unused: bool = False, size: int = 160
+    ) -> None:
         self.model, self.unused = model.double() if _is_real(model) else model, unused
         self.optimizers = [make(model) for make in optimizers or (lambda m: adamw(m.parameters()),)]
         self.optimizer: Any = self.optimizers[0]
-        self.stage = way and way(model, self.optimizers, bucket_bytes=160)
+        self.stage = way and way(model, self.optimizers, bucket_bytes=size)
         self.random = torch.Generator().manual_seed(1 + dist.get_rank())
         self.wrap()
 
@@ -192,6 +195,15 @@ def fewer_whole_tensors_than_processes(way: Any) -> Found:
         return scratchopt.Adafactor([g for g in groups if g["params"][0].numel()], lr=0.05)
 
     return _few(make, way)
+
+
+@case()
+def matrices_of_odd_sizes(way: Any) -> Found:
+    """A processor's product g·gᵀ depends on where g lies in memory; a rule must not see it."""
+    torch.manual_seed(0)
+    sizes = ((5, 7), (7, 5), (5, 7), (7, 5))
+    net = nn.Sequential(nn.Sequential(*(nn.Linear(*size, bias=False) for size in sizes)))
+    return _trained(Loop(way, net, lambda m: scratchopt.SOAP(m.parameters(), lr=0.05), size=2**20))
 
 
 def _trained(loop: Loop, count: int = 4, **options: Any) -> Found:
