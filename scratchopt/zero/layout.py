@@ -56,8 +56,8 @@ def cut_evenly(sizes: Sequence[int], processes: int) -> Layout:
 def deal_out(sizes: Sequence[int], loads: list[int]) -> Layout:
     """Gives each tensor, whole, to the process that has least by then, the largest first.
 
-    Segments are as long as they come out. Tensors begin at multiples of 8 numbers, for a processor's
-    product of matrices may depend on where they lie; that is all the padding.
+    Segments are as long as they come out. Tensors begin at multiples of 8 numbers, for a product
+    of matrices may depend on where they lie; that is all the padding.
 
     Args:
         sizes: of the tensors.

@@ -270,13 +270,13 @@ class Tied(nn.Module):
 
     def __init__(self, across: bool) -> None:
         super().__init__()
-        net = blocks()
+        net: Any = blocks()
         if across:
             net[2][0].weight = net[0][0].weight
         else:
-            net[1] = nn.ModuleDict({"a": nn.Linear(5, 5), "b": nn.Linear(5, 5)})
-            net[1].forward = lambda x: net[1]["b"](net[1]["a"](x).tanh())
-            net[1]["b"].weight = net[1]["a"].weight
+            inner: Any = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5))
+            inner[2].weight = inner[0].weight
+            net[1] = inner
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
@@ -349,10 +349,11 @@ def buffers_and_running_statistics(way: Any) -> Found:
 def convolutions_in_channels_last(way: Any) -> Found:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 2, 2))
-    loop = Loop(way, net.to(memory_format=torch.channels_last))
+    last: Any = {"memory_format": torch.channels_last}
+    loop = Loop(way, net.to(**last))
     for _ in range(3):
         loop.optimizer.zero_grad()
-        x = loop.batch(2, 3, 6, 6).to(memory_format=torch.channels_last)
+        x = loop.batch(2, 3, 6, 6).to(**last)
         loop.net(x).square().mean().backward()
         loop.clip()
         loop.optimizer.step()
@@ -403,7 +404,7 @@ def a_group_that_is_added_later(way: Any) -> Found:
     return loop.end()
 
 
-@case("Newton needs the whole curvature in each process: use strategy='ddp'")
+@case("Newton needs all parameters in each process: use strategy='ddp'")
 def newton(way: Any) -> Found:
     return Loop(way, blocks(), lambda m: scratchopt.Newton(m.parameters(), lr=1.0)).end()
 
@@ -520,8 +521,8 @@ def gradients_that_the_module_zeroes(way: Any) -> Found:
 
 
 class Twice(Body):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + super().forward(x + 1)
+    def forward(self, x: Tensor, *, used: int | None = None) -> Tensor:
+        return super().forward(x, used=used) + super().forward(x + 1, used=used)
 
 
 @case()
@@ -690,7 +691,7 @@ def copies_of_the_module_when_the_stage_is_closed(way: Any) -> Found:
     for model in (copy.deepcopy(loop.model), again):
         found += [p.detach() for p in model.parameters()]
         model(torch.ones(1, 5, dtype=torch.float64)).sum().backward()
-        found += [p.grad for p in model.parameters()]
+        found += [torch.as_tensor(p.grad) for p in model.parameters()]
     return found
 
 
