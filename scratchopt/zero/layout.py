@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+_ALIGNED = 8  # numbers: 16 bytes or more
+
 
 class Layout(NamedTuple):
     """Places in a flat buffer, in numbers.
@@ -54,27 +56,27 @@ def cut_evenly(sizes: Sequence[int], processes: int) -> Layout:
 def deal_out(sizes: Sequence[int], loads: list[int]) -> Layout:
     """Gives each tensor, whole, to the process that has least by then, the largest first.
 
-    Segments are as long as they come out, so there is no padding.
+    Segments are as long as they come out. Tensors begin at multiples of 8 numbers, for a product
+    of matrices may depend on where they lie; that is all the padding.
 
     Args:
         sizes: of the tensors.
         loads: numbers that each process has already; these are added.
 
-    >>> deal_out([6, 2, 3], [0, 0])
-    Layout(offsets=[0, 9, 6], sizes=[6, 2, 3], bounds=[0, 6, 11])
+    >>> deal_out([60, 20, 30], [0, 0])
+    Layout(offsets=[0, 96, 64], sizes=[60, 20, 30], bounds=[0, 64, 120])
     """
     before = list(loads)
+    room = [-(-size // _ALIGNED) * _ALIGNED for size in sizes]
     owned: list[list[int]] = [[] for _ in loads]
     for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
         owner = loads.index(min(loads))
         owned[owner].append(index)
-        loads[owner] += sizes[index]
+        loads[owner] += room[index]
     order = [index for indices in owned for index in indices]
-    places = dict(zip(order, _add_up([sizes[i] for i in order]), strict=True))
+    places = dict(zip(order, _add_up([room[i] for i in order]), strict=True))
     grown = [after - start for after, start in zip(loads, before, strict=True)]
-    return Layout(
-        [places[i] for i in range(len(sizes))], list(sizes), [*_add_up(grown), sum(sizes)]
-    )
+    return Layout([places[i] for i in range(len(sizes))], list(sizes), [*_add_up(grown), sum(room)])
 
 
 def _add_up(sizes: Sequence[int]) -> list[int]:

@@ -105,7 +105,8 @@ class Processes:
             RuntimeError: one has not come after `patience` seconds.
         """
         try:
-            dist.monitored_barrier(self._control, timedelta(seconds=self.patience))
+            meeting: Any = dist.barrier(self._control, async_op=True)
+            meeting.wait(timedelta(seconds=self.patience))
         except RuntimeError as error:
             raise RuntimeError(
                 f"process {self.rank} asked for {asked}, and another of the {self.count} has not "
