@@ -47,7 +47,7 @@ class Stage1(DataParallel):
     Models", arXiv:1910.02054, section 5.1.
     """
 
-    _bucket = SharedBucket
+    _bucket, _cuts = SharedBucket, True
 
     def __init__(
         self,
