@@ -68,7 +68,8 @@ class Stage1(DataParallel):
             _give_pieces(optimizer)
             load_state(self, optimizer, state)
         self._updated = parameters_of(self.optimizers)
-        self._handles.append(module.register_forward_pre_hook(lambda *_: self.follow_moves()))
+        follow = module.register_forward_pre_hook(lambda *_: self.follow_moves(), prepend=True)
+        self._handles.append(follow)
         self._moves = self._count_moves()
 
     def _share(self, bucket: SharedBucket) -> None:
@@ -98,6 +99,7 @@ class Stage1(DataParallel):
         works = [
             work
             for bucket in self.buckets
+            if any(piece.requires_grad for piece in bucket.pieces)
             for work in self.processes.all_gather(bucket.values, bucket.layout.bounds)
         ]
         wait_for(works)
