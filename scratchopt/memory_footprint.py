@@ -28,8 +28,7 @@ class Memory(NamedTuple):
         return sum(self)
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{_readable(n)} {name}" for name, n in self._asdict().items() if n)
-        return f"{_readable(self.total)} ({parts})"
+        return describe_bytes(self._asdict())
 
 
 def memory(
@@ -56,14 +55,17 @@ def memory(
     =====  ==========  =========  ===========================  =====
     0      Ψ           Ψ          K
     1      Ψ           Ψ          K/N
-    2      Ψ           Ψ/N        K/N                          a bucket
+    2      Ψ           Ψ/N        K/N                          a bucket of each group
     3      Ψ/N         Ψ/N        K/N                          parameters and gradient of a unit
     =====  ==========  =========  ===========================  =====
 
     Stage 0 is data parallelism, the others are ZeRO's (`scratchopt.zero`), whose own layouts are
-    made, on meta tensors too. The peak of a backward pass has what the last column says besides,
-    and in each stage the one gradient that autograd has just made; in stage 3 what is in no unit is
-    whole as well while the model computes.
+    made, on meta tensors too. Where tensors stay whole, as Muon's, a process has some of them in
+    place of a share, and in stage 1 no bucket of gradients at rest of which it updates nothing.
+
+    The last column says what a backward pass has at its peak besides; in each stage there is also
+    the one gradient that autograd has just made. In stage 3 what is in no unit is whole while the
+    model computes, and a frozen parameter from there until the backward pass ends.
 
     Args:
         model: a module, or parameters. Those that require no gradient have none, and no
@@ -220,6 +222,12 @@ def _sum(state: Any) -> int:
     if isinstance(state, Mapping):
         return sum(map(_sum, state.values()))
     return sum(map(_sum, state)) if isinstance(state, list | tuple) else 0
+
+
+def describe_bytes(parts: Mapping[str, int]) -> str:
+    """Describes bytes and their parts, but for empty ones: `6.0 kB (2.0 kB state, ...)`."""
+    listed = ", ".join(f"{_readable(n)} {name}" for name, n in parts.items() if n)
+    return f"{_readable(sum(parts.values()))} ({listed})"
 
 
 def _readable(count: float) -> str:
