@@ -69,7 +69,7 @@ def test_stages_and_processes_that_there_are_not_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             memory(model, scratchopt.SGD, **wrong)
-    with pytest.raises(RuntimeError, match=r"Newton needs the whole curvature .* strategy='ddp'"):
+    with pytest.raises(RuntimeError, match=r"Newton needs all parameters .* strategy='ddp'"):
         memory(model, scratchopt.Newton, stage=1, processes=2)
 
 
