@@ -1,7 +1,6 @@
 """Processes that are not there, for whoever asks what each would have."""
 
 from collections import Counter
-from typing import Any
 
 from torch import Tensor
 
@@ -23,15 +22,15 @@ class Imagined(Processes):
         self.group, self.rank, self.count = None, rank, count
         self.traffic = Counter()
 
-    def all_reduce(self, *arguments: Any, **options: Any) -> Works:
+    def all_reduce(self, buffer: Tensor, *, is_other: bool = False) -> Works:
         """Adds up nothing."""
         return []
 
-    def reduce_scatter(self, *arguments: Any) -> Works:
+    def reduce_scatter(self, buffer: Tensor, bounds: list[int]) -> Works:
         """Adds up nothing."""
         return []
 
-    def all_gather(self, *arguments: Any) -> Works:
+    def all_gather(self, buffer: Tensor, bounds: list[int]) -> Works:
         """Gathers nothing."""
         return []
 

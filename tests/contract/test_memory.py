@@ -1,5 +1,7 @@
 """Memory as predicted and as allocated."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -62,11 +64,12 @@ def test_one_process_has_it_all_at_any_stage(stage):
 
 def test_stages_and_processes_that_there_are_not_are_refused():
     model = [torch.nn.Parameter(torch.empty(9))]
-    for wrong, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"stage": 4}, "Invalid stage: 4"),
         ({"processes": 0}, "Invalid number of processes: 0"),
         ({"stage": 1, "processes": 2, "rank": 2}, "Invalid rank: 2"),
-    ):
+    )
+    for wrong, message in cases:
         with pytest.raises(ValueError, match=message):
             memory(model, scratchopt.SGD, **wrong)
     with pytest.raises(RuntimeError, match=r"Newton needs all parameters .* strategy='ddp'"):

@@ -59,11 +59,11 @@ def make_model(name: str) -> nn.Module:
     if name == "with a root":
         return WithRoot()
     sizes = ((37, 53), (53, 41), (41, 29), (29, 5))
-    model = nn.Sequential(*(nn.Sequential(nn.Linear(*size), nn.Tanh()) for size in sizes))
+    layers = [nn.Linear(*size) for size in sizes]
     if name == "partly frozen":
-        model[0].requires_grad_(False)
-        model[2][0].weight.requires_grad_(False)
-    return model
+        layers[0].requires_grad_(False)
+        layers[2].weight.requires_grad_(False)
+    return nn.Sequential(*(nn.Sequential(layer, nn.Tanh()) for layer in layers))
 
 
 def storages(tensors: Iterable[Any]) -> dict[int, int]:
@@ -182,7 +182,7 @@ def measure(kind: type[DataParallel], model_name: str, method: str) -> dict[str,
 
 def measure_others(tensors: list[Tensor], expected: int) -> int:
     """Bytes of all memory but that of some tensors, as soon as gloo's threads have let go of it."""
-    known = storages(tensors)
+    known, found = storages(tensors), -1
     for _ in range(50):
         found = sum(size for at, size in storages(find_tensors()).items() if at not in known)
         if found == expected:
