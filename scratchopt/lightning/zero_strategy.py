@@ -12,12 +12,10 @@ from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.optim import Optimizer
 
 from scratchopt.lightning.patch_method import do_nothing, patch_method
-from scratchopt.zero import Stage1, Stage2, Stage3
+from scratchopt.zero import STAGES, Stage1
 from scratchopt.zero.clip import clip_gradients
 from scratchopt.zero.whole_parameters import gather_parameters
 from scratchopt.zero.whole_state import gather_state, load_state
-
-STAGES = {1: Stage1, 2: Stage2, 3: Stage3}
 
 
 class ZeRO(DDPStrategy):

@@ -63,8 +63,11 @@ class Result:
         seconds: of training and testing, by the clock, without start-up; of this process alone,
             where a run was resumed.
         training_seconds: of training alone, of all processes where it was resumed.
-        memory: bytes by purpose, as `scratchopt.memory` predicts them: in each process, of which
-            fsdp2's share them. None, if somebody else's optimizer has taken no step.
+        memory: bytes by purpose, as `scratchopt.memory` predicts them: in the first process, of
+            which those of fsdp2 and zero1 to zero3 share them. None, if somebody else's optimizer
+            has taken no step.
+        traffic: bytes by collective operation that the first process has sent since it started, as
+            `scratchopt.zero.Processes` counts them. None, where nobody does, as with ddp.
         versions: of Python and the packages that matter; None for one that is not installed. In a
             store the hash of the code too.
         commit: git hash of the project, with `-dirty` after it where files were changed; None
@@ -89,6 +92,7 @@ class Result:
     seconds: float = 0.0
     training_seconds: float = 0.0
     memory: dict[str, int] | None = None
+    traffic: dict[str, int] | None = None
     versions: dict[str, str | None] = field(default_factory=versions)
     commit: str | None = field(default_factory=_commit)
     error: str | None = None
@@ -128,9 +132,10 @@ class Result:
 
     def table(self, directory: Path) -> str:
         """The result in aligned lines, and how to see more of it."""
-        from scratchopt.memory_footprint import Memory  # imports torch
+        from scratchopt.memory_footprint import describe_bytes  # imports torch
 
         start = self.hyperparameters.get("task.start")
+        where = " in the first process" if self.traffic else ""
         metrics = {tag: f"{value:.6g}" for tag, value in sorted(self.metrics.items())}
         rows = {
             "task": self.task,
@@ -144,7 +149,8 @@ class Result:
             **metrics,
             **({"error": self.error} if self.error else {}),
             "seconds": f"{self.seconds:.1f}",
-            **({"memory": str(Memory(**self.memory))} if self.memory else {}),
+            **({"memory": describe_bytes(self.memory) + where} if self.memory else {}),
+            **({"traffic": describe_bytes(self.traffic) + where} if self.traffic else {}),
             "run": to_paste(directory),
             "dashboard": f"tensorboard --logdir {to_paste(_runs_beside(directory))}",
         }

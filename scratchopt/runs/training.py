@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from scratchopt.config.accelerator import check_float64, resolve_accelerator
 from scratchopt.config.fields import UserError
 from scratchopt.config.processes import watch_processes
-from scratchopt.lightning import Diverged, OptimizerMonitor
+from scratchopt.lightning import Diverged, OptimizerMonitor, ZeRO
 from scratchopt.memory_footprint import measure_memory
 from scratchopt.runs.callbacks import quiet_lightning
 from scratchopt.runs.checkpoints import (
@@ -162,8 +162,10 @@ class _Record:
         """Writes what came of the training."""
         self.count_training()
         trainer, result = self.trainer, self.result
-        used = measure_memory(trainer.lightning_module, trainer.optimizers)
+        stage = trainer.strategy.stage if isinstance(trainer.strategy, ZeRO) else None
+        used = measure_memory(trainer.lightning_module, trainer.optimizers, stage)
         result.memory = used and used._asdict()
+        result.traffic = dict(stage.processes.traffic.most_common()) if stage else None
         result.status, result.ending = describe_ending(
             trainer,
             self.instruments.monitor.history,

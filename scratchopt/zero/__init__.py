@@ -6,4 +6,6 @@ from scratchopt.zero.stage1 import Stage1
 from scratchopt.zero.stage2 import Stage2
 from scratchopt.zero.stage3 import Stage3
 
-__all__ = ["DataParallel", "Processes", "Stage1", "Stage2", "Stage3"]
+STAGES = {1: Stage1, 2: Stage2, 3: Stage3}
+
+__all__ = ["STAGES", "DataParallel", "Processes", "Stage1", "Stage2", "Stage3"]

@@ -62,9 +62,10 @@ class Bucket:
         handles = []
         for index, p in enumerate(self.parameters):
             trains = p.requires_grad
-            p.requires_grad_(True)  # or torch takes no hook
-            handles.append(p.register_post_accumulate_grad_hook(partial(take, self, index)))
-            p.requires_grad_(trains)
+            if trains or p.is_floating_point() or p.is_complex():  # else it can't be thawed
+                p.requires_grad_(True)  # or torch takes no hook
+                handles.append(p.register_post_accumulate_grad_hook(partial(take, self, index)))
+                p.requires_grad_(trains)
         return handles
 
     def add(self, index: int, gradient: Tensor) -> None:

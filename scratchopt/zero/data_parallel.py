@@ -26,9 +26,8 @@ class DataParallel:
     Gradients are gathered in buckets, in the order in which a backward pass brings them, the last
     layer's first. Each bucket that is full is on its way while the pass goes on.
 
-    Make it after the optimizers, then train as ever: what there is to be done follows from
-    `loss.backward()` and `optimizer.step()`. To make a step of several batches, set `accumulating`
-    for all but the last.
+    Make it after the optimizers, then train as ever: `loss.backward()` and `optimizer.step()` do
+    the rest. To make a step of several batches, set `accumulating` for all but the last.
 
     A parameter without a gradient in one process counts as zero there; it has none at all where no
     process has one. All processes must run through the model in the same order.
@@ -48,6 +47,7 @@ class DataParallel:
     """
 
     _bucket: ClassVar[type[Bucket]] = Bucket
+    _cuts: ClassVar[bool] = False  # whether each process has a segment of a bucket
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class DataParallel:
         self.processes.send_from_first([*module.parameters(), *module.buffers()])
         self._works: Works = []  # under way
         self._queued = False  # whether the end of the backward pass will be noticed
-        self._loads = [0] * self.processes.count
+        self._loads = [0] * (self.processes.count if self._cuts else 1)
         self._handles: list[Any] = []
         self.buckets = self._make_buckets(bucket_bytes)
         self._updated = parameters_of(self.optimizers)
@@ -82,8 +82,8 @@ class DataParallel:
 
     def _take(self, bucket: Any, index: int, p: Parameter) -> None:
         """Moves a gradient that the backward pass has brought to its bucket."""
-        gradient, p.grad = p.grad, None
-        bucket.add(index, gradient)
+        bucket.add(index, p.grad)
+        p.grad = None
         if not self._queued:
             self._queued = True
             engine: Any = torch.autograd.Variable._execution_engine  # type: ignore[attr-defined]
@@ -94,7 +94,7 @@ class DataParallel:
     def _complete(self, bucket: Any) -> None:
         """Reduces the buckets that are full, in an order that is the same in all processes."""
         if not self.accumulating:
-            waiting = [each for each in self.buckets if not each.is_reduced]
+            waiting = [each for each in self.buckets if each.trains and not each.is_reduced]
             for each in takewhile(lambda each: each.is_full, waiting):
                 self._reduce(each)
 

@@ -22,7 +22,7 @@ class Part(NamedTuple):
     """Parameters of a bucket.
 
     Args:
-        parameters: of one group, dtype and device.
+        parameters: of one group, dtype and device, that all require a gradient, or none.
         whole: whether their rule needs whole tensors.
         optimizer: that updates them, if one does.
     """
@@ -60,7 +60,7 @@ def split_by_kind(
     for place, p in enumerate(parameters):
         number = numbers.get(id(p))
         if number is not None or all_of_them:
-            kinds[number, p.dtype, p.device].append((place, p))
+            kinds[number, p.dtype, p.device, p.requires_grad].append((place, p))
     found = []
     for (number, *_), members in kinds.items():
         optimizer, group = (None, {}) if number is None else owned[number]

@@ -86,8 +86,11 @@ class SharedBucket(Bucket):
         for index, shape in enumerate(self.shapes):
             start, stop = self.layout.part(index, rank)
             place = self.layout.offsets[index] + start - self.layout.bounds[rank]
-            piece = segment[place : place + stop - start] if start < stop else segment[:0]
-            pieces.append(piece.view(shape) if self.whole and start < stop else piece)
+            if start == stop:  # memory of its own, or it would keep the buffer's
+                pieces.append(segment.new_empty(0))
+                continue
+            piece = segment[place : place + stop - start]
+            pieces.append(piece.view(shape) if self.whole else piece)
         return pieces
 
     def give_gradients(self, segment: Tensor, found: list[bool]) -> None:

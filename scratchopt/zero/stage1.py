@@ -9,7 +9,7 @@ from torch import nn
 
 from scratchopt.zero.data_parallel import BUCKET_BYTES, DataParallel
 from scratchopt.zero.grouping import find_shape
-from scratchopt.zero.processes import Processes, wait_for
+from scratchopt.zero.processes import Processes, Works, wait_for
 from scratchopt.zero.shared_bucket import Shared, SharedBucket
 from scratchopt.zero.watch import parameters_of
 from scratchopt.zero.whole_state import load_state
@@ -47,7 +47,7 @@ class Stage1(DataParallel):
     Models", arXiv:1910.02054, section 5.1.
     """
 
-    _bucket = SharedBucket
+    _bucket, _cuts = SharedBucket, True
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Stage1(DataParallel):
             _give_pieces(optimizer)
             load_state(self, optimizer, state)
         self._updated = parameters_of(self.optimizers)
-        self._handles.append(module.register_forward_pre_hook(lambda *_: self.follow_moves()))
+        self._handles.append(module.register_forward_pre_hook(self.follow_moves, prepend=True))
         self._moves = self._count_moves()
 
     def _share(self, bucket: SharedBucket) -> None:
@@ -95,11 +95,10 @@ class Stage1(DataParallel):
 
     def gather(self) -> None:
         """Gathers the parameters from the pieces; all processes must call it."""
-        works = [
-            work
-            for bucket in self.buckets
-            for work in self.processes.all_gather(bucket.values, bucket.layout.bounds)
-        ]
+        works: Works = []
+        for bucket in self.buckets:
+            if any(piece.requires_grad for piece in bucket.pieces):
+                works += self.processes.all_gather(bucket.values, bucket.layout.bounds)
         wait_for(works)
         self._moves = self._count_moves()
 
@@ -114,7 +113,7 @@ class Stage1(DataParallel):
         self.follow_moves()
         yield
 
-    def follow_moves(self) -> None:
+    def follow_moves(self, *call: Any) -> None:
         """Gathers the parameters, if a method has moved its pieces to look ahead, or back."""
         if self._moves != self._count_moves():
             self.gather()

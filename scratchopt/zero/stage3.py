@@ -118,6 +118,7 @@ class Stage3(Stage2):
 
     def run(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs a forward pass that is not the module's own, and returns what it returns."""
+        self.follow_moves()
         self._before_forward(self._units[-1])
         output = None
         try:

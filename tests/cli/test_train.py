@@ -97,6 +97,7 @@ def test_result_json_has_its_keys(toy):
             "seconds",
             "training_seconds",
             "memory",
+            "traffic",
         ),
         *("versions", "commit", "error", "complete"),
     ]
@@ -109,7 +110,8 @@ def test_result_json_has_its_keys(toy):
     assert 0 < result["training_seconds"] < result["seconds"] < 60
     assert (result["validations"], result["error"], result["complete"]) == ([], None, True)
     one = 4  # bytes of x in float32
-    assert result["memory"] == dict.fromkeys(("parameters", "gradients", "state", "lookahead"), one)
+    kept = dict.fromkeys(("parameters", "gradients", "state", "lookahead"), one)
+    assert (result["memory"], result["traffic"]) == (kept | {"padding": 0}, None)
 
 
 def test_a_run_leaves_its_files_and_no_half_written_ones(toy):

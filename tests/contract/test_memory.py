@@ -1,5 +1,7 @@
 """Memory as predicted and as allocated."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,8 +14,66 @@ from tests.shared.cases import CASES, take_step
 @pytest.mark.parametrize(("count", "total"), [(1_000, 6_000), (1_000_000_000, 6_000_000_000)])
 def test_it_is_the_articles_table(count, total):
     model = [torch.nn.Parameter(torch.empty(count, device="meta"))]
-    assert memory(model, scratchopt.Momentum, torch.float16) == (total / 3, total / 3, total / 3, 0)
-    assert memory(model, scratchopt.SGD, torch.float16) == (total / 3, total / 3, 0, 0)
+    third = total / 3
+    assert memory(model, scratchopt.Momentum, torch.float16) == (third, third, third, 0, 0)
+    assert memory(model, scratchopt.SGD, torch.float16) == (third, third, 0, 0, 0)
+
+
+class MixedAdam(scratchopt.Optimizer):
+    """Adam as of mixed precision: parameters and moments in float32 are its state."""
+
+    buffers = ("master", "m", "v")
+    shape = "tensor"
+
+    def __init__(self, params, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @staticmethod
+    def rule(p, g, master, m, v, *, lr):
+        p.add_(g)
+
+    def first_value(self, key, p, group):
+        return torch.zeros_like(p, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(("stage", "gigabytes"), [(0, 120), (1, 31.4), (2, 16.6), (3, 1.9)])
+def test_it_is_the_table_of_the_zero_paper(stage, gigabytes):
+    """7.5·10⁹ parameters, 64 processes: Rajbhandari et al., figure 1."""
+    count = 7_500_000_000 // 64
+    model = [torch.nn.Parameter(torch.empty(count, device="meta")) for _ in range(64)]
+    processes = {"stage": stage, "processes": 64, "bucket_bytes": 2**40}  # all in a single bucket
+    found = memory(model, MixedAdam, torch.float16, rank=7, **processes)
+    assert (found.total / 1e9, found.padding) == (pytest.approx(gigabytes, abs=0.05), 0)
+
+
+def test_of_several_processes_that_counts_which_has_most():
+    model = torch.nn.Sequential(torch.nn.Linear(9, 7), torch.nn.Linear(7, 2, bias=False))
+    for kind in (scratchopt.Adam, scratchopt.Muon):
+        ranks = [memory(model, kind, stage=3, processes=3, rank=r) for r in range(3)]
+        assert memory(model, kind, stage=3, processes=3) == max(ranks, key=lambda r: r.total)
+        assert sum(r.parameters for r in ranks) == memory(model, kind).parameters
+        assert sum(r.gradients for r in ranks) == memory(model, kind).gradients
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_one_process_has_it_all_at_any_stage(stage):
+    model = torch.nn.Sequential(torch.nn.Linear(9, 7), torch.nn.Linear(7, 2))
+    for kind in (scratchopt.NAG, scratchopt.Adafactor, torch.optim.Adam):
+        assert memory(model, kind, stage=stage, processes=1) == memory(model, kind)
+
+
+def test_stages_and_processes_that_there_are_not_are_refused():
+    model = [torch.nn.Parameter(torch.empty(9))]
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"stage": 4}, "Invalid stage: 4"),
+        ({"processes": 0}, "Invalid number of processes: 0"),
+        ({"stage": 1, "processes": 2, "rank": 2}, "Invalid rank: 2"),
+    )
+    for wrong, message in cases:
+        with pytest.raises(ValueError, match=message):
+            memory(model, scratchopt.SGD, **wrong)
+    with pytest.raises(RuntimeError, match=r"Newton needs all parameters .* strategy='ddp'"):
+        memory(model, scratchopt.Newton, stage=1, processes=2)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.needs_hessian])
@@ -48,8 +108,8 @@ def test_compensation_doubles_parameters_and_state():
     model = [torch.nn.Parameter(torch.empty(1000, device="meta"))]
     plain = memory(model, scratchopt.Momentum, torch.bfloat16)
     compensated = memory(model, scratchopt.Momentum, torch.bfloat16, compensated=True)
-    assert plain == (2000, 2000, 2000, 0)
-    assert compensated == (2000, 2000, 6000, 0)
+    assert plain == (2000, 2000, 2000, 0, 0)
+    assert compensated == (2000, 2000, 6000, 0, 0)
 
 
 def test_an_optimizer_that_takes_no_step_without_memory_is_refused_in_a_line():

@@ -64,6 +64,7 @@ WRONG: dict[str, Any] = {
     "validations": {},
     "complete": "yes",
     "memory": 3,
+    "traffic": [4],
     "ending": 4,
     "steps": True,
     "evaluations": [1],
