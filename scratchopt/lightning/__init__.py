@@ -47,7 +47,7 @@ __all__ = [
     "SpacedValidations",
     "StopAtTarget",
     "Validations",
-    "checkpoint_activations",
     "ZeRO",
+    "checkpoint_activations",
     "read_records",
 ]
