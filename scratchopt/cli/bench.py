@@ -6,6 +6,7 @@
                                        # and where the rest goes
     python scripts/bench.py monitor    # the same step with OptimizerMonitor, and without
     python scripts/bench.py step       # an optimizer's step, against torch's and a copy of memory
+    python scripts/bench.py memory     # what saves memory in a step of a transformer, and its time
 
 All sides run in turn, A B A B, so that a machine that slows down slows all; a ratio is the
 median over the turns. Other programs must rest meanwhile. On two idle cores `step` takes about
@@ -13,10 +14,12 @@ seven minutes, and 13 GB for gpt2-small; `mnist` takes two to three.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import TextIO
@@ -28,6 +31,7 @@ from scratchopt.cli.streams import guard_streams
 
 STEP_OPTIONS = "device", "sizes", "methods", "rounds", "csv"
 COLUMNS = "{:<31}{:>12}{:>12}{:>9}{:>18}"
+MEMORY = "{:<38}{:>9}{:>13}{:>9}{:>9}{:>18}{:>13}"
 
 
 def main() -> None:
@@ -46,7 +50,7 @@ def main() -> None:
     except OSError as error:
         parser.error(f"argument --csv: {arguments.csv}: {error.strerror}")
     pairs = arguments.pairs or 7
-    if what != "step":
+    if what not in ("step", "memory"):
         print(COLUMNS.format("", "ours", "least", "ratio", "(min to max)"))
     if what in ("all", "start"):
         compare_times("toy run, s", time_toy_run, time_imports, pairs)
@@ -54,6 +58,8 @@ def main() -> None:
         account_for_mnist(pairs)
     if what in ("all", "monitor"):
         compare_monitors(5 * pairs)
+    if what in ("all", "memory"):
+        tabulate_memory(pairs)
     if what in ("all", "step"):
         from scratchopt.bench.step_times import tabulate  # imports torch
 
@@ -68,9 +74,12 @@ def main() -> None:
 def _parser() -> Parser:
     parser = Parser(__doc__)
     parser.add_argument(
-        "what", nargs="?", choices=["all", "start", "mnist", "monitor", "step"], default="all"
+        "what",
+        nargs="?",
+        choices=["all", "start", "mnist", "monitor", "memory", "step"],
+        default="all",
     )
-    runs = parser.add_argument_group("start, mnist and monitor")
+    runs = parser.add_argument_group("start, mnist, monitor and memory")
     runs.add_argument("--pairs", type=_positive_integer, help="runs of each side (default 7)")
     step = parser.add_argument_group("step")
     step.add_argument("--device", choices=["cpu", "cuda"], help="default cpu")
@@ -140,3 +149,24 @@ def compare_monitors(rounds: int) -> None:
         times = time_monitors(rounds, Path(directory))
     for name in ("default", "every step"):
         print_row(f"monitor, {name}, ms", list(zip(times[name], times["none"], strict=False)))
+
+
+def tabulate_memory(rounds: int) -> None:
+    """Measures ways to make a step with less memory, and prints a row of each.
+
+    Bytes are measured in a new process, so that nothing was allocated before.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler tells that it begins
+    from scratchopt.bench.memory_cases import WAYS, measure_bytes, time_steps  # imports torch
+
+    print(MEMORY.format("", "peak MB", "between MB", "CPU ms", "ratio", "(min to max)", "|Δ loss|"))
+    costs = time_steps(WAYS, rounds)
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for (name, cost), found in zip(
+            costs.items(), pool.imap(measure_bytes, WAYS.values()), strict=True
+        ):
+            most, between = (f"{number / 1e6:.1f}" for number in found)
+            spread = f"({min(cost.ratios):.2f} to {max(cost.ratios):.2f})"
+            numbers = f"{1000 * cost.seconds:.0f}", f"{median(cost.ratios):.2f}", spread
+            row = MEMORY.format(name, most, between, *numbers, f"{cost.difference:.1g}")
+            print(row, flush=True)

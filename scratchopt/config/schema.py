@@ -46,6 +46,7 @@ class RunConfig:
     accumulate_grad_batches: int = count()
     gradient_clip_val: float | None = must_be("a number > 0, or null", lambda x: x > 0)
     gradient_clip_algorithm: str = one_of("norm", "value")
+    activation_checkpointing: bool = must_be("true or false")
     validate_every: int = count()
     validate_steps: int | None = must_be("an integer >= 1, or null", lambda n: n >= 1)
     until: str = one_of("target", "end")
@@ -70,6 +71,7 @@ EXAMPLES = {"task": "tasks.toy.Toy", "optimizer": "scratchopt.NAG", "datamodule"
 EXAMPLES |= {"schedule": "scratchopt.schedules.cosine"}
 # Keys that are not in the configuration of an older run, which may go on or be looked at.
 LATER = {
+    "activation_checkpointing": False,
     "checkpoint_kept": True,
     "comparison": None,
     "figures": None,

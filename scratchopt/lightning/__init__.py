@@ -6,6 +6,10 @@ Their order in `Trainer(callbacks=[...])` matters in three points: `Lookahead` c
 `MeanGradient` before all that look at the gradient, and `Figures` after `OptimizerMonitor`.
 """
 
+from scratchopt.lightning.activation_checkpointing import (
+    ActivationCheckpointing,
+    checkpoint_activations,
+)
 from scratchopt.lightning.checkpoint import Checkpoint
 from scratchopt.lightning.convergence import Convergence
 from scratchopt.lightning.divergence import Diverged
@@ -26,6 +30,7 @@ from scratchopt.lightning.validations import Validations
 from scratchopt.lightning.zero_strategy import ZeRO
 
 __all__ = [
+    "ActivationCheckpointing",
     "Checkpoint",
     "Convergence",
     "Diverged",
@@ -43,5 +48,6 @@ __all__ = [
     "StopAtTarget",
     "Validations",
     "ZeRO",
+    "checkpoint_activations",
     "read_records",
 ]

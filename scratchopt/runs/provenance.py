@@ -21,7 +21,7 @@ NUMERIC = ("torch", "lightning", "torchmetrics", "numpy")  # what a number may d
 # The code that has a part in training: all of these folders, and these files of others.
 FOLDERS = (
     *("scratchopt/engine", "scratchopt/lightning", "scratchopt/pictures"),
-    *("scratchopt/problems", "scratchopt/second_order", "tasks"),
+    *("scratchopt/problems", "scratchopt/second_order", "scratchopt/zero", "tasks"),
 )
 FILES = (
     "config/accelerator",

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from scratchopt.lightning import (
+    ActivationCheckpointing,
     Checkpoint,
     Figures,
     LiveLoss,
@@ -94,6 +95,7 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         *([Schedule(schedule)] if schedule else []),
         Lookahead(),
         MeanGradient(),
+        *([ActivationCheckpointing()] if config["activation_checkpointing"] else []),
         instruments.monitor,
         instruments.validations,
         Recorder(config["record_every"]),

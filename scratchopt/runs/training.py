@@ -30,6 +30,7 @@ from scratchopt.runs.provenance import refuse_hidden_targets
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.trainer import Instruments, make_instruments, make_trainer
 from scratchopt.second_order.system import Singular
+from scratchopt.zero.units import find_units
 
 THREADS = torch.get_num_threads()  # of this process, before any run asked for another number
 
@@ -55,6 +56,8 @@ def run(config: dict[str, Any], result: Result, directory: Path, max_cost: float
     result.hyperparameters |= hyperparameters(config)
     task, data = make_task(config), make_data(config["datamodule"])
     check_float64(task, config["accelerator"]["accelerator"])
+    if config["activation_checkpointing"]:
+        _check_blocks(task)
     checkpoint, updates = _find_checkpoint(config, directory, task)
     instruments = make_instruments(config, directory, updates, max_cost)
     trainer = make_trainer(config, directory, instruments)
@@ -91,6 +94,15 @@ def _prepare(config: dict[str, Any]) -> dict[str, Any]:
     config = config | {"accelerator": resolve_accelerator(config["accelerator"])}
     seed_everything(config["seed"], verbose=False)
     return config
+
+
+def _check_blocks(task: LightningModule) -> None:
+    """Refuses a task of which nothing could be computed again in backward."""
+    if not any(True for _ in find_units(task)):
+        raise UserError(
+            f"activation_checkpointing=true: {type(task).__name__} has no blocks in an "
+            "nn.Sequential or nn.ModuleList to compute again; leave it out"
+        )
 
 
 def _find_checkpoint(

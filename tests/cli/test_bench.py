@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import scratchopt
+from scratchopt.bench.memory_cases import PLAIN, WAYS
 from scratchopt.bench.step_cases import METHODS, SIZES
 from scratchopt.bench.step_times import (
     RATIOS,
@@ -165,3 +166,18 @@ def test_the_account_of_a_step_has_every_callback_of_a_run(tmp_path):
         ours, least, ratio = map(float, row[31:].split()[:3])
         assert math.isfinite(ours)
         assert ratio == pytest.approx(ours / least, rel=0.5, abs=0.002)
+
+
+@pytest.mark.slow
+def test_what_saves_memory_does_and_says_what_becomes_of_the_numbers(tmp_path):
+    done = commands.run("bench", "memory", "--pairs", "1", cwd=tmp_path, kind="new")
+    assert (done.returncode, done.stderr) == (0, "")
+    _, *rows = done.stdout.splitlines()
+    peaks, differences = {}, {}
+    for row in rows:
+        peak, _, _, _, *_, difference = row[38:].split()
+        peaks[row[:38].strip()], differences[row[:38].strip()] = float(peak), float(difference)
+    assert list(peaks) == list(WAYS)
+    assert max(peaks, key=lambda name: peaks[name]) == PLAIN
+    assert peaks["activation checkpointing"] < peaks[PLAIN] / 2
+    assert differences["activation checkpointing"] == 0 < differences["bf16-true"]

@@ -343,6 +343,7 @@ def test_a_file_of_configurations_that_cannot_be_read_is_named(content, script, 
         ("task._target_=nowhere.T", "there is no module nowhere here; give the command where it"),
         ("task._target_=tasks.toy.Nope", "tasks.toy has no Nope"),
         ("task._target_=wrong.T", "wrong.py, line 2: "),
+        ("task=toy activation_checkpointing=true", "Toy has no blocks in an nn.Sequential or"),
     ],
 )
 @pytest.mark.parametrize(
