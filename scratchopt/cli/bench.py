@@ -5,11 +5,13 @@
     python scripts/bench.py mnist      # a training step with all logging, against a bare loop,
                                        # and where the rest goes
     python scripts/bench.py monitor    # the same step with OptimizerMonitor, and without
+    python scripts/bench.py zero       # a step of two processes that share by the stages of ZeRO,
+                                       # against torch's DDP and FSDP2
     python scripts/bench.py step       # an optimizer's step, against torch's and a copy of memory
 
 All sides run in turn, A B A B, so that a machine that slows down slows all; a ratio is the
 median over the turns. Other programs must rest meanwhile. On two idle cores `step` takes about
-seven minutes, and 13 GB for gpt2-small; `mnist` takes two to three.
+seven minutes, and 13 GB for gpt2-small; `mnist` takes two to three, `zero` one.
 """
 
 import argparse
@@ -46,7 +48,7 @@ def main() -> None:
     except OSError as error:
         parser.error(f"argument --csv: {arguments.csv}: {error.strerror}")
     pairs = arguments.pairs or 7
-    if what != "step":
+    if what not in ("step", "zero"):
         print(COLUMNS.format("", "ours", "least", "ratio", "(min to max)"))
     if what in ("all", "start"):
         compare_times("toy run, s", time_toy_run, time_imports, pairs)
@@ -54,6 +56,8 @@ def main() -> None:
         account_for_mnist(pairs)
     if what in ("all", "monitor"):
         compare_monitors(5 * pairs)
+    if what in ("all", "zero"):
+        compare_stages(pairs)
     if what in ("all", "step"):
         from scratchopt.bench.step_times import tabulate  # imports torch
 
@@ -68,9 +72,12 @@ def main() -> None:
 def _parser() -> Parser:
     parser = Parser(__doc__)
     parser.add_argument(
-        "what", nargs="?", choices=["all", "start", "mnist", "monitor", "step"], default="all"
+        "what",
+        nargs="?",
+        choices=["all", "start", "mnist", "monitor", "zero", "step"],
+        default="all",
     )
-    runs = parser.add_argument_group("start, mnist and monitor")
+    runs = parser.add_argument_group("start, mnist, monitor and zero")
     runs.add_argument("--pairs", type=_positive_integer, help="runs of each side (default 7)")
     step = parser.add_argument_group("step")
     step.add_argument("--device", choices=["cpu", "cuda"], help="default cpu")
@@ -140,3 +147,16 @@ def compare_monitors(rounds: int) -> None:
         times = time_monitors(rounds, Path(directory))
     for name in ("default", "every step"):
         print_row(f"monitor, {name}, ms", list(zip(times[name], times["none"], strict=False)))
+
+
+def compare_stages(rounds: int) -> None:
+    """Times steps of two processes in turn, and prints a row for each of ours and torch's."""
+    from scratchopt.bench.zero_times import SIZES, time_stages  # imports torch
+
+    print(COLUMNS.format("", "ours", "torch's", "ratio", "(min to max)"), flush=True)
+    pairs = [(ours, "DDP") for ours in ("DataParallel", "Stage1", "Stage2")] + [("Stage3", "FSDP2")]
+    for size in SIZES:
+        times = time_stages(size, rounds)
+        print(f"{size}, ms")
+        for ours, torchs in pairs:
+            print_row(f"  {ours} / {torchs}", list(zip(times[ours], times[torchs], strict=True)))

@@ -55,6 +55,7 @@ def test_the_table_has_every_ratio(tmp_path):
         (["step", "--pairs", "3"], "argument --pairs: step has no use for it"),
         (["start", "--rounds", "3"], "argument --rounds: start has no use for it"),
         (["start", "--pairs", "x"], "argument --pairs: x: must be an integer >= 1"),
+        (["zero", "--sizes", "600x4k"], "argument --sizes: zero has no use for it"),
         (["step", "--device", "cuda"], "argument --device: cuda: torch finds no CUDA device"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "says",
@@ -165,3 +166,16 @@ def test_the_account_of_a_step_has_every_callback_of_a_run(tmp_path):
         ours, least, ratio = map(float, row[31:].split()[:3])
         assert math.isfinite(ours)
         assert ratio == pytest.approx(ours / least, rel=0.5, abs=0.002)
+
+
+@pytest.mark.slow
+def test_the_stages_are_timed_beside_what_torch_has(tmp_path):
+    done = commands.run("bench", "zero", "--pairs", "1", cwd=tmp_path, kind="new")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [row for row in done.stdout.splitlines() if " / " in row]
+    sides = ["DataParallel / DDP", "Stage1 / DDP", "Stage2 / DDP", "Stage3 / FSDP2"]
+    assert [row[:31].strip() for row in rows] == 2 * sides
+    for row in rows:
+        ours, torchs, ratio = map(float, row[31:].split()[:3])
+        assert min(ours, torchs) > 0
+        assert ratio == pytest.approx(ours / torchs, abs=0.006)
