@@ -4,20 +4,19 @@ All sides train the same transformer with the same optimizer, in the same two pr
 turns. FSDP2's units are those of stage 3: each block is one, and what is in no block another.
 """
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from scratchopt.adam import Adam
+from scratchopt.bench.two_processes import run_by_two
 from scratchopt.zero import DataParallel, Stage1, Stage2, Stage3
 from scratchopt.zero.units import find_units
 
@@ -106,30 +105,6 @@ def time_stages(size: str, rounds: int) -> dict[str, list[float]]:
     """
     times, _ = run_by_two(_time_sides, SIZES[size], rounds)
     return times
-
-
-def run_by_two(work: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Calls a function in two new processes of one group, and returns what they return, by rank.
-
-    Raises:
-        RuntimeError: one that failed, with its traceback.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        context: Any = multiprocessing.get_context("spawn")
-        results = context.SimpleQueue()
-        multiprocessing.spawn(_start, (Path(folder), results, work, arguments), nprocs=2)
-        found = dict(results.get() for _ in range(2))
-    return [found[rank] for rank in range(2)]
-
-
-def _start(
-    rank: int, folder: Path, results: Any, work: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
-    torch.set_num_threads(1)
-    store = dist.FileStore(str(folder / "store"), 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    results.put((rank, work(*arguments)))
-    dist.destroy_process_group()
 
 
 def _time_sides(size: Size, rounds: int) -> dict[str, list[float]]:

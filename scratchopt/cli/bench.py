@@ -29,6 +29,7 @@ from scratchopt.cli.parser import Parser
 from scratchopt.cli.streams import guard_streams
 
 STEP_OPTIONS = "device", "sizes", "methods", "rounds", "csv"
+USED = {"all": (*STEP_OPTIONS, "pairs"), "step": STEP_OPTIONS, "zero": ("pairs", "figure")}
 COLUMNS = "{:<31}{:>12}{:>12}{:>9}{:>18}"
 
 
@@ -38,15 +39,20 @@ def main() -> None:
     parser = _parser()
     arguments = parser.parse_args()
     what = arguments.what
-    for name in {"all": (), "step": ("pairs",)}.get(what, STEP_OPTIONS):
-        if getattr(arguments, name) is not None:
+    for name in (*STEP_OPTIONS, "pairs", "figure"):
+        if getattr(arguments, name) is not None and name not in USED.get(what, ("pairs",)):
             parser.error(f"argument --{name}: {what} has no use for it")
+    if arguments.figure and arguments.pairs:
+        parser.error("argument --pairs: --figure has no use for it")
     if arguments.device == "cuda" and not _has_cuda():
         parser.error("argument --device: cuda: torch finds no CUDA device here")
     try:
         table = _open_table(arguments.csv)
     except OSError as error:
         parser.error(f"argument --csv: {arguments.csv}: {error.strerror}")
+    if arguments.figure:
+        draw_record(arguments.figure)
+        return
     pairs = arguments.pairs or 7
     if what not in ("step", "zero"):
         print(COLUMNS.format("", "ours", "least", "ratio", "(min to max)"))
@@ -79,6 +85,13 @@ def _parser() -> Parser:
     )
     runs = parser.add_argument_group("start, mnist, monitor and zero")
     runs.add_argument("--pairs", type=_positive_integer, help="runs of each side (default 7)")
+    zero = parser.add_argument_group("zero")
+    zero.add_argument(
+        "--figure",
+        metavar="FILE",
+        type=_picture,
+        help="draw what each process holds at each moment of a step there, and time nothing",
+    )
     step = parser.add_argument_group("step")
     step.add_argument("--device", choices=["cpu", "cuda"], help="default cpu")
     step.add_argument("--sizes", nargs="+", choices=SIZES, help="default all")
@@ -102,6 +115,15 @@ def _positive_integer(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: must be an integer >= 1")
     return int(text)
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise argparse.ArgumentTypeError(f"{text}: must end in .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: No such folder: {path.parent}")
+    return path
 
 
 def compare_times(
@@ -160,3 +182,15 @@ def compare_stages(rounds: int) -> None:
         print(f"{size}, ms")
         for ours, torchs in pairs:
             print_row(f"  {ours} / {torchs}", list(zip(times[ours], times[torchs], strict=True)))
+
+
+def draw_record(path: Path) -> None:
+    """Records a step of two processes by each stage of ZeRO, and draws who holds what in it."""
+    from scratchopt.bench.zero_figure import draw_stages
+    from scratchopt.bench.zero_record import record_stages  # imports torch
+    from scratchopt.pictures.style import house_style
+
+    figure = draw_stages(record_stages())
+    with house_style():
+        figure.savefig(path)
+    print(path)
