@@ -58,7 +58,7 @@ def draw_stages(record: Mapping[str, Sequence[Sequence[Moment]]]) -> Figure:
     for axes in panels.flat:
         _part_passes(axes)
     for axes in panels[-1]:
-        _label_moments(axes, [moment.name for moment in moments[0]])
+        _label_moments(axes, [moment.name for moment in record["Stage3"][0]])
     _label_kinds(panels[0, 1], record["DataParallel"][0][-1])
     _add_legend(figure)
     return figure
