@@ -5,12 +5,14 @@
     python scripts/bench.py mnist      # a training step with all logging, against a bare loop,
                                        # and where the rest goes
     python scripts/bench.py monitor    # the same step with OptimizerMonitor, and without
+    python scripts/bench.py zero       # a step of two processes that share by the stages of ZeRO,
+                                       # against torch's DDP and FSDP2
     python scripts/bench.py step       # an optimizer's step, against torch's and a copy of memory
     python scripts/bench.py memory     # what saves memory in a step of a transformer, and its time
 
 All sides run in turn, A B A B, so that a machine that slows down slows all; a ratio is the
 median over the turns. Other programs must rest meanwhile. On two idle cores `step` takes about
-seven minutes, and 13 GB for gpt2-small; `mnist` takes two to three.
+seven minutes, and 13 GB for gpt2-small; `mnist` takes two to three, `zero` one.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from scratchopt.cli.parser import Parser
 from scratchopt.cli.streams import guard_streams
 
 STEP_OPTIONS = "device", "sizes", "methods", "rounds", "csv"
+USED = {"all": (*STEP_OPTIONS, "pairs"), "step": STEP_OPTIONS, "zero": ("pairs", "figure")}
 COLUMNS = "{:<31}{:>12}{:>12}{:>9}{:>18}"
 MEMORY = "{:<38}{:>9}{:>13}{:>9}{:>9}{:>18}{:>13}"
 
@@ -40,17 +43,22 @@ def main() -> None:
     parser = _parser()
     arguments = parser.parse_args()
     what = arguments.what
-    for name in {"all": (), "step": ("pairs",)}.get(what, STEP_OPTIONS):
-        if getattr(arguments, name) is not None:
+    for name in (*STEP_OPTIONS, "pairs", "figure"):
+        if getattr(arguments, name) is not None and name not in USED.get(what, ("pairs",)):
             parser.error(f"argument --{name}: {what} has no use for it")
+    if arguments.figure and arguments.pairs:
+        parser.error("argument --pairs: --figure has no use for it")
     if arguments.device == "cuda" and not _has_cuda():
         parser.error("argument --device: cuda: torch finds no CUDA device here")
     try:
         table = _open_table(arguments.csv)
     except OSError as error:
         parser.error(f"argument --csv: {arguments.csv}: {error.strerror}")
+    if arguments.figure:
+        draw_record(arguments.figure)
+        return
     pairs = arguments.pairs or 7
-    if what not in ("step", "memory"):
+    if what not in ("step", "memory", "zero"):
         print(COLUMNS.format("", "ours", "least", "ratio", "(min to max)"))
     if what in ("all", "start"):
         compare_times("toy run, s", time_toy_run, time_imports, pairs)
@@ -60,6 +68,8 @@ def main() -> None:
         compare_monitors(5 * pairs)
     if what in ("all", "memory"):
         tabulate_memory(pairs)
+    if what in ("all", "zero"):
+        compare_stages(pairs)
     if what in ("all", "step"):
         from scratchopt.bench.step_times import tabulate  # imports torch
 
@@ -76,11 +86,18 @@ def _parser() -> Parser:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["all", "start", "mnist", "monitor", "memory", "step"],
+        choices=["all", "start", "mnist", "monitor", "memory", "zero", "step"],
         default="all",
     )
-    runs = parser.add_argument_group("start, mnist, monitor and memory")
+    runs = parser.add_argument_group("start, mnist, monitor, memory and zero")
     runs.add_argument("--pairs", type=_positive_integer, help="runs of each side (default 7)")
+    zero = parser.add_argument_group("zero")
+    zero.add_argument(
+        "--figure",
+        metavar="FILE",
+        type=_picture,
+        help="draw what each process holds at each moment of a step there, and time nothing",
+    )
     step = parser.add_argument_group("step")
     step.add_argument("--device", choices=["cpu", "cuda"], help="default cpu")
     step.add_argument("--sizes", nargs="+", choices=SIZES, help="default all")
@@ -104,6 +121,15 @@ def _positive_integer(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: must be an integer >= 1")
     return int(text)
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise argparse.ArgumentTypeError(f"{text}: must end in .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: No such folder: {path.parent}")
+    return path
 
 
 def compare_times(
@@ -170,3 +196,26 @@ def tabulate_memory(rounds: int) -> None:
             numbers = f"{1000 * cost.seconds:.0f}", f"{median(cost.ratios):.2f}", spread
             row = MEMORY.format(name, most, between, *numbers, f"{cost.difference:.1g}")
             print(row, flush=True)
+def compare_stages(rounds: int) -> None:
+    """Times steps of two processes in turn, and prints a row for each of ours and torch's."""
+    from scratchopt.bench.zero_times import SIZES, time_stages  # imports torch
+
+    print(COLUMNS.format("", "ours", "torch's", "ratio", "(min to max)"), flush=True)
+    pairs = [(ours, "DDP") for ours in ("DataParallel", "Stage1", "Stage2")] + [("Stage3", "FSDP2")]
+    for size in SIZES:
+        times = time_stages(size, rounds)
+        print(f"{size}, ms")
+        for ours, torchs in pairs:
+            print_row(f"  {ours} / {torchs}", list(zip(times[ours], times[torchs], strict=True)))
+
+
+def draw_record(path: Path) -> None:
+    """Records a step of two processes by each stage of ZeRO, and draws who holds what in it."""
+    from scratchopt.bench.zero_figure import draw_stages
+    from scratchopt.bench.zero_record import record_stages  # imports torch
+    from scratchopt.pictures.style import house_style
+
+    figure = draw_stages(record_stages())
+    with house_style():
+        figure.savefig(path)
+    print(path)

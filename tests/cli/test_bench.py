@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from scratchopt.bench.step_times import (
     time_contestants,
 )
 from scratchopt.bench.turns import time_in_turns
+from scratchopt.bench.zero_record import LAYER_BYTES, LAYERS, record_stages
 from tests.shared import commands, sides
 
 
@@ -56,6 +58,11 @@ def test_the_table_has_every_ratio(tmp_path):
         (["step", "--pairs", "3"], "argument --pairs: step has no use for it"),
         (["start", "--rounds", "3"], "argument --rounds: start has no use for it"),
         (["start", "--pairs", "x"], "argument --pairs: x: must be an integer >= 1"),
+        (["zero", "--sizes", "600x4k"], "argument --sizes: zero has no use for it"),
+        (["step", "--figure", "a.png"], "argument --figure: step has no use for it"),
+        (["zero", "--figure", "a.gif"], "argument --figure: a.gif: must end in .png, .svg or .pdf"),
+        (["zero", "--figure", "/no/a.png"], "argument --figure: /no/a.png: No such folder: /no"),
+        (["zero", "--figure", "a.png", "--pairs", "2"], "argument --pairs: --figure has no use"),
         (["step", "--device", "cuda"], "argument --device: cuda: torch finds no CUDA device"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "says",
@@ -181,3 +188,44 @@ def test_what_saves_memory_does_and_says_what_becomes_of_the_numbers(tmp_path):
     assert max(peaks, key=lambda name: peaks[name]) == PLAIN
     assert peaks["activation checkpointing"] < peaks[PLAIN] / 2
     assert differences["activation checkpointing"] == 0 < differences["bf16-true"]
+
+
+@pytest.mark.slow
+def test_the_stages_are_timed_beside_what_torch_has(tmp_path):
+    done = commands.run("bench", "zero", "--pairs", "1", cwd=tmp_path, kind="new")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [row for row in done.stdout.splitlines() if " / " in row]
+    sides = ["DataParallel / DDP", "Stage1 / DDP", "Stage2 / DDP", "Stage3 / FSDP2"]
+    assert [row[:31].strip() for row in rows] == 2 * sides
+    for row in rows:
+        ours, torchs, ratio = map(float, row[31:].split()[:3])
+        assert min(ours, torchs) > 0
+        assert ratio == pytest.approx(ours / torchs, abs=0.006)
+
+
+@pytest.mark.slow
+def test_the_picture_of_a_step_is_its_record(tmp_path):
+    done = commands.run("bench", "zero", "--figure", "step.svg", cwd=tmp_path, kind="new")
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "step.svg\n")
+    words = re.findall(r">([^<>\n]+)</text>", (tmp_path / "step.svg").read_text(encoding="utf-8"))
+    *_, last = (i for i, word in enumerate(words) if word == "MiB that a process holds")
+    assert words.count("MiB that a process holds") == 4
+    assert {"16", "12", "10.5", "9.5", "10", "8"} <= set(words[:last])
+
+
+@pytest.mark.slow
+def test_what_each_process_holds_in_a_step_is_what_the_stages_promise():
+    record = record_stages()
+    psi = LAYERS * LAYER_BYTES
+    own = {"DataParallel": (1, 1, 1), "Stage1": (1, 1, 2), "Stage2": (1, 2, 2), "Stage3": (2, 2, 2)}
+    for name, processes in record.items():
+        parameters, gradients, state = (1 / n for n in own[name])
+        for moments in processes:
+            size = moments[-1].size
+            assert list(size.values()) == [psi * parameters, psi * gradients, psi * 2 * state]
+            most = {kind: max(moment.size[kind] for moment in moments) for kind in size}
+            apart = LAYER_BYTES * (name == "Stage3")  # a layer, beside its own half of it
+            assert most["parameters"] == psi * parameters + apart
+            halves = LAYER_BYTES / 2 * (name in ("Stage2", "Stage3"))
+            assert most["gradients"] == psi * gradients + halves
+            assert most["optimizer state"] == size["optimizer state"]
