@@ -196,6 +196,8 @@ def tabulate_memory(rounds: int) -> None:
             numbers = f"{1000 * cost.seconds:.0f}", f"{median(cost.ratios):.2f}", spread
             row = MEMORY.format(name, most, between, *numbers, f"{cost.difference:.1g}")
             print(row, flush=True)
+
+
 def compare_stages(rounds: int) -> None:
     """Times steps of two processes in turn, and prints a row for each of ours and torch's."""
     from scratchopt.bench.zero_times import SIZES, time_stages  # imports torch

@@ -52,10 +52,7 @@ class Processes:
         return [dist.all_reduce(buffer, group=self.group, async_op=True)]
 
     def reduce_scatter(self, buffer: Tensor, bounds: list[int]) -> Works:
-        """Begins to add up a buffer over all processes, of which each gets its segment, in place.
-
-        Outside of its own segment a process finds anything.
-        """
+        """Begins to add up a buffer in place, of which each process then has its own segment."""
         self._count("reduce-scatter", buffer.nbytes)
         if _are_equal(bounds):
             own = self._segment(buffer, bounds)
@@ -143,8 +140,7 @@ def _find_gloo_group(group: Any) -> Any:
 
 def _segments(bounds: list[int]) -> list[tuple[int, int, int]]:
     """Rank, start and stop of each segment that is not empty."""
-    pairs = enumerate(pairwise(bounds))
-    return [(rank, start, stop) for rank, (start, stop) in pairs if start < stop]
+    return [(r, start, stop) for r, (start, stop) in enumerate(pairwise(bounds)) if start < stop]
 
 
 def _are_equal(bounds: list[int]) -> bool:

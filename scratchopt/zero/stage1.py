@@ -9,10 +9,10 @@ from torch import nn
 
 from scratchopt.zero.data_parallel import BUCKET_BYTES, DataParallel
 from scratchopt.zero.grouping import find_shape
+from scratchopt.zero.part_of_state import load_part
 from scratchopt.zero.processes import Processes, Works, wait_for
 from scratchopt.zero.shared_bucket import Shared, SharedBucket
 from scratchopt.zero.watch import parameters_of
-from scratchopt.zero.whole_state import load_state
 
 
 class Stage1(DataParallel):
@@ -66,7 +66,7 @@ class Stage1(DataParallel):
         for optimizer in self.optimizers:
             state = optimizer.state_dict()  # of what has been loaded, or an Adagrad's first one
             _give_pieces(optimizer)
-            load_state(self, optimizer, state)
+            load_part(optimizer, self._groups[optimizer], state)
         self._updated = parameters_of(self.optimizers)
         self._handles.append(module.register_forward_pre_hook(self.follow_moves, prepend=True))
         self._moves = self._count_moves()

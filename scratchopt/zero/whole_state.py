@@ -1,22 +1,18 @@
 """The whole state of an optimizer of which each process has a part, as one process has it."""
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from scratchopt.zero.part_of_state import load_part
 from scratchopt.zero.shared_bucket import Shared, SharedBucket
-
-if TYPE_CHECKING:
-    from scratchopt.zero.stage1 import Stage1
-
-# Kept once for each parameter, not for each of its numbers; by torch, and ours beside them.
-NUMBERS = {"step", "mu_product", "eta", "mu"}
+from scratchopt.zero.stage1 import Stage1
 
 
 def gather_state(
-    stage: "Stage1", optimizer: torch.optim.Optimizer, *, keep: bool = True
+    stage: Stage1, optimizer: torch.optim.Optimizer, *, keep: bool = True
 ) -> dict[str, Any]:
     """Gathers the state of an optimizer, as the `state_dict()` of a single process has it.
 
@@ -49,7 +45,7 @@ def gather_state(
     return {"state": dict(sorted(state.items())), "param_groups": groups} if keep else {}
 
 
-def load_state(stage: "Stage1", optimizer: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
+def load_state(stage: Stage1, optimizer: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
     """Loads this process's part of a whole state; each process does so by itself.
 
     Args:
@@ -60,29 +56,7 @@ def load_state(stage: "Stage1", optimizer: torch.optim.Optimizer, whole: dict[st
     Raises:
         ValueError: the state of another method, or of other groups.
     """
-    parts = stage.shared_of(optimizer)
-    counts = [len(part) for part in parts]
-    found = [len(group["params"]) for group in whole["param_groups"]]
-    if counts != found:
-        raise ValueError(
-            f"the state is of groups of {found} parameters, and {type(optimizer).__name__} has "
-            f"groups of {counts}"
-        )
-    indices = chain.from_iterable(group["params"] for group in whole["param_groups"])
-    numbers = dict(zip(chain.from_iterable(parts), indices, strict=True))
-    pieces = [p for group in optimizer.param_groups for p in group["params"]]
-    part = {"state": {}, "param_groups": optimizer.state_dict()["param_groups"]}
-    for own, saved in zip(part["param_groups"], whole["param_groups"], strict=True):
-        own |= {key: value for key, value in saved.items() if key != "params"}
-    once = NUMBERS | set(getattr(optimizer, "kept_numbers", ()))
-    for i, piece in enumerate(pieces):
-        shared: Shared = piece.shared
-        values = whole["state"].get(numbers[shared])
-        if values is not None:
-            part["state"][i] = {
-                key: value if key in once else _cut(value, shared) for key, value in values.items()
-            }
-    optimizer.load_state_dict(part)
+    load_part(optimizer, stage.shared_of(optimizer), whole)
 
 
 def _gather_bucket(
@@ -119,13 +93,6 @@ def _join(held: list[tuple[int, dict[str, Any]]], shape: torch.Size, whole: bool
 
 def _start(part: tuple[int, Any]) -> int:
     return part[0]
-
-
-def _cut(value: Any, shared: Shared) -> Any:
-    """This process's part of a buffer."""
-    if shared.bucket.whole or not isinstance(value, Tensor):
-        return value
-    return value.reshape(-1)[slice(*shared.part)].clone()  # the whole is not needed any more
 
 
 def _to_cpu(value: Any) -> Any:

@@ -185,7 +185,10 @@ def _compare(folder: Path, rank: int) -> None:
             kind = ByHand if options.pop("by_hand", False) else Net
             name, module = f"{run}, {maker}, {strategy}", kind(MAKERS[maker])
             fit(module, folder / name, **options)
-            end = {"parameters": [p.detach() for p in module.parameters()], "validated": module.losses}
+            end = {
+                "parameters": [p.detach() for p in module.parameters()],
+                "validated": module.losses,
+            }
             torch.save(end, folder / name / f"{rank}.pt")
 
 
