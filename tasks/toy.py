@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scratchopt.batches import Endless
 from scratchopt.lightning import Convergence
-from scratchopt.lightning.fully_shard import full_tensor
+from scratchopt.lightning.shards import full_gradient, full_tensor
 from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES, choose
 
@@ -89,27 +89,27 @@ class Toy(LightningModule):
 
     def distance(self) -> Tensor:
         """Max-norm distance of x to the nearest global minimizer, 0-dim."""
-        return self.function.distance(full_tensor(self.x.detach()))
+        return self.function.distance(full_tensor(self.x))
 
     def on_train_start(self) -> None:
         """Notes x before the first step."""
-        self._iterate = full_tensor(self.x.detach()).clone()
+        self._iterate = full_tensor(self.x).clone()
 
     def on_after_backward(self) -> None:
         """Records the evaluated point: here x is still where its gradient was taken."""
         if self.x.grad is not None and len(self.trajectory) < RECORDED:
-            self.trajectory.append(full_tensor(self.x.detach()).clone())
-            self.gradients.append(full_tensor(self.x.grad.detach()).clone())
+            self.trajectory.append(full_tensor(self.x).clone())
+            self.gradients.append(full_gradient(self.x).clone())
             self.iterates.append(self._iterate)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Notes x after the step, when callbacks such as `Lookahead` have put it back."""
         if len(self.trajectory) < RECORDED:
-            self._iterate = full_tensor(self.x.detach()).clone()
+            self._iterate = full_tensor(self.x).clone()
 
     def on_train_epoch_end(self) -> None:
         """Notes where the run has ended, for its result: the epoch is all of it."""
-        for name, value in zip("xy", full_tensor(self.x.detach()), strict=False):
+        for name, value in zip("xy", full_tensor(self.x), strict=False):
             self.log(f"train/{name}", value, batch_size=1, logger=False, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
