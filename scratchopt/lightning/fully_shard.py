@@ -18,23 +18,21 @@ from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from torch.optim import Optimizer
 
 from scratchopt.optimizer import Optimizer as OurOptimizer
-from scratchopt.zero.units import split_into_units
 
 
 class FullyShard(ModelParallelStrategy):
     """Shards parameters, gradients and optimizer states over all processes (FSDP2).
 
-    Each element of an `nn.Sequential` or `nn.ModuleList` is a unit (`scratchopt.zero.units`), such
-    as a transformer's block, which is whole only while it computes; what is in no list is one more,
-    and whole for as long as the module computes. A module that shards itself in `configure_model`
-    is left as it is. Checkpoints are single files with whole tensors. By name,
-    `Trainer(strategy="fsdp2")`, once `scratchopt.lightning` is imported.
+    Each child of the module that has parameters is a unit, which is whole only while it computes,
+    and what is left is one more. A module that shards itself in `configure_model` is left as it is.
+    Checkpoints are single files with whole tensors. By name, `Trainer(strategy="fsdp2")`, once
+    `scratchopt.lightning` is imported.
 
     Args:
         settings: of Lightning's `ModelParallelStrategy`, but for save_distributed_checkpoint.
 
     Raises:
-        RuntimeError: a module with a scalar parameter, or one that units share.
+        RuntimeError: a module with a scalar parameter, or one that children share.
 
     Reference: Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel",
     arXiv:2304.11277; torch's `fully_shard`.
@@ -97,10 +95,11 @@ class FullyShard(ModelParallelStrategy):
     def _shard(self, module: LightningModule) -> None:
         if isinstance(module, FSDPModule):  # as in a test after the training
             return
-        _refuse_scalars(module)
+        _check_shardable(module)
         mesh = self.device_mesh["data_parallel"]
+        children = [child for child in module.children() if any(True for _ in child.parameters())]
         # Whole parameters would outlive a validation, and an exact NAG's lookahead moves shards.
-        for unit, _ in split_into_units(module):
+        for unit in (*children, module):
             fully_shard(unit, mesh=mesh, reshard_after_forward=True)
         for step in ("training_step", "validation_step", "test_step", "predict_step"):
             register_fsdp_forward_method(module, step)  # what Lightning calls in place of forward
@@ -119,16 +118,24 @@ def _has_tensors(state: dict[Any, dict[str, Any]]) -> bool:
     return any(isinstance(value, Tensor) and value.dim() for value in values)
 
 
-def _refuse_scalars(module: LightningModule) -> None:
-    for name, p in module.named_parameters():
+def _check_shardable(module: LightningModule) -> None:
+    owners: dict[Any, tuple[str, str]] = {}
+    for name, p in module.named_parameters(remove_duplicate=False):
         if p.dim() == 0:
             raise RuntimeError(
                 f"fsdp2 does not shard a scalar, as {name} is: use strategy='ddp' (accelerator=ddp)"
+            )
+        unit = name.split(".")[0]
+        other, owner = owners.setdefault(p, (name, unit))
+        if owner != unit:
+            raise RuntimeError(
+                f"fsdp2 would make {other} and {name}, which are one parameter, two: shard the "
+                "module in its configure_model, or use strategy='ddp' (accelerator=ddp)"
             )
 
 
 StrategyRegistry.register(
     "fsdp2",
     FullyShard,
-    description="FSDP2, each element of a list a unit",
+    description="FSDP2, each child module a unit",
 )
