@@ -143,10 +143,8 @@ def _find_gloo_group(group: Any) -> Any:
 
 def _segments(bounds: list[int]) -> list[tuple[int, int, int]]:
     """Rank, start and stop of each segment that is not empty."""
-    pairs = enumerate(pairwise(bounds))
-    return [(rank, start, stop) for rank, (start, stop) in pairs if start < stop]
+    return [(r, start, stop) for r, (start, stop) in enumerate(pairwise(bounds)) if start < stop]
 
 
 def _are_equal(bounds: list[int]) -> bool:
-    size = bounds[1]
-    return all(stop == size * rank for rank, stop in enumerate(bounds))
+    return all(stop == bounds[1] * rank for rank, stop in enumerate(bounds))
