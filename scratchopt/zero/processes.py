@@ -144,5 +144,4 @@ def _segments(bounds: list[int]) -> list[tuple[int, int, int]]:
 
 
 def _are_equal(bounds: list[int]) -> bool:
-    size = bounds[1]
-    return all(stop == size * rank for rank, stop in enumerate(bounds))
+    return all(stop == bounds[1] * rank for rank, stop in enumerate(bounds))

@@ -3,7 +3,8 @@
 Two processes are equal to it bit for bit, for a sum of two numbers does not depend on their order.
 More processes are so where all sums are exact: gradients are rounded to multiples of N·2⁻ᵏ for N
 processes, of which the mean needs no rounding. So what they differ by without that comes from the
-order of the sums alone, and each rule makes of it what it makes of any rounding.
+order of the sums alone, and each rule makes of it what it makes of any rounding: SOAP 0.1 over 50
+steps of four processes, as much by hand as by stages, and SGD less than 1e-12.
 """
 
 import json
@@ -192,6 +193,8 @@ def measure(row: str, dtype: torch.dtype, steps: int, exact: bool = False) -> di
 
 CORE = ("adam, compiled", "nag, list", "adafactor, default", "muon, default", "rule of sums")
 
+CALM = ("sgd, list", "nag, list", "adamw, list")
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> Callable[..., list[dict[str, Any]]]:
@@ -245,8 +248,16 @@ def test_every_driver_and_option_is_ddp_to_the_last_bit(row, dtype, found):
 @pytest.mark.parametrize("processes", [3, 4])
 @pytest.mark.parametrize("row", MAIN)
 def test_more_processes_are_ddp_to_the_last_bit_where_sums_are_exact(row, processes, found):
-    found_ = found(processes, "float64", 20, "exact", tuple(MAIN))
+    found_ = found(processes, "float64", 10, "exact", tuple(MAIN))
     check(found_, row, within_of(row, "float64"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [3, 4])
+@pytest.mark.parametrize("row", CALM)
+def test_rules_that_amplify_no_rounding_end_within_1e_12_with_more_processes(row, processes, found):
+    for of_rank in found(processes, "float64", 50, "plain", CALM):
+        assert max(of_rank[row].values()) <= 1e-12
 
 
 def _main(out: str, dtype: str, steps: str, kind: str, *rows: str) -> None:
