@@ -36,6 +36,11 @@ def full_gradient(p: Any) -> Tensor:
     return full_tensor(dense_gradient(p))
 
 
+def is_counted(p: Any, sharers: Processes | None) -> bool:
+    """True if this process adds a parameter to a sum; what all have whole, the first alone adds."""
+    return sharers is None or hasattr(p, "shared") or sharers.rank == 0
+
+
 def are_sharded(parameters: Iterable[Any]) -> bool:
     """True if a process has shards of some parameters, and not all of them whole."""
     return any(hasattr(p, "shared") or isinstance(p, DTensor) for p in parameters)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from scratchopt.lightning.shards import find_sharers, full_tensor, shard_of
+from scratchopt.lightning.shards import find_sharers, full_tensor, is_counted, shard_of
 from scratchopt.second_order.flat import dense_gradient
 
 LOW = (torch.bfloat16, torch.float16)  # their products would be rounded to 8 or 11 bits
@@ -36,6 +36,8 @@ class StepMetrics:
         self._ids = [id(p) for p in parameters]
         self._parameters = [shard_of(p) for p in parameters]
         self._sharers = find_sharers(parameters)
+        counted = [is_counted(p, self._sharers) for p in parameters]
+        self._counted = torch.tensor(counted, dtype=torch.float64)
         kept = {} if earlier is None else earlier._copies()
         rows = zip(self._ids, self._parameters, strict=True)
         copies = [kept.get(number) or _copy(p) for number, p in rows]
@@ -86,7 +88,7 @@ class StepMetrics:
         velocity, gradnorm = self._norm(moved), self._gradnorm
         # Of −Δθ, which `moved` is, and g.
         along = torch.stack([_dot(a, b) for a, b in zip(moved, self._gradient, strict=True)])
-        along = self._sharers.add_up(along) if self._sharers else along
+        along = self._add_up(along)
         return {
             "velocity": velocity,
             "update_ratio": Quantity(
@@ -103,8 +105,15 @@ class StepMetrics:
             return Quantity(torch.tensor(0.0), torch.zeros(0))
         each = full_tensor(torch.stack(torch._foreach_norm([_wide(t) for t in tensors])))
         if self._sharers:
-            each = self._sharers.add_up(each.double().square()).sqrt().to(each.dtype)
+            each = self._add_up(each.double().square()).sqrt().to(each.dtype)
         return Quantity(torch.linalg.vector_norm(each), each)
+
+    def _add_up(self, each: Tensor) -> Tensor:
+        """Adds up what each process has of each parameter."""
+        if self._sharers is None:
+            return each
+        counted = self._counted.to(each.device, each.dtype)
+        return self._sharers.add_up(each * counted)
 
 
 def _copy(p: Tensor) -> tuple[Tensor, Tensor]:

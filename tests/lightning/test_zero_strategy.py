@@ -112,7 +112,8 @@ class ByHand(Net):
         self.automatic_optimization = False
 
     def configure_optimizers(self) -> Any:
-        return [self.optimizer(self.net.parameters()), self.optimizer(self.head.parameters())]
+        rest = [self.scale, *self.head.parameters()]
+        return [self.optimizer(self.net.parameters()), self.optimizer(rest)]
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         for optimizer in self.optimizers():  # pyright: ignore[reportGeneralTypeIssues]
@@ -261,7 +262,7 @@ def test_it_is_refused_in_one_line(asked, answer, refused):
 class SavedByOne(Net):
     """Asks in one process alone for a checkpoint."""
 
-    def on_train_batch_end(self, *args: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.trainer.strategy.stage.processes.patience = 2.0  # pyright: ignore
         if self.trainer.is_global_zero:
             self.trainer.save_checkpoint("alone.ckpt")
