@@ -26,9 +26,9 @@ class FullyShard(ModelParallelStrategy):
 
     A unit is whole only while it computes. Units are the elements of `nn.Sequential`s and
     `nn.ModuleList`s, as in `scratchopt.zero`, such as a transformer's blocks; then each child of
-    the module, with what is in no list; and what is left is one more. A module that shards itself in `configure_model` is left as it is.
-    Checkpoints are single files with whole tensors. By name, `Trainer(strategy="fsdp2")`, once
-    `scratchopt.lightning` is imported.
+    the module, with what is in no list; and what is left is one more. A module that shards itself
+    in `configure_model` is left as it is. Checkpoints are single files with whole tensors. By name,
+    `Trainer(strategy="fsdp2")`, once `scratchopt.lightning` is imported.
 
     Args:
         settings: of Lightning's `ModelParallelStrategy`, but for save_distributed_checkpoint.
