@@ -18,21 +18,23 @@ from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from torch.optim import Optimizer
 
 from scratchopt.optimizer import Optimizer as OurOptimizer
+from scratchopt.zero.units import find_units
 
 
 class FullyShard(ModelParallelStrategy):
     """Shards parameters, gradients and optimizer states over all processes (FSDP2).
 
-    Each child of the module that has parameters is a unit, which is whole only while it computes,
-    and what is left is one more. A module that shards itself in `configure_model` is left as it is.
-    Checkpoints are single files with whole tensors. By name, `Trainer(strategy="fsdp2")`, once
-    `scratchopt.lightning` is imported.
+    A unit is whole only while it computes. Units are the elements of `nn.Sequential`s and
+    `nn.ModuleList`s, as in `scratchopt.zero`, such as a transformer's blocks; then each child of
+    the module, with what is in no list; and what is left is one more. A module that shards itself
+    in `configure_model` is left as it is. Checkpoints are single files with whole tensors. By name,
+    `Trainer(strategy="fsdp2")`, once `scratchopt.lightning` is imported.
 
     Args:
         settings: of Lightning's `ModelParallelStrategy`, but for save_distributed_checkpoint.
 
     Raises:
-        RuntimeError: a module with a scalar parameter, or one that children share.
+        RuntimeError: a module with a scalar parameter, or one that units share.
 
     Reference: Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel",
     arXiv:2304.11277; torch's `fully_shard`.
@@ -97,9 +99,8 @@ class FullyShard(ModelParallelStrategy):
             return
         _check_shardable(module)
         mesh = self.device_mesh["data_parallel"]
-        children = [child for child in module.children() if any(True for _ in child.parameters())]
         # Whole parameters would outlive a validation, and an exact NAG's lookahead moves shards.
-        for unit in (*children, module):
+        for unit in (*_find_units(module).values(), module):
             fully_shard(unit, mesh=mesh, reshard_after_forward=True)
         for step in ("training_step", "validation_step", "test_step", "predict_step"):
             register_fsdp_forward_method(module, step)  # what Lightning calls in place of forward
@@ -118,14 +119,24 @@ def _has_tensors(state: dict[Any, dict[str, Any]]) -> bool:
     return any(isinstance(value, Tensor) and value.dim() for value in values)
 
 
+def _find_units(module: LightningModule) -> dict[str, torch.nn.Module]:
+    """The units of stage 3, and then the children, of what is in no list."""
+    units = dict(find_units(module))
+    for name, child in module.named_children():
+        if not isinstance(child, torch.nn.ModuleList) and any(True for _ in child.parameters()):
+            units.setdefault(name, child)
+    return units
+
+
 def _check_shardable(module: LightningModule) -> None:
     owners: dict[Any, tuple[str, str]] = {}
+    units = _find_units(module)
     for name, p in module.named_parameters(remove_duplicate=False):
         if p.dim() == 0:
             raise RuntimeError(
                 f"fsdp2 does not shard a scalar, as {name} is: use strategy='ddp' (accelerator=ddp)"
             )
-        unit = name.split(".")[0]
+        unit = next((unit for unit in units if name.startswith(f"{unit}.")), "")
         other, owner = owners.setdefault(p, (name, unit))
         if owner != unit:
             raise RuntimeError(
@@ -137,5 +148,5 @@ def _check_shardable(module: LightningModule) -> None:
 StrategyRegistry.register(
     "fsdp2",
     FullyShard,
-    description="FSDP2, each child module a unit",
+    description="FSDP2, each element of a list a unit, and each child",
 )
