@@ -50,6 +50,7 @@ def test_the_changelog_knows_the_version():
         ("docs/zero.md", "Stage1", "zero/stage1.py"),
         ("docs/zero.md", "Stage2", "zero/stage2.py"),
         ("docs/zero.md", "Stage3", "zero/stage3.py"),
+        ("docs/zero.md", "SharedBucket", "zero/shared_bucket.py"),
     ],
 )
 def test_the_code_that_a_page_shows_is_the_file_s(page: str, name: str, file: str):
