@@ -79,6 +79,10 @@ SHORT: dict[str, tuple[dict[str, str], str]] = {
     "record_every=10": ({"=200": "=20"}, "task.hidden=[8]"),
     "num_nodes=2": ({"-per-node 8": "-per-node 1"}, SMALL_NET),
     "accelerator=ddp": ({}, SMALL_NET),
+    "task=transformer accelerator=zero": (
+        {},
+        "task.width=8 task.layers=1 max_steps=2 figures=false",
+    ),
     "accelerator=zero": ({}, SMALL_NET),
     "scripts/train.py optimizer=": ({}, SMALL_NET),
 }
