@@ -119,11 +119,14 @@ def _has_tensors(state: dict[Any, dict[str, Any]]) -> bool:
     return any(isinstance(value, Tensor) and value.dim() for value in values)
 
 
+_CONTAINERS = torch.nn.ModuleList, torch.nn.ModuleDict  # which have no forward pass
+
+
 def _find_units(module: LightningModule) -> dict[str, torch.nn.Module]:
     """The units of stage 3, and then the children, of what is in no list."""
     units = dict(find_units(module))
     for name, child in module.named_children():
-        if not isinstance(child, torch.nn.ModuleList) and any(True for _ in child.parameters()):
+        if not isinstance(child, _CONTAINERS) and any(True for _ in child.parameters()):
             units.setdefault(name, child)
     return units
 

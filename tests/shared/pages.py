@@ -50,6 +50,16 @@ ELSEWHERE = {
     "python scripts/theory.py --table": (THEORY, "test_the_command_prints_the_page_s_table"),
     "python scripts/bench.py": ("tests/cli/test_bench.py", "test_"),
     "python scripts/bench.py mnist": ("tests/cli/test_bench.py", '"bench", "mnist"'),
+    "python scripts/bench.py memory": ("tests/cli/test_bench.py", '"bench", "memory"'),
+    "python scripts/bench.py zero": ("tests/cli/test_bench.py", '"bench", "zero"'),
+    "python scripts/bench.py zero --figure step.png": (
+        "tests/cli/test_bench.py",
+        '"bench", "zero", "--figure"',
+    ),
+    "python -m tests.contract.test_zero_memory": (
+        "tests/contract/test_zero_memory.py",
+        "test_what_lies_in_memory_after_a_backward_pass_is_what_was_predicted_to_the_byte",
+    ),
     "python -m tests.programs.kills 50 4 0": (
         "tests/cli/test_kills.py",
         "test_killed_runs_go_on_bit_for_bit_and_lose_no_checkpoint",

@@ -42,15 +42,28 @@ def test_the_changelog_knows_the_version():
     assert re.search(rf"\b{re.escape(scratchopt.__version__)}\b", PAGES["CHANGELOG.md"])
 
 
-def test_the_rule_that_it_shows_is_the_rule():
-    [shown] = [block for _, block in blocks(PAGES["README.md"]) if "class NAG" in block]
-    source = (ROOT / "scratchopt" / "nag.py").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("page", "name", "file"),
+    [
+        ("README.md", "NAG", "nag.py"),
+        ("docs/zero.md", "DataParallel", "zero/data_parallel.py"),
+        ("docs/zero.md", "Stage1", "zero/stage1.py"),
+        ("docs/zero.md", "Stage2", "zero/stage2.py"),
+        ("docs/zero.md", "Stage3", "zero/stage3.py"),
+        ("docs/zero.md", "SharedBucket", "zero/shared_bucket.py"),
+    ],
+)
+def test_the_code_that_a_page_shows_is_the_file_s(page: str, name: str, file: str):
+    [shown] = [block for _, block in blocks(PAGES[page]) if block.startswith(f"class {name}")]
+    source = (ROOT / "scratchopt" / file).read_text(encoding="utf-8")
     [shown_class] = ast.parse(shown).body
-    [real_class] = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)]
+    [real_class] = [n for n in ast.parse(source).body if getattr(n, "name", None) == name]
     assert isinstance(shown_class, ast.ClassDef)
-    real = [ast.dump(node) for node in real_class.body]
-    for node in shown_class.body:
-        assert ast.dump(node) in real
+    assert isinstance(real_class, ast.ClassDef)
+    for part in ("bases", "body"):
+        real = [ast.dump(node) for node in getattr(real_class, part)]
+        for node in getattr(shown_class, part):
+            assert ast.dump(node) in real
 
 
 def test_the_study_s_table_is_of_its_runs():
