@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
+from scratchopt.second_order.flat import dense_gradient
 from scratchopt.zero.shared_bucket import Shared
 from scratchopt.zero.stage1 import Stage1
 
@@ -17,8 +18,8 @@ def clip_gradients(stage: Stage1, optimizer: torch.optim.Optimizer, most: float)
     """Scales an optimizer's gradients so that their 2-norm is `most`, if it is more.
 
     The norm is computed as `torch.nn.utils.clip_grad_norm_` does, from those of whole tensors, so
-    that it is the same to the last bit. A tensor that is cut through is put together for it. All
-    processes must call it.
+    that it is the same to the last bit. A tensor that is cut through is put together for it, one
+    at a time. All processes must call it.
 
     Args:
         stage: that shares the gradients out.
@@ -39,23 +40,16 @@ def clip_gradients(stage: Stage1, optimizer: torch.optim.Optimizer, most: float)
 
 
 def _norms(several: list[Shared]) -> list[Tensor]:
-    """The norms of gradients of one dtype, those that there are; by one sum over the processes."""
-    count = len(several)
-    cut = [shared for shared in several if shared.is_cut]
-    first = several[0].piece
-    sent = first.new_zeros(2 * count + sum(shared.shape.numel() for shared in cut))
-    norms, flags, rest = sent.split([count, count, len(sent) - 2 * count])
-    wholes = rest.split([shared.shape.numel() for shared in cut])
+    """The norms of gradients of one dtype, those that there are."""
+    sent = several[0].piece.new_zeros(2, len(several))
     for i, shared in enumerate(several):
         gradient = shared.piece.grad
         if gradient is not None and gradient.numel():
-            flags[i] = 1
-            if not shared.is_cut:
-                norms[i] = torch.linalg.vector_norm(gradient)
-    for shared, whole in zip(cut, wholes, strict=True):
-        if shared.piece.grad is not None:
-            whole[slice(*shared.part)] = shared.piece.grad
-    several[0].bucket.processes.add_up(sent)
-    for shared, whole in zip(cut, wholes, strict=True):
-        norms[several.index(shared)] = torch.linalg.vector_norm(whole)
-    return [norm for norm, flag in zip(norms.unbind(), flags.tolist(), strict=True) if flag]
+            sent[1, i] = 1
+            sent[0, i] = 0 if shared.is_cut else torch.linalg.vector_norm(gradient)
+    norms, flags = several[0].bucket.processes.add_up(sent)
+    found = [(i, shared) for i, shared in enumerate(several) if flags[i]]
+    for i, shared in found:
+        if shared.is_cut:  # one after the other, as each is whole then
+            norms[i] = torch.linalg.vector_norm(shared.gather(dense_gradient(shared.piece)))
+    return [norms[i] for i, _ in found]

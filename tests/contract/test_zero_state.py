@@ -162,6 +162,7 @@ def load(folder: Path, maker: str, stage: str, processes: object) -> Any:
     return torch.load(folder / f"{maker}, {stage}, {processes}.pt", weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("maker", "stage"), CHAIN)
 def test_a_state_goes_from_one_process_to_two_and_back(maker, stage, folder):
     start, two = (load(folder, maker, stage, n) for n in (1, 2))
