@@ -93,7 +93,7 @@ class Stage3(Stage2):
         """Reduces a bucket that is full, and frees its parameters."""
         if not self.accumulating:
             self._reduce(bucket)
-        if not self._unit_of[bucket].forward:  # as in a training_step that does it all by itself
+        if not self._unit_of[bucket].forward:  # a training_step may call backward(), and go on
             bucket.free()
 
     def _finish(self) -> None:
