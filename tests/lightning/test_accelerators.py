@@ -284,6 +284,7 @@ def test_a_stuck_process_ends_after_the_first_one_is_gone(monkeypatch):
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="it has a GPU")
 DDP = ("accelerator=ddp", "accelerator.accelerator=cpu")
+ZERO = ("accelerator=zero3", "accelerator.accelerator=cpu")
 ENDLESS = (
     *("task=linear_regression", "task.batch_size=10", "log_every=1", "hydra.run.dir=run"),
     *("max_steps=-1", "max_epochs=-1"),
@@ -352,11 +353,11 @@ def test_two_processes_make_one_directory_and_one_table(tmp_path):
     assert result["hyperparameters"]["accelerator.devices"] == 2
 
 
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
+@pytest.fixture(scope="module", params=[DDP, ZERO], ids=["ddp", "zero3"])
+def stopped(request, tmp_path_factory):
     """A run of two processes that Ctrl-C ended."""
     cwd = tmp_path_factory.mktemp("stopped")
-    process = start(cwd, *DDP, *ENDLESS)
+    process = start(cwd, *request.param, *ENDLESS)
     until_it_logs(process, cwd)
     os.killpg(process.pid, signal.SIGINT)
     stdout, _ = finish(process)
@@ -402,8 +403,9 @@ def test_sigterm_ends_both_processes_with_all_of_it_saved(whom, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_loss_of_a_process_is_one_line_and_ends_the_other(tmp_path):
-    process = start(tmp_path, *DDP, *ENDLESS)
+@pytest.mark.parametrize("strategy", [DDP, ZERO], ids=["ddp", "zero3"])
+def test_the_loss_of_a_process_is_one_line_and_ends_the_other(strategy, tmp_path):
+    process = start(tmp_path, *strategy, *ENDLESS)
     until_it_logs(process, tmp_path)
     os.kill(second_of(process), signal.SIGKILL)
     _, stderr = finish(process, 40)
@@ -413,8 +415,9 @@ def test_the_loss_of_a_process_is_one_line_and_ends_the_other(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_loss_of_the_first_process_ends_the_other(tmp_path):
-    process = start(tmp_path, *DDP, *ENDLESS)
+@pytest.mark.parametrize("strategy", [DDP, ZERO], ids=["ddp", "zero3"])
+def test_the_loss_of_the_first_process_ends_the_other(strategy, tmp_path):
+    process = start(tmp_path, *strategy, *ENDLESS)
     until_it_logs(process, tmp_path)
     process.kill()
     finish(process, 40)
@@ -434,7 +437,14 @@ def test_divergence_is_told_once_and_ends_both_processes(tmp_path):
 
 FAILING = """
 import os
+from tasks.mnist import MNIST
 from tasks.toy import Toy
+
+class Ending(MNIST):
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 5 and self.global_rank == int(os.environ["FAIL"]):
+            raise OSError("no more data")
+        return super().training_step(batch, batch_idx)
 
 class Failing(Toy):
     def __init__(self, ranks, **settings):
@@ -456,6 +466,21 @@ def test_what_the_second_process_alone_refuses_is_told_and_ends_the_first(tmp_pa
     [line] = stderr.splitlines()
     assert process.returncode != 0
     assert line == "train.py: no such data here"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_in_one_process_in_mid_training_ends_the_other(rank, tmp_path, monkeypatch):
+    """The first draws what it can of the run, and asks the other for nothing."""
+    monkeypatch.setenv("FAIL", str(rank))
+    (tmp_path / "failing.py").write_text(FAILING)
+    asked = ("task._target_=failing.Ending", "checkpoint_steps=3", "hydra.run.dir=run")
+    process = start(tmp_path, *ZERO, *asked)
+    _, stderr = finish(process, 60)
+    assert process.returncode == 1
+    assert "train.py: no more data" in stderr.splitlines()
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3
 
 
 @pytest.mark.slow

@@ -26,7 +26,10 @@ def cells() -> list[Any]:
             row,
             column,
             marks=[pytest.mark.full]
-            * (column.startswith(("DDP", "FSDP2")) or not (CASES[row].core or column == "float64")),
+            * (
+                column.startswith(tuple(semantics.STRATEGIES))
+                or not (CASES[row].core or column == "float64")
+            ),
         )
         for column in semantics.COLUMNS
         for row in semantics.METHODS
