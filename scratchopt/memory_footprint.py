@@ -79,6 +79,7 @@ def memory(
         settings: of the optimizer, where they decide what it keeps, such as amsgrad=True.
 
     Raises:
+        TypeError: an optimizer in place of its class.
         ValueError: a stage, a number of processes or a rank that there is not; an optimizer of
             somebody else's that takes no step on tensors without memory, as it needs a closure,
             sparse gradients, or looks at values.
@@ -102,6 +103,9 @@ def memory(
     31.4 GB (30.0 GB parameters, 468.8 MB gradients, 937.5 MB state)
     1.9 GB (468.8 MB parameters, 468.8 MB gradients, 937.5 MB state)
     """
+    if isinstance(optimizer, torch.optim.Optimizer):
+        name = type(optimizer).__name__
+        raise TypeError(f"{name} has been made already: give its class, memory(model, {name})")
     if stage not in (0, *STAGES):
         raise ValueError(f"Invalid stage: {stage} (0, 1, 2 or 3)")
     if processes < 1:

@@ -12,10 +12,14 @@ from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.optim import Optimizer
 
 from scratchopt.lightning.patch_method import do_nothing, patch_method
-from scratchopt.zero import STAGES, Stage1
-from scratchopt.zero.clip import clip_gradients
-from scratchopt.zero.whole_parameters import gather_parameters
-from scratchopt.zero.whole_state import gather_state, load_state
+from scratchopt.zero import (
+    STAGES,
+    Stage1,
+    clip_gradients,
+    gather_parameters,
+    gather_state,
+    load_state,
+)
 
 
 class ZeRO(DDPStrategy):

@@ -6,15 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_
+from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_
 
 from scratchopt.second_order.flat import dense_gradient
+from scratchopt.zero.data_parallel import DataParallel
 from scratchopt.zero.shared_bucket import Shared
 from scratchopt.zero.stage1 import Stage1
 
 
 @torch.no_grad()
-def clip_gradients(stage: Stage1, optimizer: torch.optim.Optimizer, most: float) -> Tensor:
+def clip_gradients(stage: DataParallel, optimizer: torch.optim.Optimizer, most: float) -> Tensor:
     """Scales an optimizer's gradients so that their 2-norm is `most`, if it is more.
 
     The norm is computed as `torch.nn.utils.clip_grad_norm_` does, from those of whole tensors, so
@@ -22,19 +23,21 @@ def clip_gradients(stage: Stage1, optimizer: torch.optim.Optimizer, most: float)
     at a time. All processes must call it.
 
     Args:
-        stage: that shares the gradients out.
+        stage: whose gradients they are, shared out or not.
         optimizer: one of the stage's.
         most: the norm that is allowed, > 0.
 
     Returns:
         The norm before, 0-dim.
     """
+    pieces = [p for group in optimizer.param_groups for p in group["params"]]
+    if not isinstance(stage, Stage1):  # each process has all of each gradient
+        return clip_grad_norm_(pieces, most)
     kinds: dict[Any, list[Shared]] = defaultdict(list)
     for shared in chain.from_iterable(stage.shared_of(optimizer)):
         kinds[shared.piece.dtype].append(shared)
     norms = [norm for several in kinds.values() for norm in _norms(several)]
     total = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.tensor(0.0)
-    pieces = [p for group in optimizer.param_groups for p in group["params"]]
     clip_grads_with_norm_(pieces, most, total)
     return total
 

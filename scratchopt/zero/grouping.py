@@ -32,9 +32,20 @@ class Part(NamedTuple):
     optimizer: torch.optim.Optimizer | None
 
 
-def refuse_lazy(module: nn.Module) -> None:
-    """Raises a RuntimeError for a parameter that has no shape yet."""
+def check(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Refuses what no stage can be made of.
+
+    Raises:
+        TypeError: a single optimizer.
+        RuntimeError: a parameter that has no shape yet, or that another stage shares out.
+    """
+    if isinstance(optimizers, torch.optim.Optimizer):
+        raise TypeError(f"{type(optimizers).__name__} stands alone: give a list, [optimizer]")
     for name, p in module.named_parameters():
+        if hasattr(p, "shared"):
+            raise RuntimeError(
+                f"{name} is shared out already: make a model and its optimizer anew for each stage"
+            )
         if is_lazy(p):
             raise RuntimeError(f"{name} has no shape yet: run a batch through the model before")
 

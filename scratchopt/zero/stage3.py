@@ -13,6 +13,7 @@ from scratchopt.zero.grouping import split_by_kind
 from scratchopt.zero.shared_bucket import SharedBucket
 from scratchopt.zero.stage2 import Stage2
 from scratchopt.zero.units import find_tensors, split_into_units
+from scratchopt.zero.whole_parameters import refuse_pieces
 
 
 @dataclass
@@ -28,13 +29,12 @@ class Stage3(Stage2):
     """As stage 2, but a unit's parameters are whole only during its forward and backward passes.
 
     A unit is an element of a `nn.Sequential` or `nn.ModuleList` (`find_units`); what is in no list
-    is one more, and whole for as long as the whole model computes. Before a unit's forward pass its
-    parameters are gathered, after it they are freed; before its backward pass they are gathered
-    again, and freed as its gradient is reduced. So the traffic is 3Ψ, two all-gathers and a
-    reduce-scatter, and beside its own share a process has one unit at a time.
+    is one more, whole while the whole model computes. A unit's parameters are gathered before its
+    forward pass and freed after it, gathered before its backward pass and freed as its gradient is
+    reduced: a traffic of 3Ψ, and beside its own share a process has one unit at a time.
 
-    Meanwhile `parameter.data` is this process's piece of it. `with stage.whole():` makes all
-    parameters whole, for whoever reads or writes them; all processes must do so.
+    Meanwhile `parameter.data` is this process's piece of it, and `state_dict()` is refused. `with
+    stage.whole():` makes all parameters whole, to read or write them; all processes must do so.
 
     Args:
         module, optimizers, processes: as in `Stage1`.
@@ -61,6 +61,8 @@ class Stage3(Stage2):
                 module.register_forward_pre_hook(partial(self._before_forward, unit)),
                 module.register_forward_hook(partial(self._after_forward, unit), always_call=True),
             ]
+        for module in self.module.modules():
+            self._handles.append(module.register_state_dict_pre_hook(refuse_pieces))
         return [bucket for unit in reversed(self._units) for bucket in unit.buckets]
 
     def _share(self, bucket: SharedBucket) -> None:
@@ -91,7 +93,7 @@ class Stage3(Stage2):
         """Reduces a bucket that is full, and frees its parameters."""
         if not self.accumulating:
             self._reduce(bucket)
-        if not self._unit_of[bucket].forward:  # as in a training_step that does it all by itself
+        if not self._unit_of[bucket].forward:  # a training_step may call backward(), and go on
             bucket.free()
 
     def _finish(self) -> None:

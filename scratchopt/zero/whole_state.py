@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchopt.zero.data_parallel import DataParallel
 from scratchopt.zero.part_of_state import load_part
 from scratchopt.zero.shared_bucket import Shared, SharedBucket
 from scratchopt.zero.stage1 import Stage1
 
 
 def gather_state(
-    stage: Stage1, optimizer: torch.optim.Optimizer, *, keep: bool = True
+    stage: DataParallel, optimizer: torch.optim.Optimizer, *, keep: bool = True
 ) -> dict[str, Any]:
     """Gathers the state of an optimizer, as the `state_dict()` of a single process has it.
 
@@ -20,7 +21,7 @@ def gather_state(
     no more than a bucket's at a time.
 
     Args:
-        stage: that shares the state out.
+        stage: whose optimizer it is.
         optimizer: one of the stage's.
         keep: whether this process wants it.
 
@@ -32,6 +33,8 @@ def gather_state(
         RuntimeError: not all processes have called it.
     """
     stage.processes.meet("the whole state of an optimizer")
+    if not isinstance(stage, Stage1):  # each process has all of it
+        return optimizer.state_dict() if keep else {}
     parts = stage.shared_of(optimizer)
     numbers = {shared: i for i, shared in enumerate(chain.from_iterable(parts))}
     state: dict[int, dict[str, Any]] = {}
@@ -45,18 +48,23 @@ def gather_state(
     return {"state": dict(sorted(state.items())), "param_groups": groups} if keep else {}
 
 
-def load_state(stage: Stage1, optimizer: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
+def load_state(
+    stage: DataParallel, optimizer: torch.optim.Optimizer, whole: dict[str, Any]
+) -> None:
     """Loads this process's part of a whole state; each process does so by itself.
 
     Args:
-        stage: that shares the state out.
+        stage: whose optimizer it is.
         optimizer: one of the stage's.
         whole: a `state_dict()` of a single process, or what `gather_state` returned.
 
     Raises:
         ValueError: the state of another method, or of other groups.
     """
-    load_part(optimizer, stage.shared_of(optimizer), whole)
+    if isinstance(stage, Stage1):
+        load_part(optimizer, stage.shared_of(optimizer), whole)
+    else:
+        optimizer.load_state_dict(whole)
 
 
 def _gather_bucket(

@@ -62,6 +62,12 @@ def test_one_process_has_it_all_at_any_stage(stage):
         assert memory(model, kind, stage=stage, processes=1) == memory(model, kind)
 
 
+def test_an_optimizer_in_place_of_its_class_is_refused():
+    model = [torch.nn.Parameter(torch.empty(9))]
+    with pytest.raises(TypeError, match=r"give its class, memory\(model, SGD\)"):
+        memory(model, scratchopt.SGD(model, lr=0.1))  # type: ignore[arg-type]
+
+
 def test_stages_and_processes_that_there_are_not_are_refused():
     model = [torch.nn.Parameter(torch.empty(9))]
     cases: tuple[tuple[dict[str, Any], str], ...] = (

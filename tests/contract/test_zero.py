@@ -27,8 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import scratchopt
 from scratchopt.engine.shapes import SHAPES
-from scratchopt.zero import DataParallel, Stage1, Stage2, Stage3
-from scratchopt.zero.clip import clip_gradients
+from scratchopt.zero import DataParallel, Stage1, Stage2, Stage3, clip_gradients
 from tests.contract.test_global_sums import Estimated, Normalized
 from tests.contract.test_shapes import ByNorm
 from tests.shared.cases import CASES, DRIVERS

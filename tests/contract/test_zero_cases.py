@@ -23,8 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 import scratchopt
-from scratchopt.zero import Stage1
-from scratchopt.zero.clip import clip_gradients
+from scratchopt.zero import Stage1, clip_gradients, gather_parameters, gather_state
 from tests.contract.test_zero import STAGES, distance
 from tests.shared.two_processes import run_by_two
 
@@ -80,7 +79,7 @@ class Loop:
         self.optimizer.step()
 
     def clip(self) -> None:
-        if isinstance(self.stage, Stage1):
+        if self.stage:
             clip_gradients(self.stage, self.optimizer, 0.1)
         else:
             ps = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -693,6 +692,51 @@ def copies_of_the_module_when_the_stage_is_closed(way: Any) -> Found:
         model(torch.ones(1, 5, dtype=torch.float64)).sum().backward()
         found += [torch.as_tensor(p.grad) for p in model.parameters()]
     return found
+
+
+@case()
+def a_checkpoint_of_the_model_and_its_state(way: Any) -> Found:
+    loop = Loop(way, Body())
+    for _ in range(3):
+        loop.step()
+    model, state = loop.model.state_dict, loop.optimizer.state_dict
+    if loop.stage:
+        model = partial(gather_parameters, loop.stage)
+        state = partial(gather_state, loop.stage, loop.optimizer)
+    found = list(model().values())
+    return found + [moment for each in state()["state"].values() for moment in each.values()]
+
+
+@case({"3": "Body has only this process's pieces of its parameters"})
+def a_state_dict_of_the_module(way: Any) -> Found:
+    loop = Loop(way, Body())
+    loop.step()
+    return list(loop.model.state_dict().values())
+
+
+@case({"3": "ModuleList has only this process's pieces of its parameters"})
+def a_state_dict_of_a_part_of_the_module(way: Any) -> Found:
+    body = Body()
+    loop = Loop(way, body)
+    loop.step()
+    if loop.stage:
+        with loop.stage.whole():
+            body.blocks.state_dict()  # is right, and not refused
+    return list(body.blocks.state_dict().values())
+
+
+@case("AdamW stands alone: give a list, [optimizer]")
+def an_optimizer_without_a_list(way: Any) -> Found:
+    model = blocks()
+    return way(model, adamw(model.parameters()))
+
+
+@case(dict.fromkeys("123", "0.0.weight is shared out already"))
+def a_stage_beside_another(way: Any) -> Found:
+    loop = Loop(way, blocks())
+    if isinstance(loop.stage, Stage1):
+        way(loop.model, loop.optimizers)
+    return _trained(loop)
 
 
 @case()

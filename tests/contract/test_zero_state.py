@@ -19,9 +19,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import scratchopt
-from scratchopt.zero import Processes, Stage1, Stage2, Stage3
-from scratchopt.zero.whole_parameters import gather_parameters
-from scratchopt.zero.whole_state import gather_state, load_state
+from scratchopt.zero import (
+    Processes,
+    Stage1,
+    Stage2,
+    Stage3,
+    gather_parameters,
+    gather_state,
+    load_state,
+)
 from tests.contract.test_global_sums import Estimated
 from tests.shared.two_processes import run_by_two
 
