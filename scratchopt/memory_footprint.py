@@ -64,8 +64,8 @@ def memory(
     place of a share, and in stage 1 no bucket of gradients at rest of which it updates nothing.
 
     The last column says what a backward pass has at its peak besides; in each stage there is also
-    the one gradient that autograd has just made. In stage 3 what is in no unit is whole while the
-    model computes, and a frozen parameter from there until the backward pass ends.
+    the one gradient that autograd has just made. In stage 3 what is in no list is whole while the
+    model computes, its gradient until the backward pass ends, and a frozen parameter, too.
 
     Args:
         model: a module, or parameters. Those that require no gradient have none, and no

@@ -31,7 +31,8 @@ class Stage3(Stage2):
     A unit is an element of a `nn.Sequential` or `nn.ModuleList` (`find_units`); what is in no list
     is one more, whole while the whole model computes. A unit's parameters are gathered before its
     forward pass and freed after it, gathered before its backward pass and freed as its gradient is
-    reduced: a traffic of 3Ψ, and beside its own share a process has one unit at a time.
+    reduced: a traffic of 3Ψ, and beside its own share a process has one unit at a time. Of a
+    parameter in a list all processes must have a gradient, or none, or they wait for each other.
 
     Meanwhile `parameter.data` is this process's piece of it, and `state_dict()` is refused. `with
     stage.whole():` makes all parameters whole, to read or write them; all processes must do so.
@@ -90,10 +91,11 @@ class Stage3(Stage2):
         self._fill(unit)
 
     def _complete(self, bucket: SharedBucket) -> None:
-        """Reduces a bucket that is full, and frees its parameters."""
-        if not self.accumulating:
+        """Reduces a bucket that is full, but what is in no list at the end, and frees it."""
+        unit = self._unit_of[bucket]
+        if not self.accumulating and unit is not self._units[-1]:
             self._reduce(bucket)
-        if not self._unit_of[bucket].forward:  # a training_step may call backward(), and go on
+        if not unit.forward:  # a training_step may call backward(), and go on
             bucket.free()
 
     def _finish(self) -> None:
@@ -133,7 +135,7 @@ class Stage3(Stage2):
         """Lets go of the module, whose parameters are whole from now on; all must call it."""
         super().close()
         for unit in self._units:
-            self._fill(unit)
+            self._before_forward(unit)  # without an end
 
     @contextmanager
     def whole(self) -> Iterator[None]:
