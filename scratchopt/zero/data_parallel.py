@@ -62,7 +62,6 @@ class DataParallel:
         self.accumulating = False
         self.processes.send_from_first([*module.parameters(), *module.buffers()])
         self._works: Works = []  # under way
-        self._queued = False  # whether the end of the backward pass will be noticed
         self._loads = [0] * (self.processes.count if self._cuts else 1)
         self._handles: list[Any] = []
         self.buckets = self._make_buckets(bucket_bytes)
@@ -82,12 +81,11 @@ class DataParallel:
 
     def _take(self, bucket: Any, index: int, p: Parameter) -> None:
         """Moves a gradient that the backward pass has brought to its bucket."""
-        bucket.add(index, p.grad)
-        p.grad = None
-        if not self._queued:
-            self._queued = True
+        if not any(each.arrived for each in self.buckets):  # the first of the pass
             engine: Any = torch.autograd.Variable._execution_engine  # type: ignore[attr-defined]
             engine.queue_callback(self._finish)
+        bucket.add(index, p.grad)
+        p.grad = None
         if bucket.is_full:
             self._complete(bucket)
 
@@ -100,7 +98,6 @@ class DataParallel:
 
     def _finish(self) -> None:
         """Ends a backward pass: reduces what is left, and gives each parameter its gradient."""
-        self._queued = False
         for bucket in self.buckets:
             bucket.arrived.clear()
         if self.accumulating:
@@ -128,6 +125,7 @@ class DataParallel:
     def _forget(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Forgets the gradients that have added up, of all optimizers or of one."""
         for bucket in self.buckets:
+            bucket.arrived.clear()  # in a backward pass that failed
             if optimizer in (None, bucket.optimizer):
                 bucket.forget()
 

@@ -3,6 +3,7 @@
 Each case is a loop of a few steps, by two processes in float64, under DDP and under each stage.
 """
 
+import contextlib
 import copy
 import json
 import pickle
@@ -245,14 +246,15 @@ def a_gradient_that_comes_late_or_never(way: Any) -> Found:
 
 
 class Gated(nn.Module):
-    """A linear layer, and another whose output counts if it is asked for; in no list."""
+    """Blocks in a list, a layer in none, and another whose output counts if it is asked for."""
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        self.blocks = blocks(2)
         self.left, self.right = nn.Linear(5, 3), nn.Linear(5, 3)
 
     def forward(self, x: Tensor, *, both: bool) -> Tensor:
+        x = self.blocks(x)
         return self.left(x) + (self.right(x) if both else 0)
 
 
@@ -519,6 +521,36 @@ def gradients_that_the_module_zeroes(way: Any) -> Found:
     return loop.end()
 
 
+class Failing(torch.autograd.Function):
+    """The identity, whose backward pass fails."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise MemoryError
+
+
+@case()
+def a_backward_pass_that_fails(way: Any) -> Found:
+    """Of a batch that is left out; it accumulates, so that DDP waits for nothing."""
+    loop = Loop(way, Body())
+    model: Any = loop.model
+    call = model.call
+    for _ in range(3):
+        loop.step()
+        loop.accumulate(more=True)
+        model.call = lambda block, x: block(Failing.apply(x))
+        with contextlib.suppress(MemoryError):
+            loop.net(loop.batch()).square().mean().backward()
+        model.call = call
+        loop.accumulate(more=False)
+    loop.step()
+    return loop.end()
+
+
 class Twice(Body):
     def forward(self, x: Tensor, *, used: int | None = None) -> Tensor:
         return super().forward(x, used=used) + super().forward(x + 1, used=used)
@@ -748,6 +780,19 @@ def parameters_that_are_written(way: Any) -> Found:
             for p in loop.model.parameters():
                 p.mul_(0.9)
     return loop.end()
+
+
+@case()
+def parameters_that_are_written_when_the_stage_is_closed(way: Any) -> Found:
+    """As by a Trainer that tests a checkpoint after its fit."""
+    loop = Loop(way, Body())
+    loop.step()
+    if loop.stage:
+        loop.stage.close()
+    with loop.stage.whole() if loop.stage else torch.no_grad(), torch.no_grad():
+        for p in loop.model.parameters():
+            p.mul_(0.9)
+    return [p.detach() for p in loop.model.parameters()]
 
 
 # By default the third stage runs each case, for it does all that the others do; slow: the others.
