@@ -110,7 +110,7 @@ class _Listening(Processes):
         super().__init__()
         self._record = record
 
-    def _count(self, operation: str, size: int) -> None:
-        super()._count(operation, size)
+    def count_bytes(self, operation: str, size: int) -> None:
+        super().count_bytes(operation, size)
         if operation != "other":
             self._record.note(operation)

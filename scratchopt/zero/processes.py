@@ -48,12 +48,12 @@ class Processes:
 
     def all_reduce(self, buffer: Tensor, *, is_other: bool = False) -> Works:
         """Begins to add up a buffer over all processes, in place."""
-        self._count("other" if is_other else "all-reduce", 2 * buffer.nbytes)
+        self.count_bytes("other" if is_other else "all-reduce", 2 * buffer.nbytes)
         return [dist.all_reduce(buffer, group=self.group, async_op=True)]
 
     def reduce_scatter(self, buffer: Tensor, bounds: list[int]) -> Works:
         """Begins to add up a buffer in place, of which each process then has its own segment."""
-        self._count("reduce-scatter", buffer.nbytes)
+        self.count_bytes("reduce-scatter", buffer.nbytes)
         if _are_equal(bounds):
             own = self._segment(buffer, bounds)
             return [_reduce_scatter(own, buffer, group=self.group, async_op=True)]
@@ -64,7 +64,7 @@ class Processes:
 
     def all_gather(self, buffer: Tensor, bounds: list[int]) -> Works:
         """Begins to fill a buffer, in place, with the segment that each process has."""
-        self._count("all-gather", buffer.nbytes)
+        self.count_bytes("all-gather", buffer.nbytes)
         if _are_equal(bounds):
             own = self._segment(buffer, bounds)
             return [_all_gather(buffer, own, group=self.group, async_op=True)]
@@ -76,7 +76,7 @@ class Processes:
     def send_from_first(self, tensors: list[Tensor]) -> None:
         """Gives all processes what the first one has in some tensors, in place."""
         for tensor in tensors:
-            self._count("other", tensor.nbytes)
+            self.count_bytes("other", tensor.nbytes)
             dense = tensor.detach().contiguous()  # as a collective operation wants it
             dist.broadcast(dense, group_src=0, group=self.group)
             if dense.data_ptr() != tensor.data_ptr():
@@ -116,11 +116,12 @@ class Processes:
         dist.all_gather_object(found, own, group=self._control)
         return found
 
+    def count_bytes(self, operation: str, size: int) -> None:
+        """Counts what this process puts into an operation, as it begins."""
+        self.traffic[operation] += size
+
     def _segment(self, buffer: Tensor, bounds: list[int]) -> Tensor:
         return buffer[bounds[self.rank] : bounds[self.rank + 1]]
-
-    def _count(self, operation: str, size: int) -> None:
-        self.traffic[operation] += size
 
 
 def wait_for(works: Works) -> None:
@@ -135,7 +136,8 @@ def _find_gloo_group(group: Any) -> Any:
     """A group of the same processes that sends from the processor; each has threads of its own."""
     if dist.get_backend(group) == "gloo":
         return group
-    return dist.new_group(dist.get_process_group_ranks(group), backend="gloo")
+    ranks = dist.get_process_group_ranks(group)
+    return dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
 
 
 def _segments(bounds: list[int]) -> list[tuple[int, int, int]]:
