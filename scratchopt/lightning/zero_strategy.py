@@ -74,7 +74,8 @@ class ZeRO(DDPStrategy):
 
         self._unpatch = patch_method(plugin, "clip_grad_by_norm", clip)
         scaler = getattr(plugin, "scaler", None)
-        if scaler is not None:
+        if scaler is not None and scaler.is_enabled():
+            _refuse_own_unscaling(self.optimizers)
             vars(plugin)["scaler"] = ShardedGradScaler(
                 self.root_device.type,
                 init_scale=scaler.get_scale(),
@@ -139,13 +140,22 @@ class ZeRO(DDPStrategy):
         self.stage.close()
 
     def teardown(self) -> None:
-        """Leaves the precision plugin as it was."""
+        """Has the precision plugin clip as it did before."""
         self._unpatch()
         super().teardown()
 
 
 def _unwrap(optimizer: Any) -> Optimizer:
-    return optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+    return optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+
+
+def _refuse_own_unscaling(optimizers: list[Optimizer]) -> None:
+    for optimizer in optimizers:
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            raise RuntimeError(
+                f"{type(optimizer).__name__} with fused=True looks for gradients that overflow in "
+                "its own process alone, so that others would step: leave fused out"
+            )
 
 
 for _stage in STAGES:

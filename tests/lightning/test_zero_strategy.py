@@ -259,6 +259,7 @@ def refused(tmp_path_factory) -> dict[str, str]:
     ("asked", "answer"),
     [
         ("newton", "Newton needs all parameters in each process: use strategy='ddp'"),
+        ("fused", "AdamW with fused=True looks for gradients that overflow in its own process"),
         ("saved by one", "process 0 asked for the whole parameters, and another of the 2 has not"),
     ],
 )
@@ -280,10 +281,14 @@ class SavedByOne(Net):
 
 def _refuse(folder: Path, rank: int) -> None:
     came = {}
-    asked = {"newton": Net(Newton), "saved by one": SavedByOne(MAKERS["adam"])}
-    for name, module in asked.items():
+    asked: dict[str, tuple[Net, bool]] = {
+        "newton": (Net(Newton), False),
+        "fused": (Net(partial(torch.optim.AdamW, fused=True)), True),
+        "saved by one": (SavedByOne(MAKERS["adam"]), False),
+    }
+    for name, (module, scaler) in asked.items():
         try:
-            fit(module, folder / name, strategy="zero2", devices=2)
+            fit(module, folder / name, scaler=scaler, strategy="zero2", devices=2)
         except RuntimeError as error:
             came[name] = str(error)
     Path(folder, f"{rank}.json").write_text(json.dumps(came))
