@@ -83,11 +83,16 @@ def checkpoint_activations(module: nn.Module) -> Callable[[], None]:
             f"activation checkpointing: {type(module).__name__} has no blocks to compute again: "
             "put its layers into an nn.Sequential or nn.ModuleList, or leave it out"
         )
-    undo = [
+    patches = [
         patch_method(unit, "forward", partial(_run, unit, name, unit.forward))
         for name, unit in units.items()
     ]
-    return lambda: [restore() for restore in undo].clear()
+
+    def undo() -> None:
+        for unpatch in patches:
+            unpatch()
+
+    return undo
 
 
 def _run(unit: nn.Module, name: str, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

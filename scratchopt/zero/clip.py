@@ -51,8 +51,9 @@ def _norms(several: list[Shared]) -> list[Tensor]:
             sent[1, i] = 1
             sent[0, i] = 0 if shared.is_cut else torch.linalg.vector_norm(gradient)
     norms, flags = several[0].bucket.processes.add_up(sent)
-    found = [(i, shared) for i, shared in enumerate(several) if flags[i]]
-    for i, shared in found:
-        if shared.is_cut:  # one after the other, as each is whole then
-            norms[i] = torch.linalg.vector_norm(shared.gather(dense_gradient(shared.piece)))
-    return [norms[i] for i, _ in found]
+    found = [i for i, flag in enumerate(flags.tolist()) if flag]
+    for i in found:
+        if several[i].is_cut:  # one after the other, as each is whole then
+            whole = several[i].gather(dense_gradient(several[i].piece))
+            norms[i] = torch.linalg.vector_norm(whole)
+    return [norms[i] for i in found]

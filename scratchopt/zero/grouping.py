@@ -1,7 +1,7 @@
 """Which parameters share a bucket: those that one rule updates, of one dtype and device."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -48,6 +48,16 @@ def check(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> Non
             )
         if is_lazy(p):
             raise RuntimeError(f"{name} has no shape yet: run a batch through the model before")
+
+
+def refuse_ahead(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Raises a RuntimeError for an optimizer that is at its gradient point."""
+    for optimizer in optimizers:
+        if getattr(optimizer, "ahead", False):
+            raise RuntimeError(
+                f"{type(optimizer).__name__} is at its gradient point: call restore_() before its "
+                "parameters are shared out"
+            )
 
 
 def split_by_kind(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from scratchopt.zero.data_parallel import BUCKET_BYTES, DataParallel
-from scratchopt.zero.grouping import find_shape
+from scratchopt.zero.grouping import find_shape, refuse_ahead
 from scratchopt.zero.part_of_state import load_part
 from scratchopt.zero.processes import Processes, Works, wait_for
 from scratchopt.zero.shared_bucket import Shared, SharedBucket
@@ -56,6 +56,7 @@ class Stage1(DataParallel):
         processes: Processes | None = None,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
+        refuse_ahead(optimizers)
         super().__init__(module, optimizers, processes, bucket_bytes)
         for bucket in self.buckets:
             self._share(bucket)
@@ -123,7 +124,7 @@ class Stage1(DataParallel):
         self.gather()
 
     def close(self) -> None:
-        """Lets go of the module, which is then as any other, and can be copied."""
+        """Lets go of the module, which is then as any other; its optimizers keep their pieces."""
         super().close()
         for p in (p for bucket in self.buckets for p in bucket.parameters):
             vars(p).pop("shared", None)
@@ -135,11 +136,6 @@ class Stage1(DataParallel):
 
 def _give_pieces(optimizer: torch.optim.Optimizer) -> None:
     """Gives an optimizer this process's pieces in place of the parameters."""
-    if getattr(optimizer, "ahead", False):
-        raise RuntimeError(
-            f"{type(optimizer).__name__} is at its gradient point: call restore_() before its "
-            "parameters are shared out"
-        )
     optimizer.state.clear()
     for group in optimizer.param_groups:
         sums = find_shape(optimizer, group).sums  # to which all processes add, even nothing

@@ -39,8 +39,8 @@ def gather_state(
     numbers = {shared: i for i, shared in enumerate(chain.from_iterable(parts))}
     state: dict[int, dict[str, Any]] = {}
     for bucket in stage.buckets:
-        for shared, values in _gather_bucket(bucket, optimizer, keep):
-            if shared in numbers:
+        if bucket.optimizer is optimizer:
+            for shared, values in _gather_bucket(bucket, optimizer, keep):
                 state[numbers[shared]] = values
     groups, left = optimizer.state_dict()["param_groups"], iter(range(len(numbers)))
     for group, parameters in zip(groups, parts, strict=True):
