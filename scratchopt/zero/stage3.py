@@ -42,8 +42,7 @@ class Stage3(Stage2):
         bucket_bytes: not used: each group and dtype of a unit is a bucket.
 
     Raises:
-        RuntimeError: as `Stage1`; a parameter that units share; a unit that returns an object in
-            which no tensors are found.
+        RuntimeError: as `Stage1`; a parameter that units share; an output without tensors.
 
     Reference: Rajbhandari et al., arXiv:1910.02054, section 5.3; Zhao et al., "PyTorch FSDP:
     Experiences on Scaling Fully Sharded Data Parallel", arXiv:2304.11277.
@@ -92,10 +91,9 @@ class Stage3(Stage2):
 
     def _complete(self, bucket: SharedBucket) -> None:
         """Reduces a bucket that is full, but what is in no list at the end, and frees it."""
-        unit = self._unit_of[bucket]
-        if not self.accumulating and unit is not self._units[-1]:
+        if not self.accumulating and self._unit_of[bucket] is not self._units[-1]:
             self._reduce(bucket)
-        if not unit.forward:  # a training_step may call backward(), and go on
+        if not self._unit_of[bucket].forward:  # a training_step may call backward(), and go on
             bucket.free()
 
     def _finish(self) -> None:
