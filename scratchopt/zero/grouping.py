@@ -1,7 +1,7 @@
 """Which parameters share a bucket: those that one rule updates, of one dtype and device."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -37,10 +37,17 @@ def check(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> Non
 
     Raises:
         TypeError: a single optimizer.
-        RuntimeError: a parameter that has no shape yet, or that another stage shares out.
+        RuntimeError: an optimizer at its gradient point; a parameter that has no shape yet, or
+            that another stage shares out.
     """
     if isinstance(optimizers, torch.optim.Optimizer):
         raise TypeError(f"{type(optimizers).__name__} stands alone: give a list, [optimizer]")
+    for optimizer in optimizers:
+        if getattr(optimizer, "ahead", False):
+            raise RuntimeError(
+                f"{type(optimizer).__name__} is at its gradient point: call restore_() before you "
+                "make a stage"
+            )
     for name, p in module.named_parameters():
         if hasattr(p, "shared"):
             raise RuntimeError(
@@ -48,16 +55,6 @@ def check(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> Non
             )
         if is_lazy(p):
             raise RuntimeError(f"{name} has no shape yet: run a batch through the model before")
-
-
-def refuse_ahead(optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Raises a RuntimeError for an optimizer that is at its gradient point."""
-    for optimizer in optimizers:
-        if getattr(optimizer, "ahead", False):
-            raise RuntimeError(
-                f"{type(optimizer).__name__} is at its gradient point: call restore_() before its "
-                "parameters are shared out"
-            )
 
 
 def split_by_kind(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from scratchopt.zero.data_parallel import BUCKET_BYTES, DataParallel
-from scratchopt.zero.grouping import find_shape, refuse_ahead
+from scratchopt.zero.grouping import find_shape
 from scratchopt.zero.part_of_state import load_part
 from scratchopt.zero.processes import Processes, Works, wait_for
 from scratchopt.zero.shared_bucket import Shared, SharedBucket
@@ -35,7 +35,7 @@ class Stage1(DataParallel):
         module: the model.
         optimizers: of its parameters, with a state that is the same in all processes, or none. They
             update pieces from now on, and their `state_dict()` is this process's part;
-            `whole_state` gives all of it.
+            `gather_state` gives all of it.
         processes: that train together; None, all.
         bucket_bytes: at most so many in a bucket, unless a single parameter has more.
 
@@ -56,7 +56,6 @@ class Stage1(DataParallel):
         processes: Processes | None = None,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
-        refuse_ahead(optimizers)
         super().__init__(module, optimizers, processes, bucket_bytes)
         for bucket in self.buckets:
             self._share(bucket)

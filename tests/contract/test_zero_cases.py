@@ -763,6 +763,16 @@ def an_optimizer_without_a_list(way: Any) -> Found:
     return way(model, adamw(model.parameters()))
 
 
+@case("NAG is at its gradient point: call restore_()")
+def an_optimizer_that_is_ahead(way: Any) -> Found:
+    model = blocks()
+    optimizer = scratchopt.NAG(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 5)).sum().backward()
+    optimizer.step()
+    optimizer.lookahead_()
+    return way(model, [optimizer])
+
+
 @case(dict.fromkeys("123", "0.0.weight is shared out already"))
 def a_stage_beside_another(way: Any) -> Found:
     loop = Loop(way, blocks())
