@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scratchopt.batches import Endless
 from scratchopt.lightning import Convergence
-from scratchopt.lightning.shards import full_gradient, full_tensor
+from scratchopt.lightning.shards import full_gradient, full_tensor, has_gradient
 from scratchopt.problems.functions import functions
 from tasks.choices import DTYPES, choose
 
@@ -97,7 +97,7 @@ class Toy(LightningModule):
 
     def on_after_backward(self) -> None:
         """Records the evaluated point: here x is still where its gradient was taken."""
-        if self.x.grad is not None and len(self.trajectory) < RECORDED:
+        if has_gradient(self.x) and len(self.trajectory) < RECORDED:
             self.trajectory.append(full_tensor(self.x).clone())
             self.gradients.append(full_gradient(self.x).clone())
             self.iterates.append(self._iterate)

@@ -29,6 +29,14 @@ def full_tensor(tensor: Any) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def has_gradient(p: Any) -> bool:
+    """True if a parameter has a gradient, in any process; all processes must call it."""
+    if hasattr(p, "shared"):
+        piece = p.shared.piece
+        return p.shared.bucket.processes.find_any([piece.grad is not None], piece.device)[0]
+    return p.grad is not None
+
+
 def full_gradient(p: Any) -> Tensor:
     """The whole gradient of a parameter, zeros if there is none; all processes must call it."""
     if hasattr(p, "shared"):
