@@ -42,6 +42,21 @@ def parameters_of(optimizers: list[torch.optim.Optimizer]) -> set[Any]:
     return {p for o in optimizers for group in o.param_groups for p in group["params"]}
 
 
+def refuse_pieces(owner: nn.Module, *call: Any) -> None:
+    """Refuses the `state_dict()` of a module whose parameters are not whole, before it is made.
+
+    Raises:
+        RuntimeError: with the remedy.
+    """
+    own = (p for p in owner._parameters.values() if hasattr(p, "shared"))
+    if any(not p.shared.bucket.is_whole for p in own):  # type: ignore[union-attr]
+        raise RuntimeError(
+            f"state_dict() of {type(owner).__name__}, of whose parameters this process has pieces: "
+            "use trainer.save_checkpoint() or gather_parameters(stage), or call it within "
+            "`with stage.whole():`, in all processes"
+        )
+
+
 def watch(
     module: nn.Module,
     optimizers: list[torch.optim.Optimizer],

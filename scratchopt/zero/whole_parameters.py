@@ -1,11 +1,12 @@
 """The whole parameters of a model of which each process may have a part."""
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from scratchopt.zero.stage1 import Stage1
+from scratchopt.zero.watch import refuse_pieces
 
 
 def gather_parameters(stage: Stage1, *, keep: bool = True) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def gather_parameters(stage: Stage1, *, keep: bool = True) -> dict[str, Any]:
     names: dict[Tensor, list[str]] = defaultdict(list)
     for name, p in stage.module.named_parameters(remove_duplicate=False):
         names[p].append(name)
-    state = stage.module.state_dict()
+    state = _state_of_pieces(stage.module)
     for bucket in stage.buckets:
         if bucket.is_whole:
             continue
@@ -39,3 +40,17 @@ def gather_parameters(stage: Stage1, *, keep: bool = True) -> dict[str, Any]:
             state |= {name: whole for name in names[p] if name in state}
         bucket.free()
     return dict(state) if keep else {}
+
+
+def _state_of_pieces(module: nn.Module) -> dict[str, Any]:
+    """The state of a module, with this process's pieces of what is not whole."""
+    hooks = {m: m._state_dict_pre_hooks for m in module.modules()}
+    for m, found in hooks.items():
+        m._state_dict_pre_hooks = OrderedDict(
+            (key, hook) for key, hook in found.items() if hook is not refuse_pieces
+        )
+    try:
+        return module.state_dict()
+    finally:
+        for m, found in hooks.items():
+            m._state_dict_pre_hooks = found
