@@ -133,11 +133,11 @@ class SharedBucket(Bucket):
         for p, place in zip(self.parameters, places, strict=True):
             if p.data_ptr() == place.data_ptr() and p.dtype == place.dtype:
                 continue
-            kinds = [(tuple(t.shape), t.dtype, t.device) for t in (p, place)]
-            if kinds[0] != kinds[1]:
+            new, old = ((tuple(t.shape), t.dtype, t.device) for t in (p, place))
+            if new != old:
                 raise RuntimeError(
                     "shape, dtype and device of a parameter that is shared out were changed from "
-                    f"{kinds[1]} to {kinds[0]}: change them before"
+                    f"{old} to {new}: change them before"
                 )
             place.copy_(p)
             p.data = place
@@ -145,7 +145,6 @@ class SharedBucket(Bucket):
     @torch.no_grad()
     def keep(self) -> None:
         """Keeps this process's segment of what was written to parameters that are whole."""
-        if not self.is_whole:
-            return
-        self.adopt()
-        self.mine.copy_(self.segment(self.values))
+        if self.is_whole:
+            self.adopt()
+            self.mine.copy_(self.segment(self.values))

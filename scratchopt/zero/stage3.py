@@ -34,7 +34,7 @@ class Stage3(Stage2):
 
     Raises:
         RuntimeError: as `Stage1`; a parameter that units share; a unit that returns no tensors;
-            processes that run other units, noticed at the end of a backward pass.
+            after a backward pass, processes that have run other units.
 
     Reference: Rajbhandari et al., arXiv:1910.02054, section 5.3; Zhao et al., "PyTorch FSDP:
     Experiences on Scaling Fully Sharded Data Parallel", arXiv:2304.11277.
@@ -42,8 +42,7 @@ class Stage3(Stage2):
 
     def _make_buckets(self, bucket_bytes: int) -> list[SharedBucket]:
         """Makes buckets of each unit's parameters, the last unit's first."""
-        self._units: list[Unit] = []
-        self._order = Order(self.processes)
+        self._units, self._order = list[Unit](), Order(self.processes)
         self._unit_of: dict[SharedBucket, Unit] = {}
         for module, parameters in split_into_units(self.module):
             parts = split_by_kind(parameters, self.optimizers, float("inf"), all_of_them=True)
