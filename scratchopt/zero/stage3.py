@@ -91,8 +91,8 @@ class Stage3(Stage2):
             bucket.free()
 
     def _finish(self) -> None:
-        self._order.check(self.buckets[0].parameters[0].device)
         super()._finish()
+        self._order.check(self.buckets[0].parameters[0].device)
         for unit in self._units:
             unit.backward = False
             unit.free()
