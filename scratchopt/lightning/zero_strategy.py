@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
@@ -60,19 +64,25 @@ class ZeRO(DDPStrategy):
     def setup_optimizers(self, trainer: Trainer) -> None:
         """Makes the optimizers, and shares out what they update."""
         super().setup_optimizers(trainer)
-        kinds = (StochasticWeightAveraging, WeightAveraging)
-        for callback in trainer.callbacks:
-            if self._kind is Stage3 and isinstance(callback, kinds):
+        module, callbacks = cast(Any, self.lightning_module), cast(Any, trainer).callbacks
+        averaging = (StochasticWeightAveraging, WeightAveraging)
+        for callback in callbacks:
+            if isinstance(callback, BackboneFinetuning):
+                raise RuntimeError(
+                    f"{type(callback).__name__} gives the optimizer parameters after the others "
+                    "have been shared out: give it all from the start, and thaw them as you train"
+                )
+            if self._kind is Stage3 and isinstance(callback, averaging):
                 raise RuntimeError(
                     f"{type(callback).__name__} averages whole parameters, of which each process "
                     "has pieces: use strategy='zero2' (accelerator=zero2)"
                 )
-        if is_overridden("configure_gradient_clipping", self.lightning_module):
+        if is_overridden("configure_gradient_clipping", module):
             rank_zero_warn(
                 "configure_gradient_clipping: clip by self.clip_gradients(), as no parameter has a "
                 ".grad; this process's part of it is parameter.shared.piece.grad"
             )
-        self.stage = self._kind(self.lightning_module, self.optimizers)
+        self.stage = self._kind(module, self.optimizers)
         self._is_open = True
 
     def setup_precision_plugin(self) -> None:

@@ -719,11 +719,11 @@ def parameters_whose_data_is_set(way: Any) -> Found:
 class Clamped(Body):
     """A net that keeps its weights small as it runs."""
 
-    def forward(self, *args: Any) -> Tensor:
+    def forward(self, x: Tensor, *, used: int | None = None) -> Tensor:
         with torch.no_grad():
             for p in self.parameters():
                 p.clamp_(-0.1, 0.1)
-        return super().forward(*args)
+        return super().forward(x, used=used)
 
 
 @case()
@@ -760,11 +760,11 @@ class Skips(Body):
         super().__init__()
         self.more = nn.ModuleList([nn.Linear(5, 5) for _ in range(3)])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, used: int | None = None) -> Tensor:
         for index, block in enumerate(self.more):
             if index != dist.get_rank():
                 x = block(x)
-        return super().forward(x)
+        return super().forward(x, used=used)
 
 
 @case(refused={"3": "ran the model's units in another order"})

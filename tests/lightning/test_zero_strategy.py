@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import BackboneFinetuning, LearningRateFinder, WeightAveraging
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
@@ -130,6 +131,7 @@ def fit(module: Net, folder: Path, steps: int = 8, resumed: Any = None, **option
         *(Lookahead(), MeanGradient(), OptimizerMonitor(every=1, layers=True)),
         *(Recorder(every=3), LiveLoss(), Checkpoint(steps=1), RandomState()),
     ]
+    callbacks += options.pop("callbacks", [])
     options = {"default_root_dir": folder, "max_steps": steps, "max_epochs": 100, **options}
     trainer = quiet_trainer(callbacks, use_distributed_sampler=False, **options)
     trainer.fit(module, ckpt_path=resumed, weights_only=True)
@@ -259,12 +261,48 @@ def refused(tmp_path_factory) -> dict[str, str]:
     ("asked", "answer"),
     [
         ("newton", "Newton needs all parameters in each process: use strategy='ddp'"),
+        ("averaged", "WeightAveraging averages whole parameters, of which each process has pieces"),
+        ("finetuned", "BackboneFinetuning gives the optimizer parameters after the others"),
         ("saved by one", "process 0 asked for the whole parameters, and another of the 2 has not"),
     ],
 )
 def test_it_is_refused_in_one_line(asked, answer, refused):
     assert answer in refused[asked]
     assert "\n" not in refused[asked]
+
+
+def test_a_fit_after_a_search_for_a_learning_rate_is_that_of_ddp(refused):
+    assert refused["searched, zero1"] == refused["searched, zero3"] == refused["searched, ddp"]
+
+
+def test_a_trainer_saves_the_module_that_it_has(refused):
+    assert refused["the last module"] is True
+
+
+class Sought(Net):
+    """Has a learning rate that is looked for."""
+
+    def __init__(self) -> None:
+        super().__init__(None, plain=True)
+        self.lr = 0.01
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=self.lr)
+
+
+def _search(folder: Path, strategy: str) -> Any:
+    """Trains after a search; returns the module, and the Trainer."""
+    module = Sought()
+    trainer = quiet_trainer(
+        [LearningRateFinder(num_training_steps=6)],
+        default_root_dir=folder,
+        max_steps=8,
+        devices=2,
+        strategy=strategy,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module)
+    return module, trainer
 
 
 class SavedByOne(Net):
@@ -279,11 +317,26 @@ class SavedByOne(Net):
 
 
 def _refuse(folder: Path, rank: int) -> None:
-    came = {}
-    asked = {"newton": Net(Newton), "saved by one": SavedByOne(MAKERS["adam"])}
-    for name, module in asked.items():
+    came: dict[str, Any] = {}
+    for strategy in ("ddp", "zero1", "zero3"):
+        trained, trainer = _search(folder, strategy)
+        came[f"searched, {strategy}"] = [p.tolist() for p in trained.parameters()]
+    last = Sought()
+    trainer.validate(last, verbose=False)
+    trainer.save_checkpoint(folder / "last.ckpt", weights_only=True)
+    saved = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    came["the last module"] = torch.equal(saved["scale"], last.scale)
+    asked: dict[str, tuple[Any, str, list[Any]]] = {
+        "newton": (Net(Newton), "zero2", []),
+        "averaged": (Net(MAKERS["adam"]), "zero3", [WeightAveraging()]),
+        "finetuned": (Net(MAKERS["adam"]), "zero2", [BackboneFinetuning()]),
+        "saved by one": (SavedByOne(MAKERS["adam"]), "zero2", []),
+    }
+    for name, (module, strategy, callbacks) in asked.items():
+        if name == "finetuned":
+            module.backbone = module.net
         try:
-            fit(module, folder / name, strategy="zero2", devices=2)
+            fit(module, folder / name, strategy=strategy, devices=2, callbacks=callbacks)
         except RuntimeError as error:
             came[name] = str(error)
     Path(folder, f"{rank}.json").write_text(json.dumps(came))
