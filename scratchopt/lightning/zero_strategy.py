@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.optim import Optimizer
 
@@ -15,6 +22,7 @@ from scratchopt.lightning.patch_method import do_nothing, patch_method
 from scratchopt.zero import (
     STAGES,
     Stage1,
+    Stage3,
     clip_gradients,
     gather_parameters,
     gather_state,
@@ -53,6 +61,7 @@ class ZeRO(DDPStrategy):
         self._kind = STAGES[stage]
         self._unpatch = do_nothing
         self.stage: Stage1 | None = None
+        self._is_open = False  # whether the stage shares the module out
 
     def configure_ddp(self) -> None:
         """Leaves the module as it is: no wrapper averages its gradients."""
@@ -60,7 +69,26 @@ class ZeRO(DDPStrategy):
     def setup_optimizers(self, trainer: Trainer) -> None:
         """Makes the optimizers, and shares out what they update."""
         super().setup_optimizers(trainer)
-        self.stage = self._kind(self.lightning_module, self.optimizers)
+        module, callbacks = cast(Any, self.lightning_module), cast(Any, trainer).callbacks
+        averaging = (StochasticWeightAveraging, WeightAveraging)
+        for callback in callbacks:
+            if isinstance(callback, BackboneFinetuning):
+                raise RuntimeError(
+                    f"{type(callback).__name__} gives the optimizer parameters after the others "
+                    "have been shared out: give it all from the start, and thaw them as you train"
+                )
+            if self._kind is Stage3 and isinstance(callback, averaging):
+                raise RuntimeError(
+                    f"{type(callback).__name__} averages whole parameters, of which each process "
+                    "has pieces: use strategy='zero2' (accelerator=zero2)"
+                )
+        if is_overridden("configure_gradient_clipping", module):
+            rank_zero_warn(
+                "configure_gradient_clipping: clip by self.clip_gradients(), as no parameter has a "
+                ".grad; this process's part of it is parameter.shared.piece.grad"
+            )
+        self.stage = self._kind(module, self.optimizers)
+        self._is_open = True
 
     def setup_precision_plugin(self) -> None:
         """Has the gradient clipped by the norm of all its pieces, and all processes scale alike."""
@@ -110,13 +138,13 @@ class ZeRO(DDPStrategy):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """The whole parameters and the buffers; on the first process."""
-        if self.stage is None:
+        if self.stage is None or not self._is_open:
             return super().lightning_module_state_dict()
         return gather_parameters(self.stage, keep=self.is_global_zero)
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         """Loads parameters and buffers."""
-        if self.stage is None:
+        if self.stage is None or not self._is_open:
             super().load_model_state_dict(checkpoint, strict)
         else:
             with self.stage.whole():
@@ -134,13 +162,15 @@ class ZeRO(DDPStrategy):
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
             load_state(self.stage, optimizer, saved)
 
-    def on_train_end(self) -> None:
-        """Makes the parameters whole, for whatever comes after the fit."""
-        assert self.stage is not None
-        self.stage.close()
-
     def teardown(self) -> None:
-        """Has the precision plugin clip as it did before."""
+        """Makes the parameters whole, for whatever comes after a fit that has not failed.
+
+        Not as the training ends, since a search for a learning rate trains, and then the fit does.
+        """
+        module: Any = self.lightning_module
+        if self.stage and self._is_open and module.trainer.state.status == TrainerStatus.RUNNING:
+            self.stage.close()
+            self._is_open = False
         self._unpatch()
         super().teardown()
 

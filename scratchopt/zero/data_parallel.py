@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import Parameter
 
 from scratchopt.zero.bucket import Bucket
-from scratchopt.zero.grouping import Part, check, split_by_kind
+from scratchopt.zero.grouping import Part, check, refuse_differences, split_by_kind
 from scratchopt.zero.processes import Processes, Works, wait_for
 from scratchopt.zero.watch import parameters_of, watch
 
@@ -39,8 +39,8 @@ class DataParallel:
         bucket_bytes: at most so many in a bucket, unless a single parameter has more.
 
     Raises:
-        RuntimeError: a parameter without a shape yet, of a lazy layer, or that another stage shares
-            out; at a backward pass, a sparse gradient, or a second one of a parameter.
+        RuntimeError: a lazy layer; a parameter that another stage shares out; models that differ;
+            at a backward pass, a sparse gradient, or a second one of a parameter.
 
     Reference: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training",
     arXiv:2006.15704.
@@ -60,10 +60,10 @@ class DataParallel:
         self.module, self.optimizers = module, list(optimizers)
         self.processes = processes or Processes()
         self.accumulating = False
+        refuse_differences(module, self.processes)
         self.processes.send_from_first([*module.parameters(), *module.buffers()])
         self._works: Works = []  # under way
-        self._loads = [0] * (self.processes.count if self._cuts else 1)
-        self._handles: list[Any] = []
+        self._loads, self._handles = [0] * (self.processes.count if self._cuts else 1), []
         self.buckets = self._make_buckets(bucket_bytes)
         self._updated = parameters_of(self.optimizers)
         for bucket in self.buckets:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn.parameter import Parameter, is_lazy
 
 from scratchopt.engine.shapes import Shape
 from scratchopt.optimizer import Optimizer
+from scratchopt.zero.processes import Processes
 
 # torch's own that update each number by itself, so that they may be given pieces of parameters.
 ELEMENTWISE = (
@@ -55,6 +57,26 @@ def check(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> Non
             )
         if is_lazy(p):
             raise RuntimeError(f"{name} has no shape yet: run a batch through the model before")
+
+
+def refuse_differences(module: nn.Module, processes: Processes) -> None:
+    """Raises a RuntimeError for models that differ."""
+    named = (*module.named_parameters(), *module.named_buffers())
+    own = [(name, tuple(p.shape), str(p.dtype), p.requires_grad) for name, p in named]
+    for rank, other in enumerate(processes.gather_objects(own)):
+        for a, b in zip_longest(own, other):
+            if a != b:
+                raise RuntimeError(
+                    f"process {processes.rank} has {_describe(a)}, and process {rank} has "
+                    f"{_describe(b)}: make the same model in all processes"
+                )
+
+
+def _describe(found: tuple[str, tuple[int, ...], str, bool] | None) -> str:
+    if found is None:
+        return "nothing more"
+    name, shape, dtype, trains = found
+    return f"{name} of shape {shape}, {dtype}, {'trained' if trains else 'not trained'}"
 
 
 def split_by_kind(

@@ -1,6 +1,7 @@
 """Processes that are not there, for whoever asks what each would have."""
 
 from collections import Counter
+from typing import Any
 
 from torch import Tensor
 
@@ -33,6 +34,10 @@ class Imagined(Processes):
     def all_gather(self, buffer: Tensor, bounds: list[int]) -> Works:
         """Gathers nothing."""
         return []
+
+    def gather_objects(self, own: Any) -> list[Any]:
+        """Gathers what is there."""
+        return [own]
 
     def send_from_first(self, tensors: list[Tensor]) -> None:
         """Sends nothing."""

@@ -1,4 +1,4 @@
-"""This process's part of the whole state of an optimizer."""
+"""This process's part of what an optimizer updates, and of its state."""
 
 from itertools import chain
 from typing import Any
@@ -6,10 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchopt.zero.grouping import find_shape
 from scratchopt.zero.shared_bucket import Shared
 
 # Kept once for each parameter, not for each of its numbers; by torch, and ours beside them.
 NUMBERS = {"step", "mu_product", "eta", "mu"}
+
+
+def give_pieces(optimizer: torch.optim.Optimizer) -> None:
+    """Gives an optimizer this process's pieces in place of the parameters."""
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        sums = find_shape(optimizer, group).sums  # to which all processes add, even nothing
+        pieces = [p.shared.piece for p in group["params"]]
+        for p, piece in zip(group["params"], pieces, strict=True):
+            piece.requires_grad_(p.requires_grad)
+        group["params"] = [piece for piece in pieces if piece.numel() or sums]
 
 
 def load_part(

@@ -126,6 +126,25 @@ class SharedBucket(Bucket):
             p.data = piece.data
         self.values.untyped_storage().resize_(0)
 
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Takes over what a user has set as a parameter's `.data`, which must be of its kind."""
+        places = self._views if self.is_whole else [piece.data for piece in self.pieces]
+        for p, place in zip(self.parameters, places, strict=True):
+            if p.data_ptr() == place.data_ptr() and p.dtype == place.dtype:
+                continue
+            new, old = ((tuple(t.shape), t.dtype, t.device) for t in (p, place))
+            if new != old:
+                raise RuntimeError(
+                    "shape, dtype and device of a parameter that is shared out were changed from "
+                    f"{old} to {new}: change them before"
+                )
+            place.copy_(p)
+            p.data = place
+
+    @torch.no_grad()
     def keep(self) -> None:
-        """Keeps this process's segment of what was written to the whole parameters."""
-        self.mine.copy_(self.segment(self.values))
+        """Keeps this process's segment of what was written to parameters that are whole."""
+        if self.is_whole:
+            self.adopt()
+            self.mine.copy_(self.segment(self.values))

@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from scratchopt.zero.data_parallel import BUCKET_BYTES, DataParallel
-from scratchopt.zero.grouping import find_shape
-from scratchopt.zero.part_of_state import load_part
+from scratchopt.zero.part_of_state import give_pieces, load_part
 from scratchopt.zero.processes import Processes, Works, wait_for
 from scratchopt.zero.shared_bucket import Shared, SharedBucket
-from scratchopt.zero.watch import parameters_of
+from scratchopt.zero.watch import Watch, parameters_of
 
 
 class Stage1(DataParallel):
@@ -65,10 +64,14 @@ class Stage1(DataParallel):
         }
         for optimizer in self.optimizers:
             state = optimizer.state_dict()  # of what has been loaded, or an Adagrad's first one
-            _give_pieces(optimizer)
+            give_pieces(optimizer)
             load_part(optimizer, self._groups[optimizer], state)
         self._updated = parameters_of(self.optimizers)
         self._handles.append(module.register_forward_pre_hook(self.follow_moves, prepend=True))
+        for optimizer in self.optimizers:
+            self._handles.append(optimizer.register_step_pre_hook(self.adopt))
+            for move in {"lookahead_", "restore_"} & set(dir(optimizer)):
+                self._handles.append(Watch(optimizer, move, self.adopt))
         self._moves = self._count_moves()
 
     def _share(self, bucket: SharedBucket) -> None:
@@ -113,8 +116,14 @@ class Stage1(DataParallel):
         self.follow_moves()
         yield
 
+    def adopt(self, *call: Any) -> None:
+        """Takes over what a user has written to the parameters, or set as their `.data`."""
+        for bucket in self.buckets:
+            bucket.adopt()
+
     def follow_moves(self, *call: Any) -> None:
         """Gathers the parameters, if a method has moved its pieces to look ahead, or back."""
+        self.adopt()
         if self._moves != self._count_moves():
             self.gather()
 
@@ -131,14 +140,3 @@ class Stage1(DataParallel):
     def _count_moves(self) -> int:
         """Counts the lookaheads of all optimizers, and the ways back."""
         return sum(getattr(optimizer, "moves", 0) for optimizer in self.optimizers)
-
-
-def _give_pieces(optimizer: torch.optim.Optimizer) -> None:
-    """Gives an optimizer this process's pieces in place of the parameters."""
-    optimizer.state.clear()
-    for group in optimizer.param_groups:
-        sums = find_shape(optimizer, group).sums  # to which all processes add, even nothing
-        pieces = [p.shared.piece for p in group["params"]]
-        for p, piece in zip(group["params"], pieces, strict=True):
-            piece.requires_grad_(p.requires_grad)
-        group["params"] = [piece for piece in pieces if piece.numel() or sums]

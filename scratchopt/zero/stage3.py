@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,19 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from scratchopt.zero.grouping import split_by_kind
+from scratchopt.zero.order import Order
 from scratchopt.zero.shared_bucket import SharedBucket
 from scratchopt.zero.stage2 import Stage2
-from scratchopt.zero.units import find_tensors, split_into_units
+from scratchopt.zero.units import Unit, find_tensors, split_into_units
 from scratchopt.zero.whole_parameters import refuse_pieces
-
-
-@dataclass
-class Unit:
-    """A part of the model whose parameters are whole only while it computes."""
-
-    buckets: list[SharedBucket]
-    forward: int = 0  # passes under way; one may be within another
-    backward: bool = False  # whether a pass is under way
 
 
 class Stage3(Stage2):
@@ -42,7 +33,8 @@ class Stage3(Stage2):
         bucket_bytes: not used: each group and dtype of a unit is a bucket.
 
     Raises:
-        RuntimeError: as `Stage1`; a parameter that units share; an output without tensors.
+        RuntimeError: as `Stage1`; a parameter that units share; a unit that returns no tensors;
+            after a backward pass, processes that have run other units.
 
     Reference: Rajbhandari et al., arXiv:1910.02054, section 5.3; Zhao et al., "PyTorch FSDP:
     Experiences on Scaling Fully Sharded Data Parallel", arXiv:2304.11277.
@@ -50,7 +42,7 @@ class Stage3(Stage2):
 
     def _make_buckets(self, bucket_bytes: int) -> list[SharedBucket]:
         """Makes buckets of each unit's parameters, the last unit's first."""
-        self._units: list[Unit] = []
+        self._units, self._order = list[Unit](), Order(self.processes)
         self._unit_of: dict[SharedBucket, Unit] = {}
         for module, parameters in split_into_units(self.module):
             parts = split_by_kind(parameters, self.optimizers, float("inf"), all_of_them=True)
@@ -61,8 +53,8 @@ class Stage3(Stage2):
                 module.register_forward_pre_hook(partial(self._before_forward, unit)),
                 module.register_forward_hook(partial(self._after_forward, unit), always_call=True),
             ]
-        for module in self.module.modules():
-            self._handles.append(module.register_state_dict_pre_hook(refuse_pieces))
+        parts = self.module.modules()
+        self._handles += [m.register_state_dict_pre_hook(refuse_pieces) for m in parts]
         return [bucket for unit in reversed(self._units) for bucket in unit.buckets]
 
     def _share(self, bucket: SharedBucket) -> None:
@@ -78,7 +70,9 @@ class Stage3(Stage2):
         if torch.is_grad_enabled():
             for tensor in find_tensors(output, None if unit is self._units[-1] else module):
                 self._watch(unit, tensor)
-        self._free(unit)
+        if not unit.computes:
+            self._keep(unit.buckets)
+        unit.free()
 
     def _watch(self, unit: Unit, output: Tensor) -> None:
         """Has the parameters gathered when the backward pass comes to an output."""
@@ -98,18 +92,24 @@ class Stage3(Stage2):
 
     def _finish(self) -> None:
         super()._finish()
+        self._order.check(self.buckets[0].parameters[0].device)
         for unit in self._units:
             unit.backward = False
-            self._free(unit)
+            unit.free()
 
     def _fill(self, unit: Unit) -> None:
-        for bucket in unit.buckets:
-            if not bucket.is_whole:
-                bucket.fill()
+        self._order.note(self._units.index(unit))
+        unit.fill()
 
-    def _free(self, unit: Unit) -> None:
-        for bucket in () if unit.forward or unit.backward else unit.buckets:
-            bucket.free()
+    def _keep(self, buckets: list[SharedBucket]) -> None:
+        """Keeps what was written to whole parameters, unless the pieces have moved meanwhile."""
+        for bucket in buckets if self._moves == self._count_moves() else ():
+            bucket.keep()
+
+    def adopt(self, *call: Any) -> None:
+        """Takes over what a user has written to the parameters, or set as their `.data`."""
+        super().adopt()
+        self._keep(self.buckets)
 
     def gather(self) -> None:
         """Gathers anew what is whole now; the rest will be, before it computes."""
@@ -147,4 +147,4 @@ class Stage3(Stage2):
                 bucket.keep()
             for unit in self._units:
                 unit.forward -= 1
-                self._free(unit)
+                unit.free()

@@ -1,11 +1,39 @@
 """The units of a model, such as the blocks of a transformer, one after the other."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import Parameter
+
+from scratchopt.zero.shared_bucket import SharedBucket
+
+
+@dataclass
+class Unit:
+    """A part of the model whose parameters are whole only while it computes."""
+
+    buckets: list[SharedBucket]
+    forward: int = 0  # passes under way; one may be within another
+    backward: bool = False  # whether a pass is under way
+
+    @property
+    def computes(self) -> bool:
+        """True while its parameters must be whole."""
+        return self.forward > 0 or self.backward
+
+    def fill(self) -> None:
+        """Makes the parameters whole."""
+        for bucket in self.buckets:
+            if not bucket.is_whole:
+                bucket.adopt()
+                bucket.fill()
+
+    def free(self) -> None:
+        """Frees the parameters, unless it computes."""
+        for bucket in () if self.computes else self.buckets:
+            bucket.free()
 
 
 def find_units(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -805,6 +805,72 @@ def parameters_that_are_written_when_the_stage_is_closed(way: Any) -> Found:
     return [p.detach() for p in loop.model.parameters()]
 
 
+@case()
+def parameters_whose_data_is_set(way: Any) -> Found:
+    loop = Loop(way, Body())
+    for _ in range(3):
+        loop.step()
+        for p in loop.model.parameters():
+            p.data = p.data.clamp(-0.1, 0.1)
+    return loop.end()
+
+
+class Clamped(Body):
+    """A net that keeps its weights small as it runs."""
+
+    def forward(self, x: Tensor, *, used: int | None = None) -> Tensor:
+        with torch.no_grad():
+            for p in self.parameters():
+                p.clamp_(-0.1, 0.1)
+        return super().forward(x, used=used)
+
+
+@case()
+def parameters_that_a_forward_pass_writes(way: Any) -> Found:
+    return _trained(Loop(way, Clamped()))
+
+
+@case(refused=dict.fromkeys("123", "shape, dtype and device of a parameter that is shared out"))
+def a_model_that_is_cast(way: Any) -> Found:
+    loop = Loop(way, Body())
+    loop.step()
+    loop.model.float()
+    loop.net(loop.batch().float())
+    return loop.end()
+
+
+@case(refused={"3": "Linear has only this process's pieces of its parameters"})
+def the_state_of_a_layer(way: Any) -> Found:
+    loop = Loop(way, blocks())
+    loop.step()
+    layer: Any = next(m for m in loop.model.modules() if isinstance(m, nn.Linear))
+    return [value.clone() for value in layer.state_dict().values()]
+
+
+@case(refused="make the same model in all processes")
+def models_that_differ(way: Any) -> Found:
+    return _trained(Loop(way, nn.Sequential(nn.Linear(5, 5, bias=dist.get_rank() == 0))))
+
+
+class Skips(Body):
+    """Three equal blocks, of which each process leaves one out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = nn.ModuleList([nn.Linear(5, 5) for _ in range(3)])
+
+    def forward(self, x: Tensor, *, used: int | None = None) -> Tensor:
+        for index, block in enumerate(self.more):
+            if index != dist.get_rank():
+                x = block(x)
+        return super().forward(x, used=used)
+
+
+@case(refused={"3": "ran the model's units in another order"})
+def blocks_that_are_skipped_by_chance(way: Any) -> Found:
+    return _trained(Loop(way, Skips(), unused=True))
+
+
 # By default the third stage runs each case, for it does all that the others do; slow: the others.
 TIERS = {"third": ("3",), "others": ("by hand", "1", "2")}
 ROWS = [(name, stage) for name in CASES for stage in STAGES]

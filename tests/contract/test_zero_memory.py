@@ -288,7 +288,9 @@ def test_the_traffic_of_a_step_is_2_or_3_times_the_parameters(rows):
         else:
             ahead = trained if "nag" in name else 0
             expected = {"all-gather": trained + ahead, "reduce-scatter": trained}
-        assert traffic.pop("other") <= 8 * 12, name  # whether each parameter has a gradient
+        assert traffic.pop("other") <= 8 * 12 + 16, (
+            name
+        )  # which parameters have a gradient; the order
         assert traffic == expected, name
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import BackboneFinetuning, LearningRateFinder, WeightAveraging
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
@@ -130,6 +131,7 @@ def fit(module: Net, folder: Path, steps: int = 8, resumed: Any = None, **option
         *(Lookahead(), MeanGradient(), OptimizerMonitor(every=1, layers=True)),
         *(Recorder(every=3), LiveLoss(), Checkpoint(steps=1), RandomState()),
     ]
+    callbacks += options.pop("callbacks", [])
     options = {"default_root_dir": folder, "max_steps": steps, "max_epochs": 100, **options}
     trainer = quiet_trainer(callbacks, use_distributed_sampler=False, **options)
     trainer.fit(module, ckpt_path=resumed, weights_only=True)
@@ -260,12 +262,48 @@ def refused(tmp_path_factory) -> dict[str, str]:
     [
         ("newton", "Newton needs all parameters in each process: use strategy='ddp'"),
         ("fused", "AdamW with fused=True looks for gradients that overflow in its own process"),
+        ("averaged", "WeightAveraging averages whole parameters, of which each process has pieces"),
+        ("finetuned", "BackboneFinetuning gives the optimizer parameters after the others"),
         ("saved by one", "process 0 asked for the whole parameters, and another of the 2 has not"),
     ],
 )
 def test_it_is_refused_in_one_line(asked, answer, refused):
     assert answer in refused[asked]
     assert "\n" not in refused[asked]
+
+
+def test_a_fit_after_a_search_for_a_learning_rate_is_that_of_ddp(refused):
+    assert refused["searched, zero1"] == refused["searched, zero3"] == refused["searched, ddp"]
+
+
+def test_a_trainer_saves_the_module_that_it_has(refused):
+    assert refused["the last module"] is True
+
+
+class Sought(Net):
+    """Has a learning rate that is looked for."""
+
+    def __init__(self) -> None:
+        super().__init__(None, plain=True)
+        self.lr = 0.01
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=self.lr)
+
+
+def _search(folder: Path, strategy: str) -> Any:
+    """Trains after a search; returns the module, and the Trainer."""
+    module = Sought()
+    trainer = quiet_trainer(
+        [LearningRateFinder(num_training_steps=6)],
+        default_root_dir=folder,
+        max_steps=8,
+        devices=2,
+        strategy=strategy,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module)
+    return module, trainer
 
 
 class SavedByOne(Net):
@@ -280,15 +318,28 @@ class SavedByOne(Net):
 
 
 def _refuse(folder: Path, rank: int) -> None:
-    came = {}
-    asked: dict[str, tuple[Net, bool]] = {
-        "newton": (Net(Newton), False),
-        "fused": (Net(partial(torch.optim.AdamW, fused=True)), True),
-        "saved by one": (SavedByOne(MAKERS["adam"]), False),
+    came: dict[str, Any] = {}
+    for strategy in ("ddp", "zero1", "zero3"):
+        trained, trainer = _search(folder, strategy)
+        came[f"searched, {strategy}"] = [p.tolist() for p in trained.parameters()]
+    last = Sought()
+    trainer.validate(last, verbose=False)
+    trainer.save_checkpoint(folder / "last.ckpt", weights_only=True)
+    saved = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    came["the last module"] = torch.equal(saved["scale"], last.scale)
+    adam, two = MAKERS["adam"], {"strategy": "zero2"}
+    asked: dict[str, tuple[Any, dict[str, Any]]] = {
+        "newton": (Net(Newton), two),
+        "fused": (Net(partial(torch.optim.AdamW, fused=True)), {"scaler": True, **two}),
+        "averaged": (Net(adam), {"strategy": "zero3", "callbacks": [WeightAveraging()]}),
+        "finetuned": (Net(adam), {"callbacks": [BackboneFinetuning()], **two}),
+        "saved by one": (SavedByOne(adam), two),
     }
-    for name, (module, scaler) in asked.items():
+    for name, (module, options) in asked.items():
+        if name == "finetuned":
+            module.backbone = module.net
         try:
-            fit(module, folder / name, scaler=scaler, strategy="zero2", devices=2)
+            fit(module, folder / name, devices=2, **options)
         except RuntimeError as error:
             came[name] = str(error)
     Path(folder, f"{rank}.json").write_text(json.dumps(came))
