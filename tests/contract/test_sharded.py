@@ -133,6 +133,8 @@ def folder(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("shape", MAKERS)
 def test_a_checkpoint_of_two_processes_is_one_s_and_the_other_way(shape, folder, tmp_path):
     never_stopped = train(shape, tmp_path, 4)
+    saved = torch.load(folder / shape / "two" / SAVED, weights_only=True)
+    assert saved["run"]["module"].endswith(".Given")  # and not the class that FSDP2 makes of it
     by_one = train(shape, tmp_path, 4, folder / shape / "two" / SAVED)
     agree = all_close if shape == "global" else same
     assert agree(by_one, never_stopped)
