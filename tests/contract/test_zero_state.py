@@ -188,6 +188,7 @@ def test_a_state_goes_from_two_processes_to_three_and_to_one(maker, stage, gone_
     check(maker, go_on_alone(maker, three), go_on_alone(maker, None, 4 * STEPS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", [0, 1])
 def test_one_process_that_asks_alone_is_refused_and_the_other_does_not_hang(asks, folder):
     found = [json.loads((folder / f"asked {rank}.json").read_text())[asks] for rank in (0, 1)]
