@@ -6,8 +6,8 @@ processes, of which the mean needs no rounding. So what they differ by without t
 order of the sums alone, and each rule makes of it what it makes of any rounding: SOAP 0.1 over 50
 steps of four processes, as much by hand as by stages, and SGD less than 1e-12.
 
-`python -m tests.contract.test_zero 50` runs all rules over 50 steps, and prints how far they end
-apart.
+`python -m tests.contract.test_zero 50` runs every rule over 50 steps, in one way each, and prints
+how far they end apart.
 """
 
 import json
@@ -232,10 +232,11 @@ def test_a_representative_of_each_shape_is_ddp_to_the_last_bit(row, found):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_rule_with_every_driver_and_option_is_ddp_to_the_last_bit(dtype, tmp_path):
-    found = start(tmp_path, 2, dtype, 4, "plain", rows_of(dtype))
-    for row in rows_of(dtype):
+@pytest.mark.parametrize(("dtype", "rows"), [("float32", rows_of("float32")), ("float64", MAIN)])
+def test_every_rule_is_ddp_to_the_last_bit(dtype, rows, tmp_path):
+    """In float32 with every driver and option."""
+    found = start(tmp_path, 2, dtype, 4, "plain", rows)
+    for row in rows:
         check(found, row, within_of(row, dtype))
 
 
@@ -249,15 +250,15 @@ def test_three_processes_are_ddp_to_the_last_bit_where_sums_are_exact(tmp_path):
 
 @pytest.mark.slow
 def test_rules_that_amplify_no_rounding_end_within_1e_12_with_three_processes(tmp_path):
-    for of_rank in start(tmp_path, 3, "float64", 50, "plain", CALM):
+    for of_rank in start(tmp_path, 3, "float64", 20, "plain", CALM):
         for row in CALM:
             assert max(of_rank[row].values()) <= 1e-12
 
 
 def tabulate(steps: int) -> None:
-    """Prints how far each way ends from DDP, for all rules, data types and numbers of processes."""
+    """Prints how far each stage ends from DDP, for every rule and number of processes."""
     runs = [
-        *((2, dtype, steps, "plain", rows_of(dtype)) for dtype in DTYPES),
+        *((2, dtype, steps, "plain", MAIN) for dtype in DTYPES),
         *((processes, "float64", steps, "exact", MAIN) for processes in (3, 4)),
         *((processes, "float64", steps, "plain", CALM) for processes in (3, 4)),
     ]
