@@ -1,10 +1,10 @@
 """Theory beside measurement, on quadratics: pictures, or the table of rates and limits.
 
     python scripts/theory.py             # four PNGs into outputs/theory; some ten seconds
-    python scripts/theory.py docs        # into another directory
+    python scripts/theory.py pictures    # into another directory
     python scripts/theory.py --table     # the table, in Markdown, and no pictures
 
-docs/theory.md explains both.
+docs/explanation/theory.md explains both.
 """
 
 from io import BytesIO

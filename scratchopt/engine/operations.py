@@ -1,4 +1,4 @@
-"""The list of what a rule may do to its tensors, for every driver and docs/rules.md."""
+"""The list of what a rule may do to its tensors, for every driver and docs/reference/rules.md."""
 
 import operator
 from collections.abc import Callable

@@ -51,7 +51,7 @@ def read_rule(
             raise RuleError(
                 f"{name} came to something else when it was read again{change}: it "
                 "may depend on p, g, its buffers and its numbers alone, not on a random number, a "
-                "clock or a counter (docs/rules.md)"
+                "clock or a counter (docs/reference/rules.md)"
             )
         programs.append(first)
         taken = [outcome for _, outcome in reader.branches]
@@ -113,7 +113,7 @@ class Reader:
             first, *_ = str(error).strip().splitlines() or [""]
             raise RuleError(
                 f"{self.name} fails: {type(error).__name__}: {first}. A rule may use {PERMITTED} "
-                "(docs/rules.md)"
+                "(docs/reference/rules.md)"
             ) from error
         lines = [*self._lines, f"return ({''.join(f'{name}, ' for name in self._factors)})"]
         source = f"def arithmetic({', '.join(flat)}):\n" + "\n".join(f"    {x}" for x in lines)
@@ -126,14 +126,14 @@ class Reader:
             f"{self.name} uses {what}{instead and f' ({instead})'}. A rule works on each element "
             f"by itself and may use {PERMITTED}; what needs a whole tensor, such as a norm, a sum "
             'or a shape, declares shape = "tensor" in its class, products of matrices "matrix", '
-            'and sums over all parameters "global" (docs/rules.md)'
+            'and sums over all parameters "global" (docs/reference/rules.md)'
         )
 
     def refuse_branches(self) -> RuleError:
         """Makes the error of a rule with too many branches, as a loop over numbers has."""
         return RuleError(
             f"{self.name} branches on its numbers in more than {WAYS} ways: a loop that ends by "
-            "them no rule may have (docs/rules.md)"
+            "them no rule may have (docs/reference/rules.md)"
         )
 
     def step(self, operation: str, *operands: Any, in_place: bool = False) -> Any:

@@ -199,11 +199,11 @@ def check(command: str, folder: Path) -> str:
     return printed
 
 
-# README.md's two for the article's table; they and docs/article.md have tests below.
+# README.md's two for the article's table; they and docs/tutorial/article.md have tests below.
 TABLE = [line for line in commands(PAGES["README.md"]) if re.search(r"start=-8,8|plot\.py", line)]
 
 
-QUICK = ["README.md", "docs/your_code.md", "docs/speed.md"]
+QUICK = ["README.md", "docs/how-to/your_code.md", "docs/explanation/speed.md"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ QUICK = ["README.md", "docs/your_code.md", "docs/speed.md"]
     [
         pytest.param(page, marks=() if page in QUICK else pytest.mark.slow)
         for page in PAGES
-        if page != "docs/article.md"
+        if page != "docs/tutorial/article.md"
     ],
 )
 def test_the_commands_of_a_page_run_in_its_order(page: str, folder: Path, done: set[str]):
@@ -274,7 +274,8 @@ def test_the_first_command_prints_what_the_page_shows_and_the_run_resumes(folder
         float(shown["test/accuracy"]), abs=0.003
     )
     assert float(printed["test/loss"]) == pytest.approx(float(shown["test/loss"]), abs=0.01)
-    [resume] = [command for command in commands(PAGES["docs/train.md"]) if "resume=" in command]
+    page = PAGES["docs/how-to/train.md"]
+    [resume] = [command for command in commands(page) if "resume=" in command]
     before = results(folder)[-1]["updates"]
     check(resume, folder)
     assert results(folder)[-1]["updates"] > before
@@ -319,7 +320,7 @@ def test_the_commands_of_the_article_s_table_print_its_rows(folder: Path):
 @pytest.mark.slow
 def test_the_article_s_page_shows_what_its_commands_print(folder: Path):
     """Row by row; a gradient of nothing but rounding is left out: it is the processor's."""
-    page = PAGES["docs/article.md"]
+    page = PAGES["docs/tutorial/article.md"]
     shown = [block for language, block in blocks(page) if not language]
     printed = []
     for before, command in pairwise(["", *commands(page)]):
@@ -336,7 +337,7 @@ def test_the_article_s_page_shows_what_its_commands_print(folder: Path):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("optimizer", ["newton", "nag"])
 def test_newton_and_nag_train_as_the_page_says(optimizer: str, folder: Path):
-    page, command = "docs/your_code.md", f"python scripts/train.py optimizer={optimizer}"
+    page, command = "docs/how-to/your_code.md", f"python scripts/train.py optimizer={optimizer}"
     assert command in commands(PAGES[page])
     check(command, folder)
     result = results(folder)[-1]
@@ -445,7 +446,7 @@ def slurm(task: int) -> dict[str, str]:
         for page in PAGES
         for i, (language, block) in enumerate(blocks(PAGES[page]))
         if language == "python" and "import" in block
-        if page != "docs/frameworks.md"  # tests/unit/test_frameworks.py
+        if page != "docs/how-to/frameworks.md"  # tests/unit/test_frameworks.py
         if "torch.distributed" not in block  # the page starts it with torchrun
     ],
 )

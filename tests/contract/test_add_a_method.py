@@ -52,7 +52,7 @@ def walked(tmp_path_factory) -> Path:
     assert found
     written = []
     blocks = FENCED.findall(section.partition("\n## ")[0])
-    shaped = FENCED.findall((ROOT / "docs" / "rules.md").read_text())
+    shaped = FENCED.findall((ROOT / "docs" / "reference" / "rules.md").read_text())
     for _, name, text in shaped:
         if name in ("lars.py", "normalized.py"):
             (copy / "scratchopt" / name).write_text(text)

@@ -402,7 +402,7 @@ def test_a_gradient_point_takes_no_number_that_the_method_makes():
 
 
 def test_the_page_s_method_warms_up():
-    page = (ROOT / "docs" / "rules.md").read_text()
+    page = (ROOT / "docs" / "reference" / "rules.md").read_text()
     [block] = re.findall(r"^```python\n# warm\.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     found: dict[str, Any] = {}
     exec(block, found)

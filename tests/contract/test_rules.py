@@ -569,14 +569,14 @@ def test_equal_rules_share_a_kernel(monkeypatch):
 
 
 def test_the_page_has_the_list():
-    page = (ROOT / "docs" / "rules.md").read_text().replace(r"\|", "|")
+    page = (ROOT / "docs" / "reference" / "rules.md").read_text().replace(r"\|", "|")
     for spelling in (*IN_PLACE, *(operation.spelling for operation in OPERATIONS.values())):
         assert f"`{spelling}`" in page
 
 
 def test_the_page_s_lion_decays_apart_from_its_sign():
     """Decoupled weight decay: θ ← (1 − lr·weight_decay)·θ, and then the rule."""
-    page = (ROOT / "docs" / "rules.md").read_text()
+    page = (ROOT / "docs" / "reference" / "rules.md").read_text()
     [block] = re.findall(r"^```python\n# lion\.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     found: dict[str, Any] = {}
     exec(block, found)

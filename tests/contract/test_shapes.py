@@ -306,12 +306,12 @@ def test_the_trial_of_a_rule_takes_no_random_number_and_allows_for_a_first_gradi
     assert torch.equal(ps[0], start - 0.1 * torch.rand(3, 2))
 
 
-# docs/rules.md
+# docs/reference/rules.md
 
 
 def written(name: str) -> Any:
     """A class of the page, as its lines make it."""
-    page = (ROOT / "docs" / "rules.md").read_text()
+    page = (ROOT / "docs" / "reference" / "rules.md").read_text()
     [block] = re.findall(rf"^```python\n# {name}\.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     found: dict[str, Any] = {}
     exec(block, found)
@@ -337,7 +337,7 @@ def test_the_page_s_spectral_descent_moves_all_singular_vectors_alike():
 
 
 def test_the_page_has_every_shape_and_what_it_excludes():
-    page = (ROOT / "docs" / "rules.md").read_text()
+    page = (ROOT / "docs" / "reference" / "rules.md").read_text()
     rows = dict(re.findall(r'^\| `"(\w+)"`.*?\|(.*)$', page, re.MULTILINE))
     assert rows.keys() == SHAPES.keys()
     for name, shape in SHAPES.items():

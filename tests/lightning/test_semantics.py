@@ -1,4 +1,4 @@
-"""Each cell of the semantics matrix, and the table in docs/lightning.md."""
+"""Each cell of the semantics matrix, and the table in docs/how-to/lightning.md."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def test_the_page_has_the_table():
         for row in semantics.METHODS
         for column in semantics.COLUMNS
     }
-    assert semantics.table(cells) in (ROOT / "docs" / "lightning.md").read_text()
+    assert semantics.table(cells) in (ROOT / "docs" / "how-to" / "lightning.md").read_text()
 
 
 def test_the_command_prints_the_table():
@@ -59,7 +59,7 @@ def test_the_command_prints_the_table():
     rows = len(semantics.METHODS)
     refused = sum(column == "μ schedule" for _, column in semantics.REFUSED)
     assert end == f"{2 * rows} cells: {2 * rows - refused} right, {refused} refused, 0 wrong"
-    assert all(line in (ROOT / "docs" / "lightning.md").read_text() for line in lines)
+    assert all(line in (ROOT / "docs" / "how-to" / "lightning.md").read_text() for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def expect(
 
 
 def fit(module: LightningModule | Any, **options: Any) -> Trainer:
-    """Trains under a Trainer with the callbacks that docs/lightning.md asks for."""
+    """Trains under a Trainer with the callbacks that docs/how-to/lightning.md asks for."""
     trainer = quiet_trainer(
         [Lookahead(), MeanGradient(), LiveLoss()],
         max_epochs=EPOCHS,

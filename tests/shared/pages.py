@@ -5,7 +5,7 @@ from textwrap import dedent
 
 from tests.shared.paths import ROOT
 
-FILES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+FILES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
 # What CONTRIBUTING.md has of new files of the checkout is tried in a copy of it, each as a whole.
 WALK = re.compile(r"^## (Add a (?:method|task))\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)

@@ -23,7 +23,7 @@ from tests.shared import commands
 from tests.shared.paths import ROOT
 
 PICTURES = ["theory_map", "theory_rates", "theory_oscillation", "theory_adam"]
-PAGE = ROOT / "docs" / "theory.md"
+PAGE = ROOT / "docs" / "explanation" / "theory.md"
 
 
 def theory(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The examples of docs/frameworks.md, each against a bare loop, where its framework is installed.
+"""The examples of docs/how-to/frameworks.md, each against a bare loop, where they can run.
 
 None of them is needed for the project, so they are not in its extras: in an environment beside,
 `pip install transformers accelerate pytorch-ignite skorch fastai opacus`.
@@ -24,7 +24,7 @@ BATCH = 8
 FRAMEWORKS = ("transformers", "accelerate", "ignite", "skorch", "fastai", "opacus")
 EXAMPLES = {
     framework: block
-    for _, block in blocks(PAGES["docs/frameworks.md"])
+    for _, block in blocks(PAGES["docs/how-to/frameworks.md"])
     for framework in FRAMEWORKS
     if f"from {framework}" in block
 }
@@ -95,7 +95,7 @@ def things_for(framework: str, model: Net, folder: Any) -> dict[str, Any]:
 
 
 def test_every_example_of_the_page_is_run():
-    shown = [block for _, block in blocks(PAGES["docs/frameworks.md"])]
+    shown = [block for _, block in blocks(PAGES["docs/how-to/frameworks.md"])]
     rest = [block for block in shown if block not in EXAMPLES.values()]
     assert tuple(EXAMPLES) == FRAMEWORKS
     assert len(rest) == 1

@@ -46,11 +46,11 @@ def test_the_changelog_knows_the_version():
     ("page", "name", "file"),
     [
         ("README.md", "NAG", "nag.py"),
-        ("docs/zero.md", "DataParallel", "zero/data_parallel.py"),
-        ("docs/zero.md", "Stage1", "zero/stage1.py"),
-        ("docs/zero.md", "Stage2", "zero/stage2.py"),
-        ("docs/zero.md", "Stage3", "zero/stage3.py"),
-        ("docs/zero.md", "SharedBucket", "zero/shared_bucket.py"),
+        ("docs/explanation/zero.md", "DataParallel", "zero/data_parallel.py"),
+        ("docs/explanation/zero.md", "Stage1", "zero/stage1.py"),
+        ("docs/explanation/zero.md", "Stage2", "zero/stage2.py"),
+        ("docs/explanation/zero.md", "Stage3", "zero/stage3.py"),
+        ("docs/explanation/zero.md", "SharedBucket", "zero/shared_bucket.py"),
     ],
 )
 def test_the_code_that_a_page_shows_is_the_file_s(page: str, name: str, file: str):
@@ -68,9 +68,10 @@ def test_the_code_that_a_page_shows_is_the_file_s(page: str, name: str, file: st
 
 def test_the_study_s_table_is_of_its_runs():
     """The lr of each method on each task, and the median of its seeds; – stands for more."""
-    with (ROOT / "docs" / "study_runs.csv").open(encoding="utf-8") as file:
+    with (ROOT / "docs" / "explanation" / "study_runs.csv").open(encoding="utf-8") as file:
         runs = [run for run in csv.DictReader(file) if run["role"] == "tuned"]
-    table = re.findall(r"^\| `(\w+)` \| (\S+ \| \d.*) \|$", PAGES["docs/study.md"], re.MULTILINE)
+    page = PAGES["docs/explanation/study.md"]
+    table = re.findall(r"^\| `(\w+)` \| (\S+ \| \d.*) \|$", page, re.MULTILINE)
     assert len(table) == 16
     for name, row in table:
         lrs, costs = row.split(" | ")[::2], row.split(" | ")[1::2]
@@ -111,7 +112,7 @@ def test_every_page_and_picture_of_docs_is_reached_from_another():
         for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page])
         if not target.startswith(("http", "#"))
     }
-    for file in (ROOT / "docs").iterdir():
+    for file in (ROOT / "docs").rglob("*.*"):
         assert file in linked, file
 
 

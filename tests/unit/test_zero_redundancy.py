@@ -1,4 +1,4 @@
-"""NAG inside torch's ZeroRedundancyOptimizer, by two processes, as docs/frameworks.md has it."""
+"""NAG inside torch's ZeroRedundancyOptimizer, by two processes (docs/how-to/frameworks.md)."""
 
 import json
 import sys
