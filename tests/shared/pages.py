@@ -15,7 +15,8 @@ PAGES["CONTRIBUTING.md"] = WALK.sub(r"## \1\n", PAGES["CONTRIBUTING.md"])
 
 def blocks(text: str) -> list[tuple[str, str]]:
     """The fenced blocks of a page: language and content."""
-    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", text, flags=re.MULTILINE | re.DOTALL)
+    fence = r"^( *)```(\w*|\{[\w-]+\}.*?)\n(.*?)^\1```$"
+    found = re.findall(fence, text, flags=re.MULTILINE | re.DOTALL)
     return [(language, dedent(block)) for _, language, block in found]
 
 
