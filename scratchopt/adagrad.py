@@ -41,7 +41,7 @@ class Adagrad(Optimizer):
     @staticmethod
     def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         """P = (√s + eps)·(1 + (t − 1)·lr_decay)."""
-        slowed = 1 + (float(state["step"]) - 1) * group["lr_decay"]
+        slowed = 1 + (state["step"] - 1) * group["lr_decay"]
         return slowed * (state["sum"].sqrt() + group["eps"])
 
     def __init__(

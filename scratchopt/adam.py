@@ -75,7 +75,7 @@ class Adam(Optimizer):
     @staticmethod
     def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         """P = (1 − β₁ᵗ)·(√(v/(1 − β₂ᵗ)) + eps), with m's correction in P."""
-        t, (beta1, beta2) = float(state["step"]), group["betas"]
+        t, (beta1, beta2) = state["step"], group["betas"]
         v = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
         return (1 - beta1**t) * ((v / (1 - beta2**t)).sqrt() + group["eps"])
 

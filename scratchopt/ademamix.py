@@ -79,7 +79,7 @@ class AdEMAMix(Optimizer):
     @staticmethod
     def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         """P = √(v/(1 − β₂ᵗ)) + eps, once m₁ needs no correction."""
-        v, t = state["exp_avg_sq"], float(state["step"])
+        v, t = state["exp_avg_sq"], state["step"]
         return (v / (1 - group["betas"][1] ** t)).sqrt() + group["eps"]
 
     def __init__(

@@ -74,7 +74,7 @@ class NAdam(Optimizer):
     @staticmethod
     def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         """P = √(v/(1 − β₂ᵗ)) + eps, once the product of momenta is small."""
-        v, t = state["exp_avg_sq"], float(state["step"])
+        v, t = state["exp_avg_sq"], state["step"]
         return (v / (1 - group["betas"][1] ** t)).sqrt() + group["eps"]
 
     def __init__(

@@ -238,7 +238,7 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     @outside_of_graphs
     def _look_ahead(self, point: GradientPoint) -> None:
-        moves = [move for g in self.param_groups if (move := self._update_of(g).move)]
+        moves = [move for g in self.param_groups if (move := self.update_of(g).move)]
         point.enter(self.param_groups, moves, self.state)
 
     def restore_(self) -> None:
@@ -297,7 +297,7 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of p, with what the group's rule needs and is not there yet."""
-        update, method = self._update_of(group), cast(Any, self.method_for(group))
+        update, method = self.update_of(group), cast(Any, self.method_for(group))
         keys = update.all_keys
         if not (keys or update.state_numbers):
             return {}
@@ -344,7 +344,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         """Refuses a group whose rule takes what is not there or breaks a law, or its options."""
         cls = type(self)
         if self._has_rule():
-            read_programs(self._update_of(group), group)
+            read_programs(self.update_of(group), group)
         elif cls.step is Optimizer.step:
             raise RuleError(
                 f"{cls.__name__} has no rule: give it one, a static method rule(p, g, *, lr) "
@@ -353,7 +353,7 @@ class Optimizer(Method, torch.optim.Optimizer):
 
     def shape_of(self, group: dict[str, Any]) -> Shape | None:
         """What the rule of a group needs to see at once; None, where there is no rule."""
-        return self._update_of(group).shape if self._has_rule() else None
+        return self.update_of(group).shape if self._has_rule() else None
 
     def _has_rule(self) -> bool:
         cls = type(self)
@@ -368,9 +368,10 @@ class Optimizer(Method, torch.optim.Optimizer):
             )
         for p in group["params"] if self._has_rule() else ():
             if not is_lazy(p):
-                refuse_parameter(self._update_of(group).shape, self.method_for(group).__name__, p)
+                refuse_parameter(self.update_of(group).shape, self.method_for(group).__name__, p)
 
-    def _update_of(self, group: dict[str, Any]) -> Update:
+    def update_of(self, group: dict[str, Any]) -> Update:
+        """The update that a step makes of a group, by its options; the same object for the same."""
         method, options = self.method_for(group), GroupOptions.of(group)
         try:
             sums, numbers = self._step_numbers[method]
@@ -403,7 +404,7 @@ class Optimizer(Method, torch.optim.Optimizer):
     def _update(self) -> None:
         """Runs the rule on the parameters that have a gradient."""
         groups, point = self.param_groups, self._point
-        updates = [self._update_of(group) for group in groups]
+        updates = [self.update_of(group) for group in groups]
         grads = [p.grad for group in groups for p in group["params"]]
         away = point.away if point else ()
         found = self._sorting.sort(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
@@ -59,10 +58,10 @@ class RAdam(Optimizer):
     @staticmethod
     def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         """P = (1 − β₁ᵗ)·(√v + eps)/(r·√(1 − β₂ᵗ)), or 1 − β₁ᵗ before it is adaptive."""
-        made = RAdam.numbers(t=float(state["step"]), lr=1.0, betas=group["betas"])
+        made = RAdam.numbers(t=state["step"], lr=1.0, betas=group["betas"])
         if made["adaptive"]:
             return (state["exp_avg_sq"].sqrt() + group["eps"]) / made["size"]
-        return torch.full_like(state["exp_avg_sq"], 1 / made["plain"])
+        return state["exp_avg_sq"] ** 0 / made["plain"]
 
     def __init__(
         self,

@@ -59,7 +59,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     @staticmethod
     def preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         """P = √(v/(1 − β₂ᵗ)) + eps."""
-        correction = 1 - group["betas"][1] ** float(state["step"])
+        correction = 1 - group["betas"][1] ** state["step"]
         return (state["exp_avg_sq"] / correction).sqrt() + group["eps"]
 
     def __init__(

@@ -128,7 +128,7 @@ def preconditioner(optimizer: torch.optim.Optimizer, p: Tensor, group: Group) ->
     """
     method, *_ = _methods(optimizer)
     state = {
-        key: _wide(value) if torch.is_tensor(value) and key != "step" else value
+        key: float(value) if key == "step" else _wide(value) if torch.is_tensor(value) else value
         for key, value in optimizer.state.get(p, {}).items()
     }
     if method.preconditioner is None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 
 from scratchopt.batches import Batches, Endless, InOrder
+from scratchopt.problems.regression import draw_line_data
 from tasks.choices import DTYPES, choose
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 class LinearRegression(LightningModule):
     """Fits slope and intercept of ŷ = slope·x + intercept to data of a line with noise.
 
-    The data: x = 2u, y = 4 + 3x + n, 100 draws of u uniform in [0, 1) and of n standard normal.
-    Slope and intercept start at 12 and −9 times a standard normal draw. For data_seed 0 all are
-    the article's.
+    Data and start are `scratchopt.problems.regression`'s; for data_seed 0 they are the article's.
 
     Args:
         optimizer: makes the optimizer of slope and intercept.
@@ -63,14 +61,10 @@ class LinearRegression(LightningModule):
         self.optimizer = optimizer
         self.loss = choose("loss", loss, losses)
         self.batch_size, self.seed = batch_size, seed
-        # The order of the draws, and the legacy generator, are the article's.
-        random = np.random.RandomState(data_seed)
-        x = 2 * random.rand(100)
-        y = 4 + 3 * x + random.randn(100)
-        slope, intercept = random.randn() * 12, random.randn() * -9
+        x, y, self.start = draw_line_data(data_seed)
         kind = choose("dtype", dtype, DTYPES)
         self.data = torch.tensor(x, dtype=kind), torch.tensor(y, dtype=kind)
-        self.start = float(slope), float(intercept)
+        slope, intercept = self.start
         self.slope = Parameter(torch.tensor(slope, dtype=kind))
         self.intercept = Parameter(torch.tensor(intercept, dtype=kind))
 

@@ -1,7 +1,7 @@
 """A program: a rule, or a way through its branches, as lists of operations for a compiler."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf, nan
 from typing import Any, NamedTuple
@@ -22,6 +22,13 @@ class Step(NamedTuple):
     in_place: bool = False  # whether the first operand becomes the result
 
 
+class Line(NamedTuple):
+    """A line of Python in which a rule was read."""
+
+    file: str
+    number: int
+
+
 @dataclass(frozen=True)
 class Program:
     """A way through a rule, in two parts: arithmetic of its numbers, in Python, and of its tensors.
@@ -34,12 +41,15 @@ class Program:
         factors: how many these are.
         steps: on tensors and factors, in order.
         results: the name of each tensor's last value, its own where it was left alone.
+        lines: where each step stands in the rule, or in what it calls; two programs of the same
+            operations are the same, wherever they stand.
     """
 
     source: str
     factors: int
     steps: tuple[Step, ...]
     results: tuple[str, ...]
+    lines: tuple[Line, ...] = field(default=(), compare=False)
 
     def written(self, compensated: bool = False) -> list[int]:
         """Indices of the tensors that get another value, and of their compensations at the end."""

@@ -5,18 +5,22 @@ It is read before the first step, whatever the driver is, so that each refuses t
 branches on its numbers, each way through it is a program of its own.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from math import nan
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from scratchopt.engine import operations, stand_ins
 from scratchopt.engine.operations import OPERATIONS, PERMITTED, RuleError
-from scratchopt.engine.program import Program, Step, in_python
+from scratchopt.engine.program import Line, Program, Step, in_python
 from scratchopt.engine.stand_ins import OUTSIDE, USE_WHERE, Mask, Number, StandIn, Tensor
 
 WAYS = 32  # through the branches of a rule, at most
 _MASKS = {"and_": 2, "or_": 2, "invert": 1, "where": 1}  # operands that are comparisons
+_READING = (__file__, operations.__file__, stand_ins.__file__)  # through which an operation comes
+Reading = TypeVar("Reading")
 
 
 def read_rule(
@@ -41,11 +45,37 @@ def read_rule(
     Raises:
         RuleError: an operation that no rule may use, or another outcome of the second reading.
     """
-    programs, ahead = [], [()]
+    return _follow_ways(name, lambda reader: reader.read(apply, letters, read_only, numbers))
+
+
+def read_function(
+    name: str, function: Callable[..., Any], letters: Sequence[str], numbers: dict[str, int]
+) -> list[tuple[Program, Any]]:
+    """Reads a function that returns something, as `read_rule` reads a rule.
+
+    Returns:
+        For each way through its branches a program, and what is returned there: a number, a tensor,
+        or several by name, each as its name in the program or as a plain number.
+    """
+
+    def read(reader: "Reader") -> tuple[Program, Any]:
+        returned: list[Any] = []
+
+        def apply(*tensors: Any, **own: Any) -> None:
+            returned.append(reader.spell(function(*tensors, **own)))
+
+        return reader.read(apply, letters, {}, numbers), returned[0]
+
+    return _follow_ways(name, read)
+
+
+def _follow_ways(name: str, read: "Callable[[Reader], Reading]") -> "list[Reading]":
+    """Reads each way through the branches, twice."""
+    found, ahead = [], [()]
     while ahead:
         outcomes = ahead.pop()
         reader, other = Reader(name, outcomes), Reader(name, outcomes)
-        first, second = (r.read(apply, letters, read_only, numbers) for r in (reader, other))
+        first, second = read(reader), read(other)
         if first != second:
             change = _difference(first, second)
             raise RuleError(
@@ -53,16 +83,17 @@ def read_rule(
                 "may depend on p, g, its buffers and its numbers alone, not on a random number, a "
                 "clock or a counter (docs/reference/rules.md)"
             )
-        programs.append(first)
+        found.append(first)
         taken = [outcome for _, outcome in reader.branches]
         ahead += [(*taken[:i], False) for i in range(len(outcomes), len(taken))]
-        if len(programs) + len(ahead) > WAYS:
+        if len(found) + len(ahead) > WAYS:
             raise reader.refuse_branches()
-    return programs
+    return found
 
 
-def _difference(first: Program, second: Program) -> str:
+def _difference(first: Any, second: Any) -> str:
     """The numbers in which two readings differ, if it is numbers."""
+    first, second = (x if isinstance(x, Program) else x[0] for x in (first, second))
     pairs = [
         (a, b)
         for one, other in zip(first.steps, second.steps, strict=False)
@@ -79,6 +110,7 @@ class Reader:
         self.name, self._outcomes = name, outcomes
         self.branches: list[tuple[str, bool]] = []  # conditions and their outcomes, in order
         self._steps: list[Step] = []
+        self._places: list[Line] = []  # of the steps
         self._lines: list[str] = []  # of the arithmetic
         self._known: dict[Any, str] = {}  # names of numbers by what they are
         self._factors: dict[str, str] = {}  # names of factors by those of numbers
@@ -118,7 +150,8 @@ class Reader:
         lines = [*self._lines, f"return ({''.join(f'{name}, ' for name in self._factors)})"]
         source = f"def arithmetic({', '.join(flat)}):\n" + "\n".join(f"    {x}" for x in lines)
         results = tuple(tensor.value for tensor in tensors)
-        return Program(source, len(self._factors), tuple(self._steps), results)
+        steps, places = tuple(self._steps), tuple(self._places)
+        return Program(source, len(self._factors), steps, results, places)
 
     def refuse(self, what: str, instead: str = "") -> RuleError:
         """Makes the one error of all that a rule may not do."""
@@ -144,6 +177,7 @@ class Reader:
                 raise self.refuse(f"a comparison in {OPERATIONS[operation].spelling}", USE_WHERE)
         names = tuple(self._operand(operand) for operand in operands)
         self._steps.append(Step(f"y{len(self._steps)}", operation, names, in_place))
+        self._places.append(_find_line())
         kind = Mask if OPERATIONS[operation].gives_mask else Tensor
         return kind(self, self._steps[-1].name, "(…)")
 
@@ -179,7 +213,21 @@ class Reader:
             raise self.refuse(f"{value!r} as a number") from None
         return number if number == number else nan  # one object, so that readings compare
 
+    def spell(self, value: Any) -> Any:
+        """Spells what a function returns: a tensor, a number, or several by name."""
+        if isinstance(value, dict):
+            return {key: self.spell(one) for key, one in value.items()}
+        return self._operand(value)
+
     def _operand(self, operand: Any) -> str | float:
         if isinstance(operand, Number):
             return self._factors.setdefault(operand.value, f"f{len(self._factors)}")
         return operand.value if isinstance(operand, StandIn) else self.constant(operand)
+
+
+def _find_line() -> Line:
+    """Finds the line that a step comes from: the innermost one outside of the reading."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename in _READING and frame.f_back:
+        frame = frame.f_back
+    return Line(frame.f_code.co_filename, frame.f_lineno)

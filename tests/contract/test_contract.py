@@ -1340,7 +1340,7 @@ def count_kernels(case: Case) -> range:
     """
     optimizer = case.cls(leaves(random((2,))), **case.settings)
     (group,) = optimizer.param_groups
-    ways = len(read_programs(optimizer._update_of(group), group))
+    ways = len(read_programs(optimizer.update_of(group), group))
     if getattr(case.cls, "gradient_point", None):
         return range(3, 2 + 2 * ways)
     return range(1, 1 + ways)

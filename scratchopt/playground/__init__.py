@@ -1,0 +1,1 @@
+"""The playground: methods and functions in JavaScript, and the page on which they run."""
