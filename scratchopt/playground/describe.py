@@ -2,10 +2,10 @@
 
 from scratchopt.playground.functions import write_functions
 from scratchopt.playground.methods import write_methods
+from scratchopt.playground.programs import write_object
 
 
 def describe() -> str:
-    """Writes the object `PLAYGROUND`, with `methods` and `functions` by name."""
-    return (
-        f"const PLAYGROUND = {{\nmethods: {write_methods()},\nfunctions: {write_functions()}\n}};\n"
-    )
+    """Writes the constant `PLAYGROUND`, with `methods` and `functions` by name."""
+    found = {"methods": write_methods(), "functions": write_functions()}
+    return f"const PLAYGROUND = {write_object(found)};\n"

@@ -1,6 +1,5 @@
 """The functions of the playground in JavaScript, with their gradients and Hessians."""
 
-import json
 from textwrap import indent
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from scratchopt.config.checkout import CONF
 from scratchopt.playground.expressions import Expressions
+from scratchopt.playground.programs import write_json, write_object
 from scratchopt.problems.functions import Function, functions
 from scratchopt.problems.regression import draw_line_data, regression
 
@@ -26,8 +26,7 @@ FORMULAS = {
 
 def write_functions() -> str:
     """Writes an object of all functions by name; see docs/how-to/playground.md for its keys."""
-    entries = [f"{name}: {_write_function(name)}" for name in FORMULAS]
-    return "{\n" + indent(",\n".join(entries), "  ") + "\n}"
+    return write_object({name: _write_function(name) for name in FORMULAS})
 
 
 def _write_function(name: str) -> str:
@@ -45,17 +44,15 @@ def _write_function(name: str) -> str:
         "data": data and {"x": data.x.tolist(), "y": data.y.tolist()},
         "settings": _read_settings(name),
     }
-    written = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in about.items()]
+    written = {key: write_json(value) for key, value in about.items()}
     arguments = [f"x{i}" for i in range(function.dim)]
     for derivative in ("value", "gradient", "hessian"):
         body = indent(_write_derivative(name, function, arguments, derivative), "  ")
-        written.append(f"{derivative}: ([{', '.join(arguments)}], [k]) => {{\n{body}\n}}")
-    return "{\n" + indent(",\n".join(written), "  ") + "\n}"
+        written[derivative] = f"([{', '.join(arguments)}], [k]) => {{\n{body}\n}}"
+    return write_object(written)
 
 
-def _write_derivative(
-    name: str, function: Function, arguments: list[str], derivative: str
-) -> str:
+def _write_derivative(name: str, function: Function, arguments: list[str], derivative: str) -> str:
     with Expressions() as expressions:
         if name == "quadratic":
             [k] = expressions.variables(["k"], [CONDITION["value"]])

@@ -1,32 +1,23 @@
 """Newton's method in JavaScript, for one number or two."""
 
 import inspect
-import json
 from pathlib import Path
-from typing import Any
 from textwrap import dedent, indent
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from scratchopt.newton import Newton
 from scratchopt.playground.expressions import Expressions
+from scratchopt.playground.programs import write_json, write_object
+from scratchopt.playground.settings import describe_setting
+from scratchopt.playground.source_lines import ROOT
 from scratchopt.second_order.system import System
 
+SETTINGS = ("lr", "damping", "weight_decay")
 
-ROOT = Path(__file__).parents[2]
-SETTINGS = [
-    {"name": "lr", "label": "lr", "value": 1.0, "low": 0, "high": None, "scale": "log"},
-    {"name": "damping", "label": "damping", "value": 0.0, "low": 0, "high": None, "scale": "log"},
-    {
-        "name": "weight_decay",
-        "label": "weight decay",
-        "value": 0.0,
-        "low": 0,
-        "high": None,
-        "scale": "log",
-    },
-]
+
 def newton_step(
     p: Tensor, g: Tensor, h: Tensor, lr: Tensor, damping: Tensor, weight_decay: Tensor
 ) -> Tensor:
@@ -41,6 +32,7 @@ def newton_step(
 
 def write_newton() -> str:
     """Writes Newton's method as an entry of the playground: a step for each dimension."""
+    optimizer = Newton([torch.nn.Parameter(torch.zeros(1))])
     lines, first = inspect.getsourcelines(newton_step)
     start = next(i for i, line in enumerate(lines) if line.rstrip().endswith('"""')) + 1
     texts = dedent("".join(lines[start:])).splitlines()
@@ -49,7 +41,7 @@ def write_newton() -> str:
         "title": "Newton",
         "file": "scratchopt/newton.py",
         "summary": (Newton.__doc__ or "").partition("\n")[0],
-        "settings": SETTINGS,
+        "settings": [describe_setting(optimizer, name) for name in SETTINGS],
         "switches": [],
         "pointed": False,
         "adaptive": False,
@@ -57,9 +49,9 @@ def write_newton() -> str:
             {"file": file, "line": first + start + i, "text": text} for i, text in enumerate(texts)
         ],
     }
-    written = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in about.items()]
-    steps = ", ".join(f"{dim}: {_write_step(dim)}" for dim in (1, 2))
-    return "{\n" + indent(",\n".join([*written, f"steps: {{{steps}}}"]), "  ") + "\n}"
+    written = {key: write_json(value) for key, value in about.items()}
+    steps = {str(dim): _write_step(dim) for dim in (1, 2)}
+    return write_object(written | {"steps": write_object(steps)})
 
 
 def _write_step(dim: int) -> str:
@@ -74,9 +66,8 @@ def _write_step(dim: int) -> str:
                 for i, row in enumerate(rows)
             ]
         )
-        settings = ("lr", "damping", "weight_decay")
-        numbers = (expressions.variables([name], [1.0]) for name in settings)
+        numbers = (expressions.variables([name], [1.0]) for name in SETTINGS)
         step = newton_step(p, g, h, *numbers)
     arguments = ", ".join(str(x).replace("'", "") for x in (*names, rows))
     body = indent(expressions.write_body(step), "  ")
-    return f"({arguments}, {{{', '.join(settings)}}}) => {{\n{body}\n}}"
+    return f"({arguments}, {{{', '.join(SETTINGS)}}}) => {{\n{body}\n}}"

