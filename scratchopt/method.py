@@ -46,7 +46,8 @@ class Method:
     includes_by: ClassVar[tuple[str, ...]] = ()
 
     # The largest lr·λ at which it is stable on a quadratic of curvature λ, from a group's numbers
-    # by name. For an adaptive method λ is that of P⁻¹H, with P = `preconditioner(state, group)`.
+    # by name. For an adaptive method λ is that of P⁻¹H, with P = `preconditioner(state, group)`,
+    # where the state's step is a plain number.
     stability_limit: Any = None
     preconditioner: Any = None
 

