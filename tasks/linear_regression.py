@@ -61,12 +61,11 @@ class LinearRegression(LightningModule):
         self.optimizer = optimizer
         self.loss = choose("loss", loss, losses)
         self.batch_size, self.seed = batch_size, seed
-        x, y, self.start = draw_line_data(data_seed)
         kind = choose("dtype", dtype, DTYPES)
-        self.data = torch.tensor(x, dtype=kind), torch.tensor(y, dtype=kind)
-        slope, intercept = self.start
-        self.slope = Parameter(torch.tensor(slope, dtype=kind))
-        self.intercept = Parameter(torch.tensor(intercept, dtype=kind))
+        drawn = draw_line_data(data_seed)
+        self.data = drawn.x.to(kind), drawn.y.to(kind)
+        self.start = drawn.start
+        self.slope, self.intercept = (Parameter(torch.tensor(p, dtype=kind)) for p in self.start)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer of slope and intercept."""
@@ -114,7 +113,7 @@ class LinearRegression(LightningModule):
 
     def figures(self, history: dict[str, list[tuple[int, float]]]) -> "dict[str, Figure]":
         """Pictures of the line and of the way to it, by name."""
-        from tasks.figures import regression_figures
+        from scratchopt.problems.regression_figures import regression_figures
 
         x, y = self.data
         title = f"{type(self.trainer.optimizers[0]).__name__} on linear regression"

@@ -125,13 +125,13 @@ class Toy(LightningModule):
 
     def figures(self, history: dict[str, list[tuple[int, float]]]) -> "dict[str, Figure]":
         """Pictures of the path, by name; none before the first step."""
-        from tasks.toy_figures import toy_figures
+        from scratchopt.problems.descent_figures import descent_figures
 
         if not self.trajectory:
             return {}
         points, iterates = self._stack(self.trajectory), self._stack(self.iterates)
         title = f"{type(self.trainer.optimizers[0]).__name__} on {self.function.title}"
-        return toy_figures(self.function, points, self.function(points), iterates, title)
+        return descent_figures(self.function, points, self.function(points), iterates, title)
 
     def _stack(self, rows: list[Tensor]) -> Tensor:
         """The rows as one tensor of shape (steps, dim), on the CPU: those loaded are there."""

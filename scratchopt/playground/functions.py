@@ -11,7 +11,7 @@ from scratchopt.config.checkout import CONF
 from scratchopt.playground.expressions import Expressions
 from scratchopt.playground.programs import write_json, write_object
 from scratchopt.problems.functions import Function, functions
-from scratchopt.problems.regression import draw_line_data, regression
+from scratchopt.problems.regression import draw_line_data
 
 CONDITION = {"name": "condition_number", "label": "κ", "value": 100, "low": 1, "high": 10_000}
 FORMULAS = {
@@ -30,8 +30,8 @@ def write_functions() -> str:
 
 
 def _write_function(name: str) -> str:
-    function = regression() if name == "regression" else functions()[name]
     data = draw_line_data() if name == "regression" else None
+    function = functions()[name] if data is None else data.as_function()
     about = {
         "title": name,
         "formula": FORMULAS[name],

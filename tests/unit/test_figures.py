@@ -24,10 +24,10 @@ from scratchopt.batches import Endless
 from scratchopt.lightning import Figures, OptimizerMonitor
 from scratchopt.pictures.curves import draw_curve, training_curves
 from scratchopt.pictures.style import new_figure, save
+from scratchopt.problems.descent_figures import descent_figures
 from scratchopt.problems.functions import functions
-from tasks.figures import regression_figures
+from scratchopt.problems.regression_figures import regression_figures
 from tasks.mnist import MNIST
-from tasks.toy_figures import toy_figures
 from tests.shared.full_disk import full_disk
 from tests.shared.trainers import quiet_trainer
 
@@ -66,7 +66,7 @@ def saved(figure, path):
 def test_a_path_shows_each_point_in_the_colour_of_its_step(name):
     function = FUNCTIONS[name]
     points, values, iterates = descent(function, 60, lr=0.3 if name == "article" else 1e-4)
-    figure = toy_figures(function, points, values, iterates, "title")["path"]
+    figure = descent_figures(function, points, values, iterates, "title")["path"]
     expected = torch.cat([points, values[:, None]], 1) if function.dim == 1 else points
     np.testing.assert_array_equal(dots(figure).get_offsets(), expected)
     np.testing.assert_array_equal(dots(figure).get_array(), np.arange(60))
@@ -79,7 +79,7 @@ def test_a_path_shows_each_point_in_the_colour_of_its_step(name):
 def test_arrows_lead_from_each_of_the_first_points_to_the_next():
     function = FUNCTIONS["article"]
     points, values, iterates = descent(function, 60, lr=1.0)
-    axes = toy_figures(function, points, values, iterates, "")["path"].axes[0]
+    axes = descent_figures(function, points, values, iterates, "")["path"].axes[0]
     arrows: Any = next(c for c in axes.collections if isinstance(c, Quiver))
     x, f = points[:, 0].numpy(), values.numpy()
     places = [int(np.flatnonzero(x == tail)[0]) for tail in arrows.X]
@@ -97,7 +97,7 @@ def test_newton_s_first_arrow_leads_uphill_where_it_goes():
     """From −5 the article's Newton goes to −5.94, against the gradient step."""
     function = FUNCTIONS["article"]
     x = torch.tensor([[-5.0], [-5.94388576], [-7.79433605]], dtype=torch.float64)
-    axes = toy_figures(function, x, function(x), x, "")["path"].axes[0]
+    axes = descent_figures(function, x, function(x), x, "")["path"].axes[0]
     arrows: Any = next(c for c in axes.collections if isinstance(c, Quiver))
     assert arrows.U[0] == pytest.approx(-0.94388576)
 
@@ -106,7 +106,7 @@ def test_oscillation_shows_x_and_the_lookahead_as_what_it_is():
     function = FUNCTIONS["article"]
     x = torch.tensor([[-8.0], [-6.25], [-3.75], [-1.34]], dtype=torch.float64)
     ahead = torch.tensor([[-8.0], [-4.68], [-1.5], [-2.6]], dtype=torch.float64)
-    figure = toy_figures(function, ahead, function(ahead), x, "")["oscillation"]
+    figure = descent_figures(function, ahead, function(ahead), x, "")["oscillation"]
     drawn = {str(line.get_label()): line.get_ydata() for line in figure.axes[0].lines}
     np.testing.assert_array_equal(drawn["x"], x[:, 0])
     np.testing.assert_array_equal(drawn["lookahead of x"], ahead[:, 0])
@@ -118,7 +118,7 @@ def test_oscillation_shows_x_and_the_lookahead_as_what_it_is():
 def test_the_global_minima_are_ringed(name):
     function = FUNCTIONS[name]
     points, values, iterates = descent(function, 3)
-    axes = toy_figures(function, points, values, iterates, "")["path"].axes[0]
+    axes = descent_figures(function, points, values, iterates, "")["path"].axes[0]
     rings: list[Any] = [line for line in axes.lines if line.get_label() == "minimum"]
     minima = torch.tensor(function.minimizers, dtype=torch.float64)
     coordinates = [minima[:, 0], function(minima)] if function.dim == 1 else list(minima.T)
@@ -130,7 +130,7 @@ def test_the_global_minima_are_ringed(name):
 def test_oscillation_shows_50_steps_of_each_coordinate_and_every_distance(name):
     function = FUNCTIONS[name]
     points, values, iterates = descent(function, 80)
-    panels: Any = toy_figures(function, points, values, iterates, "")["oscillation"].axes
+    panels: Any = descent_figures(function, points, values, iterates, "")["oscillation"].axes
     first, whole = panels
     *rows, minimum = (line.get_ydata() for line in first.lines[: function.dim + 1])
     np.testing.assert_array_equal(rows, points[:50].T)
@@ -164,7 +164,7 @@ def test_any_run_can_be_drawn(name, kind, tmp_path):
     function = FUNCTIONS[name]
     x = run_of(kind, function.dim).requires_grad_()
     values = function(x)
-    figures = toy_figures(function, x, values, x, kind)
+    figures = descent_figures(function, x, values, x, kind)
     assert saved(figures["path"], tmp_path / "path.png").size == (880, 550)
     assert saved(figures["oscillation"], tmp_path / "oscillation.png").size == (1100, 440)
     low, high = figures["path"].axes[0].get_xlim()
@@ -176,7 +176,7 @@ def test_any_run_can_be_drawn(name, kind, tmp_path):
 def test_a_long_path_is_thinned_but_keeps_its_ends():
     x = run_of("long", 2)
     function = FUNCTIONS["rosenbrock"]
-    path = dots(toy_figures(function, x, function(x), x, "")["path"])
+    path = dots(descent_figures(function, x, function(x), x, "")["path"])
     steps = path.get_array()
     assert len(steps) <= 2000
     assert (steps[0], steps[-1]) == (0, 49_999)
@@ -186,7 +186,7 @@ def test_a_long_path_is_thinned_but_keeps_its_ends():
 def test_points_outside_the_picture_are_counted():
     x = run_of("to NaN", 2)
     function = FUNCTIONS["rosenbrock"]
-    figure = toy_figures(function, x, function(x), x, "")["path"]
+    figure = descent_figures(function, x, function(x), x, "")["path"]
     assert "20 of 40 points lie outside" in [t.get_text() for t in figure.axes[0].texts]
 
 
@@ -478,7 +478,7 @@ def test_a_file_of_a_picture_is_replaced_whole_or_not_at_all(png_fits, tmp_path)
 def test_vector_files_have_their_text_as_text_and_stay_small(name, tmp_path):
     function = FUNCTIONS[name]
     x = run_of("long", function.dim)
-    for key, figure in toy_figures(function, x, function(x), x, "a title").items():
+    for key, figure in descent_figures(function, x, function(x), x, "a title").items():
         save(figure, tmp_path / key)
         file = tmp_path / f"{key}.svg"
         texts = ["".join(text.itertext()) for text in ElementTree.parse(file).iter(f"{SVG}text")]

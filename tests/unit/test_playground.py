@@ -18,19 +18,19 @@ from omegaconf import OmegaConf
 from scratchopt.method_files import method_classes
 from scratchopt.playground.describe import describe
 from scratchopt.problems.functions import functions
-from scratchopt.problems.regression import regression
+from scratchopt.problems.regression import draw_line_data
 from scratchopt.stability import limit, preconditioner, read_settings
 from tests.shared.paths import ROOT
 
 STEPS = 200
-FUNCTIONS = functions() | {"regression": regression()}
+FUNCTIONS = functions() | {"regression": draw_line_data().as_function()}
 STARTS = {
     "article": ((-5.0,), (8.0,), (-8.0,)),
     "quadratic": ((-8.0, 1.5), (3.0, -1.0), (0.1, 0.2)),
     "rosenbrock": ((-1.2, 1.0), (0.5, 0.5), (1.2, 1.5)),
     "beale": ((1.0, 1.0), (2.0, 0.2), (3.5, 0.6)),
     "rastrigin": ((0.4, -0.3), (-0.2, 0.1), (0.3, 0.3)),
-    "regression": (regression().start, (0.0, 0.0), (5.0, 1.0)),
+    "regression": (draw_line_data().as_function().start, (0.0, 0.0), (5.0, 1.0)),
 }
 METHODS = [
     name
