@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from scratchopt.pictures.curves import draw_curve, label_steps, set_log_scale
-from scratchopt.pictures.style import BLUE, GREY, ORANGE, PALETTE, house_style, new_figure
+from scratchopt.pictures.curves import draw_curve, label_steps
+from scratchopt.pictures.style import BLUE, GREY, ORANGE, house_style, new_figure
 from scratchopt.problems.landscape import (
     choose_limits,
     draw_contours,
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from scratchopt.problems.descent import Descent
     from scratchopt.problems.functions import Function
 
 FIRST = 50  # steps, as the article draws them
@@ -59,44 +57,6 @@ def descent_figures(
     for figure in (path, oscillation):
         figure.axes[0].set_title(title)
     return {"path": path, "oscillation": oscillation}
-
-
-@house_style()
-def compare_descents(descents: Mapping[str, Descent]) -> Figure:
-    """Draws several descents over their steps: the way on the left, the gradnorm on the right.
-
-    The way is x before each of the first 50 steps; of more than one variable, the loss.
-
-    Args:
-        descents: on one function, by the name in the legend; at most seven.
-    """
-    figure, (way, norms) = new_figure(1, 2, (10.0, 4.0))
-    functions = {descent.function.name: descent.function for descent in descents.values()}
-    [function] = functions.values()
-    lowest, highest = np.inf, 0.0
-    for (name, descent), color in zip(descents.items(), PALETTE, strict=False):
-        style: dict[str, Any] = {"color": color, "linewidth": 1.2, "label": name}
-        if function.dim == 1:
-            style |= {"marker": "o", "markersize": 3}
-        seen = descent.iterates[:FIRST, 0] if function.dim == 1 else descent.losses
-        way.plot(seen.numpy(), **style)
-        sizes = descent.gradnorms.numpy()
-        norms.plot(np.where(sizes > 0, sizes, np.nan), **style)
-        lowest = min(lowest, sizes[sizes > 0].min(initial=np.inf))
-        highest = max(highest, sizes.max())
-    if function.dim == 1:
-        for (place,) in function.minimizers:
-            way.axhline(place, color=GREY, linestyle="--", linewidth=1, zorder=0)
-    else:
-        way.set_yscale("log")
-    set_log_scale(norms, decades=float(np.log10(highest / lowest)))
-    label_steps(way)
-    label_steps(norms)
-    way.set_xlabel(f"step, the first {FIRST} at most" if function.dim == 1 else "step")
-    way.set(ylabel="x" if function.dim == 1 else "loss", title=function.title)
-    norms.set(ylabel="gradnorm ‖g‖")
-    norms.legend(loc="best", fontsize=9)
-    return figure
 
 
 def _draw_path_on_graph(function: Function, x: np.ndarray, f: np.ndarray) -> Figure:
