@@ -27,29 +27,24 @@ def compare_descents(descents: Mapping[str, Descent]) -> Figure:
         descents: on one function, by the name in the legend; at most seven.
     """
     figure, (way, norms) = new_figure(1, 2, (10.0, 4.0))
-    functions = {descent.function.name: descent.function for descent in descents.values()}
-    [function] = functions.values()
-    lowest, highest = np.inf, 0.0
+    [function] = {descent.function.name: descent.function for descent in descents.values()}.values()
+    alone = function.dim == 1
     for (name, descent), color in zip(descents.items(), PALETTE, strict=False):
         style: dict[str, Any] = {"color": color, "linewidth": 1.2, "label": name}
-        if function.dim == 1:
+        if alone:
             style |= {"marker": "o", "markersize": 3}
-        seen = descent.iterates[:FIRST, 0] if function.dim == 1 else descent.losses
-        way.plot(seen.numpy(), **style)
-        sizes = descent.gradnorms.numpy()
-        norms.plot(np.where(sizes > 0, sizes, np.nan), **style)
-        lowest = min(lowest, sizes[sizes > 0].min(initial=np.inf))
-        highest = max(highest, sizes.max())
-    if function.dim == 1:
+        way.plot(descent.iterates[:FIRST, 0] if alone else descent.losses, **style)
+        norms.plot(np.where(descent.gradnorms > 0, descent.gradnorms, np.nan), **style)
+    if alone:
         for (place,) in function.minimizers:
             way.axhline(place, color=GREY, linestyle="--", linewidth=1, zorder=0)
-    else:
-        way.set_yscale("log")
-    set_log_scale(norms, decades=float(np.log10(highest / lowest)))
+    for axes in (norms,) if alone else (way, norms):
+        drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+        set_log_scale(axes, decades=float(np.ptp(np.log10(drawn[drawn > 0]))))
     label_steps(way)
     label_steps(norms)
-    way.set_xlabel(f"step, the first {FIRST} at most" if function.dim == 1 else "step")
-    way.set(ylabel="x" if function.dim == 1 else "loss", title=function.title)
+    way.set_xlabel(f"step, the first {FIRST} at most" if alone else "step")
+    way.set(ylabel="x" if alone else "loss", title=function.title)
     norms.set(ylabel="gradnorm ‖g‖")
     norms.legend(loc="best", fontsize=9)
     return figure
