@@ -31,9 +31,8 @@ def compare_descents(descents: Mapping[str, Descent]) -> Figure:
     alone = function.dim == 1
     for (name, descent), color in zip(descents.items(), PALETTE, strict=False):
         style: dict[str, Any] = {"color": color, "linewidth": 1.2, "label": name}
-        if alone:
-            style |= {"marker": "o", "markersize": 3}
-        way.plot(descent.iterates[:FIRST, 0] if alone else descent.losses, **style)
+        dots: dict[str, Any] = {"marker": "o", "markersize": 3} if alone else {}
+        way.plot(descent.iterates[:FIRST, 0] if alone else descent.losses, **style, **dots)
         norms.plot(np.where(descent.gradnorms > 0, descent.gradnorms, np.nan), **style)
     if alone:
         for (place,) in function.minimizers:
