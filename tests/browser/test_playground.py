@@ -1,0 +1,312 @@
+"""The playground: what a hand does in the page, and the library does the same in Python."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from scratchopt import NAG, Momentum
+from scratchopt.cli.play import main, play_live
+from scratchopt.problems.functions import functions
+from tests.shared.browser import chromium
+
+
+class Page:
+    """A browser with the playground in it."""
+
+    def __init__(self, browser: Chrome, file: Path) -> None:
+        self.browser, self.file = browser, file
+
+    def open(self, address: str) -> None:
+        """Opens the page anew with a setting."""
+        self.browser.get("about:blank")
+        self.browser.get(f"{self.file.as_uri()}{address}")
+
+    def ask(self, script: str) -> Any:
+        return self.browser.execute_script(f"return {script}")
+
+    def find(self, selector: str) -> Any:
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def wait(self, script: str) -> None:
+        WebDriverWait(self.browser, 5).until(lambda _: self.ask(script))
+
+    def press(self, *keys: str) -> None:
+        self.find("body").send_keys(*keys)
+
+    def number(self, name: str) -> list[float]:
+        """The numbers of a row of the table."""
+        cells = self.browser.find_elements(By.CSS_SELECTOR, f"tr[data-name='{name}'] data")
+        return [float(cell.get_attribute("value") or "") for cell in cells]
+
+    def address(self) -> str:
+        """The address, once it is written."""
+        self.wait("remembering === null")
+        return self.ask("location.hash")
+
+    def drag(self, *moves: tuple[int, int]) -> None:
+        """Takes the ball of the method that is shown along some moves; it is not let go."""
+        canvas = self.find("#landscape")
+        x, y = self.ask("landscape.ballAt(shownTrack(), time)")
+        x, y = x - canvas.size["width"] / 2, y - canvas.size["height"] / 2
+        actions = ActionChains(self.browser, duration=20)
+        actions.move_to_element_with_offset(canvas, round(x), round(y)).click_and_hold()
+        for move in moves:
+            actions.move_by_offset(*move)
+        actions.perform()
+
+    def let_go(self) -> None:
+        ActionChains(self.browser).release().perform()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("playground")
+    logs = {"browser": "ALL", "performance": "ALL"}
+    browser = chromium(folder / "profile", "1400,900", loggingPrefs=logs)
+    try:
+        play_live(folder / "playground.html")
+        yield Page(browser, folder / "playground.html")
+    finally:
+        browser.quit()
+
+
+def steps(method: Any, function: str, start: list[float], count: int, **settings: float) -> Any:
+    """What `count` steps of a method are in float64: the last step's numbers, by their names."""
+    f = functions()[function]
+    theta = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    optimizer = method([theta], **settings)
+    seen: dict[str, Any] = {}
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        seen["lookahead point"] = theta.tolist()
+        loss = f(theta)
+        [theta.grad] = torch.autograd.grad(loss, theta)
+        seen["gradient"] = theta.grad.tolist()
+        return loss
+
+    for _ in range(count + 1):
+        seen["θ"], seen["loss at θ"] = theta.tolist(), [f(theta).item()]
+        optimizer.step(closure)
+    seen["velocity after"] = (theta.detach().numpy() - seen["θ"]).tolist()
+    return seen
+
+
+def assert_equal(page: Page, expected: dict[str, list[float]]) -> None:
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(page.number(name), numbers, rtol=1e-11, atol=1e-13, err_msg=name)
+
+
+SENT = "#function=article&start=-8&race=nag(lr=1,momentum=0.9)+momentum(lr=1)&steps=100&step=12"
+
+
+def test_a_setting_opens_as_it_was_sent_and_its_numbers_are_the_library_s(page):
+    page.open(SENT)
+    assert page.find("#step-told").text == "step 12 of 100"
+    assert_equal(page, steps(NAG, "article", [-8.0], 12, lr=1.0, momentum=0.9))
+    assert page.ask("document.querySelector('#complaints').hidden")
+    [*_, last] = page.browser.find_elements(By.CSS_SELECTOR, "#source .result")
+    [expected] = steps(NAG, "article", [-8.0], 13, lr=1.0, momentum=0.9)["θ"]
+    shown = float(last.text.removeprefix("p = ").replace("−", "-"))
+    assert shown == pytest.approx(expected, 1e-4)
+    page.press(Keys.ARROW_RIGHT)  # and the address follows
+    assert page.address() == (
+        "#function=article&start=-8&race=nag(lr=1)+momentum(lr=1)&steps=100&step=13"
+    )
+
+
+def test_a_dragged_ball_starts_anew_there_and_rolls(page):
+    page.open(SENT)
+    page.drag((60, 0), (40, 0))
+    assert page.ask("[playing, setting.step]") == [False, 0]
+    [start] = page.ask("setting.start")
+    assert start > -1  # at step 12 NAG is at −1.2, from where it was taken
+    page.let_go()
+    assert page.ask("playing")
+    page.wait("setting.step >= 2")
+    page.press(" ")
+    assert not page.ask("playing")
+    page.press(Keys.HOME, Keys.ARROW_RIGHT, Keys.SHIFT + Keys.ARROW_RIGHT)
+    assert_equal(page, steps(NAG, "article", [start], 11, lr=1.0, momentum=0.9))
+    page.press(Keys.HOME)
+    assert page.number("θ") == [start]
+
+
+@pytest.mark.slow
+def test_two_race_and_each_has_its_numbers(page):
+    page.open("#function=rosenbrock&race=nag(lr=0.001)&steps=50&step=20")
+    page.find("#race input[value=momentum]").click()
+    assert page.ask("setting.race") == ["momentum", "nag"]
+    start = [-1.2, 1.0]
+    momentum = page.ask("setting.values.momentum")
+    expected = steps(
+        Momentum, "rosenbrock", start, 20, lr=momentum["lr"], momentum=momentum["momentum"]
+    )
+    del expected["lookahead point"]
+    assert_equal(page, expected)
+    [nag] = [
+        b for b in page.browser.find_elements(By.CSS_SELECTOR, "#race button") if b.text == "NAG"
+    ]
+    nag.click()
+    mu = page.ask("setting.values.nag.momentum")
+    assert_equal(page, steps(NAG, "rosenbrock", start, 20, lr=0.001, momentum=mu))
+    losses = page.browser.find_elements(By.CSS_SELECTOR, "#losses data")
+    assert sorted(float(each.get_attribute("value")) for each in losses) == pytest.approx(
+        sorted([expected["loss at θ"][0], page.number("loss at θ")[0]])
+    )
+
+
+@pytest.mark.slow
+def test_a_slider_passes_the_largest_stable_lr_and_the_run_diverges(page):
+    """On the quadratic of κ = 100 the largest is (2 + 2μ)/((1 + 2μ)·κ)."""
+    page.open("#function=quadratic&race=nag(lr=0.01,momentum=0.9)&steps=500&step=0")
+    limit = 3.8 / 2.8 / 100
+    np.testing.assert_allclose(page.number("largest stable lr"), [limit], rtol=1e-12)
+    assert "The largest stable lr here is 0.0136" in page.find("#limit").text
+    slider = page.find("#values input[type=range]")
+    for _ in range(4):
+        slider.send_keys(Keys.ARROW_RIGHT)
+    lr = page.ask("setting.values.nag.lr")
+    assert lr == 0.016
+    assert page.find("#values input[type=number]").get_attribute("value") == "0.016"
+    assert "lr is beyond 0.0136" in page.find("#limit").text
+    page.press(Keys.END)
+    assert "diverged" in page.find("#losses").text or page.number("loss at θ")[0] > 1e10
+    kappa = page.find("#ground input[name=condition_number]")
+    kappa.send_keys(Keys.CONTROL, "a")
+    kappa.send_keys("10")  # a flatter bowl bears it
+    page.press(Keys.HOME)
+    np.testing.assert_allclose(page.number("largest stable lr"), [10 * limit], rtol=1e-12)
+    assert "condition_number=10&" in page.address()
+
+
+@pytest.mark.slow
+def test_what_an_address_has_wrong_is_named_and_the_rest_is_shown(page):
+    page.open(
+        "#function=nope&start=1,2&race=nag(lr=-3,foo=2,momentum=0.5)+bar&steps=20&zzz=1&step=4"
+    )
+    said = page.find("[role=alert]").text
+    for part in ("nope", "start=1,2", "lr=-3", "foo", "bar", "zzz"):
+        assert part in said
+    assert page.ask("[setting.function, setting.race, setting.steps, setting.step]") == [
+        "article",
+        ["nag"],
+        20,
+        4,
+    ]
+    assert page.ask("setting.values.nag.momentum") == 0.5
+    page.open("#%E0%A4%A&step=0")
+    assert "not whole" in page.find("[role=alert]").text
+
+
+@pytest.mark.slow
+def test_every_control_has_a_name_and_what_comes_to_rest_is_told(page):
+    page.open(SENT)
+    tree = page.browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    roles = {"slider", "spinbutton", "checkbox", "button", "radio", "combobox", "image", "textbox"}
+    named = [
+        (n["role"]["value"], n["name"].get("value")) for n in tree if n["role"]["value"] in roles
+    ]
+    assert len(named) > 40
+    assert [each for each in named if not each[1]] == []
+    page.press(Keys.ARROW_RIGHT)
+    page.wait("document.getElementById('told').textContent.startsWith('Step 13 of 100. NAG: loss')")
+
+
+@pytest.mark.slow
+def test_a_finger_takes_the_ball_and_scrolls_elsewhere(page):
+    device = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    command = page.browser.execute_cdp_cmd
+    command("Emulation.setDeviceMetricsOverride", device)
+    command("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        page.open(SENT)
+        assert page.ask("document.documentElement.scrollWidth") == 390
+        left, top = page.ask(
+            "[...['left', 'top'].map((k) => $('landscape').getBoundingClientRect()[k])]"
+        )
+
+        def touch(x: float, y: float, dx: float, dy: float) -> None:
+            for part in range(11):
+                kind = "touchMove" if part else "touchStart"
+                finger = {"x": x + dx * part / 10, "y": y + dy * part / 10}
+                command("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [finger]})
+            command("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+        x, y = page.ask("landscape.ballAt(shownTrack(), time)")
+        touch(left + x, top + y, -60, -30)
+        assert page.ask("scrollY") == 0
+        assert page.ask("setting.start[0]") < -4
+        before = page.ask("setting.start")
+        page.press(Keys.HOME)
+        touch(left + 300, top + 30, 0, -200)
+        page.wait("scrollY > 100")
+        assert page.ask("setting.start") == before
+    finally:
+        command("Emulation.clearDeviceMetricsOverride", {})
+        command("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+@pytest.mark.slow
+def test_it_plays_when_opened_but_for_readers_who_want_no_motion(page):
+    page.open("")
+    page.wait("playing && setting.step > 0")
+    still = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", still)
+    try:
+        page.open("")
+        page.ask("landscape.drawnGround")
+        page.drag((20, 0))
+        page.let_go()
+        assert page.ask("[playing, setting.step]") == [False, 0]
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.mark.slow
+def test_a_page_within_another_is_compact(page, tmp_path):
+    frame = f'<iframe src="{page.file.as_uri()}{SENT}" style="width:700px;height:520px"></iframe>'
+    outer = tmp_path / "outer.html"
+    outer.write_text(frame, encoding="utf-8")
+    page.browser.get(outer.as_uri())
+    page.browser.switch_to.frame(0)
+    assert not page.find("h1").is_displayed()
+    assert page.find("#open").get_attribute("href") == page.ask("location.href")
+    bottom = page.ask("$('losses').lastChild.getBoundingClientRect().bottom")
+    assert bottom <= page.ask("innerHeight")
+    page.browser.switch_to.default_content()
+
+
+@pytest.mark.slow
+def test_the_file_is_small_asks_for_nothing_and_complains_of_nothing(page):
+    """After all that the tests before have done in it."""
+    page.open(SENT)
+    assert page.file.stat().st_size < 2e6
+    assert page.ask("performance.getEntriesByType('resource').length") == 0
+    sent = [
+        json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")
+    ]
+    asked = {
+        message["params"]["request"]["url"].split(":")[0]
+        for message in sent
+        if message["method"] == "Network.requestWillBeSent"
+    }
+    assert asked <= {"file", "data", "chrome"}  # the last is the browser's own first page
+    assert [e["message"] for e in page.browser.get_log("browser")] == []
+
+
+def test_runs_beside_live_and_no_runs_without_it_are_refused_in_a_line(monkeypatch, capsys):
+    for arguments, said in ([["--live", "outputs"], "give it none"], [[], "--live for the"]):
+        monkeypatch.setattr("sys.argv", ["play.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
