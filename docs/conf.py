@@ -16,6 +16,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "checkout_links",
+    "playground_file",
 ]
 exclude_patterns = ["**/.ipynb_checkpoints"]
 
