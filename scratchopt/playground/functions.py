@@ -25,7 +25,7 @@ FORMULAS = {
 
 
 def write_functions() -> str:
-    """Writes an object of all functions by name; see docs/how-to/playground.md for its keys."""
+    """Writes all functions by name."""
     return write_object({name: _write_function(name) for name in FORMULAS})
 
 

@@ -43,10 +43,15 @@ function gradientPoint(variant, x, buffers, values) {
 }
 
 /**
- * Runs a method on a function; see docs/how-to/playground.md.
+ * Runs a method on a function.
  *
- * setting: {method, values, function, parameters, start, steps, noise, seed}; `noise` is the
- * standard deviation of what is added to each coordinate of the gradient.
+ * setting: {method, values, function, parameters, start, steps, noise, seed}, of which `values` has
+ * the method's settings by name, and `noise` is the standard deviation of what is added to each
+ * coordinate of a gradient.
+ *
+ * Returns the track: of each step the point of its gradient, the gradient and the move; before each
+ * step, and after the last, the iterate, the loss there, the buffers and the numbers that are kept.
+ * `ended` says why it took fewer steps than asked: it diverged, or Newton's system was singular.
  */
 function simulate(setting) {
   const { method, values, parameters, start, steps, noise = 0, seed = 0 } = setting;

@@ -17,7 +17,7 @@ from tests.shared.configs import config
 from tests.shared.paths import OPTIMIZERS
 from tests.shared.two_processes import run_by_two
 
-STEPS, BATCH = 100, 128
+STEPS, BATCH = 40, 128
 TOLERANCE = 1e-9  # relative, of every loss: float64, summed in another order
 # A Hessian that is small enough to be whole, of 805 parameters.
 SMALL_NEWTON = [

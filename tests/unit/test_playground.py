@@ -195,13 +195,6 @@ def test_the_largest_stable_lr_is_that_of_the_library():
         assert found == pytest.approx(expected * group["lr"] / curvature, rel=1e-9), method
 
 
-def test_the_rules_in_javascript_are_not_in_the_repository():
-    """The drivers name no method; the page's text is emitted as it is asked for."""
-    for path in (ROOT / "scratchopt" / "playground").glob("*.js"):
-        text = path.read_text(encoding="utf-8")
-        assert not [name for name in METHODS if f"{name}:" in text or f"{name} =" in text], path
-
-
 if __name__ == "__main__":
     print("greatest gap of three starts to the library (the library's own, nudged)")
     for name in METHODS:

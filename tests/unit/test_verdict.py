@@ -771,7 +771,7 @@ def test_the_best_of_the_defaults_is_not_known_where_others_were_stopped_before(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_winner_is_named_among_equals_and_a_tenth_is_found():
-    done = commands.run_module("tests.programs.calibration", 200, limit=1700)
+    done = commands.run_module("tests.programs.calibration", 120, limit=1700)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
