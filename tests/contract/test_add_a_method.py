@@ -106,6 +106,14 @@ def test_its_kernel_agrees_with_its_list_and_it_stands_in_the_semantics_matrix(w
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+def test_it_runs_in_the_playground_as_in_the_library(walked):
+    tests = "tests/unit/test_playground.py"
+    done = run(walked, "-m", "pytest", "-q", tests, "-m", "not none", "-k", "qhm")
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("override", "why"),
     [

@@ -44,7 +44,7 @@ def settings_of(method: str, function: str) -> dict[str, Any]:
     task = "linear_regression" if function == "regression" else "toy"
     config: Any = OmegaConf.load(ROOT / "conf" / "task" / f"{task}.yaml")
     found = config.settings if function == "regression" else config.settings_by_function[function]
-    return dict(found[method])
+    return dict(found.get(method, {}))  # a method that is new has its defaults
 
 
 def run_javascript(script: str) -> Any:
