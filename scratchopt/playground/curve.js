@@ -52,8 +52,8 @@ class Curve {
 
   make(tracks, floor, box) {
     const excesses = tracks.map(({ losses }) => losses.map((loss) => Math.max(loss - floor, LEAST)));
-    const first = excesses[0]?.[0] ?? 1;
     const all = excesses.flat().filter(Number.isFinite);
+    const first = all[0] ?? 1;
     // A run that diverges takes some of the height, not all of it.
     const most = Math.min(Math.max(first, ...all), Math.max(first, 1e-3) * 1e4);
     const least = Math.max(Math.min(first, ...all), LEAST);

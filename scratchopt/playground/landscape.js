@@ -1,8 +1,5 @@
 // The landscape: the function as a graph or as shades and contours, and the runs upon it.
 
-const BALL = 9; // the radius, in pixels
-const BANDS = 16;
-
 class Landscape {
   constructor(canvas) {
     this.canvas = canvas;
@@ -97,7 +94,7 @@ class Landscape {
     this.ground.width = Math.round(width * ratio);
     this.ground.height = Math.round(height * ratio);
     const context = this.ground.getContext("2d");
-    if (this.f.dim === 2) this.drawShades(context, inks, ratio);
+    if (this.f.dim === 2) this.drawPlane(context, inks, ratio);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.drawAxes(context, inks);
     if (this.f.dim === 1) this.drawGraph(context, inks);
@@ -144,6 +141,14 @@ class Landscape {
     }
   }
 
+  drawPlane(context, inks, ratio) {
+    const { left, right, top, bottom } = this.box;
+    const floor = Math.min(...this.f.minimizers.map((each) => this.value(...each)));
+    const excess = (px, py) => this.value(this.x.invert(left + px / ratio), this.y.invert(top + py / ratio)) - floor;
+    const rectangle = [left, top, right - left, bottom - top].map((each) => Math.round(each * ratio));
+    drawShades(context, rectangle, excess, inks, ratio);
+  }
+
   drawGraph(context, inks) {
     const { left, right, bottom } = this.box;
     context.beginPath();
@@ -155,51 +160,6 @@ class Landscape {
     context.lineTo(left, bottom);
     context.fillStyle = inks.ground;
     context.fill();
-  }
-
-  // Bands of log(f − min f), darker where f is lower, with a line between them. f is computed on a
-  // grid of every third pixel; between its points its logarithm is interpolated.
-  drawShades(context, inks, ratio) {
-    const { left, right, top, bottom } = this.box;
-    const [wide, high] = [Math.round((right - left) * ratio), Math.round((bottom - top) * ratio)];
-    const cell = 3 * Math.ceil(ratio);
-    const [columns, rows] = [Math.ceil(wide / cell) + 2, Math.ceil(high / cell) + 2];
-    const floor = Math.min(...this.f.minimizers.map((each) => this.value(...each)));
-    const grid = new Float64Array(columns * rows);
-    for (let j = 0; j < rows; j++) {
-      const y = this.y.invert(top + (j * cell) / ratio);
-      for (let i = 0; i < columns; i++) {
-        grid[j * columns + i] = this.value(this.x.invert(left + (i * cell) / ratio), y) - floor;
-      }
-    }
-    const sorted = Float64Array.from(grid).sort();
-    const least = Math.log(Math.max(sorted[Math.floor(sorted.length * 0.01)], 1e-300));
-    const scale = (BANDS - 1) / (Math.log(sorted[sorted.length - 1]) - least);
-    for (let n = 0; n < grid.length; n++) {
-      grid[n] = (Math.log(Math.max(grid[n], 1e-300)) - least) * scale + 0.5;
-    }
-
-    const shades = bandColours(inks);
-    const line = rgb(inks.contour);
-    const image = context.createImageData(wide, high);
-    const pixels = image.data;
-    for (let py = 0; py < high; py++) {
-      const v = py / cell, j = Math.floor(v), b = v - j;
-      for (let px = 0; px < wide; px++) {
-        const u = px / cell, i = Math.floor(u), a = u - i, n = j * columns + i;
-        const g00 = grid[n], g10 = grid[n + 1], g01 = grid[n + columns], g11 = grid[n + columns + 1];
-        const level = (g00 * (1 - a) + g10 * a) * (1 - b) + (g01 * (1 - a) + g11 * a) * b;
-        const slope = Math.hypot(g10 - g00 + (g11 - g01 - g10 + g00) * b,
-          g01 - g00 + (g11 - g10 - g01 + g00) * a) / cell; // levels a pixel
-        const off = Math.abs(level - Math.round(level)) / Math.max(slope, 1e-9);
-        const edge = level > 0.4 ? Math.max(0, Math.min(1, ratio * 0.5 + 0.5 - off)) : 0;
-        const shade = shades[Math.max(0, Math.min(BANDS - 1, Math.floor(level)))];
-        const at = 4 * (py * wide + px);
-        for (let c = 0; c < 3; c++) pixels[at + c] = shade[c] + (line[c] - shade[c]) * edge * 0.55;
-        pixels[at + 3] = 255;
-      }
-    }
-    context.putImageData(image, Math.round(left * ratio), Math.round(top * ratio));
   }
 
   // The paths in pixels, once for each simulation, and whole as one line that is drawn faintly.
@@ -310,102 +270,4 @@ class Landscape {
     }
     return best;
   }
-}
-
-function line(context, x0, y0, x1, y1) {
-  context.beginPath();
-  context.moveTo(x0, y0);
-  context.lineTo(x1, y1);
-  context.stroke();
-}
-
-function disc(context, [x, y], radius) {
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.fill();
-}
-
-function ring(context, [x, y], radius, colour, inks) {
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.lineWidth = 5;
-  context.strokeStyle = inks.paper;
-  context.stroke();
-  context.lineWidth = 2;
-  context.strokeStyle = colour;
-  context.stroke();
-}
-
-// A ball with a rim; a spot on it turns as it rolls.
-function ball(context, [x, y], colour, angle, inks) {
-  context.fillStyle = inks.paper;
-  disc(context, [x, y], BALL + 1.5);
-  context.fillStyle = colour;
-  disc(context, [x, y], BALL);
-  if (angle === null) return;
-  context.fillStyle = inks.paper;
-  disc(context, [x + Math.cos(angle) * BALL * 0.5, y + Math.sin(angle) * BALL * 0.5], 2);
-}
-
-// A mark at the edge, that points to where a run is outside.
-function wedge(context, [x, y], angle, colour, inks) {
-  context.save();
-  context.translate(x, y);
-  context.rotate(angle);
-  context.beginPath();
-  context.moveTo(2, 0);
-  context.lineTo(-13, -9);
-  context.lineTo(-13, 9);
-  context.closePath();
-  context.fillStyle = colour;
-  context.strokeStyle = inks.paper;
-  context.lineWidth = 3;
-  context.stroke();
-  context.fill();
-  context.restore();
-}
-
-function arrow(context, from, to, most, colour, dash, inks) {
-  const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
-  const full = Math.hypot(dx, dy);
-  if (!(full > 4)) return;
-  const length = Math.min(full, most);
-  const [ux, uy] = [dx / full, dy / full];
-  const [tipX, tipY] = [from[0] + ux * length, from[1] + uy * length];
-  const head = Math.min(9, length * 0.6);
-  const wings = [
-    [tipX - ux * head - uy * head * 0.45, tipY - uy * head + ux * head * 0.45],
-    [tipX - ux * head + uy * head * 0.45, tipY - uy * head - ux * head * 0.45],
-  ];
-  for (const [stroke, width] of [[inks.paper, 5], [colour, 2]]) {
-    context.strokeStyle = context.fillStyle = stroke;
-    context.lineWidth = width;
-    context.setLineDash(stroke === colour ? dash : []);
-    line(context, ...from, tipX - ux * head * 0.7, tipY - uy * head * 0.7);
-    context.setLineDash([]);
-    context.beginPath();
-    context.moveTo(tipX, tipY);
-    context.lineTo(...wings[0]);
-    context.lineTo(...wings[1]);
-    context.closePath();
-    if (stroke === colour) context.fill();
-    else context.stroke();
-  }
-}
-
-// Text that can be read on any ground.
-function halo(context, text, x, y, inks) {
-  context.lineWidth = 4;
-  context.lineJoin = "round";
-  context.strokeStyle = inks.paper;
-  context.strokeText(text, x, y);
-  context.fillStyle = inks.ink;
-  context.fillText(text, x, y);
-}
-
-const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-
-function bandColours(inks) {
-  const [low, high] = [rgb(inks.low), rgb(inks.high)];
-  return Array.from({ length: BANDS }, (_, i) => interpolate(low, high, i / (BANDS - 1)));
 }

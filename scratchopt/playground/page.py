@@ -9,7 +9,10 @@ from scratchopt.playground.describe import describe
 
 FOLDER = Path(__file__).parent
 # Each uses what stands in those before it.
-SCRIPTS = ("simulate", "state", "canvas", "landscape", "curve", "controls", "page")
+SCRIPTS = (
+    *("simulate", "state", "canvas", "marks", "shades", "landscape", "curve", "controls"),
+    *("page", "choices", "readouts", "player", "hand", "opening"),
+)
 
 
 def render_page() -> str:

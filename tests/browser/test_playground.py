@@ -1,6 +1,7 @@
 """The playground: what a hand does in the page, and the library does the same in Python."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from scratchopt import NAG, Momentum
 from scratchopt.cli.play import main, play_live
 from scratchopt.problems.functions import functions
 from tests.shared.browser import chromium
+from tests.shared.pages import PAGES
+
+METHODS = ["sgd", "momentum", "nag", "nag_torch", "adagrad", "rmsprop", "adam", "adamw", "newton"]
 
 
 class Page:
@@ -205,6 +209,32 @@ def test_what_an_address_has_wrong_is_named_and_the_rest_is_shown(page):
     assert page.ask("setting.values.nag.momentum") == 0.5
     page.open("#%E0%A4%A&step=0")
     assert "not whole" in page.find("[role=alert]").text
+
+
+def test_the_addresses_in_the_docs_are_whole(page):
+    page.open("#step=0")
+    pattern = r'playground\.html(#[^"\s]+)'
+    addresses = [address for text in PAGES.values() for address in re.findall(pattern, text)]
+    assert len(addresses) > 5
+    for address in addresses:
+        found = page.browser.execute_script("return readAddress(arguments[0])", address)
+        assert found["complaints"] == [], address
+
+
+@pytest.mark.slow
+def test_settings_that_hardly_make_sense_are_shown_all_the_same(page):
+    for address in (
+        "#race=&step=0",
+        "#start=1e200&step=3",
+        "#function=beale&start=1e60,-1e60&race=newton+adam&steps=1&step=1",
+        "#function=quadratic&start=0,0&race=sgd(lr=0)&step=1",
+        f"#function=regression&race={'+'.join(METHODS)}&step=7",
+    ):
+        page.open(address)
+        page.wait("landscape.drawnGround && !requested")
+        assert page.find("[role=alert]").text == ""
+        page.press(Keys.END, Keys.ARROW_LEFT)
+    assert len(page.browser.find_elements(By.CSS_SELECTOR, "#losses li")) == len(METHODS)
 
 
 @pytest.mark.slow
