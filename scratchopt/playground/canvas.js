@@ -52,7 +52,7 @@ function linearScale([low, high], [from, to]) {
 function roundTicks(low, high, about) {
   const rough = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].find((each) => each * power >= rough) * power;
+  const step = [1, 2, 5, 10].find((each) => each * 1.6 * power >= rough) * power;
   const ticks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) ticks.push(i * step);
   return ticks;

@@ -84,6 +84,15 @@ function numberRows(track, k) {
   ].filter(Boolean);
 }
 
+const MEANINGS = {
+  "t": "the number of the step to come, from 1",
+  "θ": "the parameters before the step",
+  "lookahead point": "where the step takes its gradient",
+  "gradient": "of the loss, where the step takes it, with its noise",
+  "velocity after": "the displacement of the step: the next θ minus this one",
+  "largest stable lr": "on the quadratic that has the curvature at θ",
+};
+
 function showNumbers() {
   const { axes } = PLAYGROUND.functions[setting.function];
   const track = shownTrack();
@@ -93,7 +102,7 @@ function showNumbers() {
   $("numbers").tHead.replaceChildren(element("tr", {}, element("td"),
     ...axes.map((axis) => element("th", { scope: "col" }, axes.length > 1 ? axis : ""))));
   $("numbers").tBodies[0].replaceChildren(...rows.map(([name, value]) =>
-    element("tr", { "data-name": name }, element("th", { scope: "row" }, name),
+    element("tr", { "data-name": name }, element("th", { scope: "row", title: MEANINGS[name] }, name),
       ...(Array.isArray(value) ? value.map((each) => cell(each)) : [cell(value, { colspan: axes.length })]))
   ));
 }
