@@ -31,6 +31,8 @@ nb_execution_timeout = 300
 nb_merge_streams = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["frames.css"]
 html_show_sphinx = False
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
