@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from scratchopt import NAG, SGD, Momentum, NAGTorch, Newton
+from scratchopt.problems.descent import minimize
+from scratchopt.problems.functions import functions
 
 MINIMUM = -1.30644  # as the article has it; it calls |x - MINIMUM| <= 1e-6 converged
 
@@ -56,6 +58,13 @@ CONVERGES = {
 @pytest.mark.parametrize(("make", "start", "evaluations"), CONVERGES.values(), ids=CONVERGES)
 def test_toy_converges_after_the_articles_number_of_evaluations(make, start, evaluations):
     assert len(evaluated_points(make, start)) == evaluations
+
+
+@pytest.mark.parametrize(("make", "start", "evaluations"), CONVERGES.values(), ids=CONVERGES)
+def test_a_descent_has_the_points_of_a_plain_loop(make, start, evaluations):
+    descent = minimize(functions()["article"], make, start)
+    assert descent.points.flatten().tolist() == evaluated_points(make, start)
+    assert descent.updates == evaluations - 1
 
 
 def test_sgd_visits_the_17_printed_points():

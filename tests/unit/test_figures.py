@@ -24,6 +24,8 @@ from scratchopt.batches import Endless
 from scratchopt.lightning import Figures, OptimizerMonitor
 from scratchopt.pictures.curves import draw_curve, training_curves
 from scratchopt.pictures.style import new_figure, save
+from scratchopt.problems.comparison_figure import compare_descents
+from scratchopt.problems.descent import minimize
 from scratchopt.problems.descent_figures import descent_figures
 from scratchopt.problems.functions import functions
 from scratchopt.problems.regression_figures import regression_figures
@@ -60,6 +62,15 @@ def saved(figure, path):
         image.load()
         assert image.format == "PNG"
         return image.copy()
+
+
+def test_descents_are_laid_over_one_another():
+    runs = {f"lr {lr}": minimize(FUNCTIONS["article"], SGD, -8.0, lr=lr) for lr in (0.1, 1.0)}
+    way, norms = compare_descents(runs).axes
+    for line, norm, (name, run) in zip(way.lines, norms.lines, runs.items(), strict=False):
+        assert line.get_label() == name
+        assert np.array_equal(line.get_ydata(), run.iterates[:50, 0])
+        assert np.array_equal(norm.get_ydata(), run.gradients.abs()[:, 0])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
