@@ -20,6 +20,7 @@ from scratchopt.engine.update import GroupOptions, StepNumbers, Sums, Update
 from scratchopt.gradient_point import GradientPoint
 from scratchopt.hyperparameters import check_all
 from scratchopt.method import Method
+from scratchopt.optimizer_repr import describe_optimizer
 from scratchopt.parameter_checks import check_parameter
 from scratchopt.saved_state import fill_in, refuse_foreign, restore_dtypes, with_plain_numbers
 from scratchopt.step_hooks import outside_of_graphs, without_idle_hooks
@@ -127,6 +128,10 @@ class Optimizer(Method, torch.optim.Optimizer):
         defaults = _DEFAULTS | defaults | options
         check_all(defaults, self.ranges)
         super().__init__(params, defaults)
+
+    def __repr__(self) -> str:
+        """What it has in each group, and the state that is there; makes none."""
+        return describe_optimizer(self, _DEFAULTS, self.ahead)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, with hyperparameters of its own where it names them.

@@ -18,7 +18,7 @@ METHODS = "methods"  # every file in scratchopt/ that has no floor of its own
 FLOORS = (
     ("engine", "ranges", "snapshot", "step_hooks", "batches", "atomic_write", "objective"),
     ("hyperparameters", "pictures", "gradient_point", "method", "method_files"),
-    ("second_order", "problems", "parameter_checks", "saved_state"),
+    ("second_order", "problems", "parameter_checks", "saved_state", "optimizer_repr"),
     ("optimizer",),
     (METHODS,),
     ("zero",),

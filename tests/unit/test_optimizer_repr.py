@@ -1,0 +1,75 @@
+"""What an optimizer shows of itself, in a line."""
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+
+from scratchopt import NAG, Adam, AdamW
+from scratchopt.method_files import method_classes
+
+
+def model():
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+
+
+def test_a_line_has_hyperparameters_and_parameters_and_then_the_state():
+    net = model()
+    optimizer = Adam(net.parameters(), lr=torch.tensor(0.25))
+    assert (
+        repr(optimizer) == "Adam(lr=0.25, betas=(0.9, 0.999), eps=1e-08): 4 tensors of 21 numbers"
+    )
+    assert not optimizer.state  # none was made
+    for _ in range(2):
+        net(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+    assert repr(optimizer).endswith(", state of 184 bytes after step 2")
+
+
+def test_an_option_is_shown_where_it_is_not_the_default():
+    p = nn.Parameter(torch.zeros(1))
+    assert repr(NAG([p], cautious=True)) == (
+        "NAG(lr=0.001, momentum=0.9, cautious=True): 1 tensor of 1 number"
+    )
+    assert repr(AdamW([p])).startswith("AdamW(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_")
+    assert "foreach=False" in repr(AdamW([p], foreach=False))
+
+
+def test_each_group_has_a_line_with_its_name():
+    net = model()
+    head = {"params": net[1].parameters(), "name": "head", "lr": 0.5}
+    optimizer = NAG([{"params": net[0].parameters(), "name": "body"}, head])
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)  # leaves values of its own in the groups
+    optimizer.lookahead_()
+    assert repr(optimizer).splitlines() == [
+        "NAG of 2 groups: 4 tensors of 21 numbers, at the gradient point",
+        "  name=body, lr=0.001, momentum=0.9: 2 tensors of 16 numbers",
+        "  name=head, lr=0.5, momentum=0.9: 2 tensors of 5 numbers",
+    ]
+
+
+class Mine(NAG):
+    def __init__(self, params, **others):
+        super().__init__(params, momentum=0.5, **others)
+
+
+@pytest.mark.parametrize(
+    ("make", "shown"),
+    [
+        (lambda: NAG(nn.Linear(2, 1, device="meta").parameters()), "NAG("),
+        (lambda: NAG(nn.LazyLinear(2).parameters()), "2 of them not made yet"),
+        (lambda: NAG([{"params": []}]), "0 tensors"),
+        (lambda: Mine(model().parameters(), cautious=True), "Mine(lr=0.001, momentum=0.5, cautio"),
+        (lambda: NAG.__new__(NAG), "NAG of 0 groups"),
+        (lambda: Fabric().setup_optimizers(NAG(model().parameters())), "FabricNAG(lr=0.001, mom"),
+    ],
+    ids=["meta", "lazy", "empty", "a user's", "half made", "Fabric's"],
+)
+def test_it_never_fails(make, shown):
+    assert shown in repr(make())
+
+
+@pytest.mark.parametrize("method", method_classes())
+def test_every_method_begins_with_its_lr(method):
+    optimizer = method_classes()[method](nn.Linear(2, 2).parameters())
+    assert "lr=" in repr(optimizer).partition(",")[0] or "method=" in repr(optimizer)
