@@ -15,9 +15,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -33,6 +35,9 @@ from scratchopt.config.fields import UserError
 from scratchopt.config.messages import GIVEN_WRONG, one_line
 from scratchopt.config.paths import absolute_path
 from scratchopt.runs.lock import lock_directory
+
+if TYPE_CHECKING:
+    from scratchopt.compare.report import Report
 
 NEEDED = ("scipy", "tabulate")
 
@@ -55,8 +60,7 @@ def main() -> None:
         return
     try:
         request = parse_request(given.keys, given.config_dir)
-        if missing := [name for name in NEEDED if find_spec(name) is None]:
-            raise UserError(f"{missing[0]} is not installed: pip install -e '.[compare]'")
+        check_packages()
         if given.place:
             compare_earlier(Path(given.place), request)
         else:
@@ -67,13 +71,19 @@ def main() -> None:
         parser.exit(130, "\ncompare.py: stopped; the same command goes on\n")
 
 
+def check_packages() -> None:
+    """Refuses to begin where a package is missing that is needed in the end.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise UserError(f"{missing[0]} is not installed: pip install -e '.[compare]'")
+
+
 def compare(request: Request) -> None:
     """Trains what is missing, and reports."""
-    from scratchopt.compare.executor import Executor, Workers
-
-    for key in ("store", "output"):
-        if given := request.keys[key]:
-            check_folder(key, given)
+    check_folders(request)
     interrupted = threading.Event()
 
     def interrupt(*_: object) -> None:
@@ -82,12 +92,7 @@ def compare(request: Request) -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     schedule = Schedule(request)
-    store = absolute_path(request.keys["store"])
-    count = request.keys["workers"] or _count_cores()
-    with (
-        tqdm(total=schedule.max_runs, unit="run", disable=None) as bar,
-        Workers(count, store) as workers,
-    ):
+    with tqdm(total=schedule.max_runs, unit="run", disable=None) as bar:
         began, fresh = time.monotonic(), 0
 
         def report_progress(run: ScoredRun, done: int, is_fresh: bool) -> None:
@@ -97,19 +102,47 @@ def compare(request: Request) -> None:
             bar.update()
             fresh += is_fresh
             if not sys.stderr.isatty():
-                words = f"{done} of at most {schedule.max_runs}: {_describe(run)}"
+                words = f"{done} of at most {schedule.max_runs}: {describe_run(run)}"
                 if fresh:
                     each = (time.monotonic() - began) / fresh
                     words += f"; at most {_format_time(each * (schedule.max_runs - done))} left"
                 print(words, file=sys.stderr, flush=True)
 
-        comparison = Executor(schedule, workers, report_progress).execute()
+        comparison = do_runs(schedule, report_progress)
         bar.total = bar.n  # fewer, where defaults are the best settings or trials all failed
     write_and_print(comparison, request.output)
 
 
+def do_runs(schedule: Schedule, on_run: Callable[[ScoredRun, int, bool], None]) -> Comparison:
+    """Trains what is missing of a comparison, in several processes.
+
+    Args:
+        schedule: of the comparison.
+        on_run: called with each run, as `scratchopt.compare.executor.Executor` does.
+
+    Raises:
+        UserError: a run that this machine cannot do.
+    """
+    from scratchopt.compare.executor import Executor, Workers
+
+    keys = schedule.request.keys
+    with Workers(keys["workers"] or _count_cores(), absolute_path(keys["store"])) as workers:
+        return Executor(schedule, workers, on_run).execute()
+
+
+def check_folders(request: Request) -> None:
+    """Refuses, before hours of work, folders in which there will be no room for files.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    for key in ("store", "output"):
+        if given := request.keys[key]:
+            check_folder(key, given)
+
+
 def check_folder(key: str, given: str) -> None:
-    """Refuses, before hours of work, a folder in which there will be no room for files.
+    """Refuses a folder in which there will be no room for files.
 
     Raises:
         UserError: with the remedy.
@@ -140,17 +173,24 @@ def compare_earlier(place: Path, request: Request) -> None:
 
 def write_and_print(comparison: Comparison, directory: Path) -> None:
     """Writes the report, and prints its core."""
-    from scratchopt.compare.files import write_report
     from scratchopt.compare.render import render_console
 
-    directory.mkdir(parents=True, exist_ok=True)
-    with lock_directory(directory, wait=True):  # the same command may be at its end elsewhere
-        report = write_report(comparison, directory)
+    report = write(comparison, directory)
     print(render_console(report))
     print(f"\nreport  {directory / 'report.html'}")
 
 
-def _describe(run: ScoredRun) -> str:
+def write(comparison: Comparison, directory: Path) -> "Report":
+    """Writes the files of a report; the same command may be at its end elsewhere."""
+    from scratchopt.compare.files import write_report
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with lock_directory(directory, wait=True):
+        return write_report(comparison, directory)
+
+
+def describe_run(run: ScoredRun) -> str:
+    """Describes what came of a run in a line."""
     result = run.result
     settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in run.settings.items())
     reached = f"{run.cost_to_target:,g} evaluations" if run.to_target else "target not reached"

@@ -21,6 +21,9 @@ _valid: dict[tuple[type, str, str], dict[str, Any]] = {}
 class UserError(Exception):
     """Something asked for cannot be had; the message is one line with the value and the remedy."""
 
+    def _render_traceback_(self) -> list[str]:  # which a notebook shows in place of a traceback
+        return [f"{type(self).__name__}: {self}"]
+
 
 def must_be(what: str, holds: Callable[[Any], bool] = lambda _: True) -> Any:
     """A field whose value has a type and, unless it is None, a property; `what` says both.
