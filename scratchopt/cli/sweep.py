@@ -88,7 +88,7 @@ class TallyingLauncher(Launcher):
         varied = _find_varied(job_overrides)
         for job, overrides in zip(done, job_overrides, strict=True):
             self.tally.ended += 1
-            if self.tally.output and (run := find_run(job)):
+            if run := find_run(job):
                 self.tally.runs.append(run)
             if job.status == JobStatus.FAILED:
                 self.tally.failed.append(" ".join(o for o in overrides if o in varied))

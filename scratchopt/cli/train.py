@@ -32,6 +32,7 @@ from scratchopt.config.processes import (
 from scratchopt.runs.claim import claim_directory
 from scratchopt.runs.failure import NO_MEMORY, describe_error, is_outcome, write_failure
 from scratchopt.runs.lock import lock_directory
+from scratchopt.runs.notebook_kernel import in_notebook, show_progress
 from scratchopt.runs.result import Result, hyperparameters
 from scratchopt.runs.store import StoredRun, complete_run
 from scratchopt.runs.targets import check_targets
@@ -50,19 +51,24 @@ def main() -> None:
     tally = Tally()
     try:
         sys.argv[1:] = rewrite_arguments(sys.argv[1:])
-        try:
-            with tally_runs(tally, TRACEBACKS):
-                train()
-        except Exception:  # a sweep that was interrupted is not drawn
-            draw_sweep(tally.runs, tally.output)
-            raise
-        draw_sweep(tally.runs, tally.output)
+        train_and_draw(tally)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         exit_with_error(error)
     if tally.failed:
         sys.exit(f"train.py: {tally.describe_failures()}")
+
+
+def train_and_draw(tally: Tally) -> None:
+    """Trains as `sys.argv` says, and draws a sweep's runs together."""
+    try:
+        with tally_runs(tally, TRACEBACKS):
+            train()
+    except Exception:  # a sweep that was interrupted is not drawn
+        draw_sweep(tally.runs, tally.output)
+        raise
+    draw_sweep(tally.runs, tally.output)
 
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
@@ -73,7 +79,7 @@ def train(cfg: DictConfig) -> float | None:
     if not (in_sweep or TRACEBACKS):
         del os.environ["HYDRA_FULL_ERROR"]  # not for the processes that DDP starts
     try:
-        return train_configured(cfg, in_sweep)
+        return train_configured(cfg, in_sweep, may_diverge=in_sweep)
     except Exception as error:
         if in_sweep:
             tell_of_failure(error)
@@ -81,8 +87,13 @@ def train(cfg: DictConfig) -> float | None:
         exit_with_error(error)
 
 
-def train_configured(cfg: DictConfig, in_sweep: bool) -> float | None:
+def train_configured(cfg: DictConfig, in_sweep: bool, may_diverge: bool) -> float | None:
     """Validates the configuration, trains, and prints what came of it.
+
+    Args:
+        cfg: as Hydra has composed it.
+        in_sweep: true for one of a sweep's runs.
+        may_diverge: true if a run that diverges is told of, and no error.
 
     Returns:
         What `scratchopt.cli.sweep.find_objective` says of it.
@@ -95,7 +106,7 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> float | None:
     if config["resume"]:
         check_targets(config, directory, config["trusted"])
     if config["store"]:
-        return find_objective(config, train_in_store(config, in_sweep, chosen))
+        return find_objective(config, train_in_store(config, may_diverge, chosen))
     if not is_rank_zero():
         held = nullcontext()
     elif config["resume"]:
@@ -103,10 +114,10 @@ def train_configured(cfg: DictConfig, in_sweep: bool) -> float | None:
     else:
         held = claim_directory(directory, cfg)
     with held:
-        return find_objective(config, train_in_directory(config, in_sweep, directory, chosen))
+        return find_objective(config, train_in_directory(config, may_diverge, directory, chosen))
 
 
-def train_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> Result:
+def train_in_store(config: dict[str, Any], may_diverge: bool, chosen: Any) -> Result:
     """Trains, unless the run is complete in the store, and prints what came of it.
 
     Raises:
@@ -119,20 +130,20 @@ def train_in_store(config: dict[str, Any], in_sweep: bool, chosen: Any) -> Resul
     if signum is None:
         print(f"{stored.directory}: complete already", flush=True)
     else:
-        print(f"\n{result.table(stored.directory)}", flush=True)
+        print_result(result, stored.directory)
     if signum:
         sys.exit(128 + signum)
     if result.failed:
         error = result.error or "the run diverged"
         ending = f"{to_paste(stored.directory)}: {error}; it stays so in the store"
-        if result.status == "failed" or not in_sweep:
+        if result.status == "failed" or not may_diverge:
             raise UserError(ending)
-        print(f"train.py: {ending}", file=sys.stderr)  # what a sweep may well come to
+        print(f"train.py: {ending}", file=sys.stderr)
     return result
 
 
 def train_in_directory(
-    config: dict[str, Any], in_sweep: bool, directory: Path, chosen: Any
+    config: dict[str, Any], may_diverge: bool, directory: Path, chosen: Any
 ) -> Result:
     """Trains, and prints what came of it; where that is an error, its result is written."""
     first = "scratchopt.runs.training" not in sys.modules  # of a sweep, which makes garbage
@@ -151,9 +162,9 @@ def train_in_directory(
     try:
         signum = run(config, result, directory)
     except Diverged as error:
-        if not in_sweep:
+        if not may_diverge:
             raise
-        print(f"train.py: {to_paste(directory)}: {error}", file=sys.stderr)  # it may well
+        print(f"train.py: {to_paste(directory)}: {error}", file=sys.stderr)
         signum = 0
     except Exception as error:
         earlier = not result.updates and (directory / "result.json").exists()  # of a resumed run
@@ -161,10 +172,18 @@ def train_in_directory(
             write_failure(result, describe_error(error), directory)
         raise
     if result.seconds:  # which the first process alone has filled in
-        print(f"\n{result.table(directory)}", flush=True)
+        print_result(result, directory)
     if signum and is_rank_zero():
         sys.exit(128 + signum)
     return result
+
+
+def print_result(result: Result, directory: Path) -> None:
+    """Prints what came of a run, but in a notebook, which shows the run itself."""
+    if not in_notebook():
+        print(f"\n{result.table(directory)}", flush=True)
+    elif HydraConfig.get().mode == RunMode.MULTIRUN:  # and shows them when all have ended
+        show_progress(f"{to_paste(directory)}: {result.status}")
 
 
 def tell_of_failure(error: Exception) -> None:

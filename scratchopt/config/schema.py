@@ -194,8 +194,8 @@ def _validate_target(name: str, content: Any) -> dict[str, Any]:
         )
     if content["_target_"].startswith("__main__."):
         raise UserError(
-            f"{name}._target_={content['_target_']}: __main__ is the command itself; put yours in "
-            "a module of the working directory, and give its name"
+            f"{name}._target_={content['_target_']}: __main__ is the command or the notebook "
+            "itself; put yours in a module of the working directory, and give its name"
         )
     source = read_class(content["_target_"])
     target = content["_target_"]

@@ -18,7 +18,12 @@ FEW = 4  # parameters that have room in a row
 
 
 def outcome_table(runs: Sequence[Run]) -> str:
-    """Makes a table with a row for each run: its settings, status, cost and metrics.
+    """Makes an aligned table of what came of some runs, as `outcome_rows` has it."""
+    return _align(outcome_rows(runs))
+
+
+def outcome_rows(runs: Sequence[Run]) -> list[list[str]]:
+    """Makes the head of a table, and a row for each run: its settings, status, cost and metrics.
 
     The settings are the optimizer, where it started, its lr and momentum, and what else differs
     between the runs. `evaluations` counts gradients; `cost` stands beside it where products with a
@@ -29,7 +34,7 @@ def outcome_table(runs: Sequence[Run]) -> str:
     rows = [_outcome_row(run, shown) for run in runs]
     columns = dict.fromkeys(column for row in rows for column in row)
     kept = [column for column in columns if any(row.get(column) for row in rows)]
-    return _align([kept, *([row.get(column, "") for column in kept] for row in rows)])
+    return [kept, *([row.get(column, "") for column in kept] for row in rows)]
 
 
 def outcome_notes(runs: Sequence[Run]) -> list[str]:

@@ -3,9 +3,11 @@
 import logging
 import os
 import signal
+import threading
 import time
 import warnings
 from contextlib import nullcontext
+from math import isfinite
 from types import FrameType
 from typing import Any
 
@@ -15,8 +17,10 @@ from lightning.pytorch.profilers import PassThroughProfiler
 
 from scratchopt.config.processes import is_rank_zero
 from scratchopt.lightning import OptimizerMonitor
+from scratchopt.runs.notebook_kernel import in_notebook, show_progress
 
 LINES_EVERY = 60.0  # seconds between two lines about a training
+BAR_EVERY, BAR_AFTER = 0.25, 1.0  # the same of a notebook's bar, and how long a training has none
 
 
 def quiet_lightning() -> None:
@@ -35,7 +39,8 @@ def quiet_lightning() -> None:
 class Interrupt(Callback):
     """A callback that ends training after the current step on Ctrl-C or SIGTERM, as if planned.
 
-    It is a context, and handles the two signals within. The second signal kills.
+    It is a context, and handles the two signals within, if in the main thread. The second signal
+    kills; but the second Ctrl-C, or ■, does not kill the kernel of a notebook.
     """
 
     signum = 0  # of the signal that came
@@ -44,7 +49,9 @@ class Interrupt(Callback):
 
     def __enter__(self) -> "Interrupt":
         """Handles the signals from now on."""
-        self._previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        main = threading.current_thread() is threading.main_thread()  # the others get no signals
+        handled = (signal.SIGINT, signal.SIGTERM) if main else ()
+        self._previous = {s: signal.getsignal(s) for s in handled}
         for signum in self._previous:
             signal.signal(signum, self._receive)
         return self
@@ -56,7 +63,7 @@ class Interrupt(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes SIGTERM back from Lightning, which would end training by an exception."""
-        if not self.signum:
+        if self._previous and not self.signum:
             signal.signal(signal.SIGTERM, self._receive)
 
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
@@ -75,9 +82,10 @@ class Interrupt(Callback):
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
-        signal.signal(signum, signal.SIG_DFL)
+        kept_alive = in_notebook() and signum == signal.SIGINT
+        signal.signal(signum, signal.default_int_handler if kept_alive else signal.SIG_DFL)
         # print() may be what the signal came into, and must not be entered twice.
-        if is_rank_zero():
+        if is_rank_zero() and not kept_alive:
             os.write(2, b"\nStopping after this step. Once more kills.\n")
 
 
@@ -123,19 +131,50 @@ class Lines(Callback):
 
     def __init__(self, monitor: OptimizerMonitor) -> None:
         self.monitor = monitor
-        self._told = time.monotonic()
+        self._due = time.monotonic() + LINES_EVERY
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Says how far the training is, unless it did a short while ago."""
-        if time.monotonic() - self._told < LINES_EVERY or not trainer.is_global_zero:
+        if time.monotonic() < self._due or not trainer.is_global_zero:
             return
-        self._told = time.monotonic()
+        self._due = time.monotonic() + LINES_EVERY
+        print(", ".join(self.describe(trainer)), flush=True)
+
+    def describe(self, trainer: Trainer) -> list[str]:
+        """Describes how far the training is: the step, the epoch, the latest numbers."""
         known = {tag: self.monitor.latest.get(tag) for tag in ("train/loss",)}
         known |= {tag: float(value) for tag, value in trainer.callback_metrics.items()}
         words = [f"{tag} {value:.4g}" for tag, value in known.items() if value is not None]
         updates = self.monitor.count_updates(trainer)
-        place = f"step {updates:,}, epoch {trainer.current_epoch + 1}"
-        print(", ".join([place, *words]), flush=True)
+        return [f"step {updates:,}", f"epoch {trainer.current_epoch + 1}", *words]
+
+
+class Bar(Lines):
+    """A bar in a notebook, of a training that takes a while; it goes when the training ends."""
+
+    def __init__(self, monitor: OptimizerMonitor) -> None:
+        super().__init__(monitor)
+        self._due = time.monotonic() + BAR_AFTER
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Shows how far the training is, unless it did a moment ago."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + BAR_EVERY
+        step, *words = self.describe(trainer)
+        total = trainer.estimated_stepping_batches
+        if isfinite(total):
+            step = f"{step} of {total:,}"
+        updates = self.monitor.count_updates(trainer)
+        show_progress(", ".join([step, *words]), updates, total if isfinite(total) else 0)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the bar away."""
+        show_progress("")
+
+    def on_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Takes the bar away."""
+        show_progress("")
 
 
 class NoProfiler(PassThroughProfiler):

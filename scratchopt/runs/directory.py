@@ -16,8 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from scratchopt.config.fields import UserError
+from scratchopt.config.paths import to_paste
 from scratchopt.config.schema import validate
 from scratchopt.runs.control_characters import escape_controls
+from scratchopt.runs.html import as_html_rows, embed_pictures
 from scratchopt.runs.result import Result, hyperparameters
 
 if TYPE_CHECKING:  # half a second
@@ -45,6 +47,28 @@ class Run:
     config: dict[str, Any]
     result: Result | None
     trusted: bool = False
+
+    def __repr__(self) -> str:
+        """The run in a line: what it was, what came of it, where it lies."""
+        came = "not ended"
+        if self.result:
+            metrics = self.result.metrics
+            tags = [tag for tag in sorted(metrics) if not tag.startswith("train/")] or [
+                "train/loss"
+            ]
+            found = [f"{tag} {metrics[tag]:.6g}" for tag in tags if tag in metrics]
+            came = ", ".join([self.result.status, f"{self.result.updates:,} updates", *found])
+        return f"{self.task}, {self.optimizer}: {came}; {to_paste(self.directory)}"
+
+    def _repr_html_(self) -> str:
+        """The table of its result and its figures, for a notebook."""
+        result = self.result or Result(self.task, self.optimizer, {}, 0, "not ended")
+        return f"{as_html_rows(result.rows(self.directory))}{embed_pictures(self.figures)}"
+
+    @property
+    def figures(self) -> list[Path]:
+        """The PNGs of its figures."""
+        return sorted(self.directory.glob("figures/*.png"))
 
     @cached_property
     def settings(self) -> dict[str, Any]:

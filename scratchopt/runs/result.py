@@ -132,12 +132,18 @@ class Result:
 
     def table(self, directory: Path) -> str:
         """The result in aligned lines, and how to see more of it."""
+        rows = self.rows(directory)
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+    def rows(self, directory: Path) -> dict[str, str]:
+        """The lines of the table, each by its name."""
         from scratchopt.memory_footprint import describe_bytes  # imports torch
 
         start = self.hyperparameters.get("task.start")
         where = " in the first process" if self.traffic else ""
         metrics = {tag: f"{value:.6g}" for tag, value in sorted(self.metrics.items())}
-        rows = {
+        return {
             "task": self.task,
             "optimizer": self.optimizer,
             **({"start": str(start)} if start is not None else {}),
@@ -154,8 +160,6 @@ class Result:
             "run": to_paste(directory),
             "dashboard": f"tensorboard --logdir {to_paste(_runs_beside(directory))}",
         }
-        width = max(map(len, rows))
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,10 @@ from scratchopt.lightning import (
 )
 from scratchopt.lightning.idle_hooks import skip_idle_hooks
 from scratchopt.objective import Objective
-from scratchopt.runs.callbacks import Interrupt, Lines, NoProfiler, Progress, StopAtCost
+from scratchopt.runs.callbacks import Bar, Interrupt, Lines, NoProfiler, Progress, StopAtCost
 from scratchopt.runs.dashboard import Dashboard
 from scratchopt.runs.instantiation import make_schedule
+from scratchopt.runs.notebook_kernel import in_notebook
 from scratchopt.runs.result import STEP
 
 
@@ -107,10 +108,15 @@ def _callbacks(config: dict[str, Any], instruments: Instruments) -> list[Callbac
         Checkpoint(config["checkpoint_seconds"], config["checkpoint_steps"]),
         RandomState(),
         *([Figures()] if config["figures"] is not False else []),
-        Progress(instruments.monitor) if sys.stdout.isatty() else Lines(instruments.monitor),
+        _choose_progress()(instruments.monitor),
     ]
     skip_idle_hooks(callbacks)
     return callbacks
+
+
+def _choose_progress() -> type[Progress] | type[Lines]:
+    """Chooses what tells how far a training is: a bar, or lines where nothing can be redrawn."""
+    return Bar if in_notebook() else Progress if sys.stdout.isatty() else Lines
 
 
 def _stop_at_target(config: dict[str, Any], monitor: OptimizerMonitor) -> list[Callback]:

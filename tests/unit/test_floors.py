@@ -31,6 +31,7 @@ FLOORS = (
     ("theory", "plots", "playback", "playground", "bench"),
     ("compare",),
     ("cli",),
+    ("notebook",),
     ("scripts",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,183 @@
+"""Trains in a notebook what scripts/train.py trains, and leaves everything else as it was."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from scratchopt.cli.arguments import rewrite_arguments
+from scratchopt.cli.job import configure
+from scratchopt.cli.sweep import Tally
+from scratchopt.cli.train import is_user_error, train_and_draw, train_configured
+from scratchopt.config.checkout import CHECKOUT, CONF
+from scratchopt.config.fields import UserError, as_typed
+from scratchopt.config.messages import find_cause, one_line
+from scratchopt.notebook.runs import Runs
+from scratchopt.runs import training  # noqa: F401  (here, where no garbage of the user's is frozen)
+from scratchopt.runs.directory import Run, read_run
+from scratchopt.runs.notebook_kernel import in_notebook, show_progress
+from scratchopt.runs.store import StoredRun
+
+SET = ("HYDRA_FULL_ERROR", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # variables of the environment
+LOGGERS = ("", "lightning.pytorch", "lightning.fabric")  # whose level or handlers are changed
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has stopped a training; the message says where it lies."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Interrupted: {self}"]
+
+
+def train(*arguments: str) -> Run:
+    """Trains once, as `python scripts/train.py` does by the same arguments.
+
+    The run has the same numbers, and its directory the same files. A training that diverges is a
+    run with that status; one that is interrupted has a checkpoint, as on the console. What a run
+    sets in its process, such as seeds and threads, is afterwards as it was.
+
+    Args:
+        arguments: such as "task=toy", "optimizer=nag", "optimizer.lr=0.1".
+
+    Raises:
+        UserError: what cannot be had, in one line with the remedy.
+        Interrupted: the user has stopped it.
+    """
+    found: list[Path] = []
+    errors: list[Exception] = []
+
+    def train_here(cfg: Any) -> None:
+        try:
+            found.append(_find_directory(cfg))
+            train_configured(cfg, in_sweep=False, may_diverge=True)
+        except Exception as error:  # of which Hydra would print something
+            errors.append(error)
+
+    if any(argument in ("-m", "--multirun") for argument in arguments):
+        raise UserError("-m: one run at a time; sweep() takes the same arguments, without -m")
+    with _as_command(arguments, found):
+        hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(train_here)()
+        if errors:
+            raise errors[0]
+    if not found:
+        raise UserError(f"{' '.join(arguments)}: nothing to train; leave the option out")
+    return read_run(found[0])
+
+
+def sweep(*arguments: str) -> Runs:
+    """Trains every combination of some values, as `python scripts/train.py -m` does.
+
+    An error of a run is told of where it comes about, and the others go on.
+
+    Args:
+        arguments: such as "task=toy", "optimizer=sgd,nag", "optimizer.lr=0.1,1.0".
+
+    Raises:
+        UserError: what cannot be had, or a sweep of which every run has failed.
+        Interrupted: the user has stopped it.
+    """
+    tally = Tally()
+    given = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    with _as_command(["-m", *given], []):
+        train_and_draw(tally)
+    if tally.failed and not tally.runs:
+        raise UserError(tally.describe_failures())
+    if tally.failed:
+        print(tally.describe_failures(), file=sys.stderr)
+    return Runs(tally.runs, tally.output)
+
+
+def _find_directory(cfg: Any) -> Path:
+    """Finds where a run is about to lie; refuses one that a notebook cannot train."""
+    hydras = HydraConfig.get()
+    config = configure(cfg, hydras)
+    _refuse_processes(config["accelerator"])
+    if config["store"]:
+        return StoredRun(config["store"], config, hydras.runtime.choices).directory
+    return Path(hydras.runtime.output_dir)
+
+
+@contextmanager
+def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
+    """Lets the block run as train.py with some arguments; its errors are one line each."""
+    if not CONF.is_dir():
+        raise UserError(
+            f"{CHECKOUT} has no conf/: train from a checkout of the project, installed by "
+            "pip install -e"
+        )
+    error: Any = None
+    with _unchanged():
+        try:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
+            rewritten = [*rewrite_arguments(list(arguments)), "hydra.job.name=train"]
+            if not any(argument.startswith("hydra/hydra_logging") for argument in rewritten):
+                rewritten.append("hydra/hydra_logging=none")
+            sys.argv = ["train.py", *rewritten]
+            yield
+        except (SystemExit, KeyboardInterrupt) as ending:
+            if not isinstance(ending, SystemExit) or ending.code:
+                where = f"; {found[0]} has what there is of it" if found else ""
+                error = Interrupted(f"the training was stopped{where}")
+        except Exception as raised:
+            cause = find_cause(raised)
+            short = is_user_error(cause) and not isinstance(cause, UserError)
+            error = UserError(one_line(cause)) if short else cause
+        finally:
+            if in_notebook():
+                show_progress("")
+    if error:
+        raise error from None
+
+
+@contextmanager
+def _unchanged() -> Iterator[None]:
+    """Gives back, after the block, all that a run sets in its process for itself.
+
+    Random states, torch's threads, variables of the environment, warnings, loggers, `sys.argv`,
+    Hydra. The block must not raise.
+    """
+    threads, argv = torch.get_num_threads(), sys.argv
+    environment = {name: os.environ.get(name) for name in SET}
+    loggers = [(found := logging.getLogger(n), found.level, found.handlers[:]) for n in LOGGERS]
+    hydras = GlobalHydra.get_state()
+    GlobalHydra.instance().clear()
+    with ExitStack() as stack:
+        stack.enter_context(isolate_rng())
+        stack.enter_context(warnings.catch_warnings())
+        yield
+    GlobalHydra.set_state(hydras)
+    for logger, level, handlers in loggers:
+        logger.level, logger.handlers = level, handlers
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    sys.argv = argv
+    torch.set_num_threads(threads)
+
+
+def _refuse_processes(accelerator: dict[str, Any]) -> None:
+    """Refuses a run of several processes, which a notebook cannot start.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    devices, strategy = accelerator["devices"], accelerator["strategy"]
+    one = devices == 1 or (isinstance(devices, list) and len(devices) == 1)
+    if not one or strategy != "auto":
+        raise UserError(
+            f"accelerator.devices={as_typed(devices)} accelerator.strategy={strategy}: a notebook "
+            "is one process; run python scripts/train.py in a terminal, and read the run by "
+            "find_runs()"
+        )
