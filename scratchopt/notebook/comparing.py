@@ -10,6 +10,7 @@ from scratchopt.compare.command_keys import parse_request
 from scratchopt.compare.schedule import Schedule
 from scratchopt.config.fields import UserError
 from scratchopt.config.messages import GIVEN_WRONG, one_line
+from scratchopt.notebook.interrupted import Interrupted
 from scratchopt.runs.notebook_kernel import in_notebook, show_progress
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def compare(*keys: str) -> StoredReport:
 
     Raises:
         UserError: what cannot be had, in one line with the remedy.
+        Interrupted: the user has stopped it.
     """
     try:
         request = parse_request(list(keys))
@@ -46,6 +48,8 @@ def compare(*keys: str) -> StoredReport:
                 show_progress("")
     except (*GIVEN_WRONG, OSError) as error:
         raise UserError(one_line(error)) from None
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same call goes on") from None
     return read_report(request.output)
 
 

@@ -22,21 +22,17 @@ from scratchopt.cli.train import is_user_error, train_and_draw, train_configured
 from scratchopt.config.checkout import CHECKOUT, CONF
 from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.messages import find_cause, one_line
+from scratchopt.config.paths import to_paste
+from scratchopt.notebook.interrupted import Interrupted
 from scratchopt.notebook.runs import Runs
 from scratchopt.runs import training  # noqa: F401  (here, where no garbage of the user's is frozen)
+from scratchopt.runs.checkpoints import CHECKPOINT
 from scratchopt.runs.directory import Run, read_run
 from scratchopt.runs.notebook_kernel import in_notebook, show_progress
 from scratchopt.runs.store import StoredRun
 
 SET = ("HYDRA_FULL_ERROR", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # variables of the environment
 LOGGERS = ("", "lightning.pytorch", "lightning.fabric")  # whose level or handlers are changed
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user has stopped a training; the message says where it lies."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"Interrupted: {self}"]
 
 
 def train(*arguments: str) -> Run:
@@ -112,7 +108,7 @@ def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
     """Lets the block run as train.py with some arguments; its errors are one line each."""
     if not CONF.is_dir():
         raise UserError(
-            f"{CHECKOUT} has no conf/: train from a checkout of the project, installed by "
+            f"{CHECKOUT}: has no conf/ and tasks/, which belong to the checkout; install that, by "
             "pip install -e"
         )
     error: Any = None
@@ -126,8 +122,7 @@ def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
             yield
         except (SystemExit, KeyboardInterrupt) as ending:
             if not isinstance(ending, SystemExit) or ending.code:
-                where = f"; {found[0]} has what there is of it" if found else ""
-                error = Interrupted(f"the training was stopped{where}")
+                error = Interrupted(_explain_stop(found))
         except Exception as raised:
             cause = find_cause(raised)
             short = is_user_error(cause) and not isinstance(cause, UserError)
@@ -137,6 +132,15 @@ def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
                 show_progress("")
     if error:
         raise error from None
+
+
+def _explain_stop(found: list[Path]) -> str:
+    """Says how to go on with what was stopped."""
+    if not found:
+        return "stopped; what has ended is in its folder, for find_runs()"
+    if (found[0] / CHECKPOINT).exists():
+        return f'stopped; train("resume={to_paste(found[0])}") goes on with it'
+    return f"stopped; {to_paste(found[0])} has no checkpoint yet"
 
 
 @contextmanager

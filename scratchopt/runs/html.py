@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-LEFT = 'style="text-align: left"'  # notebooks put all to the right
+LEFT = 'style="text-align: left; padding: 2px 14px 2px 4px"'  # notebooks put all to the right
 
 
 def as_html_rows(rows: Mapping[str, str]) -> str:

@@ -36,6 +36,7 @@ from scratchopt.compare.method_tables import (
 from scratchopt.compare.render import escape_markdown, render_console, render_markdown
 from scratchopt.compare.report import TaskReport, make_report
 from scratchopt.compare.statistics import Interval
+from scratchopt.compare.stored_report import StoredReport
 from scratchopt.compare.summary import Bounded, compute_learning_curve
 from scratchopt.compare.tables import (
     make_cost_table,
@@ -43,6 +44,7 @@ from scratchopt.compare.tables import (
     make_profile_table,
     make_quality_table,
 )
+from scratchopt.config.fields import UserError
 from scratchopt.objective import Objective
 from tests.shared import commands
 from tests.shared.browser import chromium
@@ -305,6 +307,35 @@ def test_json_is_strict_and_keeps_infinities(written: Path):
     report = json.loads((written / "report.json").read_text(), parse_constant=refuse)
     missed = [run for run in report["runs"] if run["name"] == "slow" and run["role"] == "tuned"][-1]
     assert float(missed["cost_to_target"]) == inf
+
+
+def test_a_report_that_is_read_back_says_the_same(written: Path):
+    read, report = StoredReport.read(written), make_report(make_known())
+    assert render_console(read.report) == render_console(report)
+    assert report.tasks[-1].verdict.statement in repr(read)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [make_plausible, make_stopped])
+def test_a_report_of_several_tasks_that_is_read_back_says_the_same(make: Any, tmp_path: Path):
+    report = write_report(make(), tmp_path)
+    assert render_console(StoredReport.read(tmp_path).report) == render_console(report)
+
+
+def test_a_notebook_is_shown_the_verdict_its_table_and_charts(written: Path):
+    shown = StoredReport.read(written)._repr_html_()
+    assert "<b>No significant winner on mnist.</b>" in shown
+    assert "Cost of reaching val/accuracy ≥ 0.97" in shown
+    assert "Quality" not in shown
+    pictures = re.findall(r'<img alt="(\w+)".*?src="data:image/png;base64,', shown)
+    assert pictures == ["mnist_target", "mnist_curves"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"tasks": 1}'])
+def test_a_damaged_report_is_refused_in_a_line(text: str, tmp_path: Path):
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(UserError, match=r"report\.json is damaged, or of another version \("):
+        StoredReport.read(tmp_path)
 
 
 def test_csv_has_a_line_for_each_run(written: Path):
