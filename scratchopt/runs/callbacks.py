@@ -85,8 +85,9 @@ class Interrupt(Callback):
         kept_alive = in_notebook() and signum == signal.SIGINT
         signal.signal(signum, signal.default_int_handler if kept_alive else signal.SIG_DFL)
         # print() may be what the signal came into, and must not be entered twice.
-        if is_rank_zero() and not kept_alive:
-            os.write(2, b"\nStopping after this step. Once more kills.\n")
+        if is_rank_zero():
+            once_more = b"stops at once" if kept_alive else b"kills"
+            os.write(2, b"\nStopping after this step. Once more %b.\n" % once_more)
 
 
 class StopAtCost(Callback):

@@ -99,7 +99,6 @@ def process_state():
         "warnings": list(warnings.filters),
         "arguments": list(sys.argv),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
-        "path": list(sys.path),
         "directory": Path.cwd(),
         "garbage": (gc.isenabled(), gc.get_freeze_count()),
     }

@@ -274,8 +274,7 @@ def test_a_copy_goes_on_as_the_original(case: Case, driver, copied):
     a = run(optimizer, params, rest)
     assert all(map(torch.equal, before, same))  # nothing is shared
     assert all(map(torch.equal, a, run(again, same, rest)))
-    assert optimizer.param_groups[0].keys() == again.param_groups[0].keys()
-    assert repr(again) == repr(optimizer)
+    assert torch.optim.Optimizer.__repr__(again) == torch.optim.Optimizer.__repr__(optimizer)
 
 
 def through_a_file(thing: Any) -> Any:
