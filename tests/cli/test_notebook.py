@@ -11,7 +11,10 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -21,6 +24,7 @@ from scratchopt.notebook import Runs, compare, find_runs, read_report, train
 from scratchopt.runs.directory import Run
 from scratchopt.runs.result import Result
 from tests.shared import commands
+from tests.shared.pages import PAGES, blocks
 from tests.shared.paths import ROOT
 
 TOY = ("task=toy", "optimizer=nag", "optimizer.lr=0.1")
@@ -161,20 +165,33 @@ CELLS = [
 ]
 
 
+def execute(cells: list[str], directory: Path) -> list[list[Any]]:
+    """The outputs of a notebook's cells, by a kernel as Jupyter starts it."""
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    resources = {"metadata": {"path": str(directory)}}
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, allow_errors=True, kernel_name="python3", resources=resources
+    )
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    client.execute(env=os.environ | {"PYTHONPATH": path})
+    return [cell.outputs for cell in notebook.cells]
+
+
+@pytest.mark.slow
+def test_the_page_runs_top_to_bottom_and_has_its_one_error(tmp_path):
+    page = PAGES["docs/how-to/notebook.md"]
+    cells = [block for language, block in blocks(page) if language.startswith("{code-cell}")]
+    outputs = execute([re.sub(r"\A(:\w+:.*\n)+", "", cell) for cell in cells], tmp_path)
+    [error] = [out for outs in outputs for out in outs if out.output_type == "error"]
+    assert error.traceback == [f"UserError: {error.evalue}"]
+    noise = [out.text for outs in outputs for out in outs if out.get("name") == "stderr"]
+    assert len(noise) == 1
+    assert "diverged at step 15" in noise[0]
+
+
 @pytest.mark.slow
 def test_a_notebook_shows_what_matters_and_no_noise(tmp_path):
-    nbclient = pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
-    import nbformat
-
-    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    client = nbclient.NotebookClient(notebook, timeout=120, allow_errors=True)
-    client.resources = {"metadata": {"path": str(tmp_path)}}
-    client.execute(env=os.environ | {"PYTHONPATH": path})
-    outputs = [cell.outputs for cell in cells]
-    imported, trained, barred, told, swept, refused, stopped, read = outputs
+    imported, trained, barred, told, swept, refused, stopped, read = execute(CELLS, tmp_path)
     assert imported == []
     [run] = trained
     assert run.data["text/html"].count("data:image/png;base64,") == 2
