@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,7 @@ def _find_directory(cfg: Any) -> Path:
 @contextmanager
 def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
     """Lets the block run as train.py with some arguments; its errors are one line each."""
-    if not CONF.is_dir():
-        raise UserError(
-            f"{CHECKOUT}: has no conf/ and tasks/, which belong to the checkout; install that, by "
-            "pip install -e"
-        )
+    _check_checkout()
     error: Any = None
     with _unchanged():
         try:
@@ -132,6 +129,22 @@ def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
                 show_progress("")
     if error:
         raise error from None
+
+
+def _check_checkout() -> None:
+    """Refuses to begin where there are no configurations or tasks, or others in their place.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    if not CONF.is_dir():
+        raise UserError(
+            f"{CHECKOUT}: has no conf/ and tasks/, which belong to the checkout; install that, by "
+            "pip install -e"
+        )
+    tasks = find_spec("tasks")
+    if tasks and tasks.origin and Path(tasks.origin).resolve().parent != CHECKOUT / "tasks":
+        raise UserError(f"{tasks.origin}: hides the checkout's tasks/; give yours another name")
 
 
 def _explain_stop(found: list[Path]) -> str:
@@ -161,7 +174,8 @@ def _unchanged() -> Iterator[None]:
         yield
     GlobalHydra.set_state(hydras)
     for logger, level, handlers in loggers:
-        logger.level, logger.handlers = level, handlers
+        logger.setLevel(level)
+        logger.handlers = handlers
     for name, value in environment.items():
         if value is None:
             os.environ.pop(name, None)
