@@ -32,16 +32,10 @@ const chips = Object.entries(PLAYGROUND.methods).map(([method, { title, summary 
   const box = element("input", { type: "checkbox", value: method, "aria-label": `${title} races` });
   const name = element("button", { type: "button", title: summary }, title);
   const chip = element("li", {}, box, element("span", { class: "swatch-place" }), name);
-  box.addEventListener("change", () => {
-    const race = Object.keys(PLAYGROUND.methods).filter((each) =>
-      each === method ? box.checked : setting.race.includes(each)
-    );
-    change({ race, shown: box.checked ? method : setting.shown });
-  });
-  name.addEventListener("click", () => {
-    const race = setting.race.includes(method) ? setting.race : [...setting.race, method];
-    change({ race, shown: method });
-  });
+  const join = () => change({ race: [...new Set([...setting.race, method])], shown: method });
+  const leave = () => change({ race: setting.race.filter((each) => each !== method) });
+  box.addEventListener("change", () => (box.checked ? join() : leave()));
+  name.addEventListener("click", join);
   $("race").append(chip);
   return { method, box, name, chip };
 });

@@ -1,7 +1,7 @@
 // A hand on the landscape: it takes the nearest ball along, and lets it roll.
 
 let held = null;
-const reachOf = ({ pointerType }) => (pointerType === "mouse" ? 16 : 36);
+const reachOf = ({ pointerType }) => (pointerType === "touch" ? 36 : 16);
 const placeOf = (event) => {
   const box = event.currentTarget.getBoundingClientRect();
   return [event.clientX - box.left, event.clientY - box.top];
@@ -16,7 +16,7 @@ $("landscape").addEventListener("pointerdown", (event) => {
   if (event.button !== 0) return;
   const [px, py] = placeOf(event);
   const ball = landscape.grab({ tracks }, time, px, py, reachOf(event));
-  if (!ball && event.pointerType !== "mouse") return; // a finger elsewhere scrolls the page, or taps
+  if (!ball && event.pointerType === "touch") return; // a finger elsewhere scrolls the page, or taps
   event.currentTarget.setPointerCapture(event.pointerId);
   held = { offset: ball?.offset ?? [0, 0], from: [px, py], moved: !ball };
   pause();

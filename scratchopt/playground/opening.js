@@ -24,9 +24,8 @@ async function copy(text, button) {
     document.execCommand("copy");
     area.remove();
   }
-  const label = button.textContent;
-  button.textContent = "copied";
-  setTimeout(() => { button.textContent = label; }, 1200);
+  button.classList.add("copied");
+  setTimeout(() => button.classList.remove("copied"), 1200);
 }
 
 $("copy-link").addEventListener("click", () => {

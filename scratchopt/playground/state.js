@@ -116,9 +116,10 @@ function readAddress(hash) {
     }
     setting.race = found;
   }
-  const shown = take("shown") ?? setting.race[0] ?? "nag";
-  if (Object.hasOwn(PLAYGROUND.methods, shown)) setting.shown = shown;
-  else complaints.push(`there is no method ${shown}`);
+  setting.shown = setting.race[0] ?? "nag";
+  const shown = take("shown");
+  if (setting.race.includes(shown)) setting.shown = shown;
+  else if (shown !== undefined) complaints.push(`${shown} is not in the race, and cannot be shown`);
 
   const count = (low, high) => ({ low, high, scale: "count" });
   setting.steps = number("steps", take("steps"), count(1, MOST_STEPS), setting.steps);
