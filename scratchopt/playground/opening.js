@@ -42,8 +42,8 @@ function openAddress(hash) {
   const { setting: found, complaints } = readAddress(hash);
   $("complaints").hidden = !complaints.length;
   $("complaints").textContent = complaints.length ? `In the address: ${complaints.join("; ")}.` : "";
-  setting = found;
   pause();
+  setting = found;
   change({});
   writeNow();
 }

@@ -12,14 +12,19 @@ function play() {
   $("play").classList.add("playing");
   $("play").setAttribute("aria-label", "pause");
   let before = null;
+  let told = -Infinity;
   requestAnimationFrame(function frame(now) {
     if (!playing) return;
     time = Math.min(lastStep(), time + ((now - (before ?? now)) / 1000) * stepsASecond());
     before = now;
     if (Math.floor(time) !== setting.step) {
       setting.step = Math.floor(time);
-      showStep();
+      $("step").value = setting.step;
       rememberAddress();
+      if (now - told > 90) { // no eye reads more than ten numbers a second
+        showStep();
+        told = now;
+      }
     }
     drawPictures();
     if (time >= lastStep()) pause();
@@ -28,11 +33,12 @@ function play() {
 }
 
 function pause() {
+  if (!playing) return;
   playing = false;
   time = setting.step;
   $("play").classList.remove("playing");
   $("play").setAttribute("aria-label", "play");
-  tellLater();
+  showStep();
   requestPictures();
 }
 
