@@ -106,7 +106,7 @@ function buildGround(f) {
   $("data-figure").hidden = !f.data;
 }
 
-// Those that a paper has a letter for; what has none is rarely turned.
+// Those that a paper has a letter for; what has none is rarely turned, and folded away.
 const isMain = ({ name, label }) => label !== name || name === "lr" || name === "damping";
 
 function buildMethod(method) {

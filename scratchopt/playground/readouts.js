@@ -34,9 +34,16 @@ function showLimit() {
   const told = $("limit");
   const beyond = limit !== null && lr > limit;
   told.classList.toggle("over", beyond);
-  if (limit === null) told.textContent = "No largest stable lr is known here.";
+  if (limit === null) told.textContent = whyNoLimit();
   else if (beyond) told.textContent = `lr is beyond ${format(limit, 3)}, the largest stable one here: about such a point each swing is larger than the last.`;
   else told.textContent = `The largest stable lr here is ${format(limit, 3)}.`;
+}
+
+function whyNoLimit() {
+  const { title, adaptive } = PLAYGROUND.methods[setting.shown];
+  if (!variantOf(setting.shown, setting.values[setting.shown]).limit) return `No largest stable lr is known for ${title}.`;
+  if (adaptive && setting.step === 0) return "The largest stable lr is known from the first step on.";
+  return "No lr is stable here: the loss does not curve upwards.";
 }
 
 const asTuple = (values) => {

@@ -175,6 +175,7 @@ def test_a_slider_passes_the_largest_stable_lr_and_the_run_diverges(page):
     limit = 3.8 / 2.8 / 100
     np.testing.assert_allclose(page.number("largest stable lr"), [limit], rtol=1e-12)
     assert "The largest stable lr here is 0.0136" in page.find("#limit").text
+    assert page.find("#values .beyond").is_displayed()
     slider = page.find("#values input[type=range]")
     for _ in range(4):
         slider.send_keys(Keys.ARROW_RIGHT)
@@ -190,6 +191,18 @@ def test_a_slider_passes_the_largest_stable_lr_and_the_run_diverges(page):
     page.press(Keys.HOME)
     np.testing.assert_allclose(page.number("largest stable lr"), [10 * limit], rtol=1e-12)
     assert "condition_number=10&" in page.address()
+
+
+@pytest.mark.slow
+def test_where_there_is_no_largest_stable_lr_the_page_says_why(page):
+    for address, said in {
+        "race=lion&step=3": "No largest stable lr is known for Lion.",
+        "race=adam&step=0": "known from the first step on",
+        "race=sgd&start=2&step=0": "No lr is stable here: the loss does not curve upwards.",
+    }.items():
+        page.open(f"#{address}")
+        assert said in page.find("#limit").text
+        assert not page.find("#values .beyond").is_displayed()
 
 
 @pytest.mark.slow
@@ -234,7 +247,8 @@ def test_settings_that_hardly_make_sense_are_shown_all_the_same(page):
         page.wait("landscape.drawnGround && !requested")
         assert page.find("[role=alert]").text == ""
         page.press(Keys.END, Keys.ARROW_LEFT)
-    assert len(page.browser.find_elements(By.CSS_SELECTOR, "#losses li")) == len(METHODS)
+    looks = page.ask("[...$('losses').querySelectorAll('.swatch')].map((s) => s.style.cssText)")
+    assert len(set(looks)) == len(looks) == len(METHODS)  # more than the seven colours
 
 
 @pytest.mark.slow
