@@ -10,7 +10,7 @@ class Curve {
   draw({ setting, tracks, inks }, time) {
     const { context, width, height } = prepare(this.canvas);
     const f = PLAYGROUND.functions[setting.function];
-    const box = { left: 46, right: width - 10, top: 8, bottom: height - 20 };
+    const box = { left: 46, right: width - 14, top: 8, bottom: height - 20 };
     this.x = linearScale([0, setting.steps], [box.left, box.right]);
     if (this.of !== tracks || this.width !== width || this.height !== height) {
       const floor = Math.min(...f.minimizers.map((each) => f.value(each, setting.parameters)));

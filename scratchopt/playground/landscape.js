@@ -39,7 +39,7 @@ class Landscape {
   // Lays out the scales. A graph leaves room above for the ball that lies on it.
   place(width, height) {
     const narrow = width < 480;
-    this.box = { left: narrow ? 34 : 46, right: width - 10, top: 10, bottom: height - 30 };
+    this.box = { left: narrow ? 34 : 46, right: width - 14, top: 10, bottom: height - 30 };
     const { left, right, top, bottom } = this.box;
     const { window: range, dim } = this.f;
     this.x = linearScale(range[0], [left, right]);
