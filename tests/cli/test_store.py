@@ -183,6 +183,7 @@ def test_the_code_has_every_file_of_the_project_that_a_run_imports():
         "ending",
         "lock",
         "machine_limits",
+        "notebook_kernel",
         "provenance",
     )
     apart |= {f"runs/{name}" for name in (*names, "targets")}

@@ -282,7 +282,7 @@ def test_the_names_to_choose_from_are_the_code_s():
         ("task._target_=5", "task._target_=5", "a name with its module, such as tasks.toy.Toy"),
         ("task._target_=Toy", "task._target_=Toy", "a name with its module"),
         ("task._target_=a..b", "task._target_=a..b", "a name with its module"),
-        ("task._target_=__main__.X", "task._target_=__main__.X", "__main__ is the command itself"),
+        ("task._target_=__main__.X", "task._target_=__main__.X", "__main__ is the command or the"),
     ],
 )
 def test_a_bad_value_is_refused_by_its_key(overrides, key, why):
