@@ -234,6 +234,30 @@ def test_the_addresses_in_the_docs_are_whole(page):
         assert found["complaints"] == [], address
 
 
+ROUND_TRIP = """
+return Object.keys(PLAYGROUND.functions).filter((name) => {
+  const sent = { ...defaultSetting(name), race: Object.keys(PLAYGROUND.methods), shown: "adam" };
+  for (const method of sent.race) {
+    for (const own of PLAYGROUND.methods[method].settings) {
+      const scale = sliderScale(own);
+      sent.values[method][own.name] = scale ? scale.toValue(7) : 1;
+    }
+  }
+  sent.parameters = sent.parameters.map(() => 12);
+  Object.assign(sent, { step: 3, steps: 77, noise: 0.1, seed: 5 });
+  const { setting: read, complaints } = readAddress(encodeURI(writeAddress(sent)));
+  return complaints.length || JSON.stringify(read) !== JSON.stringify(sent);
+});
+"""
+
+
+@pytest.mark.slow
+def test_an_address_is_read_as_it_was_written(page):
+    """With every setting of every method turned, as a program has encoded it on its way."""
+    page.open("#step=0")
+    assert page.browser.execute_script(ROUND_TRIP) == []
+
+
 @pytest.mark.slow
 def test_settings_that_hardly_make_sense_are_shown_all_the_same(page):
     for address in (
