@@ -1,6 +1,7 @@
 """Newton's method in JavaScript, for one number or two."""
 
 import inspect
+import re
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
@@ -16,18 +17,19 @@ from scratchopt.playground.source_lines import ROOT
 from scratchopt.second_order.system import System
 
 SETTINGS = ("lr", "damping", "weight_decay")
+RETURNED = ("p", "b", "d")  # by `newton_step`
 
 
 def newton_step(
     p: Tensor, g: Tensor, h: Tensor, lr: Tensor, damping: Tensor, weight_decay: Tensor
-) -> Tensor:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Takes Newton's step of few numbers: `scratchopt.Newton`'s system, solved whole."""
-    decay = weight_decay.expand(len(p))
-    b = g + decay * p
-    curvature = h + torch.diag(decay)
-    system = System(curvature.__matmul__, curvature, damping.expand(len(p)), b)
-    direction, _ = system.solve("dense", 0, 0.0)
-    return p - lr * direction
+    b = g + weight_decay * p
+    curvature = h + torch.diag(weight_decay.expand_as(p))
+    system = System(curvature.__matmul__, curvature, damping.expand_as(p), b)
+    d, _ = system.solve("dense", 0, 0.0)
+    p = p - lr * d
+    return p, b, d
 
 
 def write_newton() -> str:
@@ -35,7 +37,12 @@ def write_newton() -> str:
     optimizer = Newton([torch.nn.Parameter(torch.zeros(1))])
     lines, first = inspect.getsourcelines(newton_step)
     start = next(i for i, line in enumerate(lines) if line.rstrip().endswith('"""')) + 1
-    texts = dedent("".join(lines[start:])).splitlines()
+    texts = dedent("".join(lines[start:-1])).splitlines()  # but for what is returned
+    written = [
+        (line, name, RETURNED.index(name))
+        for line, text in enumerate(texts)
+        if (name := re.split(r"\W", text)[0]) in RETURNED
+    ]
     file = Path(__file__).relative_to(ROOT).as_posix()
     about: dict[str, Any] = {
         "title": "Newton",
@@ -48,14 +55,18 @@ def write_newton() -> str:
         "lines": [
             {"file": file, "line": first + start + i, "text": text} for i, text in enumerate(texts)
         ],
+        "written": written,
     }
-    written = {key: write_json(value) for key, value in about.items()}
+    entries = {key: write_json(value) for key, value in about.items()}
     steps = {str(dim): _write_step(dim) for dim in (1, 2)}
-    return write_object(written | {"steps": write_object(steps)})
+    return write_object(entries | {"steps": write_object(steps)})
 
 
 def _write_step(dim: int) -> str:
-    """Writes the step of a number of variables, as a function of θ, g, H and the settings."""
+    """Writes the step of a number of variables, as a function of θ, g, H and the settings.
+
+    It returns the new θ, b and the direction d.
+    """
     names = [[f"{letter}{i}" for i in range(dim)] for letter in "pg"]
     rows = [[f"h{i}{j}" for j in range(dim)] for i in range(dim)]
     with Expressions() as expressions:
@@ -69,5 +80,5 @@ def _write_step(dim: int) -> str:
         numbers = (expressions.variables([name], [1.0]) for name in SETTINGS)
         step = newton_step(p, g, h, *numbers)
     arguments = ", ".join(str(x).replace("'", "") for x in (*names, rows))
-    body = indent(expressions.write_body(step), "  ")
+    body = indent(expressions.write_body(*step), "  ")
     return f"({arguments}, {{{', '.join(SETTINGS)}}}) => {{\n{body}\n}}"

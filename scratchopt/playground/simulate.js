@@ -73,7 +73,7 @@ function simulate(setting) {
       .map((g, i) => (noise ? g + noise * drawNormal(seed, k, i) : g));
     let next;
     if (entry.steps) {
-      next = entry.steps[x.length](x, gradient, f.hessian(x, parameters), values);
+      [next] = entry.steps[x.length](x, gradient, f.hessian(x, parameters), values);
     } else {
       const numbers = numbersOfStep(variant, values, k + 1, kept);
       const results = x.map((xi, i) =>
@@ -102,19 +102,27 @@ function simulate(setting) {
 
 /** The source lines of a track's method, each with what it has written in step k, if anything. */
 function explain(track, k) {
-  const { method, values } = track.setting;
+  const { method, values, parameters } = track.setting;
   const variant = variantOf(method, values);
   const found = variant.lines.map((line) => ({ ...line, results: [] }));
-  if (k >= track.steps || !variant.update) return found;
+  if (k >= track.steps) return found;
+  const x = track.iterates[k];
+  if (variant.steps) {
+    const hessian = PLAYGROUND.functions[track.setting.function].hessian(x, parameters);
+    const results = variant.steps[x.length](x, track.gradients[k], hessian, values);
+    for (const [line, name, i] of variant.written) {
+      found[line].results.push({ name, value: results[i] });
+    }
+    return found;
+  }
   const buffers = variant.buffers.map(({ name }) => track.buffers[k][name]);
   const numbers = numbersOfStep(variant, values, k + 1, track.kept[k]);
   const run = (program, elements) => {
-    const runs = track.iterates[k].map((_, i) => runProgram(program, elements(i), numbers));
+    const runs = x.map((_, i) => runProgram(program, elements(i), numbers));
     for (const [line, letter, step] of runs[0].way.written) {
       found[line].results.push({ name: letter, value: runs.map(({ result }) => result.y[step]) });
     }
   };
-  const x = track.iterates[k];
   if (variant.move) run(variant.move, (i) => [x[i], x[i], ...buffers.map((b) => b[i])]);
   run(variant.update, (i) => [x[i], track.gradients[k][i], ...buffers.map((b) => b[i])]);
   return found;

@@ -168,6 +168,21 @@ def test_every_switch_of_a_method_is_the_library_s(method: str):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_the_lines_of_a_rule_show_what_they_come_to(method: str):
+    """The last line that writes θ has the next iterate."""
+    run = ("quadratic", (1.0, 0.5), settings_of(method, "quadratic"))
+    [[lines, after]] = run_playground(method, [run], "[explain(track, 7), track.iterates[8]]")
+    shown = [
+        result["value"] for line in lines for result in line["results"] if result["name"] == "p"
+    ]
+    assert shown[-1] == after
+    for line in lines:
+        source = (ROOT / line["file"]).read_text(encoding="utf-8").splitlines()
+        assert source[line["line"] - 1].strip() == line["text"].strip()
+
+
+@pytest.mark.slow
 def test_the_largest_stable_lr_is_that_of_the_library():
     """Of the quadratic, whose greatest curvature is 100, after 200 steps."""
     for method in METHODS:
