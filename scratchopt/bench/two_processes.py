@@ -1,5 +1,6 @@
 """Two processes of one group, each of one thread, for what is measured between processes."""
 
+import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,18 +21,16 @@ def run_by_two(work: Callable[..., Any], *arguments: Any) -> list[Any]:
     Raises:
         torch.multiprocessing.ProcessRaisedException: one that failed, with its traceback.
     """
-    context: Any = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_start, (Path(folder) / "store", results, work, arguments), nprocs=2)
-    found = dict(results.get() for _ in range(2))
-    return [found[rank] for rank in range(2)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        multiprocessing.spawn(_start, (folder, work, arguments), nprocs=2)
+        return [pickle.loads((folder / str(rank)).read_bytes()) for rank in range(2)]
 
 
-def _start(
-    rank: int, store: Path, results: Any, work: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def _start(rank: int, folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.FileStore(str(store), 2), rank=rank, world_size=2)
-    results.put((rank, work(*arguments)))
+    store = dist.FileStore(str(folder / "store"), 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    # In a file: a queue holds 64 KB until it is read, and that is after both have ended.
+    (folder / str(rank)).write_bytes(pickle.dumps(work(*arguments)))
     dist.destroy_process_group()
