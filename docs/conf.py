@@ -7,6 +7,8 @@ from scratchopt import __version__ as release
 
 sys.path.append(str(Path(__file__).parent / "extensions"))
 
+from public_names import resolve_source as linkcode_resolve  # noqa: F401
+
 project = "scratchopt"
 author = "the authors of scratchopt"
 project_copyright = "the authors of scratchopt"
@@ -15,8 +17,12 @@ html_title = f"scratchopt {release}"
 extensions = [
     "myst_nb",
     "sphinx_copybutton",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.linkcode",
     "checkout_links",
     "playground_file",
+    "public_names",
 ]
 exclude_patterns = ["**/.ipynb_checkpoints"]
 
@@ -37,3 +43,10 @@ html_show_sphinx = False
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
 copybutton_prompt_is_regexp = True
+
+autodoc_member_order = "bysource"
+autoclass_content = "both"
+autodoc_inherit_docstrings = False
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 80
+napoleon_use_rtype = False
