@@ -22,7 +22,10 @@ extensions = [
     "sphinx.ext.linkcode",
     "checkout_links",
     "playground_file",
+    "docstrings",
     "public_names",
+    "name_links",
+    "configuration",
 ]
 exclude_patterns = ["**/.ipynb_checkpoints"]
 
@@ -38,7 +41,7 @@ nb_merge_streams = True
 
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["frames.css"]
+html_css_files = ["frames.css", "site.css"]
 html_show_sphinx = False
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
