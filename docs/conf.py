@@ -28,6 +28,7 @@ extensions = [
     "configuration",
 ]
 exclude_patterns = ["**/.ipynb_checkpoints"]
+highlight_language = "none"  # of a block that names none
 
 # Pages are Markdown. A tutorial chapter's cells are executed; an error in one breaks the build.
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -46,6 +47,7 @@ html_show_sphinx = False
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
 copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos"
 
 autodoc_member_order = "bysource"
 autoclass_content = "both"
