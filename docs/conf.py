@@ -7,8 +7,6 @@ from scratchopt import __version__ as release
 
 sys.path.append(str(Path(__file__).parent / "extensions"))
 
-from public_names import resolve_source as linkcode_resolve  # noqa: F401
-
 project = "scratchopt"
 author = "the authors of scratchopt"
 project_copyright = "the authors of scratchopt"
@@ -19,7 +17,6 @@ extensions = [
     "sphinx_copybutton",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.linkcode",
     "checkout_links",
     "playground_file",
     "docstrings",
@@ -49,6 +46,8 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos"
 
+nitpicky = True  # a link to a public name leads somewhere; there are none to other packages
+nitpick_ignore_regex = [("py:.*", r"(?!scratchopt\.((lightning|zero|schedules)\.)?\w+$).*")]
 autodoc_member_order = "bysource"
 autoclass_content = "both"
 autodoc_inherit_docstrings = False

@@ -23,18 +23,16 @@ class NameLinks(SphinxTransform):
     default_priority = 210  # after all is parsed
 
     def apply(self, **_: Any) -> None:
+        linked: set[tuple[int, str | None]] = set()
         for node in list(self.document.findall(nodes.literal)):
             target = targets().get(node.astext().removesuffix("()"))
             above = list(ancestors(node))
-            if target is None or any(isinstance(one, NO_LINKS) for one in above):
+            here = id(node.parent), target
+            if target is None or here in linked or any(isinstance(one, NO_LINKS) for one in above):
                 continue
-            described = [one for one in above if isinstance(one, addnodes.desc)]
-            if any(target in one[0].get("ids", []) for one in described):
+            if any(isinstance(one, addnodes.desc) and describes(one, target) for one in above):
                 continue
-            paragraph = above[0]
-            if target in paragraph.get("linked", ()):
-                continue
-            paragraph["linked"] = (*paragraph.get("linked", ()), target)
+            linked.add(here)
             link = addnodes.pending_xref(
                 "",
                 node.deepcopy(),
@@ -49,6 +47,12 @@ class NameLinks(SphinxTransform):
 
 
 NO_LINKS = (nodes.reference, addnodes.pending_xref, nodes.title, addnodes.desc_signature)
+
+
+def describes(description: addnodes.desc, target: str) -> bool:
+    """Tells whether a name's description is this one."""
+    signatures = description.findall(addnodes.desc_signature)
+    return any(target in signature["ids"] for signature in signatures)
 
 
 def ancestors(node: nodes.Node) -> Iterator[nodes.Element]:

@@ -14,6 +14,7 @@ from checkout_links import CHECKOUT
 from docstrings import restructure
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -107,17 +108,26 @@ def sign(
 
 def resolve_source(domain: str, info: dict[str, str]) -> str | None:
     """The address of a name's source, for sphinx.ext.linkcode; of a page in a folder of docs/."""
-    value = import_module(info["module"])
+    value: Any = import_module(info["module"])
     for part in info["fullname"].split("."):
         value = getattr(value, part)
-    value = inspect.unwrap(value.fget if isinstance(value, property) else value)
+    if isinstance(value, property):
+        value = value.fget
     if not callable(value):
         return None
+    value = inspect.unwrap(value)
     path = Path(inspect.getsourcefile(value) or "").relative_to(CHECKOUT).as_posix()
     return f"../source/{path}.html#L-{inspect.getsourcelines(value)[1]}"
 
 
+def configure(app: Sphinx, config: Config) -> None:
+    """Gives sphinx.ext.linkcode the function that it asks for."""
+    config.linkcode_resolve = resolve_source
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.setup_extension("sphinx.ext.linkcode")
+    app.connect("config-inited", configure)
     app.add_directive("public-names", PublicNames)
     app.connect("autodoc-skip-member", skip_member)
     app.connect("autodoc-process-signature", sign)
