@@ -17,6 +17,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "chapters",
     "checkout_links",
     "playground_file",
     "docstrings",
