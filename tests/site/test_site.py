@@ -1,10 +1,7 @@
-"""The site, built once: no warnings, links that lead somewhere, chapters that ran, no network."""
+"""The site: no warnings, links that lead somewhere, no network, a telephone's width, a search."""
 
-import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib import import_module
@@ -12,39 +9,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from filelock import FileLock
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.shared.browser import chromium
-from tests.shared.pages import PAGES, blocks
-from tests.shared.paths import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-CHAPTERS = [page for page, text in PAGES.items() if "\nkernelspec:" in text]
 PUBLIC = ("scratchopt", "scratchopt.lightning", "scratchopt.zero")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site's folder, which the first of several workers builds."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "built").exists():
-            command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning"]
-            done = subprocess.run(
-                [*command, "docs", str(folder)],
-                cwd=ROOT,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-            )
-            folder.mkdir(exist_ok=True)
-            (folder / "built").write_text(f"{done.returncode}\n{done.stderr}", encoding="utf-8")
-    return folder
 
 
 class Page(HTMLParser):
@@ -99,18 +72,6 @@ def test_nothing_is_loaded_from_the_network(site: Path, pages: dict[Path, Page])
     for style in site.rglob("*.css"):
         text = style.read_text(encoding="utf-8")
         assert not re.search(r"(url\(|@import )['\"]?(https?:)?//", text), style
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_every_cell_of_a_chapter_was_executed(chapter: str, site: Path):
-    name = Path(chapter).relative_to("docs").with_suffix(".ipynb")
-    notebook = json.loads((site / "jupyter_execute" / name).read_text(encoding="utf-8"))
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    written = [kind for kind, _ in blocks(PAGES[chapter]) if kind.startswith("{code-cell}")]
-    assert [cell["execution_count"] for cell in cells] == list(range(1, len(written) + 1))
-    outputs = [output for cell in cells for output in cell["outputs"]]
-    assert not [one for one in outputs if one["output_type"] == "error"]
-    assert not [one for one in outputs if one.get("name") == "stderr"]
 
 
 def test_every_public_name_has_its_place(pages: dict[Path, Page]):
