@@ -40,7 +40,7 @@ nb_merge_streams = True
 
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["frames.css", "site.css"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
