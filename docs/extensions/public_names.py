@@ -56,8 +56,9 @@ class PublicNames(SphinxDirective):
             value = getattr(import_module(module), name)
             summary = restructure(summarize(module, name).replace("\n", " "))
             table += [f"   * - :py:obj:`~{module}.{name}`", f"     - {summary}"]
-            members = ["   :members:"] if inspect.isclass(value) else []
-            text += [f".. auto{kind_of(value)}:: {module}.{name}", *members, ""]
+            kind = kind_of(value)
+            option = {"class": "   :members:", "data": "   :no-value:"}.get(kind, "")
+            text += [f".. auto{kind}:: {module}.{name}", option, ""]
         return self.parse_text_to_nodes("\n".join([*about, *table, "", *text]))
 
 
