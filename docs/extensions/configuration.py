@@ -62,7 +62,8 @@ class Configuration(SphinxDirective):
             )
         elif name in ("train", "compare"):
             schema = RunConfig if name == "train" else CommandKeys
-            text = write_table(read_entries(CONF / f"{name}.yaml"), schema, "")
+            keys = read_entries(CONF / f"{name}.yaml")
+            text = write_table([*read_groups(name), *keys, *read_others(schema)], schema, "")
         else:
             text = "\n\n".join(map(write_choice, sorted((CONF / name).glob("*.yaml"))))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
@@ -104,6 +105,19 @@ def write_choice(path: Path) -> str:
 def read_entries(path: Path) -> list[Entry]:
     """The keys of a YAML file that are not indented."""
     return [Entry(*found) for found in ENTRY.findall(path.read_text("utf-8"))]
+
+
+def read_groups(name: str) -> Iterator[Entry]:
+    """The groups of which a file of conf/ makes a choice."""
+    source = (CONF / f"{name}.yaml").read_text("utf-8")
+    for key, value in re.findall(r"^  - (\w+): (\w+)", source, re.MULTILINE):
+        yield Entry(key, value, f"a choice of `conf/{key}`, or a node with `_target_`")
+
+
+def read_others(schema: type) -> list[Entry]:
+    """The keys that some tasks bring, with the comments behind them."""
+    keys = re.findall(r"^    (\w+): Any  # (\w.*)$", inspect.getsource(schema), re.MULTILINE)
+    return [Entry(key, "", comment) for key, comment in keys]
 
 
 def indented(source: str, key: str) -> list[Entry]:
