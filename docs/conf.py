@@ -15,10 +15,18 @@ html_title = f"scratchopt {release}"
 extensions = [
     "myst_nb",
     "sphinx_copybutton",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "chapters",
     "checkout_links",
     "playground_file",
+    "docstrings",
+    "public_names",
+    "name_links",
+    "configuration",
 ]
 exclude_patterns = ["**/.ipynb_checkpoints"]
+highlight_language = "none"  # of a block that names none
 
 # Pages are Markdown. A tutorial chapter's cells are executed; an error in one breaks the build.
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -32,8 +40,18 @@ nb_merge_streams = True
 
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["frames.css"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
 copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos"
+
+nitpicky = True  # a link to a public name leads somewhere; there are none to other packages
+nitpick_ignore_regex = [("py:.*", r"(?!scratchopt\.((lightning|zero|schedules)\.)?\w+$).*")]
+autodoc_member_order = "bysource"
+autoclass_content = "both"
+autodoc_inherit_docstrings = False
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 80
+napoleon_use_rtype = False

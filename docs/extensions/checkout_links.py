@@ -5,6 +5,7 @@ A file's name in backquotes, such as `scratchopt/nag.py`, is a link as well.
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -21,6 +22,7 @@ CHECKOUT = DOCS.parent
 PAGES = {"README.md": "index", "CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog"}
 LANGUAGES = {".py": "python", ".js": "javascript", ".jinja": "html+jinja", ".md": "markdown"}
 LANGUAGES |= {".yaml": "yaml", ".toml": "toml", ".csv": "text", "": "bash"}  # .ci/run
+SOURCE = re.compile(r"(?:\.\./)*source/(.+)\.html")
 
 
 class CheckoutLinks(SphinxTransform):
@@ -63,19 +65,16 @@ class CheckoutLinks(SphinxTransform):
         else:
             page = PAGES.get(name, f"source/{name}")
         uri = self.app.builder.get_relative_uri(self.env.docname, page)
-        link = nodes.reference("", "", *label, refuri=uri, internal=True)
-        if page == f"source/{name}":
-            link["source"] = name
-        node.parent.replace(node, link)
+        node.parent.replace(node, nodes.reference("", "", *label, refuri=uri, internal=True))
 
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """The page of each file that a page links to."""
     names = {
-        link["source"]
+        found[1]
         for docname in app.env.found_docs
         for link in app.env.get_doctree(docname).findall(nodes.reference)
-        if "source" in link
+        if (found := SOURCE.match(link.get("refuri", "")))
     }
     assert isinstance(app.builder, StandaloneHTMLBuilder)
     for name in sorted(names):

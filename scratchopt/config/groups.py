@@ -106,7 +106,16 @@ class NoisyQuadratic:
 
 @dataclass
 class Accelerator:
-    """The Trainer's arguments of these names; `accelerator.py` says what goes together."""
+    """The Trainer's arguments of these names; `accelerator.py` says what goes together.
+
+    Args:
+        accelerator: the kind of device; auto, a GPU, or where there is none, the processor.
+        devices: how many on each machine, or which GPUs; each has a process.
+        num_nodes: machines that train together.
+        strategy: what a process holds of the model where there are several: all of it (ddp), or
+            a share (zero1, zero2, zero3, fsdp2).
+        precision: of parameters and arithmetic, in bits.
+    """
 
     accelerator: str = one_of("auto", "cpu", "cuda", "mps")
     devices: Any = must_be(  # noqa: RUF009
@@ -119,7 +128,15 @@ class Accelerator:
 
 @dataclass
 class ComparisonConfig:
-    """The keys by which `scripts/compare.py` compares; one not given stays as in any run."""
+    """The keys by which `scripts/compare.py` compares; one not given stays as in any run.
+
+    Args:
+        metric: what the optimizers are compared by.
+        mode: whether less of it is better, or more.
+        target: the value of the metric to be reached; the gradient evaluations to it are the cost.
+        validate_steps: steps between two validations.
+        max_steps: steps of a run at most.
+    """
 
     metric: str = must_be(
         "the tag of a number of training or validation, such as val/loss; the test decides nothing",

@@ -36,10 +36,10 @@ class RunConfig:
     accelerator: Any
     datamodule: Any
     comparison: Any
-    settings: Any  # by optimizer: where optimizers' interpolations look for what suits the task
-    settings_by_function: Any  # where the toy's settings come from
-    start_by_function: Any  # where the toy starts
-    batch_size_by_solver: Any  # where MNIST's batch size comes from, with Newton
+    settings: Any  # what suits the task, by optimizer; conf/optimizer takes its defaults from there
+    settings_by_function: Any  # the same for each of the toy's functions
+    start_by_function: Any  # where the toy starts, by function
+    batch_size_by_solver: Any  # the batch size with Newton, by its solver
     seed: int = any_seed()
     max_epochs: int | None = run_length()
     max_steps: int | None = run_length()

@@ -10,6 +10,7 @@ from scratchopt.zero.whole_parameters import gather_parameters
 from scratchopt.zero.whole_state import gather_state, load_state
 
 STAGES = {1: Stage1, 2: Stage2, 3: Stage3}
+"""The class of each stage, by its number."""
 
 __all__ = [
     "STAGES",

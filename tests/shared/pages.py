@@ -42,6 +42,10 @@ ELSEWHERE = {
     "ruff format --check .": (".ci/run", "ruff format --check ."),
     "basedpyright": (".ci/run", "basedpyright"),
     "tensorboard --logdir multirun/<time>": (DASHBOARD, '"--logdir"'),
+    'pip install -e ".[docs]" && sphinx-build -W docs site': (
+        "tests/site/conftest.py",
+        '"--fail-on',
+    ),
     "pre-commit install": (".pre-commit-config.yaml", "repos:"),
     "pip wheel . --no-deps --wheel-dir dist": (".ci/run", "pip wheel . --no-deps --wheel-dir"),
     f"python -m zipfile --list {WHEEL}": (".ci/run", "python -m zipfile --list"),

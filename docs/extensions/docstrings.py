@@ -1,0 +1,86 @@
+"""Docstrings, plain text that can be read in an editor, made into reStructuredText.
+
+Names are in single backquotes there, formulas are lines, as are the numbers that a callback logs.
+"""
+
+import inspect
+import re
+from textwrap import dedent, indent
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from scratchopt.optimizer import Optimizer
+
+FORMULA = re.compile(r"\S.* ← ")
+LITERAL = re.compile(r"`+([^`]+)`+")
+# What is markup in reStructuredText alone: |λ|, **options, name_.
+MARKUP = re.compile(r"(?=\||\*\*)|(?<=\w)(?=_(?:\W|$))")
+OPTION = re.compile(r"        (\w+: .*)")  # of an argument that is several, listed beneath it
+
+
+def process_docstring(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """Makes reStructuredText of a docstring, in place; a method's is followed by its rule."""
+    first = lines[0]
+    blocks = "\n".join(lines).split("\n\n")
+    lines[:] = "\n\n".join(map(restructure, blocks)).split("\n")
+    of_class = inspect.isclass(value) and (value.__doc__ or "").startswith(first)
+    if of_class and issubclass(value, Optimizer) and "rule" in vars(value):
+        code = indent(read_rule(value), "   ")
+        lines += ["", ".. code-block:: python", "", *code.splitlines(), ""]
+
+
+def restructure(block: str) -> str:
+    """Makes reStructuredText of what lies between two blank lines of a docstring."""
+    block = block.removeprefix("```python\n").removesuffix("```")
+    if block.lstrip().startswith(">>> "):
+        return block
+    parts = LITERAL.split(block)
+    parts[::2] = [MARKUP.sub(r"\\", part) for part in parts[::2]]
+    parts[1::2] = [f"``{part}``" for part in parts[1::2]]
+    parts[2::2] = [f"\\ {part}" if part[:1].isalnum() else part for part in parts[2::2]]
+    block = "".join(parts)
+    if FORMULA.match(block):
+        return indent(block, "| ")
+    if block.startswith("Args:\n"):
+        return list_options(block)
+    return list_tags(block)
+
+
+def list_options(block: str) -> str:
+    """Makes a list of arguments that are described beneath another."""
+    made: list[str] = []
+    listed = False
+    for line in block.splitlines():
+        option = OPTION.fullmatch(line)
+        if option and (listed or made[-1].endswith(":")):
+            made += [] if listed else [""]
+            listed = True
+            line = f"        - {option[1]}"
+        elif listed and line.startswith(" " * 12):
+            line = line[2:]
+        elif listed:
+            made.append("")
+            listed = False
+        made.append(line)
+    return "\n".join(made)
+
+
+def list_tags(block: str) -> str:
+    """Makes a list of the tags that a callback logs, each of which begins a line."""
+    head, *tags = re.split(r"^(?=``\w+/\w+``: )", block, flags=re.MULTILINE)
+    return "\n".join([head, *(indent(tag, "  ").replace("  ", "- ", 1) for tag in tags)])
+
+
+def read_rule(method: type[Optimizer]) -> str:
+    """The code of a method's rule, after that of the point where its gradient is taken."""
+    names = [name for name in ("gradient_point", "numbers", "rule") if vars(method).get(name)]
+    code = [dedent(inspect.getsource(getattr(method, name))) for name in names]
+    return "\n".join(code).replace("@staticmethod\n", "")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-process-docstring", process_docstring, priority=400)  # before Napoleon
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
