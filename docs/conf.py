@@ -48,7 +48,9 @@ copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos"
 
 nitpicky = True  # a link to a public name leads somewhere; there are none to other packages
-nitpick_ignore_regex = [("py:.*", r"(?!scratchopt\.((lightning|zero|schedules)\.)?\w+$).*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!scratchopt\.((lightning|zero|schedules|notebook)\.)?\w+$).*")
+]
 autodoc_member_order = "bysource"
 autoclass_content = "both"
 autodoc_inherit_docstrings = False

@@ -11,7 +11,8 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
 MODULES = ("scratchopt", "scratchopt.lightning", "scratchopt.zero", "scratchopt.schedules")
-MODULES += ("scratchopt.problems.functions", "scratchopt.ranges")
+MODULES += ("scratchopt.notebook", "scratchopt.problems.functions", "scratchopt.problems.descent")
+MODULES += ("scratchopt.ranges",)
 
 
 class NameLinks(SphinxTransform):

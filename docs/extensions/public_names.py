@@ -26,14 +26,15 @@ logger = logging.getLogger(__name__)
 
 
 def public_names(module: str) -> list[str]:
-    """The public names of a module: its `__all__`, or what it defines itself."""
+    """The public names of a module: its `__all__`, or what it or a module of it defines."""
     content = import_module(module)
     if hasattr(content, "__all__"):
         return list(content.__all__)
     return [
         name
         for name, value in vars(content).items()
-        if not name.startswith("_") and getattr(value, "__module__", "") == module
+        if not name.startswith("_")
+        if f"{getattr(value, '__module__', '')}.".startswith(f"{module}.")
     ]
 
 
