@@ -62,6 +62,7 @@ def _write_method(name: str, cls: Any) -> str:
         "switches": switching,
         "pointed": cls.gradient_point is not None,
         "adaptive": cls.preconditioner is not None,
+        "averages": cls.averages,
     }
     written = {key: write_json(value) for key, value in about.items()}
     return write_object(written | {"variants": write_object(variants)})
