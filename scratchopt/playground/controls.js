@@ -105,7 +105,7 @@ class Field {
 
   // Up and down go from one preferred number to the next, where 1 would be much or little.
   stepNumber(event) {
-    if (event.key === "Enter") this.number.blur();
+    if (event.key === "Enter" || event.key === "Escape") this.number.blur();
     if (!this.scale || (event.key !== "ArrowUp" && event.key !== "ArrowDown")) return;
     event.preventDefault();
     const at = this.scale.toPosition(this.value);
