@@ -85,6 +85,10 @@ class Field {
       type: "range", min: 0, max: this.scale.last, "aria-label": `${this.label}, slider`,
     });
     this.slider.addEventListener("input", () => this.give(this.scale.toValue(Number(this.slider.value))));
+    // A finger that scrolls the page has set a value where it began.
+    let before = null;
+    this.slider.addEventListener("pointerdown", () => { before = this.value; });
+    this.slider.addEventListener("pointercancel", () => this.give(before));
     this.beyond = element("span", { class: "beyond", hidden: true });
     this.row.append(element("span", { class: "slider" }, this.beyond, this.slider));
   }

@@ -34,7 +34,8 @@ function showLimit() {
   const told = $("limit");
   const beyond = limit !== null && lr > limit;
   told.classList.toggle("over", beyond);
-  if (limit === null) told.textContent = whyNoLimit();
+  if (!track) told.textContent = "";
+  else if (limit === null) told.textContent = whyNoLimit();
   else told.textContent = (beyond ? tellBeyond : tellLimit)(format(limit, 3), PLAYGROUND.methods[setting.shown]);
 }
 
@@ -42,7 +43,7 @@ const tellLimit = (limit, { averages }) =>
   `The largest stable lr here is ${limit}${averages ? " in the end; the first steps bear less" : ""}.`;
 
 const tellBeyond = (limit, { adaptive }) =>
-  `lr is beyond ${limit}, the largest stable one here: each swing is larger than the last${adaptive ? ", until the rule divides by more" : ""}.`;
+  `lr is beyond ${limit}, the largest stable one here: about such a point swings grow${adaptive ? ", until the rule divides by more" : ""}.`;
 
 function whyNoLimit() {
   const { title, adaptive } = PLAYGROUND.methods[setting.shown];

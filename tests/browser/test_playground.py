@@ -281,6 +281,7 @@ def test_settings_that_hardly_make_sense_are_shown_all_the_same(page):
         page.open(address)
         page.wait("landscape.drawnGround && !requested")
         assert page.find("[role=alert]").text == ""
+        assert page.ask("tracks.length > 0 || !$('limit').textContent")
         page.press(Keys.END, Keys.ARROW_LEFT)
     looks = page.ask("[...$('losses').querySelectorAll('.swatch')].map((s) => s.style.cssText)")
     assert len(set(looks)) == len(looks) == len(METHODS)  # more than the seven colours
@@ -370,6 +371,16 @@ def test_a_finger_takes_the_ball_and_scrolls_elsewhere(page):
         touch(left + 300, top + 30, 0, -200)
         page.wait("scrollY > 100")
         assert page.ask("setting.start") == before
+
+        before = page.ask("setting.values.nag.lr")
+        place = "$('values').querySelector('[type=range]').getBoundingClientRect()"
+        page.browser.execute_script(f"scrollBy(0, {place}.top - 500)")
+        left, top = page.ask(f"[{place}.left, {place}.top]")
+        touch(left + 20, top + 10, 0, -150)  # the page scrolls, though a slider is under the finger
+        page.wait(f"{place}.top < {top} - 100")
+        assert page.ask("setting.values.nag.lr") == before
+        touch(left + 20, page.ask(f"{place}.top") + 10, 40, 0)
+        assert page.ask("setting.values.nag.lr") != before
     finally:
         command("Emulation.clearDeviceMetricsOverride", {})
         command("Emulation.setTouchEmulationEnabled", {"enabled": False})
