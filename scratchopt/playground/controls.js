@@ -60,7 +60,7 @@ class Field {
     this.label = setting.label.replaceAll("_", " ");
     this.onChange = onChange;
     this.row = element("div", { class: "field" });
-    if (setting.scale === "switch") {
+    if (setting.scale === "boolean") {
       this.box = element("input", { type: "checkbox", id });
       this.box.addEventListener("change", () => onChange(this.box.checked));
       this.row.append(element("label", { for: id, class: "wide" }, this.label), this.box);

@@ -19,7 +19,7 @@ from scratchopt.playground.programs import (
     write_program,
     write_update,
 )
-from scratchopt.playground.settings import describe_setting, find_settings, switches, with_switch
+from scratchopt.playground.settings import describe_setting, find_settings, is_switch, turn
 from scratchopt.playground.source_lines import describe_line, find_source
 
 Group = dict[str, Any]
@@ -43,23 +43,23 @@ def _year(cls: type[Optimizer]) -> str:
 
 
 def _write_method(name: str, cls: Any) -> str:
-    """Writes a method, in a variant for each choice of what its settings switch on or off."""
+    """Writes a method, in a variant for each choice of which switches are on."""
     optimizer = cls([torch.nn.Parameter(torch.tensor([2.0, 3.0], dtype=torch.float64))])
     [group] = optimizer.param_groups
     settings = find_settings(optimizer)
-    switching = [setting for setting in settings if switches(optimizer, setting)]
+    switches = [setting for setting in settings if is_switch(optimizer, setting)]
     variants = {}
-    for bits in product((0, 1), repeat=len(switching)):
+    for bits in product((0, 1), repeat=len(switches)):
         variant = group
-        for setting, bit in zip(switching, bits, strict=True):
-            variant = with_switch(variant, setting, bit)
+        for setting, bit in zip(switches, bits, strict=True):
+            variant = turn(variant, setting, bool(bit))
         variants[f'"{"".join(map(str, bits))}"'] = _write_variant(optimizer, variant)
     about = {
         "title": cls.__name__,
         "file": f"scratchopt/{name}.py",
         "summary": (cls.__doc__ or "").partition("\n")[0],
         "settings": [describe_setting(optimizer, setting) for setting in settings],
-        "switches": switching,
+        "switches": switches,
         "pointed": cls.gradient_point is not None,
         "adaptive": cls.preconditioner is not None,
     }

@@ -6,10 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from scratchopt.config.checkout import CHECKOUT
 from scratchopt.engine.program import Line, Program
 from scratchopt.engine.update import Rule
-
-ROOT = Path(__file__).parents[2]
 
 
 def find_source(functions: Iterable[Rule], used: Iterable[Line]) -> list[Line]:
@@ -30,7 +29,7 @@ def describe_line(line: Line) -> dict[str, Any]:
     """Describes a line: its file, number and text, as far indented as its function's body."""
     text = Path(line.file).read_text(encoding="utf-8").splitlines()[line.number - 1]
     around = _function_around(line.file, line.number)
-    file = Path(line.file).relative_to(ROOT).as_posix()
+    file = Path(line.file).resolve().relative_to(CHECKOUT).as_posix()
     indented = 0 if _is_engine(line) else len(text) - len(text.lstrip()) - around.body[0].col_offset
     return {"file": file, "line": line.number, "text": " " * indented + text.strip()}
 

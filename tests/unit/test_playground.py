@@ -157,7 +157,7 @@ def test_every_switch_of_a_method_is_the_library_s(method: str):
     """Each setting that chooses another rule, and a weight decay, switched over."""
     switches = dict.fromkeys(methods()[method]["switches"], 0.1)
     for setting in methods()[method]["settings"]:
-        if setting["scale"] == "switch":
+        if setting["scale"] == "boolean":
             switches[setting["name"]] = not setting["value"]
     assert "weight_decay" in switches or method == "newton"
     for name, value in (switches or {"weight_decay": 0.1}).items():
