@@ -53,7 +53,7 @@ document.documentElement.classList.toggle("framed", isFramed);
 const isSent = /[#&]step=/.test(location.hash); // with a step, from which the reader is to go on
 openAddress(location.hash || OPENING);
 prefersDark.addEventListener("change", () => {
-  dressMethods();
+  colourMethods();
   change({});
 });
 window.addEventListener("hashchange", () => openAddress(location.hash || OPENING));

@@ -49,10 +49,11 @@ def settings_of(method: str, function: str) -> dict[str, Any]:
 
 def run_javascript(script: str) -> Any:
     """Runs a script after the playground's own in Node; what it prints is read as JSON."""
-    simulate = (ROOT / "scratchopt" / "playground" / "simulate.js").read_text(encoding="utf-8")
+    folder, files = ROOT / "scratchopt" / "playground", ("simulate.js", "stability.js")
+    own = "\n".join((folder / file).read_text(encoding="utf-8") for file in files)
     node = Path(ROOT_DIR) / "bin" / "node"
     done = subprocess.run(
-        [node, "-"], input=f"{simulate}\n{described()}\n{script}", capture_output=True, text=True
+        [node, "-"], input=f"{own}\n{described()}\n{script}", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
