@@ -19,7 +19,7 @@ from scratchopt.engine.stand_ins import OUTSIDE, USE_WHERE, Mask, Number, StandI
 
 WAYS = 32  # through the branches of a rule, at most
 _MASKS = {"and_": 2, "or_": 2, "invert": 1, "where": 1}  # operands that are comparisons
-_READING = (__file__, operations.__file__, stand_ins.__file__)  # through which an operation comes
+_READER_FILES = (__file__, operations.__file__, stand_ins.__file__)  # an operation comes through
 Reading = TypeVar("Reading")
 
 
@@ -228,6 +228,6 @@ class Reader:
 def _find_line() -> Line:
     """Finds the line that a step comes from: the innermost one outside of the reading."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename in _READING and frame.f_back:
+    while frame.f_code.co_filename in _READER_FILES and frame.f_back:
         frame = frame.f_back
     return Line(frame.f_code.co_filename, frame.f_lineno)

@@ -1,20 +1,15 @@
 """Trains in a notebook what scripts/train.py trains, and leaves everything else as it was."""
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import hydra
-import torch
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from scratchopt.cli.arguments import rewrite_arguments
 from scratchopt.cli.job import configure
@@ -25,15 +20,13 @@ from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.messages import find_cause, one_line
 from scratchopt.config.paths import to_paste
 from scratchopt.notebook.interrupted import Interrupted
+from scratchopt.notebook.process_state import process_unchanged
 from scratchopt.notebook.runs import Runs
 from scratchopt.runs import training  # noqa: F401  (here, where no garbage of the user's is frozen)
 from scratchopt.runs.checkpoints import CHECKPOINT
 from scratchopt.runs.directory import Run, read_run
 from scratchopt.runs.notebook_kernel import in_notebook, show_progress
 from scratchopt.runs.store import StoredRun
-
-SET = ("HYDRA_FULL_ERROR", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # variables of the environment
-LOGGERS = ("", "lightning.pytorch", "lightning.fabric")  # whose level or handlers are changed
 
 
 def train(*arguments: str) -> Run:
@@ -74,7 +67,7 @@ def train(*arguments: str) -> Run:
 def sweep(*arguments: str) -> Runs:
     """Trains every combination of some values, as `python scripts/train.py -m` does.
 
-    An error of a run is told of where it comes about, and the others go on.
+    If a run fails, its error is printed at once, and the others go on.
 
     Args:
         arguments: such as "task=toy", "optimizer=sgd,nag", "optimizer.lr=0.1,1.0".
@@ -95,7 +88,7 @@ def sweep(*arguments: str) -> Runs:
 
 
 def _find_directory(cfg: Any) -> Path:
-    """Finds where a run is about to lie; refuses one that a notebook cannot train."""
+    """Finds the directory that a run will have; refuses a run that a notebook cannot train."""
     hydras = HydraConfig.get()
     config = configure(cfg, hydras)
     _refuse_processes(config["accelerator"])
@@ -109,7 +102,7 @@ def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
     """Lets the block run as train.py with some arguments; its errors are one line each."""
     _check_checkout()
     error: Any = None
-    with _unchanged():
+    with process_unchanged():
         try:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
             rewritten = [*rewrite_arguments(list(arguments)), "hydra.job.name=train"]
@@ -154,35 +147,6 @@ def _explain_stop(found: list[Path]) -> str:
     if (found[0] / CHECKPOINT).exists():
         return f'stopped; train("resume={to_paste(found[0])}") goes on with it'
     return f"stopped; {to_paste(found[0])} has no checkpoint yet"
-
-
-@contextmanager
-def _unchanged() -> Iterator[None]:
-    """Gives back, after the block, all that a run sets in its process for itself.
-
-    Random states, torch's threads, variables of the environment, warnings, loggers, `sys.argv`,
-    Hydra. The block must not raise.
-    """
-    threads, argv = torch.get_num_threads(), sys.argv
-    environment = {name: os.environ.get(name) for name in SET}
-    loggers = [(found := logging.getLogger(n), found.level, found.handlers[:]) for n in LOGGERS]
-    hydras = GlobalHydra.get_state()
-    GlobalHydra.instance().clear()
-    with ExitStack() as stack:
-        stack.enter_context(isolate_rng())
-        stack.enter_context(warnings.catch_warnings())
-        yield
-    GlobalHydra.set_state(hydras)
-    for logger, level, handlers in loggers:
-        logger.setLevel(level)
-        logger.handlers = handlers
-    for name, value in environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    sys.argv = argv
-    torch.set_num_threads(threads)
 
 
 def _refuse_processes(accelerator: dict[str, Any]) -> None:
