@@ -28,16 +28,16 @@ def describe_optimizer(
     keys.sort(key=defaults.__contains__)  # the method's own come first
     plain = {key: default for key, default in taken.items() if _is_word(default)} | {**defaults}
 
-    def is_shown(key: str, value: Any) -> bool:
+    def is_told(key: str, value: Any) -> bool:
         if isinstance(value, bool) and key not in (taken | plain):
-            return False  # AdamW's decoupled_weight_decay, which torch's checkpoints name
+            return False  # what torch has as an option, and the method is
         return key not in plain or isinstance(value, Tensor) or value != plain[key]
 
     settings = [
         ", ".join(
             f"{key}={_format(group[key])}"
             for key in dict.fromkeys([*_find_labels(group), *keys])
-            if key in group and is_shown(key, group[key])
+            if key in group and is_told(key, group[key])
         )
         for group in groups
     ]

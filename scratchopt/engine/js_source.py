@@ -66,7 +66,7 @@ def _write_arithmetic(source: str, single: set[str]) -> list[str]:
         if isinstance(line, ast.Assign):
             name, used = ast.unparse(line.targets[0]), _names(line.value)
             value = _write(line.value)
-            if single & used and isinstance(line.value, ast.BinOp):  # of names, a0 or n0
+            if single & used and isinstance(line.value, ast.BinOp):
                 value = re.sub(r"\b[an]\d+\b", r"Math.fround(\g<0>)", value)
                 value = f"Math.fround({value})"
                 single.add(name)

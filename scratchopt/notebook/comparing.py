@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def compare(*keys: str) -> StoredReport:
     """Compares optimizers, as `python scripts/compare.py` does by the same keys.
 
-    Runs that are in the store are not done again: after an interrupt, the same call goes on.
+    Runs that are in the store are not done again: interrupted, it goes on when it is called again.
 
     Args:
         keys: such as "task=toy", "optimizers=[sgd,nag]", "budget=4".

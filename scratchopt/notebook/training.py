@@ -37,7 +37,7 @@ def train(*arguments: str) -> Run:
     sets in its process, such as seeds and threads, is afterwards as it was.
 
     Args:
-        arguments: such as "task=toy", "optimizer=nag", "optimizer.lr=0.1".
+        arguments: such as `"task=toy"`, `"optimizer=nag"`, `"optimizer.lr=0.1"`.
 
     Raises:
         UserError: what cannot be had, in one line with the remedy.
@@ -70,7 +70,7 @@ def sweep(*arguments: str) -> Runs:
     If a run fails, its error is printed at once, and the others go on.
 
     Args:
-        arguments: such as "task=toy", "optimizer=sgd,nag", "optimizer.lr=0.1,1.0".
+        arguments: such as `"task=toy"`, `"optimizer=sgd,nag"`, `"optimizer.lr=0.1,1.0"`.
 
     Raises:
         UserError: what cannot be had, or a sweep of which every run has failed.

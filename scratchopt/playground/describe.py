@@ -8,7 +8,7 @@ from scratchopt.playground.programs import write_object
 def describe() -> str:
     """Writes the constant `PLAYGROUND`, with `methods` and `functions` by name.
 
-    A method has its title, file, summary and settings, and its variants: what a step is for each
+    A method has its title, summary and settings, and its variants: what a step is for each
     choice of which of the settings in `switches` are on, that is, not 0. A variant has its buffers,
     its source lines, and programs: `move` to the gradient point, `make` of the numbers of a step,
     `update`, `limit` of lr·λ, and `preconditioner`. A program has the names of the numbers that it

@@ -33,7 +33,7 @@ def write_methods() -> str:
         if cls.shape == "elementwise" and hasattr(cls, "rule")
     }
     names = sorted(classes, key=lambda name: _year(classes[name]))
-    methods = {name: _write_method(name, classes[name]) for name in names}
+    methods = {name: _write_method(classes[name]) for name in names}
     return write_object(methods | {"newton": write_newton()})
 
 
@@ -42,7 +42,7 @@ def _year(cls: type[Optimizer]) -> str:
     return found[0] if found else ""
 
 
-def _write_method(name: str, cls: Any) -> str:
+def _write_method(cls: Any) -> str:
     """Writes a method, in a variant for each choice of which switches are on."""
     optimizer = cls([torch.nn.Parameter(torch.tensor([2.0, 3.0], dtype=torch.float64))])
     [group] = optimizer.param_groups
@@ -56,7 +56,6 @@ def _write_method(name: str, cls: Any) -> str:
         variants[f'"{"".join(map(str, bits))}"'] = _write_variant(optimizer, variant)
     about = {
         "title": cls.__name__,
-        "file": f"scratchopt/{name}.py",
         "summary": (cls.__doc__ or "").partition("\n")[0],
         "settings": [describe_setting(optimizer, setting) for setting in settings],
         "switches": switches,
@@ -79,7 +78,7 @@ def _write_variant(optimizer: Optimizer, group: Group) -> str:
     moved = [letters[0], "", *letters[2:]]  # θ's copy has no letter
     written = {
         "decoupled": write_json(bool(group.get("decoupled_weight_decay"))),
-        "buffers": write_json(_describe_buffers(optimizer, update, letters, group)),
+        "buffers": write_json(_describe_buffers(optimizer, update, group)),
         "lines": write_json([describe_line(line) for line in lines]),
         "move": write_update(update.move, moves, moved, lines, group) if update.move else "null",
         "make": _write_numbers(optimizer, update, group),
@@ -90,16 +89,14 @@ def _write_variant(optimizer: Optimizer, group: Group) -> str:
     return write_object(written)
 
 
-def _describe_buffers(
-    optimizer: Optimizer, update: Update, letters: list[str], group: Group
-) -> list[dict[str, Any]]:
-    """Describes the buffers: their letters, and what they start with, a number or the parameter."""
+def _describe_buffers(optimizer: Optimizer, update: Update, group: Group) -> list[dict[str, Any]]:
+    """Describes the buffers: their names, and what they start with, a number or the parameter."""
     [p] = group["params"]
     found = []
-    for key, letter in zip(update.keys, letters[2:], strict=True):
+    for key in update.keys:
         value: Any = optimizer.first_value(key, p, group)
         first = "p" if torch.equal(value, p) else value[0].item()
-        found.append({"name": key, "letter": letter, "first": first})
+        found.append({"name": key, "first": first})
     return found
 
 

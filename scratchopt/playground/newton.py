@@ -46,7 +46,6 @@ def write_newton() -> str:
     file = Path(__file__).resolve().relative_to(CHECKOUT).as_posix()
     about: dict[str, Any] = {
         "title": "Newton",
-        "file": "scratchopt/newton.py",
         "summary": (Newton.__doc__ or "").partition("\n")[0],
         "settings": [describe_setting(optimizer, name) for name in SETTINGS],
         "switches": [],

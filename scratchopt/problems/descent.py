@@ -47,7 +47,7 @@ class Descent:
 
     @property
     def updates(self) -> int:
-        """The number of steps taken: one less where the last gradient was at the minimum."""
+        """The number of steps taken, one less than gradients where the last ended the descent."""
         return self.evaluations - self.converged
 
     @property
