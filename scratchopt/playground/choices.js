@@ -22,9 +22,9 @@ const functionChoices = Object.entries(PLAYGROUND.functions).map(([name, { title
 
 const swatch = (method) => {
   const made = element("span", { class: "swatch", "aria-hidden": "true" });
-  const dash = inks.dash(method);
-  made.style.borderTopStyle = dash.length ? (dash[0] > 4 ? "dashed" : "dotted") : "solid";
-  made.style.borderTopColor = inks.colour(method);
+  const [on, off] = inks.dash(method).length ? inks.dash(method) : [1, 0];
+  const colour = inks.colour(method);
+  made.style.background = `repeating-linear-gradient(90deg, ${colour} 0 ${on}px, transparent ${on}px ${on + off}px)`;
   return made;
 };
 
@@ -90,6 +90,10 @@ function showControls() {
 
 function buildGround(f) {
   built.function = setting.function;
+  const { parentElement: chosen } = functionChoices.find((input) => input.checked);
+  const bar = $("functions"); // where it is wider than the window, with the chosen one in sight
+  const [from, to] = [chosen.offsetLeft - 24, chosen.offsetLeft + chosen.offsetWidth + 24 - bar.clientWidth];
+  bar.scrollLeft = Math.max(to, Math.min(from, bar.scrollLeft));
   const put = (list, i, value) => list.map((old, j) => (i === j ? value : old));
   startFields = f.axes.map((axis, i) => {
     const own = { name: `start ${axis}`, label: `start ${axis}`, scale: "real", low: null, high: null };

@@ -78,6 +78,10 @@ class Field {
       type: "range", min: 0, max: this.scale.last, "aria-label": `${this.label}, slider`,
     });
     this.slider.addEventListener("input", () => this.give(this.scale.toValue(Number(this.slider.value))));
+    // A finger that scrolls the page has set a value where it began.
+    let before = null;
+    this.slider.addEventListener("pointerdown", () => { before = this.value; });
+    this.slider.addEventListener("pointercancel", () => this.give(before));
     this.beyond = element("span", { class: "beyond", hidden: true });
     this.row.append(element("span", { class: "slider" }, this.beyond, this.slider));
   }
@@ -98,7 +102,7 @@ class Field {
 
   // Up and down go from one preferred number to the next, where 1 would be much or little.
   stepNumber(event) {
-    if (event.key === "Enter") this.number.blur();
+    if (event.key === "Enter" || event.key === "Escape") this.number.blur();
     if (!this.scale || (event.key !== "ArrowUp" && event.key !== "ArrowDown")) return;
     event.preventDefault();
     const at = this.scale.toPosition(this.value);

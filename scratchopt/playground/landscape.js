@@ -133,10 +133,11 @@ class Landscape extends Ground {
     for (const { text, at: [x, y] } of labels.reverse()) {
       const width = context.measureText(text).width;
       const start = x + BALL + 6 + width > this.box.right ? x - BALL - 6 - width : x + BALL + 6;
-      const isFree = (line) => taken.every((other) =>
+      const [highest, lowest] = [this.box.top + 10, this.box.bottom - 10];
+      const isFree = (line) => line >= highest && line <= lowest && taken.every((other) =>
         Math.abs(other.line - line) >= 14 || start > other.end || start + width < other.start);
-      const offsets = [0, -15, 15, -30, 30, -45, 45, -60, 60];
-      const near = Math.max(this.box.top + 10, Math.min(this.box.bottom - 10, y - 10));
+      const offsets = [0, -15, 15, -30, 30, -45, 45, -60, 60, -75, 75, -90, 90];
+      const near = Math.max(highest, Math.min(lowest, y - 10));
       const line = near + (offsets.find((offset) => isFree(near + offset)) ?? 0);
       taken.push({ start, end: start + width, line });
       context.textAlign = "left";

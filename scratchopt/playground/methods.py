@@ -61,6 +61,7 @@ def _write_method(cls: Any) -> str:
         "switches": switches,
         "pointed": cls.gradient_point is not None,
         "adaptive": cls.preconditioner is not None,
+        "averages": cls.averages,
     }
     written = {key: write_json(value) for key, value in about.items()}
     return write_object(written | {"variants": write_object(variants)})

@@ -25,6 +25,7 @@ async function copy(text, button) {
     area.remove();
   }
   button.classList.add("copied");
+  $("told").textContent = "copied";
   setTimeout(() => button.classList.remove("copied"), 1200);
 }
 

@@ -74,7 +74,8 @@ const keys = {
 };
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
-  if (event.target.closest("input, select")) return; // whose own keys these are
+  const isOnSlider = event.target.type === "range"; // which has no use for the space bar
+  if (event.target.closest("input, select") && !(isOnSlider && event.key === " ")) return; // whose own keys these are
   if (event.key === " " && event.target.closest("button, summary, a")) return;
   event.preventDefault();
   keys[event.key](event);

@@ -34,10 +34,16 @@ function showLimit() {
   const told = $("limit");
   const beyond = limit !== null && lr > limit;
   told.classList.toggle("over", beyond);
-  if (limit === null) told.textContent = whyNoLimit();
-  else if (beyond) told.textContent = `lr is beyond ${format(limit, 3)}, the largest stable one here: about such a point each swing is larger than the last.`;
-  else told.textContent = `The largest stable lr here is ${format(limit, 3)}.`;
+  if (!track) told.textContent = "";
+  else if (limit === null) told.textContent = whyNoLimit();
+  else told.textContent = (beyond ? tellBeyond : tellLimit)(format(limit, 3), PLAYGROUND.methods[setting.shown]);
 }
+
+const tellLimit = (limit, { averages }) =>
+  `The largest stable lr here is ${limit}${averages ? " in the end; the first steps bear less" : ""}.`;
+
+const tellBeyond = (limit, { adaptive }) =>
+  `lr is beyond ${limit}, the largest stable one here: about such a point swings grow${adaptive ? ", until the rule divides by more" : ""}.`;
 
 function whyNoLimit() {
   const { title, adaptive } = PLAYGROUND.methods[setting.shown];
@@ -125,8 +131,10 @@ function tellLater() {
       const over = track.ended && setting.step >= track.steps;
       return `${PLAYGROUND.methods[track.setting.method].title}: ${over ? outcome(track) : `loss ${loss}`}`;
     });
-    $("told").textContent = `Step ${setting.step} of ${setting.steps}. ${losses.join("; ")}.`;
+    const told = `Step ${setting.step} of ${setting.steps}. ${losses.join("; ")}.`;
+    const isOver = $("limit").classList.contains("over");
+    $("told").textContent = isOver ? `${told} ${$("limit").textContent}` : told;
     const { title } = PLAYGROUND.functions[setting.function];
-    $("landscape").setAttribute("aria-label", `The landscape of ${title}. ${$("told").textContent}`);
+    $("landscape").setAttribute("aria-label", `The landscape of ${title}. ${told}`);
   }, 400);
 }

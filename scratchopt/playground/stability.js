@@ -28,6 +28,8 @@ function largestStableLr(track, k) {
   const curvature = f.hessian(x, parameters).map((row, i) => row.map((h, j) =>
     (h + (i === j ? penalty : 0)) / Math.sqrt(scale[i] * scale[j])));
   const greatest = largestEigenvalue(curvature);
-  const limit = runProgram(variant.limit, [], { ...values, t: k + 1 }).result;
-  return greatest > 0 && Number.isFinite(greatest) ? limit / greatest : null;
+  if (!(greatest > 0 && Number.isFinite(greatest))) return null;
+  // The limit of lr·λ; a decoupled weight decay takes a part of it that grows with lr.
+  const [most, less] = [0, 1].map((lr) => runProgram(variant.limit, [], { ...values, lr, t: k + 1 }).result);
+  return most / (greatest + most - less);
 }

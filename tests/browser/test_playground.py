@@ -145,6 +145,17 @@ def test_a_dragged_ball_starts_anew_there_and_rolls(page):
 
 
 @pytest.mark.slow
+def test_a_slider_leaves_the_space_bar_to_the_player_and_escape_leaves_a_number(page):
+    page.open(SENT)
+    page.find("#values input[type=range]").send_keys(" ")
+    assert page.ask("playing")
+    number = page.find("#values input[type=number]")
+    number.send_keys("e", Keys.ESCAPE)
+    assert number.get_attribute("value") == "1"
+    assert page.ask("document.activeElement === document.body")
+
+
+@pytest.mark.slow
 def test_two_race_and_each_has_its_numbers(page):
     page.open("#function=rosenbrock&race=nag(lr=0.001)&steps=50&step=20")
     page.find("#race input[value=momentum]").click()
@@ -270,9 +281,51 @@ def test_settings_that_hardly_make_sense_are_shown_all_the_same(page):
         page.open(address)
         page.wait("landscape.drawnGround && !requested")
         assert page.find("[role=alert]").text == ""
+        assert page.ask("tracks.length > 0 || !$('limit').textContent")
         page.press(Keys.END, Keys.ARROW_LEFT)
     looks = page.ask("[...$('losses').querySelectorAll('.swatch')].map((s) => s.style.cssText)")
     assert len(set(looks)) == len(looks) == len(METHODS)  # more than the seven colours
+
+
+@pytest.mark.slow
+def test_the_chosen_function_is_in_sight_where_not_all_are(page):
+    page.open("#function=regression&step=0")
+    page.ask("$('functions').style.cssText = 'width: 200px; flex-wrap: nowrap; overflow-x: auto'")
+    page.browser.execute_script("built = {}; showControls()")
+    chosen, bar = page.ask(
+        "[document.querySelector('#functions :checked').parentElement, $('functions')]"
+        ".map((e) => e.getBoundingClientRect().right)"
+    )
+    assert chosen <= bar
+
+
+@pytest.mark.slow
+def test_the_names_of_those_outside_stand_within_the_landscape(page):
+    page.open("#function=quadratic&race=sgd(lr=1)+momentum(lr=1)+nag(lr=1)&start=0,1.5&step=4")
+    heights, top = page.browser.execute_script("""
+        const heights = [], write = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+          if (String(text).endsWith("outside")) heights.push(y);
+          return write.call(this, text, x, y);
+        };
+        try { drawPictures(); } finally { CanvasRenderingContext2D.prototype.fillText = write; }
+        return [heights.sort((a, b) => a - b), landscape.box.top];
+    """)
+    assert len(heights) == 3
+    assert heights[0] > top
+    assert heights[2] - heights[1] >= 14 <= heights[1] - heights[0]
+
+
+@pytest.mark.slow
+def test_the_limit_with_a_decoupled_decay_does_not_move_with_lr(page):
+    """It is below 2/λ, where the decay alone swings."""
+    found = []
+    for lr in (0.001, 1.0):
+        page.open(f"#function=quadratic&race=adamw(weight_decay=100,lr={lr})&steps=3&step=1")
+        found += page.number("largest stable lr")
+    assert all(0 < each < 0.02 for each in found)
+    assert "until the rule divides by more" in page.find("#limit").text
+    page.wait("$('told').textContent.includes('lr is beyond')")  # to those who hear it, too
 
 
 @pytest.mark.slow
@@ -318,6 +371,16 @@ def test_a_finger_takes_the_ball_and_scrolls_elsewhere(page):
         touch(left + 300, top + 30, 0, -200)
         page.wait("scrollY > 100")
         assert page.ask("setting.start") == before
+
+        before = page.ask("setting.values.nag.lr")
+        place = "$('values').querySelector('[type=range]').getBoundingClientRect()"
+        page.browser.execute_script(f"scrollBy(0, {place}.top - 500)")
+        left, top = page.ask(f"[{place}.left, {place}.top]")
+        touch(left + 20, top + 10, 0, -150)  # the page scrolls, though a slider is under the finger
+        page.wait(f"{place}.top < {top} - 100")
+        assert page.ask("setting.values.nag.lr") == before
+        touch(left + 20, page.ask(f"{place}.top") + 10, 40, 0)
+        assert page.ask("setting.values.nag.lr") != before
     finally:
         command("Emulation.clearDeviceMetricsOverride", {})
         command("Emulation.setTouchEmulationEnabled", {"enabled": False})

@@ -19,7 +19,7 @@ from scratchopt.method_files import method_classes
 from scratchopt.playground.describe import describe
 from scratchopt.problems.functions import functions
 from scratchopt.problems.regression import draw_line_data
-from scratchopt.stability import limit, preconditioner, read_settings
+from scratchopt.stability import decouples, limit, preconditioner, read_settings
 from tests.shared.paths import ROOT
 
 STEPS = 200
@@ -184,10 +184,13 @@ def test_the_lines_of_a_rule_show_what_they_come_to(method: str):
 
 
 @pytest.mark.slow
-def test_the_largest_stable_lr_is_that_of_the_library():
-    """Of the quadratic, whose greatest curvature is 100, after 200 steps."""
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_the_largest_stable_lr_is_that_of_the_library(weight_decay: float):
+    """Of the quadratic, whose greatest curvature is 100, after 200 steps: there both are equal."""
     for method in METHODS:
         settings = settings_of(method, "quadratic")
+        if method != "newton":
+            settings |= {"weight_decay": weight_decay}
         run = ("quadratic", (1.0, 0.5), settings)
         [[found, buffers]] = run_playground(
             method, [run], "[largestStableLr(track, track.steps), track.buffers[track.steps]]"
@@ -205,10 +208,10 @@ def test_the_largest_stable_lr_is_that_of_the_library():
         [group] = read_settings(optimizer)
         group["t"] = STEPS + 1
         scale = preconditioner(optimizer, x, group).detach()
-        curvature = (torch.tensor([1.0, 100.0], dtype=torch.float64) / scale).max().item()
-        expected = limit(optimizer, [group])
-        assert expected is not None
-        assert found == pytest.approx(expected * group["lr"] / curvature, rel=1e-9), method
+        penalty = 0.0 if decouples(group) else weight_decay
+        curvatures = torch.tensor([1.0, 100.0], dtype=torch.float64) + penalty
+        largest = limit(optimizer, [group | {"lr": found}])
+        assert largest == pytest.approx((curvatures / scale).max().item(), rel=1e-9), method
 
 
 if __name__ == "__main__":
