@@ -55,7 +55,8 @@ def read_function(
 
     Returns:
         For each way through its branches a program, and what is returned there: a number, a tensor,
-        or several by name, each as its name in the program or as a plain number.
+        or several by name, each as its name in the program or as a plain number; those of a pair d
+        are d[0] and d[1].
     """
 
     def read(reader: "Reader") -> tuple[Program, Any]:
@@ -216,13 +217,24 @@ class Reader:
     def spell(self, value: Any) -> Any:
         """Spells what a function returns: a tensor, a number, or several by name."""
         if isinstance(value, dict):
-            return {key: self.spell(one) for key, one in value.items()}
+            return {
+                name: self._operand(number)
+                for key, one in value.items()
+                for name, number in _name_numbers(key, one).items()
+            }
         return self._operand(value)
 
     def _operand(self, operand: Any) -> str | float:
         if isinstance(operand, Number):
             return self._factors.setdefault(operand.value, f"f{len(self._factors)}")
         return operand.value if isinstance(operand, StandIn) else self.constant(operand)
+
+
+def _name_numbers(key: str, value: Any) -> dict[str, Any]:
+    """Names a number, or each of several."""
+    if not isinstance(value, tuple | list):
+        return {key: value}
+    return {f"{key}[{i}]": number for i, number in enumerate(value)}
 
 
 def _find_line() -> Line:

@@ -15,7 +15,7 @@ from scratchopt.cli.arguments import rewrite_arguments
 from scratchopt.cli.job import configure
 from scratchopt.cli.sweep import Tally
 from scratchopt.cli.train import is_user_error, train_and_draw, train_configured
-from scratchopt.config.checkout import CHECKOUT, CONF
+from scratchopt.config.checkout import CHECKOUT, CONF, check_checkout
 from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.messages import find_cause, one_line
 from scratchopt.config.paths import to_paste
@@ -130,11 +130,7 @@ def _check_checkout() -> None:
     Raises:
         UserError: with the remedy.
     """
-    if not CONF.is_dir():
-        raise UserError(
-            f"{CHECKOUT}: has no conf/ and tasks/, which belong to the checkout; install that, by "
-            "pip install -e"
-        )
+    check_checkout()
     tasks = find_spec("tasks")
     if tasks and tasks.origin and Path(tasks.origin).resolve().parent != CHECKOUT / "tasks":
         raise UserError(f"{tasks.origin}: hides the checkout's tasks/; give yours another name")

@@ -22,7 +22,7 @@ def find_settings(optimizer: Optimizer) -> list[str]:
     taken = {*update.names, *number_names(cls.stability_limit)}
     taken |= set(update.step_numbers.names) if update.step_numbers else set()
     found = []
-    for name in [*inspect.signature(cls).parameters, "weight_decay"]:
+    for name in [*inspect.signature(cls).parameters, "weight_decay", *update.names]:
         value = group.get(name)
         if name in LEFT_OUT or not isinstance(value, float | int | tuple):
             continue
@@ -66,7 +66,7 @@ def describe_setting(optimizer: Optimizer, setting: str) -> dict[str, Any]:
         scale = "count" if isinstance(value, int) and name.endswith("steps") else "log"
     return {
         "name": setting,
-        "label": LABELS.get(name, name) + ("₁₂₃"[int(index)] if index else ""),
+        "label": LABELS.get(name, name) + (chr(ord("₁") + int(index)) if index else ""),
         "value": value,
         "low": low,
         "high": None if high == inf else high,
