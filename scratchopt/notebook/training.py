@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import hydra
@@ -27,6 +28,8 @@ from scratchopt.runs.checkpoints import CHECKPOINT
 from scratchopt.runs.directory import Run, read_run
 from scratchopt.runs.notebook_kernel import in_notebook, show_progress
 from scratchopt.runs.store import StoredRun
+
+_training = Lock()
 
 
 def train(*arguments: str) -> Run:
@@ -101,8 +104,10 @@ def _find_directory(cfg: Any) -> Path:
 def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
     """Lets the block run as train.py with some arguments; its errors are one line each."""
     _check_checkout()
+    if wrong := [argument for argument in arguments if not isinstance(argument, str)]:
+        raise UserError(f'{wrong[0]!r}: must be a string, such as "optimizer.lr=0.1"')
     error: Any = None
-    with process_unchanged():
+    with _one_at_a_time(), process_unchanged():
         try:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
             rewritten = [*rewrite_arguments(list(arguments)), "hydra.job.name=train"]
@@ -111,8 +116,10 @@ def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
             sys.argv = ["train.py", *rewritten]
             yield
         except (SystemExit, KeyboardInterrupt) as ending:
-            if not isinstance(ending, SystemExit) or ending.code:
-                error = Interrupted(_explain_stop(found))
+            code = ending.code if isinstance(ending, SystemExit) else None
+            if code or found or isinstance(ending, KeyboardInterrupt):  # and not by --help
+                said = f"{code}: " if isinstance(code, str) else ""
+                error = Interrupted(f"{said}{_explain_stop(found)}")
         except Exception as raised:
             cause = find_cause(raised)
             short = is_user_error(cause) and not isinstance(cause, UserError)
@@ -143,6 +150,23 @@ def _explain_stop(found: list[Path]) -> str:
     if (found[0] / CHECKPOINT).exists():
         return f'stopped; train("resume={to_paste(found[0])}") goes on with it'
     return f"stopped; {to_paste(found[0])} has no checkpoint yet"
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Refuses a second training at once, from another thread: the process has one Hydra.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    if not _training.acquire(blocking=False):
+        raise UserError(
+            "another thread of this process is training: wait for it, or use another process"
+        )
+    try:
+        yield
+    finally:
+        _training.release()
 
 
 def _refuse_processes(accelerator: dict[str, Any]) -> None:
