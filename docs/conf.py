@@ -24,6 +24,7 @@ extensions = [
     "public_names",
     "name_links",
     "configuration",
+    "tags",
 ]
 exclude_patterns = ["**/.ipynb_checkpoints"]
 highlight_language = "none"  # of a block that names none

@@ -376,7 +376,7 @@ class Optimizer(Method, torch.optim.Optimizer):
                 refuse_parameter(self.update_of(group).shape, self.method_for(group).__name__, p)
 
     def update_of(self, group: dict[str, Any]) -> Update:
-        """The update that a step makes of a group, by its options; the same object for the same."""
+        """The update of a group by its options; the same object for the same options."""
         method, options = self.method_for(group), GroupOptions.of(group)
         try:
             sums, numbers = self._step_numbers[method]

@@ -31,7 +31,8 @@ def describe_optimizer(
     def is_told(key: str, value: Any) -> bool:
         if isinstance(value, bool) and key not in (taken | plain):
             return False  # what torch has as an option, and the method is
-        return key not in plain or isinstance(value, Tensor) or value != plain[key]
+        is_plain = isinstance(value, str | float | int | None)
+        return key not in plain or not is_plain or value != plain[key]
 
     settings = [
         ", ".join(
@@ -43,11 +44,12 @@ def describe_optimizer(
     ]
     rest = _describe_state(optimizer) + (", at the gradient point" if ahead else "")
     if len(groups) == 1:
-        return f"{name}({settings[0]}): {_count(groups[0]['params'])}{rest}"
-    all_of_them = [p for group in groups for p in group["params"]]
+        return f"{name}({settings[0]}): {_count(groups[0].get('params', []))}{rest}"
+    parameters = [group.get("params", []) for group in groups]
+    all_of_them = [p for several in parameters for p in several]
     lines = [
-        f"\n  {setting}: {_count(group['params'])}"
-        for setting, group in zip(settings, groups, strict=True)
+        f"\n  {setting}: {_count(several)}"
+        for setting, several in zip(settings, parameters, strict=True)
     ]
     return f"{name} of {len(groups)} groups: {_count(all_of_them)}{rest}{''.join(lines)}"
 
@@ -106,4 +108,8 @@ def _describe_state(optimizer: torch.optim.Optimizer) -> str:
 
 
 def _whole(step: Any) -> int:
-    return 0 if isinstance(step, Tensor) and step.is_meta else int(step)
+    """A count of steps; 0 where there is none to read, as on meta or in a spoilt state."""
+    try:
+        return int(step)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return 0

@@ -61,7 +61,7 @@ class RAdam(Optimizer):
         made = RAdam.numbers(t=state["step"], lr=1.0, betas=group["betas"])
         if made["adaptive"]:
             return (state["exp_avg_sq"].sqrt() + group["eps"]) / made["size"]
-        return state["exp_avg_sq"] ** 0 / made["plain"]
+        return state["exp_avg_sq"] ** 0 / made["plain"]  # ones, by what a rule may use
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The tutorial's chapters: executed as the site is built, and in it as notebooks, too."""
+"""The tutorial's chapters: executed when the site is built, and in it as notebooks too."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDER = "jupyter_execute"
 
 
 def configure(app: Sphinx) -> None:
-    """Has the executed notebooks in the site, where MyST-NB has them beside it."""
+    """Puts the executed notebooks into the site; MyST-NB would put them beside it."""
     config: Any = app.env.mystnb_config  # pyright: ignore[reportAttributeAccessIssue]
     folder = str(Path(app.outdir, FOLDER))
     app.env.mystnb_config = config.copy(output_folder=folder)  # pyright: ignore
@@ -37,7 +37,7 @@ class Download(SphinxTransform):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    # What is sent to a kernel is encrypted, where both sides can; a kernel warns of less.
+    # A kernel that could encrypt its messages, and is not asked to, warns of it in the pages.
     if encryption := getattr(KernelManager, "transport_encryption", None):
         encryption.default_value = "auto"
     logging.getLogger("traitlets").setLevel(logging.WARNING)

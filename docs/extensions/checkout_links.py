@@ -17,8 +17,9 @@ from sphinx.application import Sphinx
 from sphinx.builders.html import StandaloneHTMLBuilder
 from sphinx.transforms import SphinxTransform
 
-DOCS = Path(__file__).parents[1]
-CHECKOUT = DOCS.parent
+from scratchopt.config.checkout import CHECKOUT
+
+DOCS = CHECKOUT / "docs"
 PAGES = {"README.md": "index", "CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog"}
 LANGUAGES = {".py": "python", ".js": "javascript", ".jinja": "html+jinja", ".md": "markdown"}
 LANGUAGES |= {".yaml": "yaml", ".toml": "toml", ".csv": "text", "": "bash"}  # .ci/run
@@ -36,7 +37,7 @@ class CheckoutLinks(SphinxTransform):
             *self.document.findall(addnodes.pending_xref),
         ]
         for link in links:
-            if link["reftype"] == "myst" and (path := self.path_of(link["reftarget"])):
+            if link["reftype"] == "myst" and (path := self.find_path(link["reftarget"])):
                 self.replace(link, path, link.children)
         for node in list(self.document.findall(nodes.literal)):
             in_link = isinstance(node.parent, (nodes.reference, addnodes.pending_xref))
@@ -45,8 +46,8 @@ class CheckoutLinks(SphinxTransform):
                 if path.is_file() and path.suffix in LANGUAGES:
                     self.replace(node, path, [node.deepcopy()])
 
-    def path_of(self, target: str) -> Path | None:
-        """The file that a page links to, if it is outside of docs/."""
+    def find_path(self, target: str) -> Path | None:
+        """Finds the file that a page links to, if it is outside of docs/."""
         document = Path(self.env.doc2path(self.env.docname))
         # The pages that include a file of the checkout have its links, relative to the checkout.
         folder = CHECKOUT if self.env.docname in PAGES.values() else document.parent
@@ -68,8 +69,8 @@ class CheckoutLinks(SphinxTransform):
         node.parent.replace(node, nodes.reference("", "", *label, refuri=uri, internal=True))
 
 
-def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """The page of each file that a page links to."""
+def write_source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Writes the page of each file that a page links to."""
     names = {
         found[1]
         for docname in app.env.found_docs
@@ -91,5 +92,5 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_transform(CheckoutLinks)
-    app.connect("html-collect-pages", source_pages)
+    app.connect("html-collect-pages", write_source_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

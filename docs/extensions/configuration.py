@@ -14,13 +14,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from checkout_links import CHECKOUT
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from scratchopt.compare.command_keys import CommandKeys
+from scratchopt.config.checkout import CHECKOUT, CONF
 from scratchopt.config.groups import SCHEMAS, Accelerator, ComparisonConfig
 from scratchopt.config.optimizers import optimizer_schema
 from scratchopt.config.schedules import SCHEDULES
@@ -31,7 +31,6 @@ from scratchopt.ranges import COMMON
 
 logger = logging.getLogger(__name__)
 
-CONF = CHECKOUT / "conf"
 ENTRY = re.compile(r"^(\w+): *(.*?)(?: *# (.*))?$", re.MULTILINE)
 ARGUMENT = re.compile(r"^ +(\w+): (.*(?:\n {8,}(?!\w+: ).*)*)", re.MULTILINE)
 ELSEWHERE = re.compile(r"\$\{(?:oc\.select:)?(\w+)[^,]*(?:,.*?)??(?:,([^,]*))?\}")
@@ -56,7 +55,7 @@ class Configuration(SphinxDirective):
         for path in (*CONF.rglob("*.yaml"), *(CHECKOUT / "scratchopt" / "config").glob("*.py")):
             self.env.note_dependency(path)
         if name == "comparison":
-            keys = indented((CONF / "task" / "mnist.yaml").read_text("utf-8"), "comparison")
+            keys = read_indented((CONF / "task" / "mnist.yaml").read_text("utf-8"), "comparison")
             text = write_table(
                 [key._replace(value="", comment="") for key in keys], ComparisonConfig, ""
             )
@@ -69,31 +68,15 @@ class Configuration(SphinxDirective):
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
-class Tags(SphinxDirective):
-    """A table of the tags that callbacks log, from their docstrings."""
-
-    required_arguments = 1
-    final_argument_whitespace = True
-
-    def run(self) -> list[nodes.Node]:
-        rows = ["| | logged by |", "|---|---|"]
-        for target in self.arguments[0].split():
-            module, _, name = target.rpartition(".")
-            text = inspect.getdoc(getattr(import_module(module), name)) or ""
-            for entry in re.findall(r"^`train/(?:.+\n)+?(?=\n|`train/)", text, re.MULTILINE):
-                rows.append(f"| {' '.join(entry.split())} | `{name}` |")
-        return self.parse_text_to_nodes("\n".join(rows) + "\n")
-
-
 def write_choice(path: Path) -> str:
     """Writes the section of a choice, such as conf/optimizer/nag.yaml."""
     source = path.read_text("utf-8")
     lines = [f"### {path.stem}", f"`{path.relative_to(CHECKOUT)}`"]
     entries = read_entries(path)
     if path.parent.name == "task":
-        beside = [f"`{key}: {value}`" for key, value, _ in entries if value and key[0] != "s"]
+        beside = [f"`{key}: {value}`" for key, value, _ in entries if value and key != "settings"]
         lines.append(f"With it go {', '.join(beside)}.")
-        entries = indented(source, "task")
+        entries = read_indented(source, "task")
     target = next((entry.value for entry in entries if entry.key == "_target_"), "")
     if target:
         lines[1] += f", of `{target}`"
@@ -120,7 +103,7 @@ def read_others(schema: type) -> list[Entry]:
     return [Entry(key, "", comment) for key, comment in keys]
 
 
-def indented(source: str, key: str) -> list[Entry]:
+def read_indented(source: str, key: str) -> list[Entry]:
     """The keys beneath a key of a YAML file."""
     [lines] = re.findall(rf"^{key}:\n((?:  .*\n)+)", source, re.MULTILINE)
     return [Entry(*found) for found in ENTRY.findall(inspect.cleandoc(lines))]
@@ -178,5 +161,4 @@ def read_arguments(*takers: Any) -> Iterator[str]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("configuration", Configuration)
-    app.add_directive("tags", Tags)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

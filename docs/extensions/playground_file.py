@@ -14,6 +14,5 @@ def write_playground(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Has Sphinx call it."""
     app.connect("build-finished", write_playground)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from checkout_links import CHECKOUT
 from docstrings import restructure
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -20,6 +19,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.inspect import signature, stringify_signature
 
+from scratchopt.config.checkout import CHECKOUT
 from scratchopt.optimizer import Optimizer, Params
 
 logger = logging.getLogger(__name__)

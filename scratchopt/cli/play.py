@@ -15,6 +15,7 @@ from typing import NoReturn
 from scratchopt.atomic_write import atomic_write
 from scratchopt.cli.parser import Parser
 from scratchopt.cli.streams import guard_streams
+from scratchopt.config.checkout import check_checkout
 from scratchopt.config.fields import UserError
 
 MOST = 16  # runs: more are not told apart, and the file grows with each
@@ -51,9 +52,10 @@ def play_live(output: Path) -> str:
     """Writes the playground; returns what there is to say of it, in a line.
 
     Raises:
-        UserError: no jinja2, or an output that is no file.
+        UserError: no checkout or jinja2, or an output that is no file.
         OSError: a file that cannot be written.
     """
+    check_checkout()
     _check_output(output)
     try:
         from scratchopt.playground.page import render_page

@@ -93,7 +93,7 @@ def train_configured(cfg: DictConfig, in_sweep: bool, may_diverge: bool) -> floa
     Args:
         cfg: as Hydra has composed it.
         in_sweep: true for one of a sweep's runs.
-        may_diverge: true if a run that diverges is told of, and no error.
+        may_diverge: true if a run that diverges is reported, and is no error.
 
     Returns:
         What `scratchopt.cli.sweep.find_objective` says of it.
@@ -179,7 +179,7 @@ def train_in_directory(
 
 
 def print_result(result: Result, directory: Path) -> None:
-    """Prints what came of a run, but in a notebook, which shows the run itself."""
+    """Prints what came of a run, except in a notebook, which shows the run itself."""
     if not in_notebook():
         print(f"\n{result.table(directory)}", flush=True)
     elif HydraConfig.get().mode == RunMode.MULTIRUN:  # and shows them when all have ended

@@ -1,9 +1,9 @@
 """A program of a rule, written as a function in JavaScript."""
 
 import ast
-import re
 from collections.abc import Iterable
-from math import isinf, isnan
+from json import dumps
+from math import copysign, isinf, isnan
 from typing import Any
 
 from scratchopt.engine.operations import OPERATIONS
@@ -11,7 +11,7 @@ from scratchopt.engine.program import Program
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
-_COMPARISONS |= {ast.Eq: "===", ast.NotEq: "!=="}
+_COMPARISONS |= {ast.Eq: "==", ast.NotEq: "!="}  # with which true is 1, as in Python
 
 
 def write_function(program: Program, returned: str, single: Iterable[str] = ()) -> str:
@@ -38,7 +38,8 @@ def write_function(program: Program, returned: str, single: Iterable[str] = ()) 
 def write_value(value: Any) -> str:
     """Writes what a program has named, a number, or several by name or in order."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {write_value(one)}" for key, one in value.items()) + "}"
+        entries = (f"{_write_key(key)}: {write_value(one)}" for key, one in value.items())
+        return "{" + ", ".join(entries) + "}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(write_value, value)) + "]"
     return value if isinstance(value, str) else write_number(value)
@@ -50,7 +51,11 @@ def write_number(number: float) -> str:
         return "NaN"
     if isinf(number):
         return "Infinity" if number > 0 else "(-Infinity)"
-    return f"({number!r})" if number < 0 else repr(number + 0)  # True is 1
+    return f"({number!r})" if copysign(1, number) < 0 else repr(number + 0)  # True is 1
+
+
+def _write_key(key: str) -> str:
+    return key if key.isidentifier() else dumps(key)
 
 
 def _write_step(step: Any) -> str:
@@ -64,15 +69,14 @@ def _write_arithmetic(source: str, single: set[str]) -> list[str]:
     lines = []
     for line in function.body:
         if isinstance(line, ast.Assign):
-            name, used = ast.unparse(line.targets[0]), _names(line.value)
-            value = _write(line.value)
-            if single & used and isinstance(line.value, ast.BinOp):
-                value = re.sub(r"\b[an]\d+\b", r"Math.fround(\g<0>)", value)
-                value = f"Math.fround({value})"
-                single.add(name)
+            name, value = ast.unparse(line.targets[0]), _write(line.value)
+            if single & _names(line.value):
+                value = _write_single(line.value, single)
+                if not isinstance(line.value, ast.Compare):
+                    single.add(name)
             lines.append(f"const {name} = {value};")
         elif isinstance(line, ast.If):
-            lines.append(f"if ({_write(line.test)}) return null;")
+            lines.append(f"if ({_write_test(line.test)}) return null;")
         elif isinstance(line, ast.Return) and isinstance(line.value, ast.Tuple):
             factors = enumerate(line.value.elts)
             lines += [f"const f{k} = {_write(factor)};" for k, factor in factors]
@@ -83,6 +87,29 @@ def _names(node: ast.expr) -> set[str]:
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
+def _write_test(test: ast.expr) -> str:
+    """Writes the truth of a number: a NaN has it, as in Python."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return f"{_write(test.operand)} == 0"
+    return f"{_write(test)} != 0"
+
+
+def _write_single(node: ast.expr, single: set[str]) -> str:
+    """Writes an expression as torch computes it, where an operand is a tensor in float32."""
+    match node:
+        case ast.BinOp(left=left, op=op, right=right):
+            a, b = (f"Math.fround({_write(operand)})" for operand in (left, right))
+            if isinstance(op, ast.Pow) and not single & _names(right):
+                b = _write(right)
+            if isinstance(op, ast.Div) and not single & _names(left):
+                return f"Math.fround(Math.fround(1 / {b}) * {a})"
+            return f"Math.fround({_write_operator(op, a, b)})"
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            a, b = (f"Math.fround({_write(operand)})" for operand in (left, right))
+            return f"({a} {_COMPARISONS[type(op)]} {b})"
+    return _write(node)
+
+
 def _write(node: ast.expr) -> str:
     """Writes an expression of the arithmetic, whose numbers and operators are Python's."""
     match node:
@@ -90,21 +117,25 @@ def _write(node: ast.expr) -> str:
             return write_number(number)
         case ast.Name(id=name):
             return {"inf": "Infinity", "nan": "NaN"}.get(name, name)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return f"!({_write(operand)})"
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return f"(-{_write(operand)})"
-        case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return f"Math.pow({_write(left)}, {_write(right)})"
-        case ast.BinOp(left=left, op=ast.FloorDiv(), right=right):
-            return f"Math.floor({_write(left)} / {_write(right)})"
-        case ast.BinOp(left=left, op=ast.Mod(), right=right):
-            a, b = _write(left), _write(right)
-            return f"({a} - {b} * Math.floor({a} / {b}))"
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return f"({_write(left)} {_OPERATORS[type(op)]} {_write(right)})"
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
+        case ast.BinOp(left=left, op=op, right=right):
+            return _write_operator(op, _write(left), _write(right))
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
             return f"({_write(left)} {_COMPARISONS[type(op)]} {_write(right)})"
         case ast.Call(func=ast.Name(id="abs"), args=[operand]):
             return f"Math.abs({_write(operand)})"
     raise NotImplementedError(f"{ast.unparse(node)} has no JavaScript")
+
+
+def _write_operator(op: ast.operator, a: str, b: str) -> str:
+    """Writes an operator on two numbers; the remainder has the sign of b, as in Python."""
+    other_sign = f"({a} % {b} != 0 && {a} % {b} < 0 != {b} < 0)"
+    match op:
+        case ast.Pow():
+            return f"Math.pow({a}, {b})"
+        case ast.Mod():
+            return f"({a} % {b} + ({other_sign} ? {b} : 0))"
+        case ast.FloorDiv():  # not of a / b, which may have been rounded up: 1 // 0.1 is 9
+            return f"(Math.round(({a} - {a} % {b}) / {b}) - {other_sign})"
+    return f"({a} {_OPERATORS[type(op)]} {b})"

@@ -19,7 +19,7 @@ from scratchopt.engine.stand_ins import OUTSIDE, USE_WHERE, Mask, Number, StandI
 
 WAYS = 32  # through the branches of a rule, at most
 _MASKS = {"and_": 2, "or_": 2, "invert": 1, "where": 1}  # operands that are comparisons
-_READING = (__file__, operations.__file__, stand_ins.__file__)  # through which an operation comes
+_READER_FILES = (__file__, operations.__file__, stand_ins.__file__)  # an operation comes through
 Reading = TypeVar("Reading")
 
 
@@ -55,7 +55,8 @@ def read_function(
 
     Returns:
         For each way through its branches a program, and what is returned there: a number, a tensor,
-        or several by name, each as its name in the program or as a plain number.
+        or several by name, each as its name in the program or as a plain number; those of a pair d
+        are d[0] and d[1].
     """
 
     def read(reader: "Reader") -> tuple[Program, Any]:
@@ -216,7 +217,11 @@ class Reader:
     def spell(self, value: Any) -> Any:
         """Spells what a function returns: a tensor, a number, or several by name."""
         if isinstance(value, dict):
-            return {key: self.spell(one) for key, one in value.items()}
+            return {
+                name: self._operand(number)
+                for key, one in value.items()
+                for name, number in _name_numbers(key, one).items()
+            }
         return self._operand(value)
 
     def _operand(self, operand: Any) -> str | float:
@@ -225,9 +230,16 @@ class Reader:
         return operand.value if isinstance(operand, StandIn) else self.constant(operand)
 
 
+def _name_numbers(key: str, value: Any) -> dict[str, Any]:
+    """Names a number, or each of several."""
+    if not isinstance(value, tuple | list):
+        return {key: value}
+    return {f"{key}[{i}]": number for i, number in enumerate(value)}
+
+
 def _find_line() -> Line:
     """Finds the line that a step comes from: the innermost one outside of the reading."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename in _READING and frame.f_back:
+    while frame.f_code.co_filename in _READER_FILES and frame.f_back:
         frame = frame.f_back
     return Line(frame.f_code.co_filename, frame.f_lineno)

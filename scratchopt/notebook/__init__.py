@@ -1,4 +1,4 @@
-"""What a notebook trains, compares, reads and shows: the commands of scripts/ as functions."""
+"""Trains, compares and reads runs in a notebook: the commands of scripts/ as functions."""
 
 from scratchopt.notebook.comparing import compare as compare
 from scratchopt.notebook.comparing import read_report as read_report

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scratchopt.cli.compare import check_folders, check_packages, describe_run, do_runs, write
 from scratchopt.compare.command_keys import parse_request
 from scratchopt.compare.schedule import Schedule
+from scratchopt.config.checkout import check_checkout
 from scratchopt.config.fields import UserError
 from scratchopt.config.messages import GIVEN_WRONG, one_line
 from scratchopt.notebook.interrupted import Interrupted
@@ -30,6 +31,7 @@ def compare(*keys: str) -> StoredReport:
         UserError: what cannot be had, in one line with the remedy.
         Interrupted: the user has stopped it.
     """
+    check_checkout()
     try:
         request = parse_request(list(keys))
         check_packages()

@@ -1,4 +1,4 @@
-"""Some runs, shown together: a table of what came of them, and the pictures of all."""
+"""Runs that are shown together: a table of what came of them, and their common pictures."""
 
 from collections.abc import Iterable
 from html import escape
@@ -15,7 +15,7 @@ class Runs(list[Run]):
 
     Args:
         runs: in order.
-        pictures: the folder with the pictures of all; None, where there is none.
+        pictures: the folder with the pictures of all of them; None, where there is none.
     """
 
     def __init__(self, runs: Iterable[Run], pictures: Path | None = None) -> None:

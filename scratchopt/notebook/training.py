@@ -1,30 +1,27 @@
 """Trains in a notebook what scripts/train.py trains, and leaves everything else as it was."""
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import hydra
-import torch
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from scratchopt.cli.arguments import rewrite_arguments
 from scratchopt.cli.job import configure
 from scratchopt.cli.sweep import Tally
 from scratchopt.cli.train import is_user_error, train_and_draw, train_configured
-from scratchopt.config.checkout import CHECKOUT, CONF
+from scratchopt.config.checkout import CHECKOUT, CONF, check_checkout
 from scratchopt.config.fields import UserError, as_typed
 from scratchopt.config.messages import find_cause, one_line
 from scratchopt.config.paths import to_paste
 from scratchopt.notebook.interrupted import Interrupted
+from scratchopt.notebook.process_state import process_unchanged
 from scratchopt.notebook.runs import Runs
 from scratchopt.runs import training  # noqa: F401  (here, where no garbage of the user's is frozen)
 from scratchopt.runs.checkpoints import CHECKPOINT
@@ -32,8 +29,7 @@ from scratchopt.runs.directory import Run, read_run
 from scratchopt.runs.notebook_kernel import in_notebook, show_progress
 from scratchopt.runs.store import StoredRun
 
-SET = ("HYDRA_FULL_ERROR", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # variables of the environment
-LOGGERS = ("", "lightning.pytorch", "lightning.fabric")  # whose level or handlers are changed
+_training = Lock()
 
 
 def train(*arguments: str) -> Run:
@@ -44,7 +40,7 @@ def train(*arguments: str) -> Run:
     sets in its process, such as seeds and threads, is afterwards as it was.
 
     Args:
-        arguments: such as "task=toy", "optimizer=nag", "optimizer.lr=0.1".
+        arguments: such as `"task=toy"`, `"optimizer=nag"`, `"optimizer.lr=0.1"`.
 
     Raises:
         UserError: what cannot be had, in one line with the remedy.
@@ -74,10 +70,10 @@ def train(*arguments: str) -> Run:
 def sweep(*arguments: str) -> Runs:
     """Trains every combination of some values, as `python scripts/train.py -m` does.
 
-    An error of a run is told of where it comes about, and the others go on.
+    If a run fails, its error is printed at once, and the others go on.
 
     Args:
-        arguments: such as "task=toy", "optimizer=sgd,nag", "optimizer.lr=0.1,1.0".
+        arguments: such as `"task=toy"`, `"optimizer=sgd,nag"`, `"optimizer.lr=0.1,1.0"`.
 
     Raises:
         UserError: what cannot be had, or a sweep of which every run has failed.
@@ -95,7 +91,7 @@ def sweep(*arguments: str) -> Runs:
 
 
 def _find_directory(cfg: Any) -> Path:
-    """Finds where a run is about to lie; refuses one that a notebook cannot train."""
+    """Finds the directory that a run will have; refuses a run that a notebook cannot train."""
     hydras = HydraConfig.get()
     config = configure(cfg, hydras)
     _refuse_processes(config["accelerator"])
@@ -108,8 +104,10 @@ def _find_directory(cfg: Any) -> Path:
 def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
     """Lets the block run as train.py with some arguments; its errors are one line each."""
     _check_checkout()
+    if wrong := [argument for argument in arguments if not isinstance(argument, str)]:
+        raise UserError(f'{wrong[0]!r}: must be a string, such as "optimizer.lr=0.1"')
     error: Any = None
-    with _unchanged():
+    with _one_at_a_time(), process_unchanged():
         try:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
             rewritten = [*rewrite_arguments(list(arguments)), "hydra.job.name=train"]
@@ -118,8 +116,10 @@ def _as_command(arguments: Any, found: list[Path]) -> Iterator[None]:
             sys.argv = ["train.py", *rewritten]
             yield
         except (SystemExit, KeyboardInterrupt) as ending:
-            if not isinstance(ending, SystemExit) or ending.code:
-                error = Interrupted(_explain_stop(found))
+            code = ending.code if isinstance(ending, SystemExit) else None
+            if code or found or isinstance(ending, KeyboardInterrupt):  # and not by --help
+                said = f"{code}: " if isinstance(code, str) else ""
+                error = Interrupted(f"{said}{_explain_stop(found)}")
         except Exception as raised:
             cause = find_cause(raised)
             short = is_user_error(cause) and not isinstance(cause, UserError)
@@ -137,11 +137,7 @@ def _check_checkout() -> None:
     Raises:
         UserError: with the remedy.
     """
-    if not CONF.is_dir():
-        raise UserError(
-            f"{CHECKOUT}: has no conf/ and tasks/, which belong to the checkout; install that, by "
-            "pip install -e"
-        )
+    check_checkout()
     tasks = find_spec("tasks")
     if tasks and tasks.origin and Path(tasks.origin).resolve().parent != CHECKOUT / "tasks":
         raise UserError(f"{tasks.origin}: hides the checkout's tasks/; give yours another name")
@@ -157,32 +153,20 @@ def _explain_stop(found: list[Path]) -> str:
 
 
 @contextmanager
-def _unchanged() -> Iterator[None]:
-    """Gives back, after the block, all that a run sets in its process for itself.
+def _one_at_a_time() -> Iterator[None]:
+    """Refuses a second training at once, from another thread: the process has one Hydra.
 
-    Random states, torch's threads, variables of the environment, warnings, loggers, `sys.argv`,
-    Hydra. The block must not raise.
+    Raises:
+        UserError: with the remedy.
     """
-    threads, argv = torch.get_num_threads(), sys.argv
-    environment = {name: os.environ.get(name) for name in SET}
-    loggers = [(found := logging.getLogger(n), found.level, found.handlers[:]) for n in LOGGERS]
-    hydras = GlobalHydra.get_state()
-    GlobalHydra.instance().clear()
-    with ExitStack() as stack:
-        stack.enter_context(isolate_rng())
-        stack.enter_context(warnings.catch_warnings())
+    if not _training.acquire(blocking=False):
+        raise UserError(
+            "another thread of this process is training: wait for it, or use another process"
+        )
+    try:
         yield
-    GlobalHydra.set_state(hydras)
-    for logger, level, handlers in loggers:
-        logger.setLevel(level)
-        logger.handlers = handlers
-    for name, value in environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    sys.argv = argv
-    torch.set_num_threads(threads)
+    finally:
+        _training.release()
 
 
 def _refuse_processes(accelerator: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ function readInks(race) {
   const palette = [0, 1, 2, 3, 4, 5, 6].map((i) => read(`method-${i}`));
   const names = Object.keys(PLAYGROUND.methods);
   const dashes = [[], [7, 4], [2, 3]];
-  const taken = new Map(); // how manieth use of which colour
+  const taken = new Map(); // by method: its colour, and how many times all colours were taken before
   for (const method of race) {
     const level = Math.floor(taken.size / palette.length);
     const uses = [...taken.values()].filter((each) => each.level === level).map(({ index }) => index);

@@ -49,8 +49,8 @@ $("more").addEventListener("click", () => {
   $("more").textContent = all ? "fewer" : "more";
 });
 
-// The colours of those who race, in the page's light or dark.
-function dressMethods() {
+// Gives the methods in the race their colours, in the page's light or dark.
+function colourMethods() {
   inks = readInks(setting.race);
   for (const { method, chip } of chips) chip.querySelector(".swatch-place").replaceChildren(swatch(method));
 }

@@ -22,7 +22,7 @@ const DECADES = { eps: [-12, 0], damping: [-3, 3], noise: [-2, 1], condition_num
 const DECADES_OF_OTHERS = [-5, 1];
 
 // A map between the values of a setting and whole positions of a slider, from 0 to `last`.
-function sliderScale({ name, scale, low, high }) {
+function sliderScale({ name, scale, low }) {
   const size = PREFERRED.length;
   if (scale === "memory") { // 1 − x is preferred, from 1 to a ten-thousandth
     return {
@@ -40,13 +40,6 @@ function sliderScale({ name, scale, low, high }) {
       toPosition: (value) => (value <= 0 ? 0 : Math.max(0, (Math.log10(value) - from) * size + zeros)),
     };
   }
-  if (scale === "linear" && low !== null && high !== null) {
-    return {
-      last: 100,
-      toValue: (position) => Number((low + ((high - low) * position) / 100).toPrecision(6)),
-      toPosition: (value) => ((value - low) / (high - low)) * 100,
-    };
-  }
   return null; // a number alone
 }
 
@@ -60,7 +53,7 @@ class Field {
     this.label = setting.label.replaceAll("_", " ");
     this.onChange = onChange;
     this.row = element("div", { class: "field" });
-    if (setting.scale === "switch") {
+    if (setting.scale === "boolean") {
       this.box = element("input", { type: "checkbox", id });
       this.box.addEventListener("change", () => onChange(this.box.checked));
       this.row.append(element("label", { for: id, class: "wide" }, this.label), this.box);

@@ -1,4 +1,4 @@
-// The loss over the steps, above its minimum, and the line of a regression over its data.
+// The loss over the steps, above its minimum.
 
 const LEAST = 1e-16; // below, a difference of losses is rounding
 
@@ -36,17 +36,17 @@ class Curve {
     }
     context.textAlign = "right";
     context.textBaseline = "top";
-    halo(context, "loss − minimum", box.right - 4, box.top, inks);
+    drawText(context, "loss − minimum", box.right - 4, box.top, inks);
     context.strokeStyle = inks.ink;
     context.lineWidth = 1;
-    line(context, high, box.top, high, box.bottom);
+    drawLine(context, high, box.top, high, box.bottom);
     tracks.forEach((track, i) => {
       const k = Math.min(time, track.steps);
       const [before, after] = [Math.floor(k), Math.ceil(k)].map((n) => this.lines[i].heights[n]);
       context.fillStyle = inks.paper;
-      disc(context, [this.x(k), before + (after - before) * (k % 1)], 5);
+      fillDisc(context, [this.x(k), before + (after - before) * (k % 1)], 5);
       context.fillStyle = inks.colour(track.setting.method);
-      disc(context, [this.x(k), before + (after - before) * (k % 1)], 4);
+      fillDisc(context, [this.x(k), before + (after - before) * (k % 1)], 4);
     });
   }
 
@@ -78,7 +78,7 @@ class Curve {
     const every = Math.max(1, Math.ceil((high - low) / Math.max(2, (box.bottom - box.top) / 26)));
     for (let power = low; power <= high; power += every) {
       const y = this.y(power);
-      line(context, box.left, y, box.right, y);
+      drawLine(context, box.left, y, box.right, y);
       context.fillText(`10${superscripts(power)}`, box.left - 6, y);
     }
     context.textAlign = "center";
@@ -90,34 +90,5 @@ class Curve {
   // The step at a place of the canvas.
   toStep(px, steps) {
     return Math.max(0, Math.min(steps, Math.round(this.x.invert(px))));
-  }
-}
-
-class Fit {
-  constructor(canvas) {
-    this.canvas = canvas;
-  }
-
-  draw({ setting, tracks, inks }, time) {
-    const { data } = PLAYGROUND.functions[setting.function];
-    const { context, width, height } = prepare(this.canvas);
-    const ends = [Math.min(...data.x), Math.max(...data.x)];
-    const [low, high] = [Math.min(0, ...data.y), Math.max(...data.y)];
-    const x = linearScale(ends, [12, width - 12]);
-    const y = linearScale([low, high], [height - 12, 12]);
-    context.strokeStyle = inks.line;
-    context.strokeRect(0.5, 0.5, width - 1, height - 1);
-    context.fillStyle = inks.soft;
-    context.globalAlpha = 0.55;
-    data.x.forEach((at, i) => disc(context, [x(at), y(data.y[i])], 1.8));
-    context.globalAlpha = 1;
-    context.lineWidth = 2;
-    for (const track of tracks) {
-      const [slope, intercept] = positionAt(track, time);
-      context.strokeStyle = inks.colour(track.setting.method);
-      context.setLineDash(inks.dash(track.setting.method));
-      line(context, x(ends[0]), y(intercept + slope * ends[0]), x(ends[1]), y(intercept + slope * ends[1]));
-    }
-    context.setLineDash([]);
   }
 }

@@ -5,7 +5,6 @@ down. Those of autograd are among them, so that no gradient is written by hand. 
 branches on its numbers, the way of the example is written.
 """
 
-import operator
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -17,25 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from scratchopt.engine.js_source import write_value
+from scratchopt.engine.operations import OPERATIONS
 
-# By what torch's dispatcher calls an operation.
-_ELEMENTWISE = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "div": "{} / {}",
-    "rsub": "{1} - {0}",
-    "neg": "-{}",
-    "pow": "Math.pow({}, {})",
-    "abs": "Math.abs({})",
-    "sin": "Math.sin({})",
-    "cos": "Math.cos({})",
-    "exp": "Math.exp({})",
-    "log": "Math.log({})",
-    "sqrt": "Math.sqrt({})",
-}
-_OF_NUMBERS = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}
-_OF_NUMBERS |= {"div": operator.truediv}
+# What each operation is in JavaScript, by the name that torch's dispatcher gives it.
+_OF_RULES = ("add", "sub", "mul", "div", "pow", "neg", "abs", "exp", "log", "sqrt")
+_ELEMENTWISE = {name: OPERATIONS[name].js for name in _OF_RULES}
+_ELEMENTWISE |= {"rsub": "{1} - {0}", "sin": "Math.sin({})", "cos": "Math.cos({})"}
+_OF_NUMBERS = ("add", "sub", "mul", "div")  # done at once where both operands are known
 # The same in fewer words, or as torch computes a power; by the operation and its second operand.
 _SHORT = {("pow", 1): "{0}", ("pow", 2): "{0} * {0}", ("pow", 3): "{0} * {0} * {0}"}
 _SHORT |= {("mul", 1): "{0}", ("div", 1): "{0}", ("add", 0): "{0}", ("sub", 0): "{0}"}
@@ -122,7 +109,7 @@ class Expressions(TorchDispatchMode):
         if name in ("add", "mul") and not isinstance(operands[0], str):
             operands = operands[::-1]  # a known number is second
         if name in _OF_NUMBERS and not any(isinstance(x, str) for x in operands):
-            return _OF_NUMBERS[name](*operands)
+            return OPERATIONS[name].function(*operands)
         if name in ("mul", "pow") and operands[1] == 0:
             return 0.0 if name == "mul" else 1.0
         template = _SHORT.get((name, operands[-1]), _ELEMENTWISE[name])

@@ -1,13 +1,7 @@
-// The landscape: the function as a graph or as shades and contours, and the runs upon it.
+// The landscape: the ground, and the runs upon it.
 
-class Landscape {
-  constructor(canvas) {
-    this.canvas = canvas;
-    this.ground = document.createElement("canvas");
-    this.drawnGround = null;
-  }
-
-  // Draws the runs at a time; `scene` has the setting, the tracks, the inks and who is shown.
+class Landscape extends Ground {
+  // Draws the runs at a time; `scene` has the setting, the tracks, the inks and which is shown.
   draw(scene, time) {
     const { context, width, height, ratio } = prepare(this.canvas);
     const { setting, inks } = scene;
@@ -36,41 +30,6 @@ class Landscape {
     this.drawBalls(context, scene, time);
   }
 
-  // Lays out the scales. A graph leaves room above for the ball that lies on it.
-  place(width, height) {
-    const narrow = width < 480;
-    this.box = { left: narrow ? 34 : 46, right: width - 14, top: 10, bottom: height - 30 };
-    const { left, right, top, bottom } = this.box;
-    const { window: range, dim } = this.f;
-    this.x = linearScale(range[0], [left, right]);
-    if (dim === 2) this.y = linearScale(range[1], [bottom, top]);
-    else {
-      const [low, high] = range[0];
-      const values = Array.from({ length: 401 }, (_, i) => this.value(low + ((high - low) * i) / 400));
-      const [least, most] = [Math.min(...values), Math.max(...values)];
-      const margin = (most - least) * 0.08;
-      this.y = linearScale([least - margin, most + margin], [bottom, top]);
-    }
-  }
-
-  value(...theta) {
-    return this.f.value(theta, this.parameters);
-  }
-
-  // Where a point of the parameters is on the canvas.
-  toPixels(theta) {
-    return [this.x(theta[0]), this.y(this.f.dim === 1 ? this.value(theta[0]) : theta[1])];
-  }
-
-  // What a place on the canvas is as a start: within the window, and with as many digits as pixels.
-  toStart(px, py) {
-    const places = [this.x.invert(px), this.y.invert(py)];
-    return this.f.window.map(([low, high], i) => {
-      const digits = Math.max(0, Math.ceil(-Math.log10((high - low) / 1000)));
-      return Number(Math.min(high, Math.max(low, places[i])).toFixed(digits));
-    });
-  }
-
   // A ball lies on the graph: its centre is off it by its radius, at a right angle.
   restAt(theta) {
     const [x, y] = this.toPixels(theta);
@@ -88,78 +47,6 @@ class Landscape {
     const [x, y] = interpolate(here, this.restAt(track.iterates[k + 1]), time - k);
     if (this.f.dim === 2) return [x, y];
     return [x, Math.min(y, this.restAt([this.x.invert(x)])[1])];
-  }
-
-  drawGround(inks, width, height, ratio) {
-    this.ground.width = Math.round(width * ratio);
-    this.ground.height = Math.round(height * ratio);
-    const context = this.ground.getContext("2d");
-    if (this.f.dim === 2) this.drawPlane(context, inks, ratio);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    this.drawAxes(context, inks);
-    if (this.f.dim === 1) this.drawGraph(context, inks);
-    for (const minimizer of this.f.minimizers) {
-      const [x, y] = this.toPixels(minimizer);
-      ring(context, [x, y], 6, inks.ink, inks);
-      context.fillStyle = inks.ink;
-      disc(context, [x, y], 2);
-    }
-  }
-
-  drawAxes(context, inks) {
-    const { left, right, top, bottom } = this.box;
-    const { dim, axes, window: range } = this.f;
-    context.strokeStyle = inks.line;
-    context.fillStyle = inks.soft;
-    context.font = inks.font;
-    context.textAlign = "center";
-    context.textBaseline = "top";
-    context.lineWidth = 1;
-    if (dim === 2) context.strokeRect(left, top, right - left, bottom - top);
-    for (const tick of roundTicks(...range[0], width(right - left, 70))) {
-      const x = this.x(tick);
-      context.fillText(format(tick, 3), x, bottom + 6);
-      if (dim === 1) line(context, x, top, x, bottom);
-    }
-    context.textAlign = "right";
-    context.textBaseline = "middle";
-    const values = dim === 2 ? range[1] : [this.y.invert(bottom), this.y.invert(top)];
-    for (const tick of roundTicks(...values, width(bottom - top, 60))) {
-      const y = this.y(tick);
-      context.fillText(format(tick, 3), left - 6, y);
-      if (dim === 1) line(context, left, y, right, y);
-    }
-    context.textAlign = "right";
-    context.textBaseline = "bottom";
-    halo(context, axes[0], right - 6, bottom - 4, inks);
-    context.textAlign = "left";
-    context.textBaseline = "top";
-    halo(context, dim === 1 ? "f(x)" : axes[1], left + 6, top + 5, inks);
-
-    function width(pixels, each) {
-      return Math.max(2, Math.round(pixels / each));
-    }
-  }
-
-  drawPlane(context, inks, ratio) {
-    const { left, right, top, bottom } = this.box;
-    const floor = Math.min(...this.f.minimizers.map((each) => this.value(...each)));
-    const excess = (px, py) => this.value(this.x.invert(left + px / ratio), this.y.invert(top + py / ratio)) - floor;
-    const rectangle = [left, top, right - left, bottom - top].map((each) => Math.round(each * ratio));
-    drawShades(context, rectangle, excess, inks, ratio);
-  }
-
-  drawGraph(context, inks) {
-    const { left, right, bottom } = this.box;
-    context.beginPath();
-    for (let px = left; px <= right; px++) context.lineTo(px, this.y(this.value(this.x.invert(px))));
-    context.lineWidth = 2;
-    context.strokeStyle = inks.soft;
-    context.stroke();
-    context.lineTo(right, bottom);
-    context.lineTo(left, bottom);
-    context.fillStyle = inks.ground;
-    context.fill();
   }
 
   // The paths in pixels, once for each simulation, and whole as one line that is drawn faintly.
@@ -191,7 +78,7 @@ class Landscape {
     context.stroke();
     context.setLineDash([]);
     context.globalAlpha = 1;
-    for (let k = 0; k <= last; k++) disc(context, points[k], 2.2);
+    for (let k = 0; k <= last; k++) fillDisc(context, points[k], 2.2);
   }
 
   // Of the method whose sliders are shown: the velocity, which leads to the next θ, and −lr·gradient.
@@ -208,8 +95,8 @@ class Landscape {
         : [this.x(theta[0] + step[0]), this.y(theta[1] + step[1])];
     const lr = track.setting.values.lr ?? 1;
     const descent = track.gradients[k].map((g) => -lr * g);
-    arrow(context, point, along(point, track.points[k], descent), most, inks.ink, [2, 4], inks);
-    arrow(context, from, along(from, track.iterates[k], track.velocities[k]), Infinity, colour, [], inks);
+    drawArrow(context, point, along(point, track.points[k], descent), most, inks.ink, [2, 4], inks);
+    drawArrow(context, from, along(from, track.iterates[k], track.velocities[k]), Infinity, colour, [], inks);
   }
 
   drawBalls(context, { setting, tracks, inks }, time) {
@@ -226,13 +113,13 @@ class Landscape {
         const point = this.restAt(track.points[k]);
         context.strokeStyle = colour;
         context.lineWidth = 1;
-        line(context, ...this.restAt(track.iterates[k]), ...point);
-        ring(context, point, BALL - 3, colour, inks);
+        drawLine(context, ...this.restAt(track.iterates[k]), ...point);
+        drawRing(context, point, BALL - 3, colour, inks);
       }
       const at = [Math.max(left, Math.min(right, x)), Math.max(top, Math.min(bottom, y))];
       const outside = Math.hypot(x - at[0], y - at[1]) > BALL;
-      if (outside) wedge(context, at, Math.atan2(y - at[1], x - at[0]), colour, inks);
-      else ball(context, at, colour, this.f.dim === 1 ? x / BALL : null, inks);
+      if (outside) drawWedge(context, at, Math.atan2(y - at[1], x - at[0]), colour, inks);
+      else drawBall(context, at, colour, this.f.dim === 1 ? x / BALL : null, inks);
       if (tracks.length > 1 || outside) labels.push({ text: outside ? `${title} is outside` : title, at, colour });
     }
     this.drawLabels(context, labels, inks);
@@ -254,7 +141,7 @@ class Landscape {
       const line = near + (offsets.find((offset) => isFree(near + offset)) ?? 0);
       taken.push({ start, end: start + width, line });
       context.textAlign = "left";
-      halo(context, text, start, line, inks);
+      drawText(context, text, start, line, inks);
     }
   }
 
@@ -265,8 +152,8 @@ class Landscape {
       const [x, y] = this.ballAt(track, time);
       const distance = Math.hypot(px - x, py - y);
       if (distance <= reach && (!best || distance < best.distance)) {
-        const [ground] = [this.toPixels(positionAt(track, time))];
-        best = { track, distance, offset: [ground[0] - px, ground[1] - py] };
+        const [x0, y0] = this.toPixels(positionAt(track, time));
+        best = { track, distance, offset: [x0 - px, y0 - py] };
       }
     }
     return best;

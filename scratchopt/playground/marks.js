@@ -2,20 +2,20 @@
 
 const BALL = 9; // the radius, in pixels
 
-function line(context, x0, y0, x1, y1) {
+function drawLine(context, x0, y0, x1, y1) {
   context.beginPath();
   context.moveTo(x0, y0);
   context.lineTo(x1, y1);
   context.stroke();
 }
 
-function disc(context, [x, y], radius) {
+function fillDisc(context, [x, y], radius) {
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);
   context.fill();
 }
 
-function ring(context, [x, y], radius, colour, inks) {
+function drawRing(context, [x, y], radius, colour, inks) {
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);
   context.lineWidth = 5;
@@ -27,18 +27,18 @@ function ring(context, [x, y], radius, colour, inks) {
 }
 
 // A ball with a rim; a spot on it turns as it rolls.
-function ball(context, [x, y], colour, angle, inks) {
+function drawBall(context, [x, y], colour, angle, inks) {
   context.fillStyle = inks.paper;
-  disc(context, [x, y], BALL + 1.5);
+  fillDisc(context, [x, y], BALL + 1.5);
   context.fillStyle = colour;
-  disc(context, [x, y], BALL);
+  fillDisc(context, [x, y], BALL);
   if (angle === null) return;
   context.fillStyle = inks.paper;
-  disc(context, [x + Math.cos(angle) * BALL * 0.5, y + Math.sin(angle) * BALL * 0.5], 2);
+  fillDisc(context, [x + Math.cos(angle) * BALL * 0.5, y + Math.sin(angle) * BALL * 0.5], 2);
 }
 
 // A mark at the edge, that points to where a run is outside.
-function wedge(context, [x, y], angle, colour, inks) {
+function drawWedge(context, [x, y], angle, colour, inks) {
   context.save();
   context.translate(x, y);
   context.rotate(angle);
@@ -55,7 +55,7 @@ function wedge(context, [x, y], angle, colour, inks) {
   context.restore();
 }
 
-function arrow(context, from, to, most, colour, dash, inks) {
+function drawArrow(context, from, to, most, colour, dash, inks) {
   const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
   const full = Math.hypot(dx, dy);
   if (!(full > 4)) return;
@@ -71,7 +71,7 @@ function arrow(context, from, to, most, colour, dash, inks) {
     context.strokeStyle = context.fillStyle = stroke;
     context.lineWidth = width;
     context.setLineDash(stroke === colour ? dash : []);
-    line(context, ...from, tipX - ux * head * 0.7, tipY - uy * head * 0.7);
+    drawLine(context, ...from, tipX - ux * head * 0.7, tipY - uy * head * 0.7);
     context.setLineDash([]);
     context.beginPath();
     context.moveTo(tipX, tipY);
@@ -84,7 +84,7 @@ function arrow(context, from, to, most, colour, dash, inks) {
 }
 
 // Text that can be read on any ground.
-function halo(context, text, x, y, inks) {
+function drawText(context, text, x, y, inks) {
   context.lineWidth = 4;
   context.lineJoin = "round";
   context.strokeStyle = inks.paper;

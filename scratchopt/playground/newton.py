@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchopt.config.checkout import CHECKOUT
 from scratchopt.newton import Newton
 from scratchopt.playground.expressions import Expressions
 from scratchopt.playground.programs import write_json, write_object
 from scratchopt.playground.settings import describe_setting
-from scratchopt.playground.source_lines import ROOT
 from scratchopt.second_order.system import System
 
 SETTINGS = ("lr", "damping", "weight_decay")
@@ -43,10 +43,9 @@ def write_newton() -> str:
         for line, text in enumerate(texts)
         if (name := re.split(r"\W", text)[0]) in RETURNED
     ]
-    file = Path(__file__).relative_to(ROOT).as_posix()
+    file = Path(__file__).resolve().relative_to(CHECKOUT).as_posix()
     about: dict[str, Any] = {
         "title": "Newton",
-        "file": "scratchopt/newton.py",
         "summary": (Newton.__doc__ or "").partition("\n")[0],
         "settings": [describe_setting(optimizer, name) for name in SETTINGS],
         "switches": [],

@@ -39,10 +39,14 @@ $("copy-numbers").addEventListener("click", () => {
   copy(rows.join("\n"), $("copy-numbers"));
 });
 
+const MOST_TOLD = 400; // characters: a page that a garbled address fills shows no setting
+
 function openAddress(hash) {
   const { setting: found, complaints } = readAddress(hash);
   $("complaints").hidden = !complaints.length;
-  $("complaints").textContent = complaints.length ? `In the address: ${complaints.join("; ")}.` : "";
+  const all = complaints.join("; ");
+  const told = all.length > MOST_TOLD ? `${all.slice(0, MOST_TOLD)}…` : `${all}.`;
+  $("complaints").textContent = complaints.length ? `In the address: ${told}` : "";
   pause();
   setting = found;
   change({});
@@ -54,7 +58,7 @@ document.documentElement.classList.toggle("framed", isFramed);
 const isSent = /[#&]step=/.test(location.hash); // with a step, from which the reader is to go on
 openAddress(location.hash || OPENING);
 prefersDark.addEventListener("change", () => {
-  dressMethods();
+  colourMethods();
   change({});
 });
 window.addEventListener("hashchange", () => openAddress(location.hash || OPENING));

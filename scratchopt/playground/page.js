@@ -24,7 +24,7 @@ function change(edit) {
   const inputs = JSON.stringify([name, parameters, start, race.map((m) => [m, values[m]]), steps, noise, seed]);
   if (inputs !== simulated) {
     simulated = inputs;
-    dressMethods();
+    colourMethods();
     tracks = race.map((method) =>
       simulate({ method, values: { ...values[method] }, function: name, parameters, start, steps, noise, seed })
     );

@@ -10,8 +10,9 @@ from scratchopt.playground.describe import describe
 FOLDER = Path(__file__).parent
 # Each uses what stands in those before it.
 SCRIPTS = (
-    *("simulate", "state", "canvas", "marks", "shades", "landscape", "curve", "controls"),
-    *("page", "choices", "readouts", "player", "hand", "opening"),
+    *("simulate", "stability", "setting", "address", "canvas", "marks", "shades", "ground"),
+    *("landscape", "curve", "fit", "controls", "page", "choices", "readouts", "player"),
+    *("hand", "opening"),
 )
 
 

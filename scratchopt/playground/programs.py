@@ -23,8 +23,8 @@ def write_object(entries: dict[str, str]) -> str:
 
 
 def write_json(value: Any) -> str:
-    """Writes plain data."""
-    return json.dumps(value, ensure_ascii=False)
+    """Writes plain data, which may stand in a page."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def write_update(
@@ -95,7 +95,10 @@ def write_program(
     flat = spread(counts, given)
     rounded = [f"n{flat.index(name)}" for name in single if name in flat]
     read = read_function(label, lambda *x, **n: function(*x, **n, **fixed), letters, counts)
-    ways = [write_function(program, write_value(value), rounded) for program, value in read]
+    ways = []
+    for program, value in read:
+        kept = {name: f"Math.fround({write_value(value[name])})" for name in single}
+        ways.append(write_function(program, write_value(value | kept if kept else value), rounded))
     return _write_ways(flat, ways)
 
 

@@ -1,15 +1,16 @@
 """The source lines of a rule, and which operations of its program each of them is."""
 
 import ast
+import inspect
+import linecache
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from scratchopt.config.checkout import CHECKOUT
 from scratchopt.engine.program import Line, Program
 from scratchopt.engine.update import Rule
-
-ROOT = Path(__file__).parents[2]
 
 
 def find_source(functions: Iterable[Rule], used: Iterable[Line]) -> list[Line]:
@@ -17,8 +18,8 @@ def find_source(functions: Iterable[Rule], used: Iterable[Line]) -> list[Line]:
 
     Of the engine, which adds a weight decay, it is the used lines alone, and first.
     """
-    codes = [function.__code__ for function in functions]
-    found = [line for code in codes for line in _body(code.co_filename, code.co_firstlineno + 1)]
+    codes = [inspect.unwrap(function).__code__ for function in functions]
+    found = [line for code in codes for line in _body(code.co_filename, code.co_firstlineno)]
     decay = [line for line in used if _is_engine(line)]
     for line in used:
         if not _is_engine(line):
@@ -28,10 +29,10 @@ def find_source(functions: Iterable[Rule], used: Iterable[Line]) -> list[Line]:
 
 def describe_line(line: Line) -> dict[str, Any]:
     """Describes a line: its file, number and text, as far indented as its function's body."""
-    text = Path(line.file).read_text(encoding="utf-8").splitlines()[line.number - 1]
-    around = _function_around(line.file, line.number)
-    file = Path(line.file).relative_to(ROOT).as_posix()
-    indented = 0 if _is_engine(line) else len(text) - len(text.lstrip()) - around.body[0].col_offset
+    path, text = Path(line.file).resolve(), linecache.getline(line.file, line.number).rstrip()
+    around = None if _is_engine(line) else _function_around(line.file, line.number)
+    indented = len(text) - len(text.lstrip()) - around.body[0].col_offset if around else 0
+    file = path.relative_to(CHECKOUT).as_posix() if path.is_relative_to(CHECKOUT) else path.name
     return {"file": file, "line": line.number, "text": " " * indented + text.strip()}
 
 
@@ -60,20 +61,30 @@ def _is_engine(line: Line) -> bool:
 
 
 def _body(file: str, number: int) -> list[Line]:
-    """The lines of the function around a line, without its head and its docstring."""
-    body = _function_around(file, number).body
+    """The lines of the function around a line, without its head and its docstring.
+
+    Of a lambda, or a source that is not there any more, it is the line itself.
+    """
+    around = _function_around(file, number)
+    if around is None:
+        return [Line(file, number)]
+    body = around.body
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
     first, last = body[0].lineno, body[-1].end_lineno or 0
     return [Line(file, number) for number in range(first, last + 1)]
 
 
-def _function_around(file: str, number: int) -> ast.FunctionDef:
+def _function_around(file: str, number: int) -> ast.FunctionDef | None:
     functions = [node for node in ast.walk(_tree(file)) if isinstance(node, ast.FunctionDef)]
-    around = [f for f in functions if f.lineno <= number <= (f.end_lineno or 0)]
-    return max(around, key=lambda f: f.lineno)
+    around = [f for f in functions if _first_line(f) <= number <= (f.end_lineno or 0)]
+    return max(around, key=_first_line, default=None)
+
+
+def _first_line(function: ast.FunctionDef) -> int:
+    return min(node.lineno for node in [function, *function.decorator_list])
 
 
 @cache
 def _tree(file: str) -> ast.Module:
-    return ast.parse(Path(file).read_text(encoding="utf-8"))
+    return ast.parse("".join(linecache.getlines(file)))

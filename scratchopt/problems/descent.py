@@ -1,4 +1,4 @@
-"""The way that a method takes down a function, step by step."""
+"""The descent of a method on a function, recorded step by step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Descent:
-    """What a method did on a function: a row of each tensor is the state before a step.
+    """The steps of a method on a function: a row of each tensor is the state before a step.
 
     Args:
         function: what was minimized.
@@ -47,7 +47,7 @@ class Descent:
 
     @property
     def updates(self) -> int:
-        """The number of steps taken: one less where the last gradient was at the minimum."""
+        """The number of steps taken, one less than gradients where the last ended the descent."""
         return self.evaluations - self.converged
 
     @property

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from scratchopt.problems.functions import Function
 
-FIRST = 50  # steps, as the article draws them
+FIRST_STEPS = 50  # as many as the article draws
 MOVES = 12  # arrows; more would hide the points
 
 
@@ -110,7 +110,7 @@ def _draw_path_on_contours(function: Function, x: np.ndarray) -> Figure:
 
 def _draw_oscillation(function: Function, x: np.ndarray, points: np.ndarray) -> Figure:
     figure, (first, whole) = new_figure(1, 2, (10.0, 4.0))
-    head, names = x[:FIRST], "xy"[: function.dim]
+    head, names = x[:FIRST_STEPS], "xy"[: function.dim]
     low, high = choose_limits(function, head)
     minimizers = np.array(function.minimizers)
     for row, name, color, marker in zip(head.T, names, (BLUE, ORANGE), "os", strict=False):
@@ -118,7 +118,7 @@ def _draw_oscillation(function: Function, x: np.ndarray, points: np.ndarray) -> 
     for coordinate in np.unique(minimizers):
         first.plot([0, len(head)], [coordinate] * 2, color=GREY, linestyle="--", label="minimum")
     entries = first.lines[: function.dim + 1]
-    ahead = points[:FIRST]
+    ahead = points[:FIRST_STEPS]
     if not np.array_equal(head, ahead, equal_nan=True):
         ring = {"linestyle": "none", "markersize": 4, "markerfacecolor": "none", "alpha": 0.6}
         for row, name, color, marker in zip(ahead.T, names, (BLUE, ORANGE), "os", strict=False):

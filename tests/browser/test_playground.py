@@ -245,6 +245,14 @@ def test_the_addresses_in_the_docs_are_whole(page):
         assert found["complaints"] == [], address
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["a" * 9_000, "&".join(map(str, range(9_000)))])
+def test_a_garbled_address_is_told_of_in_a_few_lines(page, address):
+    page.open(f"#step=0&{address}")
+    assert page.find("#complaints").size["height"] < 150
+    assert page.ask("document.documentElement.scrollWidth <= innerWidth")
+
+
 ROUND_TRIP = """
 return Object.keys(PLAYGROUND.functions).filter((name) => {
   const sent = { ...defaultSetting(name), race: Object.keys(PLAYGROUND.methods), shown: "adam" };

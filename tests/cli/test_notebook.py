@@ -20,9 +20,11 @@ import pytest
 import torch
 
 from scratchopt.config.fields import UserError
-from scratchopt.notebook import Runs, compare, find_runs, read_report, train
+from scratchopt.notebook import Runs, compare, find_runs, read_report, train, training
+from scratchopt.notebook.interrupted import Interrupted
 from scratchopt.runs.directory import Run
 from scratchopt.runs.result import Result
+from tasks.toy import Toy
 from tests.shared import commands
 from tests.shared.pages import PAGES, blocks
 from tests.shared.paths import ROOT
@@ -67,12 +69,26 @@ def test_no_runs_are_shown_as_such():
 # What it refuses, in one line and without a traceback
 
 
+def train_beside_another():
+    with training._one_at_a_time():
+        train(*TOY)
+
+
+@pytest.mark.parametrize("code", [0, None, 3, "no data"])
+def test_an_exit_of_a_user_s_code_is_told_and_goes_on(here, monkeypatch, code):
+    monkeypatch.setattr(Toy, "training_step", lambda *_: sys.exit(code))
+    with pytest.raises(Interrupted, match="no data: stopped; " if code == "no data" else "stopped"):
+        train(*TOY)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: train("-m", *TOY), "-m: one run at a time; sweep()"),
         (lambda: train("task=toy", "task.strat=1"), "task.strat: no such key; did you mean"),
         (lambda: train("task=toy", "accelerator=ddp"), "a notebook is one process"),
+        (lambda: train(["task=toy"]), "['task=toy']: must be a string"),  # pyright: ignore
+        (lambda: train_beside_another(), "another thread of this process is training"),
         (lambda: compare("task=toy", "seeds=0"), "seeds=0: must be an integer in"),
         (lambda: read_report("nowhere"), "nowhere/report.json: no such file"),
         (lambda: find_runs("nowhere"), "nowhere: no such directory"),

@@ -66,11 +66,19 @@ def saved(figure, path):
 
 def test_descents_are_laid_over_one_another():
     runs = {f"lr {lr}": minimize(FUNCTIONS["article"], SGD, -8.0, lr=lr) for lr in (0.1, 1.0)}
-    way, norms = compare_descents(runs).axes
-    for line, norm, (name, run) in zip(way.lines, norms.lines, runs.items(), strict=False):
+    path, norms = compare_descents(runs).axes
+    for line, norm, (name, run) in zip(path.lines[:2], norms.lines, runs.items(), strict=True):
         assert line.get_label() == name
         assert np.array_equal(line.get_ydata(), run.iterates[:50, 0])
         assert np.array_equal(norm.get_ydata(), run.gradients.abs()[:, 0])
+
+
+@pytest.mark.parametrize(("functions", "count"), [(("article", "quadratic"), 2), (("article",), 8)])
+def test_descents_that_have_no_common_picture_are_refused(functions, count):
+    names = [functions[i % len(functions)] for i in range(count)]
+    runs = {str(i): minimize(FUNCTIONS[n], SGD, lr=0.1, steps=1) for i, n in enumerate(names)}
+    with pytest.raises(ValueError, match="give one to 7, all on one function"):
+        compare_descents(runs)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -1,5 +1,8 @@
 """What an optimizer shows of itself, in a line."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
@@ -53,6 +56,19 @@ class Mine(NAG):
         super().__init__(params, momentum=0.5, **others)
 
 
+def spoilt(key, value):
+    p = nn.Parameter(torch.zeros(1))
+    optimizer = NAG([p])
+    optimizer.state[p] = {key: value, "momentum_buffer": torch.zeros(1)}
+    return optimizer
+
+
+def with_decay(value):
+    optimizer = NAG(model().parameters())
+    optimizer.param_groups[0]["weight_decay"] = value
+    return optimizer
+
+
 @pytest.mark.parametrize(
     ("make", "shown"),
     [
@@ -61,9 +77,16 @@ class Mine(NAG):
         (lambda: NAG([{"params": []}]), "0 tensors"),
         (lambda: Mine(model().parameters(), cautious=True), "Mine(lr=0.001, momentum=0.5, cautio"),
         (lambda: NAG.__new__(NAG), "NAG of 0 groups"),
+        (lambda: spoilt("step", math.nan), "state of 4 bytes"),
+        (lambda: spoilt("step", torch.ones(2)), "state of 12 bytes"),
+        (lambda: spoilt("step", None), "state of 4 bytes"),
+        (lambda: with_decay(np.zeros(2)), "weight_decay=[0. 0.]"),
         (lambda: Fabric().setup_optimizers(NAG(model().parameters())), "FabricNAG(lr=0.001, mom"),
     ],
-    ids=["meta", "lazy", "empty", "a user's", "half made", "Fabric's"],
+    ids=[
+        *("meta", "lazy", "empty", "a user's", "half made"),
+        *("step NaN", "several steps", "step None", "array", "Fabric's"),
+    ],
 )
 def test_it_never_fails(make, shown):
     assert shown in repr(make())

