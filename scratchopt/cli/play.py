@@ -9,6 +9,8 @@ record_every=20 or so. All runs of a page must minimize the same loss. The playg
 the methods run in it, from where you drag them and with the settings that you turn.
 """
 
+import sys
+import warnings
 from pathlib import Path
 from typing import NoReturn
 
@@ -61,7 +63,10 @@ def play_live(output: Path) -> str:
         from scratchopt.playground.page import render_page
     except ModuleNotFoundError as error:
         _refuse_missing(error, "jinja2")
-    text = render_page()
+    with warnings.catch_warnings(record=True) as told:
+        text = render_page()
+    for warning in told:  # of methods that are left out
+        print(f"play.py: {warning.message}", file=sys.stderr)
     atomic_write(output, text)
     return f"{output}  {len(text.encode()) / 1e6:.1f} MB"
 

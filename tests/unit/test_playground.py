@@ -295,6 +295,15 @@ def test_a_method_that_cannot_be_written_is_left_out(monkeypatch, cls, words):
     assert "newton: {" in written
 
 
+@pytest.mark.filterwarnings("default")
+def test_the_command_names_what_is_left_out_in_a_line(monkeypatch, tmp_path, capsys):
+    found = {"mine": Broken, "newton": method_classes()["newton"]}
+    monkeypatch.setattr(playground_methods, "method_classes", lambda: found)
+    play_live(tmp_path / "playground.html")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("play.py: scratchopt/mine.py is left out of the playground: Broken.rule")
+
+
 def test_without_the_checkout_it_is_refused_as_that(monkeypatch, tmp_path):
     monkeypatch.setattr(checkout, "CONF", tmp_path / "conf")
     with pytest.raises(UserError, match="has no conf/ and tasks/"):
