@@ -10,6 +10,7 @@ seed alone put together. Keys and their values if they are not given:
 {keys}
 """
 
+import argparse
 import os
 import signal
 import sys
@@ -47,9 +48,7 @@ def main() -> None:
     guard_streams()
     keys = (CONF / "compare.yaml").read_text(encoding="utf-8")
     parser = Parser((__doc__ or "").replace("{keys}", keys.rstrip().replace("\n", "\n    ")))
-    parser.add_argument("keys", nargs="*", metavar="key=value")
-    parser.add_argument("--from", dest="place", metavar="DIR", help="of runs, or of a multirun")
-    parser.add_argument("--config-dir", type=Path, help="a further folder of configurations")
+    add_arguments(parser)
     worker = "do the runs that are asked for on standard input, as compare.py does with many"
     parser.add_argument("--worker", action="store_true", help=worker)
     given = parser.parse_intermixed_args()
@@ -62,13 +61,21 @@ def main() -> None:
         request = parse_request(given.keys, given.config_dir)
         check_packages()
         if given.place:
-            compare_earlier(Path(given.place), request)
+            write_and_print(*compare_earlier(given.place, request))
         else:
             compare(request)
     except (UserError, *GIVEN_WRONG, OSError) as error:
         parser.exit(1, f"compare.py: {one_line(error)}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\ncompare.py: stopped; the same command goes on\n")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what is given for a comparison: its keys, and whence runs and configurations are."""
+    parser.add_argument("keys", nargs="*", metavar="key=value")
+    found = "of runs, or of a multirun"
+    parser.add_argument("--from", dest="place", metavar="DIR", type=Path, help=found)
+    parser.add_argument("--config-dir", type=Path, help="a further folder of configurations")
 
 
 def check_packages() -> None:
@@ -157,8 +164,8 @@ def check_folder(key: str, given: str) -> None:
         raise UserError(f"{key}={given}: {error.strerror}; give another folder") from error
 
 
-def compare_earlier(place: Path, request: Request) -> None:
-    """Reports on runs that are there."""
+def compare_earlier(place: Path, request: Request) -> tuple[Comparison, Path]:
+    """Compares runs that are there, and says where their report is to lie."""
     from scratchopt.compare.collect import collect_runs
 
     comparison, unended, left_out = collect_runs(place, request)
@@ -168,7 +175,7 @@ def compare_earlier(place: Path, request: Request) -> None:
         if directories:
             print(f"compare.py: {len(directories)} runs {what}, are left out", file=sys.stderr)
     given = request.keys["output"]
-    write_and_print(comparison, request.output if given else place / "comparison")
+    return comparison, request.output if given else place / "comparison"
 
 
 def write_and_print(comparison: Comparison, directory: Path) -> None:
