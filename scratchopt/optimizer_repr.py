@@ -24,24 +24,7 @@ def describe_optimizer(
         ahead: true if its parameters are at the gradient point.
     """
     name, groups = type(optimizer).__name__, getattr(optimizer, "param_groups", [])
-    keys, taken = list(getattr(optimizer, "defaults", {})), _find_arguments(type(optimizer))
-    keys.sort(key=defaults.__contains__)  # the method's own come first
-    plain = {key: default for key, default in taken.items() if _is_word(default)} | {**defaults}
-
-    def is_told(key: str, value: Any) -> bool:
-        if isinstance(value, bool) and key not in (taken | plain):
-            return False  # what torch has as an option, and the method is
-        is_plain = isinstance(value, str | float | int | None)
-        return key not in plain or not is_plain or value != plain[key]
-
-    settings = [
-        ", ".join(
-            f"{key}={_format(group[key])}"
-            for key in dict.fromkeys([*_find_labels(group), *keys])
-            if key in group and is_told(key, group[key])
-        )
-        for group in groups
-    ]
+    settings = [_describe_group(optimizer, group, defaults) for group in groups]
     rest = _describe_state(optimizer) + (", at the gradient point" if ahead else "")
     if len(groups) == 1:
         return f"{name}({settings[0]}): {_count(groups[0].get('params', []))}{rest}"
@@ -52,6 +35,31 @@ def describe_optimizer(
         for setting, several in zip(settings, parameters, strict=True)
     ]
     return f"{name} of {len(groups)} groups: {_count(all_of_them)}{rest}{''.join(lines)}"
+
+
+def _describe_group(
+    optimizer: torch.optim.Optimizer, group: dict[str, Any], defaults: Mapping[str, Any]
+) -> str:
+    """The hyperparameters of a group, which may be another method's, as AdamW's in a Muon."""
+    own = type(optimizer)
+    method = own.method_for(group) if issubclass(own, Method) else own
+    taken = _find_arguments(method)
+    keys = list(getattr(optimizer, "defaults", {}) if method is own else taken | {**defaults})
+    keys = [key for key in keys if key != "params"]
+    keys.sort(key=defaults.__contains__)  # the method's own come first
+    plain = {key: default for key, default in taken.items() if _is_word(default)} | {**defaults}
+
+    def is_told(key: str, value: Any) -> bool:
+        if isinstance(value, bool) and key not in (taken | plain):
+            return False  # what torch has as an option, and the method is
+        is_plain = isinstance(value, str | float | int | None)
+        return key not in plain or not is_plain or value != plain[key]
+
+    return ", ".join(
+        f"{key}={_format(group[key])}"
+        for key in dict.fromkeys([*_find_labels(group), *keys])
+        if key in group and is_told(key, group[key])
+    )
 
 
 def _find_labels(group: Mapping[str, Any]) -> list[str]:

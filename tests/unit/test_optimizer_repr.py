@@ -8,7 +8,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from scratchopt import NAG, Adam, AdamW
+from scratchopt import NAG, Adam, AdamW, Muon
 from scratchopt.method_files import method_classes
 
 
@@ -48,6 +48,17 @@ def test_each_group_has_a_line_with_its_name():
         "NAG of 2 groups: 4 tensors of 21 numbers, at the gradient point",
         "  name=body, lr=0.001, momentum=0.9: 2 tensors of 16 numbers",
         "  name=head, lr=0.5, momentum=0.9: 2 tensors of 5 numbers",
+    ]
+
+
+def test_a_group_of_another_method_has_the_hyperparameters_of_that():
+    rest = {"params": [nn.Parameter(torch.zeros(2))], "method": "adamw", "fused": True}
+    optimizer = Muon([{"params": nn.Linear(3, 2).parameters()}, rest], adamw_betas=(0.8, 0.99))
+    assert repr(optimizer).splitlines()[2:] == [
+        "  method=adamw, lr=0.001, betas=(0.8, 0.99), eps=1e-08, weight_decay=0.1: 1 tensor of 2 "
+        "numbers",
+        "  method=adamw, lr=0.001, betas=(0.8, 0.99), eps=1e-08, weight_decay=0.1, fused=True: 1 "
+        "tensor of 2 numbers",
     ]
 
 
