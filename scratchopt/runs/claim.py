@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from shutil import rmtree
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -25,7 +26,8 @@ def claim_directory(directory: Path, cfg: DictConfig) -> Iterator[None]:
     """Locks the directory of a run that begins, and writes its configuration into `.hydra`.
 
     Hydra itself would write it before any code of this project runs, over that of a run which is
-    there already. So it is kept from it, and its three files are written here.
+    there already. So it is kept from it, and its three files are written here. They go again where
+    the block ends in an error and has written nothing.
 
     Args:
         directory: one that exists.
@@ -49,7 +51,12 @@ def claim_directory(directory: Path, cfg: DictConfig) -> Iterator[None]:
         hydras = HydraConfig.instance().cfg
         overrides = HydraConfig.get().overrides.task
         write_configuration(directory, cfg, hydra=hydras, overrides=overrides)
-        yield
+        try:
+            yield
+        except Exception:
+            if not any(found for pattern in LEFT[1:] for found in directory.glob(pattern)):
+                rmtree(directory / ".hydra")  # refused before it began, so it is no run
+            raise
 
 
 def _has_failed(directory: Path) -> bool:
