@@ -24,7 +24,8 @@ def one_line(error: BaseException) -> str:
     if found := re.match(r"Could not override '([^']+)'.*use (\S+) ?", message, re.DOTALL):
         return _explain_unknown_key(found[1], found[2])
     if found := re.match(r"Ambiguous value for argument '(.*?)'\n", message):
-        return f"{found[1]}: several values are a sweep, add -m; a list is written [a,b]"
+        remedy = "add -m, or in a notebook call sweep()"
+        return f"{found[1]}: several values are a sweep, {remedy}; a list is written [a,b]"
     if found := re.match(r"Error loading '([^']+)'", message):
         return _explain_import(found[1], error.__cause__)
     override = getattr(error, "override", None)  # of a parse error: not always in the message

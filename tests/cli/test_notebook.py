@@ -89,7 +89,13 @@ def test_an_exit_of_a_user_s_code_is_told_and_goes_on(here, monkeypatch, code):
         (lambda: train("task=toy", "accelerator=ddp"), "a notebook is one process"),
         (lambda: train(["task=toy"]), "['task=toy']: must be a string"),  # pyright: ignore
         (lambda: train_beside_another(), "another thread of this process is training"),
+        (lambda: train("task._target_=torch.nn.Linear"), "task.hidden: torch.nn.Linear takes no"),
+        (lambda: train("task=toy", "optimizer=sgd,nag"), "in a notebook call sweep()"),
         (lambda: compare("task=toy", "seeds=0"), "seeds=0: must be an integer in"),
+        (lambda: compare("--config-dir=no", "task=toy"), "--config-dir no: no such directory"),
+        (lambda: compare("task=toy", "--from", "no"), "no: no such directory"),
+        (lambda: compare("task=toy", "--from"), "--from: expected one argument"),
+        (lambda: compare("task=toy", "--frm=no"), "--frm=no: no such option"),
         (lambda: read_report("nowhere"), "nowhere/report.json: no such file"),
         (lambda: find_runs("nowhere"), "nowhere: no such directory"),
     ],
@@ -100,7 +106,8 @@ def test_a_refusal_is_one_line(here, call, words, capfd):
     assert caught.value._render_traceback_() == [f"UserError: {caught.value}"]
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
-    assert not list(here.rglob("result.json"))
+    assert not list(here.rglob("*.json"))
+    assert not list(here.rglob("*.yaml"))
 
 
 # What it leaves
