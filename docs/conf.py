@@ -25,6 +25,7 @@ extensions = [
     "name_links",
     "configuration",
     "tags",
+    "search_words",
 ]
 exclude_patterns = ["**/.ipynb_checkpoints"]
 highlight_language = "none"  # of a block that names none

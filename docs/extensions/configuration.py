@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docutils import nodes
+from search_words import make_entries
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -65,7 +66,21 @@ class Configuration(SphinxDirective):
             text = write_table([*read_groups(name), *keys, *read_others(schema)], schema, "")
         else:
             text = "\n\n".join(map(write_choice, sorted((CONF / name).glob("*.yaml"))))
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+            return self.parse_text_to_nodes(text, allow_section_headings=True)
+        tables = self.parse_text_to_nodes(text)
+        add_targets(tables, name)
+        return tables
+
+
+def add_targets(tables: list[nodes.Node], name: str) -> None:
+    """Has each key of a table found by the search, and linked to: `configuration.html#seed`."""
+    for row in tables[0].findall(nodes.row):
+        cell = row[0]
+        if isinstance(cell, nodes.entry) and isinstance(row.parent, nodes.tbody):
+            key = cell.astext() if name == "train" else f"{name}-{cell.astext()}"
+            cell["ids"].append(key)
+            word = f"comparison.{cell.astext()}" if name == "comparison" else cell.astext()
+            cell.insert(0, make_entries((word,), key))
 
 
 def write_choice(path: Path) -> str:
