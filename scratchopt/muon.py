@@ -81,8 +81,9 @@ class Muon(MatrixMethod):
     sum: O is the same as long as μ is. In float32 and below the steps are `torch.optim.Muon`'s to
     the last bit, but for bfloat16 without Nesterov, where torch's orthogonalization writes into B.
 
-    What is a matrix, what becomes of the rest and how to choose is said in `MatrixMethod`. The last
-    layer and embeddings train better by AdamW: put them into a group with "method": "adamw".
+    A parameter of two dimensions or more is the matrix (out, rest). A group of parameters becomes
+    two, its matrices and the rest, which AdamW updates. The last layer and embeddings train better
+    by AdamW, too: put them into a group with "method": "adamw", which stays as it is.
 
     Reference: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024),
     https://kellerjordan.github.io/posts/muon/; Liu et al., "Muon is scalable for LLM training"
@@ -158,8 +159,8 @@ class Muon(MatrixMethod):
                 has it too.
             momentum: fraction of the mean gradient kept each step, μ in [0, 1).
             nesterov: whether the gradient counts once more than in B.
-            ns_coefficients: a, b and c of the iteration; see `orthogonalize`.
-            eps: keeps off a division by zero in it; >= 0.
+            ns_coefficients: a, b and c of the iteration that orthogonalizes.
+            eps: keeps off a division by zero in that iteration; >= 0.
             ns_steps: how often it is repeated, 0 to 99.
             adjust_lr_fn: the scale s of a matrix, "original" (so is None) or "match_rms_adamw".
             adamw_lr: step size of the rest, which is AdamW's; None: lr.

@@ -86,8 +86,7 @@ class Newton(Optimizer):
         """Creates the optimizer of some parameters.
 
         Args:
-            params: parameters, or groups of them; for a dense solver up to `MAX_PARAMETERS` numbers
-                in all.
+            params: parameters, or groups of them; for a dense solver up to 1000 numbers in all.
             lr: fraction of the full step, lr >= 0.
             damping: added to the diagonal of H; >= 0.
             curvature: "hessian", H; or "gauss_newton", the part JᵀMJ of it that a loss convex in

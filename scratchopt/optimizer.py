@@ -89,10 +89,11 @@ class Optimizer(Method, torch.optim.Optimizer):
             compensated: keep what rounding takes from parameters and state, and add it in the next
                 step: for bf16, at twice the memory.
             differentiable: lets autograd through the step.
-            RMSprop, Adam, AdamW, NAdam and RAdam also take capturable, for CUDA graphs. Methods
-            with momentum take cautious: only elements move where step·gradient < 0, and, if these
-            are k of n, n/k times as far, 1000 times at most (Liang et al., 2024, arXiv 2411.16085);
-            the decay of weights goes on in all. It needs whole tensors: not with fused or foreach.
+
+    RMSprop, Adam, AdamW, NAdam and RAdam also take capturable, for CUDA graphs. Methods with
+    momentum take cautious: only elements move where step·gradient < 0, and, if these are k of n,
+    n/k times as far, 1000 times at most (Liang et al., 2024, arXiv 2411.16085); the decay of
+    weights goes on in all. It needs whole tensors: not with fused or foreach.
 
     Raises:
         TypeError: another option.

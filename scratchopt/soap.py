@@ -97,9 +97,10 @@ class SOAP(MatrixMethod):
     eigenvectors of the eigenvalue 0 are any, and rounding chooses them: runs that round otherwise,
     as on another number of processes or threads, then part visibly, each as good as the other.
 
-    What is a matrix, what becomes of the rest and how to choose is said in `MatrixMethod`. In the
-    author's code a kernel has a factor for each of its dimensions instead, and a vector Adam's step
-    with the betas of SOAP.
+    A parameter of two dimensions or more is the matrix (out, rest). A group of parameters becomes
+    two, its matrices and the rest, which AdamW updates; one with "method": "adamw" stays as it is,
+    and is AdamW's. In the author's code a kernel has a factor for each of its dimensions instead,
+    and a vector Adam's step with the betas of SOAP.
 
     Reference: Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson and Kakade, "SOAP:
     improving and stabilizing Shampoo using Adam", ICLR 2025, arXiv 2409.11321.

@@ -16,6 +16,7 @@ FORMULA = re.compile(r"\S.* ← ")
 LITERAL = re.compile(r"`+([^`]+)`+")
 # What is markup in reStructuredText alone: |λ|, **options, name_.
 MARKUP = re.compile(r"(?=\||\*\*)|(?<=\w)(?=_(?:\W|$))")
+QUOTED = re.compile(r'(?<!`)"[a-z-][^\s"]*"(?!`)')  # a value, not a title: "cg", "task=toy"
 OPTION = re.compile(r"        (\w+: .*)")  # of an argument that is several, listed beneath it
 
 
@@ -38,6 +39,8 @@ def restructure(block: str) -> str:
     if block.lstrip().startswith(">>> "):
         return block
     parts = LITERAL.split(block)
+    parts[::2] = [QUOTED.sub(r"`\g<0>`", part) for part in parts[::2]]
+    parts = LITERAL.split("".join(f"`{part}`" if i % 2 else part for i, part in enumerate(parts)))
     parts[::2] = [MARKUP.sub(r"\\", part) for part in parts[::2]]
     parts[1::2] = [f"``{part}``" for part in parts[1::2]]
     parts[2::2] = [f"\\ {part}" if part[:1].isalnum() else part for part in parts[2::2]]
@@ -75,9 +78,15 @@ def list_tags(block: str) -> str:
 
 
 def read_rule(method: type[Optimizer]) -> str:
-    """The code of a method's rule, after that of the point where its gradient is taken."""
+    """The code of a method's rule, after the point of its gradient; last what the rule calls."""
     names = [name for name in ("gradient_point", "numbers", "rule") if vars(method).get(name)]
-    code = [dedent(inspect.getsource(getattr(method, name))) for name in names]
+    functions = [getattr(method, name) for name in names]
+    for function in functions:  # and those that are found on the way
+        for name in function.__code__.co_names:
+            called = function.__globals__.get(name)
+            if inspect.isfunction(called) and called not in functions:
+                functions.append(called)
+    code = [dedent(inspect.getsource(function)) for function in functions]
     return "\n".join(code).replace("@staticmethod\n", "")
 
 

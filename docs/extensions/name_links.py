@@ -12,7 +12,7 @@ from sphinx.transforms import SphinxTransform
 
 MODULES = ("scratchopt", "scratchopt.lightning", "scratchopt.zero", "scratchopt.schedules")
 MODULES += ("scratchopt.notebook", "scratchopt.problems.functions", "scratchopt.problems.descent")
-MODULES += ("scratchopt.ranges",)
+MODULES += ("scratchopt.batches", "scratchopt.objective", "scratchopt.ranges")
 
 
 class NameLinks(SphinxTransform):

@@ -45,8 +45,8 @@ class Sharpness(Callback):
     difference of its values at θ_i and at θ_{i+1}.
     `train/actual_decrease`: loss(θ_i) − loss(θ_{i+1}), on the same batch. A penalty is in neither.
 
-    To that end training_step is made again after the step, by `Replay`: with the same batch, random
-    numbers, buffers and attributes, and the parameters set back for the while. Training is bit for
+    To that end training_step is made again after the step, with the same batch, random numbers,
+    buffers and attributes, and with the parameters set back for the while. Training is bit for
     bit what it is without the callback. A measurement takes the time of five gradients and of two
     more a product, some 25 in all, and the memory of a vector of all parameters a product; a step
     that is not measured takes none. With several processes loss and products are means over all.
