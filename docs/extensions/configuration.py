@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from docstrings import mark_values
 from docutils import nodes
 from search_words import make_entries
 from sphinx.application import Sphinx
@@ -163,7 +164,7 @@ def read_meanings(schema: type, target: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for text in read_arguments(schema, Optimizer, taken, getattr(taken, "__init__", None)):
         for name, meaning in ARGUMENT.findall(text):
-            found[name] = re.sub(r"\s+", " ", meaning).replace("|", "\\|")
+            found[name] = mark_values(re.sub(r"\s+", " ", meaning)).replace("|", "\\|")
     return found
 
 

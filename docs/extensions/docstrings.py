@@ -16,7 +16,7 @@ FORMULA = re.compile(r"\S.* ← ")
 LITERAL = re.compile(r"`+([^`]+)`+")
 # What is markup in reStructuredText alone: |λ|, **options, name_.
 MARKUP = re.compile(r"(?=\||\*\*)|(?<=\w)(?=_(?:\W|$))")
-QUOTED = re.compile(r'(?<!`)"[a-z-][^\s"]*"(?!`)')  # a value, not a title: "cg", "task=toy"
+QUOTED = re.compile(r'(?:\b\w+=)?"[a-z-][^\s"]*"')  # a value, no title: "cg", solver="cg"
 OPTION = re.compile(r"        (\w+: .*)")  # of an argument that is several, listed beneath it
 
 
@@ -38,9 +38,7 @@ def restructure(block: str) -> str:
     block = block.removeprefix("```python\n").removesuffix("```")
     if block.lstrip().startswith(">>> "):
         return block
-    parts = LITERAL.split(block)
-    parts[::2] = [QUOTED.sub(r"`\g<0>`", part) for part in parts[::2]]
-    parts = LITERAL.split("".join(f"`{part}`" if i % 2 else part for i, part in enumerate(parts)))
+    parts = LITERAL.split(mark_values(block))
     parts[::2] = [MARKUP.sub(r"\\", part) for part in parts[::2]]
     parts[1::2] = [f"``{part}``" for part in parts[1::2]]
     parts[2::2] = [f"\\ {part}" if part[:1].isalnum() else part for part in parts[2::2]]
@@ -50,6 +48,13 @@ def restructure(block: str) -> str:
     if block.startswith("Args:\n"):
         return list_options(block)
     return list_tags(block)
+
+
+def mark_values(text: str) -> str:
+    """Puts values in double quotes, which are typed so, between backquotes if they are not."""
+    parts = re.split("(`+[^`]+`+)", text)
+    parts[::2] = [QUOTED.sub(r"`\g<0>`", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def list_options(block: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from selenium.webdriver import Chrome
@@ -88,6 +88,11 @@ def test_a_formula_keeps_its_lines(site: Path):
     assert '<div class="line">v ← μv − lr·∇f(θ + μv)</div>\n<div class="line">θ ← θ + v,' in page
 
 
+def test_a_value_is_shown_as_one_types_it(site: Path):
+    page = (site / "reference" / "modules.html").read_text(encoding="utf-8")
+    assert ">&quot;--config-dir=conf&quot;<" in page
+
+
 # In the browser
 
 
@@ -111,9 +116,21 @@ def test_no_page_is_wider_than_a_telephone(pages: dict[Path, Page], browser: Chr
     assert not wide
 
 
-def test_a_name_is_found_without_a_server(site: Path, browser: Chrome):
-    browser.get((site / "search.html").as_uri() + "?q=lookahead_")
+@pytest.mark.parametrize(
+    ("query", "title", "page"),
+    [
+        ("lookahead_", "scratchopt.Optimizer.lookahead_", "optimizers.html"),
+        ("max_steps", "Configuration", "configuration.html#max_steps"),
+        ("gradient clipping", "Train", "train.html#accumulation-and-clipping"),
+        ("betas", "Optimizers", "optimizers.html#optimizers"),
+    ],
+)
+def test_what_one_looks_up_is_found_first_without_a_server(
+    site: Path, browser: Chrome, query: str, title: str, page: str
+):
+    browser.get(f"{(site / 'search.html').as_uri()}?q={quote(query)}")
     found = WebDriverWait(browser, 20).until(
         lambda _: browser.find_elements(By.CSS_SELECTOR, "#search-results li a")
     )
-    assert found[0].text == "scratchopt.Optimizer.lookahead_"
+    assert found[0].text == title
+    assert page in str(found[0].get_attribute("href"))
