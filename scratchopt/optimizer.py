@@ -65,7 +65,7 @@ class Optimizer(Method, torch.optim.Optimizer):
     `kept_numbers` it keeps from step to step. All else is done here, once: weight decay, unless the
     rule takes it, maximize, complex, sparse and missing gradients, and the way the tensors are
     walked (`scratchopt.engine`). A rule works on each number by itself, unless the class has
-    another `shape` (docs/reference/rules.md).
+    another `shape` (`docs/reference/rules.md`).
 
     A method whose gradient is taken elsewhere than at its parameters θ says where:
     `gradient_point(p, *buffers, **numbers)` moves p from θ to that point, in place, and leaves the
