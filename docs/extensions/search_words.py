@@ -1,7 +1,8 @@
 """Words by which the site's search finds a section first that does not have them in its title.
 
 The keys of a run and of a comparison are such words of their rows in the tables, too
-(`configuration`).
+(`configuration`). A second build into the same folder forgets those of pages that it does not write
+again, as Sphinx does not keep them; a build into a new folder has them all.
 """
 
 from typing import Any
