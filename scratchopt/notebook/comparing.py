@@ -62,6 +62,8 @@ def compare(*arguments: str) -> StoredReport:
 
 def _parse(arguments: tuple[str, ...]) -> Namespace:
     """Parses what a command line has before and between its keys, too."""
+    if wrong := [argument for argument in arguments if not isinstance(argument, str)]:
+        raise UserError(f'{wrong[0]!r}: must be a string, such as "budget=4"')
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     add_arguments(parser)
     try:

@@ -95,6 +95,7 @@ def test_an_exit_of_a_user_s_code_is_told_and_goes_on(here, monkeypatch, code):
         (lambda: compare("--config-dir=no", "task=toy"), "--config-dir no: no such directory"),
         (lambda: compare("task=toy", "--from", "no"), "no: no such directory"),
         (lambda: compare("task=toy", "--from"), "--from: expected one argument"),
+        (lambda: compare(["task=toy"]), "['task=toy']: must be a string"),  # pyright: ignore
         (lambda: compare("task=toy", "--frm=no"), "--frm=no: no such option"),
         (lambda: read_report("nowhere"), "nowhere/report.json: no such file"),
         (lambda: find_runs("nowhere"), "nowhere: no such directory"),
