@@ -51,7 +51,7 @@ def _describe_group(
 
     def is_told(key: str, value: Any) -> bool:
         if isinstance(value, bool) and key not in (taken | plain):
-            return False  # what torch has as an option, and the method is
+            return False  # the method's own choice, as AdamW's decoupled_weight_decay
         is_plain = isinstance(value, str | float | int | None)
         return key not in plain or not is_plain or value != plain[key]
 
