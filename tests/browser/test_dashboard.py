@@ -107,11 +107,13 @@ def events_of(directory: Path) -> EventAccumulator:
     return EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
 
 
+@pytest.mark.slow
 def test_runs_are_named_by_what_differs(sweep):
     names = {f"{o},lr={lr},seed={seed}" for o in OPTIMIZERS for lr in LRS for seed in SEEDS}
     assert set(sweep) == names
 
 
+@pytest.mark.slow
 def test_time_series_have_every_run_in_every_card(sweep, address, browser):
     browser.get(f"{address}/#timeseries")
     scalars = "all.find(e => e.localName == 'button' && e.innerText.trim() == 'Scalars')"
@@ -141,6 +143,7 @@ def test_time_series_have_every_run_in_every_card(sweep, address, browser):
     assert rows("train-end/evaluations") == evaluations
 
 
+@pytest.mark.slow
 def test_custom_scalars_draw_the_runs_side_by_side(sweep, address, browser):
     browser.get(f"{address}/#custom_scalars")
     titles = until(
@@ -173,6 +176,7 @@ def test_custom_scalars_draw_the_runs_side_by_side(sweep, address, browser):
         assert float(shown) == pytest.approx(math.log10(gradnorm), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_hparams_have_a_row_for_every_run_and_sort_them(sweep, address, browser):
     browser.get(f"{address}/#hparams")
 
@@ -217,6 +221,7 @@ def test_hparams_have_a_row_for_every_run_and_sort_them(sweep, address, browser)
     assert ascending == evaluations
 
 
+@pytest.mark.slow
 def test_text_has_the_summary_and_the_configuration(sweep, address, browser):
     browser.get(f"{address}/#text")
     console, configuration = until(
@@ -237,6 +242,7 @@ def test_text_has_the_summary_and_the_configuration(sweep, address, browser):
     assert str(config["optimizer"]["lr"]) in LRS
 
 
+@pytest.mark.slow
 def test_images_are_there(sweep, address, browser):
     browser.get(f"{address}/#images")
     loaded = "all.filter(e => e.localName == 'img' && e.naturalWidth > 300).length"

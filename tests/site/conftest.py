@@ -19,6 +19,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(f"{folder}.lock"):
         if not (folder / "built").exists():
             command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning"]
+            command += ["--jobs", "2"]  # as the other worker waits for it
             done = subprocess.run(
                 [*command, "docs", str(folder)],
                 cwd=ROOT,
