@@ -47,6 +47,9 @@ class Interrupt(Callback):
     trained = False  # whether there was a batch, so that there was something to end
     stopped = False  # whether the training was ended
 
+    def __init__(self) -> None:
+        self._previous: dict[int, Any] = {}  # the handlers that it has replaced
+
     def __enter__(self) -> "Interrupt":
         """Handles the signals from now on."""
         main = threading.current_thread() is threading.main_thread()  # the others get no signals

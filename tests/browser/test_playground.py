@@ -2,7 +2,12 @@
 
 import json
 import re
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -440,6 +445,26 @@ def test_the_file_is_small_asks_for_nothing_and_complains_of_nothing(page):
     }
     assert asked <= {"file", "data", "chrome"}  # the last is the browser's own first page
     assert [e["message"] for e in page.browser.get_log("browser")] == []
+
+
+@pytest.mark.slow
+def test_python_s_own_server_brings_it_to_telephones(page):
+    """On a free port; what a server of a classroom's computer sends is the file, and enough."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    serve = [sys.executable, "-m", "http.server", str(port)]
+    with subprocess.Popen(serve, cwd=page.file.parent, stderr=subprocess.DEVNULL) as server:
+        try:
+            for _ in range(50):
+                with suppress(OSError), socket.create_connection(("localhost", port), 1):
+                    break
+                time.sleep(0.1)
+            page.browser.get(f"http://localhost:{port}/{page.file.name}#step=3")
+            page.wait("document.querySelector(\"tr[data-name='t'] data\")?.value")
+            assert page.number("t") == [4]
+        finally:
+            server.terminate()
 
 
 def test_runs_beside_live_and_no_runs_without_it_are_refused_in_a_line(monkeypatch, capsys):

@@ -169,8 +169,8 @@ def check(command: str, folder: Path) -> str:
     before = len(results(folder))
     printed = run(command, folder).stdout
     made = len(results(folder)) - before
-    if "--help" in command:
-        assert "optimizer=" in printed
+    if "--help" in command or "--cfg" in command:
+        assert re.search("^ *optimizer[=:]", printed, re.MULTILINE)
     elif "scripts/compare.py" in command:
         report = folder / printed.splitlines()[-1].removeprefix("report  ")
         for name in ("report.html", "report.md", "report.json", "runs.csv", "times.md"):

@@ -111,7 +111,7 @@ def test_it_runs_in_the_playground_as_in_the_library(walked):
     tests = "tests/unit/test_playground.py"
     done = run(walked, "-m", "pytest", "-q", tests, "-m", "not none", "-k", "qhm")
     assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ ELSEWHERE = {
         "tests/cli/test_bench.py",
         '"bench", "zero", "--figure"',
     ),
+    "python -m http.server 8000": ("tests/browser/test_playground.py", '"-m", "http.server"'),
     "python -m tests.contract.test_zero_memory": (
         "tests/contract/test_zero_memory.py",
         "test_what_lies_in_memory_after_a_backward_pass_is_what_was_predicted_to_the_byte",
