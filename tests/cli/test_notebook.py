@@ -26,7 +26,6 @@ from scratchopt.runs.directory import Run
 from scratchopt.runs.result import Result
 from tasks.toy import Toy
 from tests.shared import commands
-from tests.shared.pages import PAGES, blocks
 from tests.shared.paths import ROOT
 
 TOY = ("task=toy", "optimizer=nag", "optimizer.lr=0.1")
@@ -199,18 +198,6 @@ def execute(cells: list[str], directory: Path) -> list[list[Any]]:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     client.execute(env=os.environ | {"PYTHONPATH": path})
     return [cell.outputs for cell in notebook.cells]
-
-
-@pytest.mark.slow
-def test_the_page_runs_top_to_bottom_and_has_its_one_error(tmp_path):
-    page = PAGES["docs/how-to/notebook.md"]
-    cells = [block for language, block in blocks(page) if language.startswith("{code-cell}")]
-    outputs = execute([re.sub(r"\A(:\w+:.*\n)+", "", cell) for cell in cells], tmp_path)
-    [error] = [out for outs in outputs for out in outs if out.output_type == "error"]
-    assert error.traceback == [f"UserError: {error.evalue}"]
-    noise = [out.text for outs in outputs for out in outs if out.get("name") == "stderr"]
-    assert len(noise) == 1
-    assert "diverged at step 15" in noise[0]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The chapters of docs/tutorial/ are notebooks: each runs top to bottom, and prints what it should.
+"""The site's notebooks, its chapters first: each runs top to bottom, and prints what it should.
 
 Sphinx runs them in an empty directory, by a kernel as Jupyter starts it. What is looked for has the
 digits that the article prints, in the chapter's words, and what later chapters build upon.
@@ -143,3 +143,14 @@ def test_a_chapter_runs_top_to_bottom_and_prints_what_it_should(page: str, site:
     for line in PRINTED.get(page, "").strip().splitlines():
         assert line in printed, line
         printed = printed[printed.index(line) + len(line) :]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_page_about_notebooks_runs_top_to_bottom_and_has_its_one_error(site: Path):
+    notebook = nbformat.read(site / "jupyter_execute" / "how-to" / "notebook.ipynb", as_version=4)
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
+    [error] = [out for out in outputs if out.output_type == "error"]
+    assert error.traceback == [f"UserError: {error.evalue}"]
+    [noise] = [out.text for out in outputs if out.get("name") == "stderr"]
+    assert "diverged at step 15" in noise
