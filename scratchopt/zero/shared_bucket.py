@@ -114,9 +114,14 @@ class SharedBucket(Bucket):
     @torch.no_grad()
     def fill(self) -> None:
         """Makes the parameters whole, with what all processes have of them."""
-        self.values.untyped_storage().resize_(self.values.nbytes)
+        storage, before = self.values.untyped_storage(), self.values.untyped_storage().nbytes()
+        storage.resize_(self.values.nbytes)
         self.segment(self.values).copy_(self.mine)
-        wait_for(self.processes.all_gather(self.values, self.layout.bounds))
+        try:
+            wait_for(self.processes.all_gather(self.values, self.layout.bounds))
+        except RuntimeError:  # another process is gone: what were pieces are pieces still
+            storage.resize_(before)
+            raise
         for p, view in zip(self.parameters, self._views, strict=True):
             p.data = view
 
