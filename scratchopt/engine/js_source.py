@@ -6,7 +6,7 @@ from json import dumps
 from math import copysign, isinf, isnan
 from typing import Any
 
-from scratchopt.engine.operations import OPERATIONS
+from scratchopt.engine.operations import OPERATIONS, RuleError
 from scratchopt.engine.program import Program
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
@@ -125,7 +125,7 @@ def _write(node: ast.expr) -> str:
             return f"({_write(left)} {_COMPARISONS[type(op)]} {_write(right)})"
         case ast.Call(func=ast.Name(id="abs"), args=[operand]):
             return f"Math.abs({_write(operand)})"
-    raise NotImplementedError(f"{ast.unparse(node)} has no JavaScript")
+    raise RuleError(f"{ast.unparse(node)} has no JavaScript: add its kind to js_source.py")
 
 
 def _write_operator(op: ast.operator, a: str, b: str) -> str:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from scratchopt.engine.js_source import write_value
-from scratchopt.engine.operations import OPERATIONS
+from scratchopt.engine.operations import OPERATIONS, RuleError
 
 # What each operation is in JavaScript, by the name that torch's dispatcher gives it.
 _OF_RULES = ("add", "sub", "mul", "div", "pow", "neg", "abs", "exp", "log", "sqrt")
@@ -37,7 +37,7 @@ class Expressions(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self._lines: dict[str, str] = {}  # names by what they are
-        self._memory: dict[tuple[int, int], str] = {}  # by a storage and the place in it
+        self._memory: dict[int, dict[int, str]] = {}  # of each storage, by the place in it
         self._kept: list[Tensor] = []  # so that no storage is used again
 
     def variables(self, names: Sequence[str], example: Sequence[float]) -> Tensor:
@@ -93,7 +93,7 @@ class Expressions(TorchDispatchMode):
             case "ones_like" | "zeros_like":
                 return None
             case _:
-                raise NotImplementedError(f"{name} has no JavaScript")
+                raise RuleError(f"{name} of torch has no JavaScript: add it to _ELEMENTWISE")
         return self._write(result, np.broadcast_to(found, result.shape))
 
     def each(self, name: str, *operands: Any) -> Any:
@@ -134,23 +134,23 @@ class Expressions(TorchDispatchMode):
         return np.lib.stride_tricks.as_strided(start, tuple(tensor.shape), strides)
 
     def _is_known(self, tensor: Tensor) -> bool:
-        return any((_storage(tensor), place) in self._memory for place in self._places(tensor).flat)
+        return bool(self._memory.get(_storage(tensor)))
 
     def _read(self, tensor: Tensor) -> Any:
         values = np.array(tensor.detach().tolist(), dtype=object)
-        found = np.empty(values.shape, dtype=object)
+        found, known = np.empty(values.shape, dtype=object), self._memory.get(_storage(tensor), {})
         for place, at in np.ndenumerate(self._places(tensor)):
-            found[place] = self._memory.get((_storage(tensor), int(at)), values[place])
+            found[place] = known.get(int(at), values[place])
         return found
 
     def _write(self, tensor: Tensor, expressions: Any) -> None:
         self._kept.append(tensor)
+        known = self._memory.setdefault(_storage(tensor), {})
         for place, at in np.ndenumerate(self._places(tensor)):
-            key, expression = (_storage(tensor), int(at)), expressions[place]
-            if isinstance(expression, str):
-                self._memory[key] = expression
+            if isinstance(expressions[place], str):
+                known[int(at)] = expressions[place]
             else:
-                self._memory.pop(key, None)  # the number in memory is it
+                known.pop(int(at), None)  # the number in memory is it
 
 
 def _storage(tensor: Tensor) -> int:

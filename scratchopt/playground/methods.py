@@ -10,6 +10,7 @@ import torch
 
 from scratchopt.config.messages import one_line
 from scratchopt.engine.laws import read_programs
+from scratchopt.engine.operations import RuleError
 from scratchopt.engine.update import Update, number_names
 from scratchopt.method_files import method_classes
 from scratchopt.optimizer import Optimizer
@@ -111,7 +112,7 @@ def _describe_buffers(optimizer: Optimizer, update: Update, group: Group) -> lis
         value: Any = optimizer.first_value(key, p, group)
         first = "p" if torch.equal(value, p) else value[0].item()
         if first != "p" and (value != first).any():
-            raise NotImplementedError(f"{key} starts with neither a number nor the parameter")
+            raise RuleError(f"{key} starts with neither a number nor the parameter")
         found.append({"name": key, "first": first})
     return found
 
