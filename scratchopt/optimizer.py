@@ -131,7 +131,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     def __repr__(self) -> str:
-        """What it has in each group, and the state that is there; makes none."""
+        """A line about the optimizer, or one for each group: its settings and state; makes none."""
         return describe_optimizer(self, _DEFAULTS, self.ahead)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ class Optimizer(Method, torch.optim.Optimizer):
         return p.dtype if value is None else value.dtype
 
     def _defaults_of(self, group: dict[str, Any]) -> dict[str, Any]:
-        """What a group has that says nothing else."""
+        """The values of a group's keys where it does not give them."""
         return self.fixed | self.defaults
 
     def state_dict(self) -> dict[str, Any]:
@@ -358,7 +358,7 @@ class Optimizer(Method, torch.optim.Optimizer):
             )
 
     def shape_of(self, group: dict[str, Any]) -> Shape | None:
-        """What the rule of a group needs to see at once; None, where there is no rule."""
+        """The shape of a group's rule, which says what it sees at once; None without a rule."""
         return self.update_of(group).shape if self._has_rule() else None
 
     def _has_rule(self) -> bool:

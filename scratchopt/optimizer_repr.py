@@ -1,4 +1,4 @@
-"""What an optimizer shows of itself: its method, hyperparameters, parameters and state."""
+"""The line in which an optimizer shows its hyperparameters, parameters and state."""
 
 from collections.abc import Mapping
 from inspect import Parameter, signature

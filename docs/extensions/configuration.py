@@ -156,7 +156,7 @@ def write_default(value: str) -> str:
 
 
 def read_meanings(schema: type, target: str) -> Mapping[str, str]:
-    """What docstrings say of keys: that of the target before that of a schema."""
+    """The meanings of keys, from docstrings: that of the target before that of a schema."""
     taken = None
     if target:
         module, _, name = target.rpartition(".")

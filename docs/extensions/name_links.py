@@ -57,7 +57,7 @@ def describes(description: addnodes.desc, target: str) -> bool:
 
 
 def ancestors(node: nodes.Node) -> Iterator[nodes.Element]:
-    """What a node lies in, from within."""
+    """The nodes that a node lies in, from within."""
     while (above := node.parent) is not None:
         yield above
         node = above

@@ -1,4 +1,4 @@
-"""What saves memory beside ZeRO: bytes and time of a transformer's step, with and without it."""
+"""Ways to save memory beside ZeRO: bytes and time of a transformer's step, with and without it."""
 
 import copy
 import json
@@ -135,7 +135,7 @@ def measure_bytes(way: Way) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a way takes, and how far it leads from the plain one.
+    """The cost of a way to save memory, and how far it leads from the plain one.
 
     Args:
         ratios: of the seconds of a step to those of the plain one, by round.

@@ -20,7 +20,7 @@ KINDS = "parameters", "gradients", "optimizer state"
 
 
 class Moment(NamedTuple):
-    """What one process holds at a moment of a step.
+    """The tensors that one process holds at a moment of a step.
 
     Args:
         name: of the moment, such as "forward 1".

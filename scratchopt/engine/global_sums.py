@@ -105,7 +105,7 @@ def _sums_of_each(
 
 
 def _place(p: Any) -> Any:
-    """Where a parameter lies: its device, and the processes that have parts of it."""
+    """The place of a parameter: its device, and the processes that have parts of it."""
     if hasattr(p, "shared"):  # a piece of what `scratchopt.zero` shares out
         return p.device, p.shared.bucket.processes
     if type(p) in (Tensor, Parameter) or not hasattr(p, "device_mesh"):

@@ -8,7 +8,7 @@ from scratchopt.engine.operations import RuleError
 
 
 class Shape(NamedTuple):
-    """What a rule needs to see of the parameters at once.
+    """The parts of the parameters that a rule needs to see at once, and what follows from that.
 
     Args:
         whole: whether the rule gets plain tensors, one whole parameter at a time. Then it may use

@@ -45,7 +45,7 @@ class GroupOptions(NamedTuple):
 
 
 class StepNumbers(NamedTuple):
-    """What the `numbers` of a method take and make; see `scratchopt.engine.step_numbers`.
+    """The arguments and results of a method's `numbers`; see `scratchopt.engine.step_numbers`.
 
     Args:
         function: the method's own.
@@ -179,7 +179,7 @@ def compose_sums(
 
 
 def _before(rule: Rule, gradient_point: Rule | None, options: GroupOptions) -> Callable[..., Any]:
-    """What comes before a rule: a function that shrinks p where it decays, and returns its g.
+    """The part before the rule: a function that shrinks p where it decays, and returns its g.
 
     The gradient of the penalty is taken where the loss's is, at the gradient point. A rule that
     takes weight_decay, or whose gradient point does, decays by itself.
@@ -231,7 +231,7 @@ def number_names(function: Rule | None) -> tuple[str, ...]:
 
 
 def label_of(function: Callable[..., Any]) -> str:
-    """What messages call a function, such as Adam.rule."""
+    """The name of a function in messages, such as Adam.rule."""
     name = getattr(function, "__qualname__", repr(function))
     return name.rpartition("<locals>.")[2]
 

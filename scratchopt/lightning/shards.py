@@ -17,7 +17,7 @@ def shape_of(p: Any) -> torch.Size:
 
 
 def shard_of(p: Any) -> Tensor:
-    """What this process updates of a parameter: its piece, or all; a DTensor stays one."""
+    """The part of a parameter that this process updates: its piece, or all; a DTensor stays one."""
     return p.shared.piece if hasattr(p, "shared") else p
 
 

@@ -1,4 +1,4 @@
-"""What a run sets in its process for itself, given back when it has ended."""
+"""The state of the process that a run changes, given back when it has ended."""
 
 import logging
 import os

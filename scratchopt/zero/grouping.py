@@ -111,7 +111,7 @@ def split_by_kind(
 
 
 def find_shape(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Shape:
-    """What the rule of a group needs to see at once.
+    """Finds the shape of a group's rule, which says what it needs to see at once.
 
     Raises:
         RuntimeError: an optimizer that needs all parameters at once, or that nobody knows.

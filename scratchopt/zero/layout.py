@@ -1,4 +1,4 @@
-"""Where parameters lie in a flat buffer, and where that is cut into a segment for each process."""
+"""The places of parameters in a flat buffer, and the cuts between the processes' segments."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -80,5 +80,5 @@ def deal_out(sizes: Sequence[int], loads: list[int]) -> Layout:
 
 
 def _add_up(sizes: Sequence[int]) -> list[int]:
-    """Where each begins, if they lie in a row."""
+    """Adds up sizes: the place where each part begins, if they lie in a row."""
     return [0, *accumulate(sizes)][: len(sizes)]

@@ -13,7 +13,7 @@ from scratchopt.zero.processes import wait_for
 
 @dataclass(frozen=True)
 class Shared:
-    """What a parameter, and this process's piece of it, know of the others' pieces."""
+    """The knowledge that a parameter, and this process's piece of it, have of other pieces."""
 
     bucket: "SharedBucket"
     index: int  # of the parameter in the bucket

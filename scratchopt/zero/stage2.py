@@ -6,7 +6,7 @@ from scratchopt.zero.stage1 import Stage1
 
 
 class Stage2(Stage1):
-    """As stage 1, but each bucket goes as soon as it is reduced, and the own segment alone stays.
+    """Stage 1, but each bucket goes as soon as it is reduced, and the own segment alone stays.
 
     So no process ever has the whole gradient: at most one bucket, and its own segments of those
     before. The traffic is the same, 2Ψ. While batches accumulate the gradient is whole, as in

@@ -17,7 +17,7 @@ from scratchopt.zero.whole_parameters import refuse_pieces
 
 
 class Stage3(Stage2):
-    """As stage 2, but a unit's parameters are whole only during its forward and backward passes.
+    """Stage 2, but a unit's parameters are whole only during its forward and backward passes.
 
     A unit is an element of a `nn.Sequential` or `nn.ModuleList` (`find_units`); what is in no list
     is one more, whole while the whole model computes. A unit's parameters are gathered before its

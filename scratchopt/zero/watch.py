@@ -1,4 +1,4 @@
-"""What users do between steps that a stage must know of: they zero gradients, and add groups."""
+"""Notice of what users do between steps: they zero gradients, and add groups."""
 
 from collections.abc import Callable
 from functools import partial, wraps
@@ -38,7 +38,7 @@ class Watch:
 
 
 def parameters_of(optimizers: list[torch.optim.Optimizer]) -> set[Any]:
-    """What the optimizers update."""
+    """The parameters that the optimizers update."""
     return {p for o in optimizers for group in o.param_groups for p in group["params"]}
 
 
