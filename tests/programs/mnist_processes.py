@@ -55,6 +55,7 @@ def _process(folder: Path) -> None:
             *("task=mnist", f"task.batch_size={BATCH // processes}", f"optimizer={name}"),
             *("accelerator=ddp", f"accelerator.devices={processes}", "accelerator.accelerator=cpu"),
             *(f"max_steps={STEPS}", "max_epochs=1", "accelerator.precision=64-true"),
+            *("test=false", "figures=false"),  # the losses are looked at alone
             *OWN.get(name, []),
         ]
         asked = config(*overrides)
